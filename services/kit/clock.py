@@ -1,0 +1,44 @@
+"""The clock as a value that can be handed over, so that tests move time themselves."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+
+class Clock(Protocol):
+    """Tells the time. Read it once per verb and pass the answer down."""
+
+    def now(self, session: Session) -> datetime:
+        """The present moment, aware, in UTC."""
+        ...
+
+
+class DatabaseClock:
+    """The database's clock: the only one that deadlines and leases are judged by.
+
+    `now()` is the wall clock at the statement, not the transaction's start, because a
+    transaction that waited for a lock must not act on the time before the wait.
+    """
+
+    def now(self, session: Session) -> datetime:
+        """The database server's wall-clock time."""
+        moment = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+        assert isinstance(moment, datetime)
+        return moment.astimezone(UTC)
+
+
+class ManualClock:
+    """A clock that stands still until it is moved: the twin for tests and simulations."""
+
+    def __init__(self, start: datetime) -> None:
+        self._now = start
+
+    def now(self, session: Session) -> datetime:
+        """The moment at which the clock was last set."""
+        return self._now
+
+    def advance(self, by: timedelta) -> None:
+        """Move forward by `by`."""
+        self._now += by

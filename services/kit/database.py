@@ -1,0 +1,87 @@
+"""Engine, sessions and the base of all tables."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, DateTime, Engine, LargeBinary, MetaData, Text, create_engine
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+# A worker that freezes inside a transaction hides its rows from all others until the
+# server ends it; these bounds decide how long that can be.
+_IDLE_IN_TRANSACTION_MS = 5_000
+_STATEMENT_MS = 60_000
+
+
+class Base(DeclarativeBase):
+    """Base of every table, with names for constraints so that migrations can speak of them."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {
+        int: BigInteger,
+        str: Text,
+        bytes: LargeBinary,
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[Any]: JSONB,
+    }
+
+
+def make_engine(
+    url: str,
+    *,
+    pool_size: int = 5,
+    application_name: str = "secondlook",
+    statement_timeout_ms: int = _STATEMENT_MS,
+) -> Engine:
+    """An engine for PostgreSQL through psycopg.
+
+    `pool_size` bounds the connections of this process: nothing overflows it, so a
+    process never holds more than it was given.
+    """
+    options = (
+        f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_MS} "
+        f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC -c jit=off"
+    )
+    return create_engine(
+        url.replace("postgresql://", "postgresql+psycopg://", 1),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        connect_args={
+            "application_name": application_name,
+            "options": options,
+            "connect_timeout": 5,
+            "keepalives_idle": 30,
+            "tcp_user_timeout": 20_000,
+        },
+    )
+
+
+class Database:
+    """Where sessions come from. Verbs never commit; `transaction()` is the edge that does."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._sessions = sessionmaker(engine, expire_on_commit=False, autoflush=False)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """One transaction: committed when the block ends, rolled back when it raises."""
+        with self._sessions() as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.engine.dispose()

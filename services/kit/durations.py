@@ -1,0 +1,56 @@
+"""Durations as people write them: ``4s``, ``30m``, ``2h``, ``3d``, ``2bd``."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+_PATTERN = re.compile(r"(\d{1,6})(s|m|h|d|bd)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SATURDAY = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A span of time: elapsed (`seconds`) or counted in working days (`business_days`).
+
+    Exactly one of the two is used; the other is zero. A business day is any Monday to
+    Friday in the time zone of the moment that the duration is added to.
+    """
+
+    seconds: int = 0
+    business_days: int = 0
+
+    def after(self, moment: datetime) -> datetime:
+        """The moment at which this duration, begun at `moment`, is over."""
+        result = moment + timedelta(seconds=self.seconds)
+        for _ in range(self.business_days):
+            result += timedelta(days=1)
+            while result.weekday() >= _SATURDAY:
+                result += timedelta(days=1)
+        return result
+
+    def __str__(self) -> str:
+        if self.business_days:
+            return f"{self.business_days}bd"
+        for unit in ("d", "h", "m"):
+            if self.seconds and self.seconds % _SECONDS[unit] == 0:
+                return f"{self.seconds // _SECONDS[unit]}{unit}"
+        return f"{self.seconds}s"
+
+
+def parse_duration(text: str) -> Duration:
+    """Read one duration.
+
+    Raises:
+        ValueError: when `text` is not a whole number followed by s, m, h, d or bd.
+    """
+    match = _PATTERN.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(
+            f"'{text[:40]}' is no duration; write a whole number and a unit, "
+            "such as 30s, 15m, 2h, 3d or 2bd"
+        )
+    number, unit = int(match[1]), match[2]
+    if unit == "bd":
+        return Duration(business_days=number)
+    return Duration(seconds=number * _SECONDS[unit])

@@ -1,0 +1,172 @@
+"""Tables that know nothing of the domain: the embedded log, offsets, outbox, audit entries."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    Identity,
+    Index,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from services.kit.database import Base
+
+NOW = func.clock_timestamp()
+
+
+class LogPartition(Base):
+    """A partition of the embedded log; its row is the lock that makes offsets gap-free."""
+
+    __tablename__ = "log_partition"
+    __table_args__ = (
+        UniqueConstraint("topic", "number"),
+        CheckConstraint("first_offset >= 0 AND first_offset <= next_offset", name="bounds"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    topic: Mapped[str]
+    number: Mapped[int]
+    first_offset: Mapped[int] = mapped_column(server_default="0")
+    next_offset: Mapped[int] = mapped_column(server_default="0")
+
+
+class LogRecord(Base):
+    """A record of the embedded log."""
+
+    __tablename__ = "log_record"
+
+    # No foreign key: it would be checked once a record, and only `append` writes here.
+    partition_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    offset: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    key: Mapped[bytes]
+    value: Mapped[bytes]
+    headers: Mapped[list[Any] | None]
+    appended_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class LogMember(Base):
+    """A live member of a consumer group of the embedded log."""
+
+    __tablename__ = "log_member"
+
+    consumer_group: Mapped[str] = mapped_column(primary_key=True)
+    member: Mapped[str] = mapped_column(primary_key=True)
+    heartbeat_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class ConsumerOffset(Base):
+    """How far a consumer has come, moved only by compare-and-set in the consumer's transaction.
+
+    `start_offset` is where it began, so that what it must account for can be counted.
+    `attempts` counts the starts at `attempted_offset` without progress: a record that
+    kills its reader is found that way.
+    """
+
+    __tablename__ = "consumer_offset"
+    __table_args__ = (CheckConstraint("next_offset >= start_offset", name="forward"),)
+
+    consumer: Mapped[str] = mapped_column(primary_key=True)
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(primary_key=True)
+    start_offset: Mapped[int]
+    next_offset: Mapped[int]
+    attempted_offset: Mapped[int] = mapped_column(server_default="-1")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    progressed_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class LogGap(Base):
+    """Offsets that were gone before they were consumed. Each is for a person to look at."""
+
+    __tablename__ = "log_gap"
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    consumer: Mapped[str]
+    topic: Mapped[str]
+    partition: Mapped[int]
+    first_missing: Mapped[int]
+    next_present: Mapped[int]
+    found_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class OutboxRecord(Base):
+    """An event written with the state it speaks of, to be appended to the log afterwards."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (Index("ix_outbox_unsent", "id", postgresql_where=text("sent_at IS NULL")),)
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    topic: Mapped[str]
+    key: Mapped[bytes]
+    value: Mapped[bytes]
+    headers: Mapped[list[Any] | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    sent_at: Mapped[datetime | None]
+
+
+class DeadLetter(Base):
+    """A record that could not be used, whole, with the reason. `parked`: a later version may."""
+
+    __tablename__ = "dead_letter"
+    __table_args__ = (
+        UniqueConstraint("consumer", "topic", "partition", "offset"),
+        Index("ix_dead_letter_open", "id", postgresql_where=text("retried_at IS NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    consumer: Mapped[str]
+    topic: Mapped[str]
+    partition: Mapped[int]
+    offset: Mapped[int]
+    key: Mapped[bytes | None]
+    value: Mapped[bytes]
+    headers: Mapped[list[Any] | None]
+    tool: Mapped[str | None]
+    parked: Mapped[bool]
+    reason: Mapped[str]
+    problems: Mapped[list[Any] | None]
+    received_at: Mapped[datetime]
+    retried_at: Mapped[datetime | None]
+
+
+class AuditEntry(Base):
+    """Who changed what, chained by hash so that an edit of the past shows."""
+
+    __tablename__ = "audit_entry"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    actor: Mapped[str]
+    verb: Mapped[str]
+    object_kind: Mapped[str]
+    object_id: Mapped[str]
+    detail: Mapped[dict[str, Any]]
+    previous_hash: Mapped[bytes]
+    hash: Mapped[bytes]
+
+
+class IdempotencyKey(Base):
+    """The saved answer to a write that was sent with an Idempotency-Key."""
+
+    __tablename__ = "idempotency_key"
+
+    actor: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_digest: Mapped[bytes]
+    status: Mapped[int]
+    body: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW, index=True)
+
+
+class RateBucket(Base):
+    """A token bucket that all processes share, for sign-in attempts."""
+
+    __tablename__ = "rate_bucket"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    tokens: Mapped[float]
+    refilled_at: Mapped[datetime] = mapped_column(server_default=NOW)

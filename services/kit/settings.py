@@ -1,0 +1,158 @@
+"""Every setting, read once at the edge, from `SECONDLOOK_…` variables."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from services.kit.durations import parse_duration
+from services.kit.errors import InvalidInput, Problem
+
+PREFIX = "SECONDLOOK_"
+
+
+def _seconds(text: object) -> object:
+    """Elapsed seconds from a duration such as 30s; numbers pass."""
+    if not isinstance(text, str):
+        return text
+    duration = parse_duration(text)
+    if duration.business_days:
+        raise ValueError("business days have no fixed length here; write s, m, h or d")
+    return duration.seconds
+
+
+Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=0, le=10 * 365 * 86400)]
+
+
+def default_data_dir() -> Path:
+    """Where data lives when nobody says: /var/lib as root, the user's data folder otherwise."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/secondlook")
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "secondlook"
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """`SECONDLOOK_X_FILE` names a file whose content is the value of `SECONDLOOK_X`."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The content of the file that the variable names, without the last line break."""
+        path = os.environ.get(f"{PREFIX}{field_name.upper()}_FILE")
+        if path is None or field.annotation not in (SecretStr, SecretStr | None):
+            return None, field_name, False
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """All values that come from files."""
+        found: dict[str, Any] = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value, key, _ = self.get_field_value(field, name)
+            if value is not None:
+                found[key] = value
+        return found
+
+
+class Settings(BaseSettings):
+    """What an operator can choose. The descriptions are what `docs/settings.md` lists."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore")
+
+    data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
+        default_factory=default_data_dir,
+        description="Folder for the embedded PostgreSQL and what belongs to it.",
+    )
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL to use, `postgresql://…`. Absent: the embedded one."
+    )
+    kafka_bootstrap_servers: str | None = Field(
+        None, description="Brokers, `host:port,…`. Absent: the embedded event log."
+    )
+    kafka_create_topics: bool = Field(True, description="Make missing topics at the start.")
+    kafka_replication: int = Field(
+        -1, ge=-1, le=9, description="Replicas of topics that are made; -1 leaves it to the broker."
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to talk to the brokers."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="How to sign in at the brokers."
+    )
+    kafka_sasl_username: str | None = Field(None, description="Account at the brokers.")
+    kafka_sasl_password: SecretStr | None = Field(None, description="Its password.")
+    kafka_ssl_cafile: Path | None = Field(None, description="CA that signed the brokers' keys.")
+    log_partitions: int = Field(
+        8, ge=1, le=1000, description="Partitions of each topic that is made."
+    )
+    log_retention: Seconds = Field(
+        7 * 86400, description="How long the embedded log keeps records that all have consumed."
+    )
+    batch_records: int = Field(
+        2000, ge=1, le=20_000, description="Most records a consumer takes in one transaction."
+    )
+    host: str = Field("127.0.0.1", description="Address that the API and the pages listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port of both; 0 takes a free one.")
+    public_url: str | None = Field(
+        None, description="Address that people use, for links; `https://…` makes cookies secure."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of every role's metrics.")
+    metrics_port: int = Field(
+        9464, ge=0, le=65535, description="Port of the exporter's metrics; 0 takes a free one."
+    )
+    routing_file: Path | None = Field(None, description="Routing policy, a YAML file.")
+    maturity: Seconds = Field(
+        72 * 3600, description="Age at which an output's truth counts, for new tools."
+    )
+    unmatched_after: Seconds = Field(
+        24 * 3600, description="How long a correction waits for its output before a case opens."
+    )
+    lease: Seconds = Field(15 * 60, description="How long a claim holds without activity.")
+    reopen_window: Seconds = Field(
+        72 * 3600, description="How long a resolved case can be reopened before it closes."
+    )
+    session_length: Seconds = Field(12 * 3600, description="How long a sign-in lasts.")
+    link_length: Seconds = Field(24 * 3600, description="How long a sign-in link can be used.")
+    timezone: str = Field("UTC", description="Time zone in which business days are counted.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log record that is written."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then variables, then the files that variables name."""
+        return init_settings, env_settings, SecretFiles(settings_cls)
+
+    @property
+    def embedded_database(self) -> bool:
+        """Whether PostgreSQL is ours to start."""
+        return self.database_url is None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings.
+
+    Raises:
+        InvalidInput: naming each variable that cannot be used, and why.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        problems = tuple(
+            Problem(
+                pointer=PREFIX + "_".join(str(part) for part in item["loc"]).upper(),
+                problem=item["msg"].removeprefix("Value error, "),
+                mend="Mend or unset this variable; docs/settings.md lists what it takes.",
+            )
+            for item in error.errors(include_input=False, include_url=False)
+        )
+        detail = "; ".join(f"{p.pointer}: {p.problem}" for p in problems)
+        raise InvalidInput(f"The settings cannot be used: {detail}", problems=problems) from None
