@@ -23,6 +23,10 @@ _IDLE_IN_TRANSACTION_MS = 5_000
 _STATEMENT_MS = 60_000
 
 
+# Python's None is SQL's NULL, never JSON's null: "no value" has one spelling.
+Json = JSONB(none_as_null=True)
+
+
 class Base(DeclarativeBase):
     """Base of every table, with names for constraints so that migrations can speak of them."""
 
@@ -32,8 +36,8 @@ class Base(DeclarativeBase):
         str: Text,
         bytes: LargeBinary,
         datetime: DateTime(timezone=True),
-        dict[str, Any]: JSONB,
-        list[Any]: JSONB,
+        dict[str, Any]: Json,
+        list[Any]: Json,
     }
 
 

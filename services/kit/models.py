@@ -170,3 +170,35 @@ class RateBucket(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     tokens: Mapped[float]
     refilled_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class HourlyCount(Base):
+    """How often something happened in an hour, kept up in the transaction that it happened in.
+
+    `hour` is the hour of the thing counted (an output's recording, say), so a later
+    change of mind about that thing lands in the same row. `shard` keeps consumers of
+    different partitions from waiting for each other; readers sum over it.
+    """
+
+    __tablename__ = "hourly_count"
+
+    measure: Mapped[str] = mapped_column(primary_key=True)
+    tool: Mapped[str] = mapped_column(primary_key=True)
+    hour: Mapped[datetime] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(primary_key=True)
+    label: Mapped[str] = mapped_column(primary_key=True)
+    shard: Mapped[int] = mapped_column(primary_key=True)
+    n: Mapped[int]
+
+
+class TotalCount(Base):
+    """The same counts over all time, so that reading a counter never walks the hours."""
+
+    __tablename__ = "total_count"
+
+    measure: Mapped[str] = mapped_column(primary_key=True)
+    tool: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(primary_key=True)
+    label: Mapped[str] = mapped_column(primary_key=True)
+    shard: Mapped[int] = mapped_column(primary_key=True)
+    n: Mapped[int]

@@ -1,0 +1,55 @@
+"""What calls for a case and what a case can go through. Pure: no database, no web framework."""
+
+from enum import StrEnum
+
+
+class Trigger(StrEnum):
+    """Why a case opened."""
+
+    LOW_CONFIDENCE = "low_confidence"
+    DISPUTE = "dispute"
+    TOOL_FAILURE = "tool_failure"
+    POLICY = "policy"
+    AUDIT = "audit"
+    UNMATCHED = "unmatched"
+
+
+class CaseState(StrEnum):
+    """Where a case stands."""
+
+    OPEN = "open"
+    CLAIMED = "claimed"
+    WAITING = "waiting"
+    SNOOZED = "snoozed"
+    RESOLVED = "resolved"
+    CLOSED = "closed"
+    MERGED = "merged"
+
+
+OPEN_STATES = (CaseState.OPEN, CaseState.CLAIMED, CaseState.WAITING, CaseState.SNOOZED)
+
+
+class VerdictKind(StrEnum):
+    """What a reviewer judged."""
+
+    UPHELD = "upheld"
+    CORRECTED = "corrected"
+    UNDECIDABLE = "undecidable"
+    NOT_ACTIONABLE = "not_actionable"
+
+
+class Priority(StrEnum):
+    """How urgent a case is; P1 first."""
+
+    P1 = "P1"
+    P2 = "P2"
+    P3 = "P3"
+    P4 = "P4"
+
+
+class Clock(StrEnum):
+    """What a timer runs for: to be claimed, to be resolved, or a rung of the ladder."""
+
+    CLAIM = "claim"
+    RESOLVE = "resolve"
+    RUNG = "rung"

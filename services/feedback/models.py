@@ -1,0 +1,134 @@
+"""Facts about outputs, what people said of them, and the decided truth."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from services.feedback.rules import CorrectionKind, DecidedBy, Disposition, VerdictKind
+from services.kit.database import Base, Json
+from services.kit.models import NOW
+from services.kit.words import one_of
+
+
+class Output(Base):
+    """What a tool returned for one input, and what was decided about it.
+
+    The row is also where an output and its corrections meet: a correction that comes
+    first makes the row with `recorded_at` still empty (the output is *awaited*), and the
+    primary key makes concurrent halves wait for each other instead of missing each other.
+    """
+
+    __tablename__ = "output"
+    __table_args__ = (
+        one_of("disposition", Disposition),
+        one_of("decided_by", DecidedBy),
+        CheckConstraint(
+            "recorded_at IS NULL OR (event_id IS NOT NULL AND digest IS NOT NULL"
+            " AND version IS NOT NULL AND disposition IS NOT NULL AND occurred_at IS NOT NULL)",
+            name="recorded_whole",
+        ),
+        CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence"),
+        CheckConstraint(
+            "inclusion_probability > 0 AND inclusion_probability <= 1",
+            name="inclusion_probability",
+        ),
+        CheckConstraint("NOT audit OR inclusion_probability IS NOT NULL", name="audit"),
+        CheckConstraint("(decided_by IS NULL) = (overridden IS NULL)", name="decided"),
+        Index("uq_output_event", "tool", "event_id", unique=True),
+        Index("ix_output_recorded", "tool", "recorded_at"),
+        Index("ix_output_awaited", "awaited_since", postgresql_where=text("recorded_at IS NULL")),
+    )
+
+    tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"), primary_key=True)
+    output_id: Mapped[str] = mapped_column(primary_key=True)
+    event_id: Mapped[str | None]
+    digest: Mapped[bytes | None]
+    version: Mapped[str | None]
+    subject: Mapped[str | None]
+    kind: Mapped[str | None]
+    value: Mapped[Any | None] = mapped_column(Json)
+    confidence: Mapped[float | None]
+    alternatives: Mapped[list[Any] | None]
+    input: Mapped[dict[str, Any] | None]
+    attributes: Mapped[dict[str, Any] | None]
+    cohort: Mapped[str | None]
+    latency_ms: Mapped[float | None]
+    cost: Mapped[dict[str, Any] | None]
+    failure: Mapped[dict[str, Any] | None]
+    disposition: Mapped[str | None]
+    gate_reason: Mapped[str | None]
+    policy_revision: Mapped[int | None]
+    audit: Mapped[bool] = mapped_column(server_default="false")
+    inclusion_probability: Mapped[float | None]
+    occurred_at: Mapped[datetime | None]
+    recorded_at: Mapped[datetime | None]
+    awaited_since: Mapped[datetime | None]
+    unmatched_at: Mapped[datetime | None]
+    decided_value: Mapped[Any | None] = mapped_column(Json)
+    decided_by: Mapped[str | None]
+    decided_at: Mapped[datetime | None]
+    overridden: Mapped[bool | None]
+
+
+class Correction(Base):
+    """A person's word on an output: correction, confirmation, dispute or appeal."""
+
+    __tablename__ = "correction"
+    __table_args__ = (
+        one_of("kind", CorrectionKind),
+        Index("ix_correction_output", "tool", "output_id"),
+        Index("ix_correction_recorded", "tool", "recorded_at"),
+    )
+
+    tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"), primary_key=True)
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[bytes]
+    output_id: Mapped[str]
+    kind: Mapped[str]
+    value: Mapped[Any | None] = mapped_column(Json)
+    reason: Mapped[str | None]
+    note: Mapped[str | None]
+    actor: Mapped[str | None]
+    active_seconds: Mapped[float | None]
+    channel: Mapped[str | None]
+    occurred_at: Mapped[datetime]
+    recorded_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    withdrawn_at: Mapped[datetime | None]
+
+
+class Withdrawal(Base):
+    """A correction taken back by its author. It may arrive before the correction does."""
+
+    __tablename__ = "withdrawal"
+
+    tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"), primary_key=True)
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[bytes]
+    output_id: Mapped[str]
+    correction_id: Mapped[str] = mapped_column(index=True)
+    actor: Mapped[str | None]
+    recorded_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Verdict(Base):
+    """What a reviewer judged on a case, as feedback learned it from the log."""
+
+    __tablename__ = "verdict"
+    __table_args__ = (
+        one_of("verdict", VerdictKind),
+        Index("ix_verdict_output", "tool", "output_id"),
+    )
+
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[bytes]
+    tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"))
+    output_id: Mapped[str]
+    case_id: Mapped[int]
+    verdict: Mapped[str]
+    value: Mapped[Any | None] = mapped_column(Json)
+    actor: Mapped[str]
+    blind: Mapped[bool]
+    at: Mapped[datetime]
+    recorded_at: Mapped[datetime] = mapped_column(server_default=NOW)

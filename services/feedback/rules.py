@@ -1,0 +1,117 @@
+"""What is decided about an output. Pure: no database, no web framework."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Disposition(StrEnum):
+    """The gate's answer."""
+
+    PROCEED = "proceed"
+    REVIEW = "review"
+    FALLBACK = "fallback"
+    STOP = "stop"
+
+
+class CorrectionKind(StrEnum):
+    """What a person said of an output."""
+
+    CORRECTION = "correction"
+    CONFIRMATION = "confirmation"
+    DISPUTE = "dispute"
+    APPEAL = "appeal"
+
+
+class VerdictKind(StrEnum):
+    """What a reviewer judged."""
+
+    UPHELD = "upheld"
+    CORRECTED = "corrected"
+    UNDECIDABLE = "undecidable"
+    NOT_ACTIONABLE = "not_actionable"
+
+
+class DecidedBy(StrEnum):
+    """Whose word the decided value rests on."""
+
+    CORRECTION = "correction"
+    CONFIRMATION = "confirmation"
+    VERDICT = "verdict"
+
+
+@dataclass(frozen=True, slots=True)
+class SaidWord:
+    """A correction or confirmation that stands (not withdrawn)."""
+
+    kind: CorrectionKind
+    value: Any
+    occurred_at: datetime
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GivenVerdict:
+    """A verdict on the output's case."""
+
+    verdict: VerdictKind
+    value: Any
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What is decided about an output: nothing yet, or a value and whose word it is."""
+
+    value: Any = None
+    decided_by: DecidedBy | None = None
+    decided_at: datetime | None = None
+    overridden: bool | None = None
+
+
+UNDECIDED = Truth()
+
+
+def decide(output_value: Any, words: Sequence[SaidWord], verdicts: Sequence[GivenVerdict]) -> Truth:
+    """The decided truth of one output, whatever the order in which the words arrived.
+
+    The newest verdict that settles the value (`upheld`, `corrected`) wins over every
+    correction; without one the newest correction or confirmation stands. Disputes and
+    appeals object without settling anything, and so do `undecidable` and
+    `not_actionable`. An output is overridden when the decided value is not its own.
+    """
+    settled = [v for v in verdicts if v.verdict in (VerdictKind.UPHELD, VerdictKind.CORRECTED)]
+    if settled:
+        last = max(settled, key=lambda v: v.at)
+        value = output_value if last.verdict is VerdictKind.UPHELD else last.value
+        return Truth(value, DecidedBy.VERDICT, last.at, not same_value(value, output_value))
+    settling = [
+        w for w in words if w.kind in (CorrectionKind.CORRECTION, CorrectionKind.CONFIRMATION)
+    ]
+    if not settling:
+        return UNDECIDED
+    newest = max(settling, key=lambda w: (w.occurred_at, w.event_id))
+    if newest.kind is CorrectionKind.CONFIRMATION:
+        return Truth(output_value, DecidedBy.CONFIRMATION, newest.occurred_at, overridden=False)
+    changed = not same_value(newest.value, output_value)
+    return Truth(newest.value, DecidedBy.CORRECTION, newest.occurred_at, overridden=changed)
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two values say the same.
+
+    For `fields`, the extracted values count and their confidences do not; a field that a
+    person left out was not changed.
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(
+            name in other and _plain(other[name]) == _plain(said) for name, said in one.items()
+        )
+    return type(one) is type(other) and bool(one == other)
+
+
+def _plain(field: Any) -> Any:
+    """A field's value without its confidence."""
+    return field["value"] if isinstance(field, dict) and "value" in field else field
