@@ -1,0 +1,59 @@
+"""Counts kept up in the transaction that they are about: hourly, and over all time."""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from pydantic_core import to_json
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+
+class Count(NamedTuple):
+    """What is counted. `label` is the one further word that the measure is split by."""
+
+    measure: str
+    tool: str
+    hour: datetime
+    version: str = ""
+    label: str = ""
+
+
+Counts = Counter[Count]
+
+# Rows are taken in key order, so that two writers of the same rows wait instead of
+# deadlocking.
+_ADD = text("""
+WITH given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(CAST(:rows AS json))
+        AS r(measure text, tool text, hour timestamptz, version text, label text, n bigint)
+), hourly AS (
+    INSERT INTO hourly_count AS c (measure, tool, hour, version, label, shard, n)
+    SELECT measure, tool, hour, version, label, :shard, n FROM given
+    ORDER BY measure, tool, hour, version, label
+    ON CONFLICT (measure, tool, hour, version, label, shard)
+    DO UPDATE SET n = c.n + excluded.n
+)
+INSERT INTO total_count AS c (measure, tool, version, label, shard, n)
+SELECT measure, tool, version, label, :shard, sum(n) FROM given
+GROUP BY measure, tool, version, label
+ORDER BY measure, tool, version, label
+ON CONFLICT (measure, tool, version, label, shard) DO UPDATE SET n = c.n + excluded.n
+""")
+
+
+def add(session: Session, counts: Mapping[Count, int], *, shard: int) -> None:
+    """Add `counts` in one statement. A count may be negative: a change of mind is taken back.
+
+    `shard` is any number that differs between writers that work side by side, such as
+    the partition that a consumer reads.
+    """
+    rows = [{**count._asdict(), "n": n} for count, n in counts.items() if n]
+    if rows:
+        session.execute(_ADD, {"rows": to_json(rows).decode(), "shard": shard})
+
+
+def hour_of(moment: datetime) -> datetime:
+    """The full hour that `moment` lies in."""
+    return moment.replace(minute=0, second=0, microsecond=0)

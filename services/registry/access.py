@@ -1,0 +1,283 @@
+"""Verbs of access: keys of tools, tokens, links and sign-ins of people. None commits."""
+
+import secrets
+from datetime import datetime, timedelta
+
+from secondlook import keys
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from services.kit.errors import NotFound, TooMany
+from services.kit.secrets import (
+    hash_password,
+    new_token,
+    password_matches,
+    take_token,
+    token_hash,
+)
+from services.registry import models, queries
+from services.registry.errors import SignInRefused, TwoKeysLive
+from services.registry.notes import invalid, note
+from services.registry.rules import Actor
+
+_PASSWORD_LENGTH = 12
+_TOKEN_LENGTH = timedelta(days=90)
+
+
+# --- keys and tokens --------------------------------------------------------------------
+
+
+def create_key(session: Session, tool: str, *, actor: str, now: datetime) -> str:
+    """Make a key for a tool and return it; it cannot be read again.
+
+    Raises:
+        NotFound: there is no such tool.
+        TwoKeysLive: revoke one first.
+    """
+    if session.get(models.Tool, tool, with_for_update=True) is None:
+        raise NotFound(f"There is no tool '{tool}'.")
+    taken = set(
+        session.scalars(
+            select(models.ApiKey.slot).where(
+                models.ApiKey.tool == tool, models.ApiKey.revoked_at.is_(None)
+            )
+        )
+    )
+    free = {1, 2} - taken
+    if not free:
+        raise TwoKeysLive(f"'{tool}' has two live keys; revoke the one that is no longer used.")
+    key = keys.generate()
+    session.add(
+        models.ApiKey(
+            prefix=keys.prefix(key),
+            tool=tool,
+            slot=min(free),
+            hash=keys.key_hash(key),
+            created_at=now,
+            actor=actor,
+        )
+    )
+    session.flush()
+    note(session, now, actor, "create", "key", keys.prefix(key), tool=tool)
+    return key
+
+
+def revoke_key(session: Session, prefix: str, *, actor: str, now: datetime) -> None:
+    """Revoke a key; the tool is refused within a second.
+
+    Raises:
+        NotFound: there is no live key of that prefix.
+    """
+    revoked = session.execute(
+        update(models.ApiKey)
+        .where(models.ApiKey.prefix == prefix, models.ApiKey.revoked_at.is_(None))
+        .values(revoked_at=now)
+        .returning(models.ApiKey.tool)
+    ).scalar_one_or_none()
+    if revoked is None:
+        raise NotFound(f"There is no live key '{prefix}'.")
+    note(session, now, actor, "revoke", "key", prefix, tool=revoked)
+
+
+def tool_of_key(session: Session, key: str) -> tuple[str, bytes] | None:
+    """The tool that a live key belongs to and the key's hash, or None."""
+    if not keys.well_formed(key):
+        return None
+    hashed = keys.key_hash(key)
+    tool = session.execute(
+        select(models.ApiKey.tool).where(
+            models.ApiKey.prefix == keys.prefix(key),
+            models.ApiKey.hash == hashed,
+            models.ApiKey.revoked_at.is_(None),
+        )
+    ).scalar_one_or_none()
+    return (tool, hashed) if tool is not None else None
+
+
+def create_token(session: Session, email: str, *, actor: str, now: datetime) -> str:
+    """Make a personal API token that lasts 90 days; it cannot be read again.
+
+    Raises:
+        NotFound: nobody active has that address.
+    """
+    who = _active(session, email)
+    token = new_token("slp")
+    session.add(
+        models.PersonalToken(
+            person=who.email,
+            hash=token_hash(token),
+            created_at=now,
+            expires_at=now + _TOKEN_LENGTH,
+        )
+    )
+    session.flush()
+    note(session, now, actor, "create", "token", who.email)
+    return token
+
+
+def actor_of_token(session: Session, token: str, *, now: datetime) -> Actor | None:
+    """Whose live personal token this is, or None."""
+    email = session.execute(
+        select(models.PersonalToken.person).where(
+            models.PersonalToken.hash == token_hash(token),
+            models.PersonalToken.revoked_at.is_(None),
+            models.PersonalToken.expires_at > now,
+        )
+    ).scalar_one_or_none()
+    return queries.actor(session, email) if email is not None else None
+
+
+# --- signing in -------------------------------------------------------------------------
+
+
+def create_link(
+    session: Session, email: str, *, actor: str, now: datetime, length: timedelta
+) -> str:
+    """Make a sign-in link's token, good once and for `length`.
+
+    Raises:
+        NotFound: nobody active has that address.
+    """
+    who = _active(session, email)
+    token = new_token("sll")
+    session.add(
+        models.SignInLink(
+            hash=token_hash(token), person=who.email, created_at=now, expires_at=now + length
+        )
+    )
+    session.flush()
+    note(session, now, actor, "create", "link", who.email)
+    return token
+
+
+def use_link(
+    session: Session, token: str, *, now: datetime, length: timedelta
+) -> tuple[str, Actor]:
+    """Spend a sign-in link on a browser session; answers its secret and who it is.
+
+    Raises:
+        SignInRefused: the link is unknown, spent or too old.
+    """
+    email = session.execute(
+        update(models.SignInLink)
+        .where(
+            models.SignInLink.hash == token_hash(token),
+            models.SignInLink.used_at.is_(None),
+            models.SignInLink.expires_at > now,
+        )
+        .values(used_at=now)
+        .returning(models.SignInLink.person)
+    ).scalar_one_or_none()
+    who = queries.actor(session, email) if email is not None else None
+    if who is None:
+        raise SignInRefused("This link has been used or is too old. Ask an admin for a new one.")
+    return _begin(session, who, now=now, length=length, how="link"), who
+
+
+def sign_in(
+    session: Session, email: str, password: str, *, now: datetime, length: timedelta
+) -> tuple[str, Actor]:
+    """Sign in with a password; answers the browser session's secret and who it is.
+
+    Raises:
+        SignInRefused: address or password is wrong, or the account is not active.
+    """
+    email = email.strip().lower()
+    row = session.get(models.Person, email)
+    matches = password_matches(row.password_hash if row is not None else None, password)
+    who = queries.actor(session, email) if matches else None
+    if who is None:
+        raise SignInRefused("The address or the password is not right.")
+    return _begin(session, who, now=now, length=length, how="password"), who
+
+
+def limit_sign_ins(session: Session, email: str, address: str, *, now: datetime) -> None:
+    """Count an attempt against the account and the network address.
+
+    The caller commits this before it checks the password, so that failures count.
+
+    Raises:
+        TooMany: wait a minute.
+    """
+    account = take_token(
+        session, f"sign-in {email.strip().lower()[:200]}", now=now, size=5, per_minute=2
+    )
+    place = take_token(session, f"sign-in from {address}", now=now, size=30, per_minute=30)
+    if not (account and place):
+        raise TooMany("Too many attempts to sign in. Wait a minute, then try again.")
+
+
+def _begin(session: Session, who: Actor, *, now: datetime, length: timedelta, how: str) -> str:
+    secret = new_token("sls")
+    session.add(
+        models.SignIn(
+            hash=token_hash(secret),
+            person=who.email,
+            csrf_token=secrets.token_urlsafe(32),
+            created_at=now,
+            expires_at=now + length,
+        )
+    )
+    session.flush()
+    note(session, now, who.email, "sign in", "person", who.email, how=how)
+    return secret
+
+
+def actor_of_session(session: Session, secret: str, *, now: datetime) -> tuple[Actor, str] | None:
+    """Who a live browser session belongs to and its CSRF token, or None."""
+    row = session.execute(
+        select(models.SignIn.person, models.SignIn.csrf_token).where(
+            models.SignIn.hash == token_hash(secret),
+            models.SignIn.ended_at.is_(None),
+            models.SignIn.expires_at > now,
+        )
+    ).first()
+    who = queries.actor(session, row.person) if row is not None else None
+    return (who, row.csrf_token) if row is not None and who is not None else None
+
+
+def sign_out(session: Session, secret: str, *, now: datetime) -> None:
+    """End a browser session."""
+    session.execute(
+        update(models.SignIn)
+        .where(models.SignIn.hash == token_hash(secret), models.SignIn.ended_at.is_(None))
+        .values(ended_at=now)
+    )
+
+
+def end_every_sign_in(session: Session, email: str, *, now: datetime) -> None:
+    """End all of a person's sessions, tokens and links."""
+    for table, column in (
+        (models.SignIn, models.SignIn.ended_at),
+        (models.PersonalToken, models.PersonalToken.revoked_at),
+        (models.SignInLink, models.SignInLink.used_at),
+    ):
+        session.execute(
+            update(table).where(table.person == email, column.is_(None)).values({column: now})
+        )
+
+
+def set_password(session: Session, email: str, password: str, *, actor: str, now: datetime) -> None:
+    """Set a person's password; every other sign-in of theirs ends.
+
+    Raises:
+        InvalidInput: the password is too short.
+        NotFound: nobody active has that address.
+    """
+    if len(password) < _PASSWORD_LENGTH:
+        raise invalid("password", "it is too short", f"Use {_PASSWORD_LENGTH} characters or more.")
+    who = _active(session, email)
+    session.execute(
+        update(models.Person)
+        .where(models.Person.email == who.email)
+        .values(password_hash=hash_password(password))
+    )
+    end_every_sign_in(session, who.email, now=now)
+    note(session, now, actor, "set password", "person", who.email)
+
+
+def _active(session: Session, email: str) -> Actor:
+    who = queries.actor(session, email)
+    if who is None:
+        raise NotFound(f"Nobody active has the address '{email}'.")
+    return who

@@ -1,0 +1,270 @@
+"""Reads of the registry: tools with their gate policies, people, teams."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Lock
+
+from secondlook.gate import GatePolicy
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from services.kit.errors import NotFound
+from services.registry import models
+from services.registry.rules import Actor, OutputKind, Role, ToolState
+
+
+@dataclass(frozen=True, slots=True)
+class ToolInfo:
+    """A tool as the rooms use it: with its newest gate policy and taxonomy.
+
+    `categories` are in the order of the newest taxonomy; `ever_categories` are all that
+    any revision held, because a correction may speak of a category since retired.
+    """
+
+    slug: str
+    name: str
+    kind: OutputKind
+    team: str
+    maturity_seconds: int
+    policy: GatePolicy
+    revision: int
+    created_at: datetime
+    categories: tuple[str, ...]
+    ever_categories: frozenset[str]
+    policies: Mapping[int, GatePolicy] = field(repr=False)
+
+    @property
+    def state(self) -> ToolState:
+        """What the tool may do just now."""
+        return ToolState(self.policy.state)
+
+    def policy_for(self, *, revision: int | None, at: datetime) -> GatePolicy:
+        """The policy that the sender names, or else the one in force at `at`.
+
+        A named revision that does not exist (from another installation, say) is treated
+        as not named.
+        """
+        if revision is not None and revision in self.policies:
+            return self.policies[revision]
+        in_force = [p for p in self.policies.values() if p.effective_at <= at]
+        return max(in_force, key=lambda p: p.revision, default=self.policies[min(self.policies)])
+
+
+@dataclass(frozen=True, slots=True)
+class PersonInfo:
+    """A person, with the teams that they belong to."""
+
+    email: str
+    name: str
+    role: Role
+    active: bool
+    teams: tuple[str, ...]
+    has_password: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TeamInfo:
+    """A team and its active people."""
+
+    slug: str
+    name: str
+    active: bool
+    people: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """A tool's key as it may be shown: never the secret."""
+
+    prefix: str
+    tool: str
+    created_at: datetime
+    actor: str
+    revoked_at: datetime | None
+
+
+class ToolBook:
+    """All tools, kept in memory and read anew when any of them has changed.
+
+    One number tells whether that is so, so a consumer can ask in every transaction.
+    Safe to share between threads.
+    """
+
+    def __init__(self) -> None:
+        self._revision: int | None = None
+        self._tools: dict[str, ToolInfo] = {}
+        self._checked = 0.0
+        self._lock = Lock()
+
+    def tools(self, session: Session, *, max_age: float = 0.0) -> Mapping[str, ToolInfo]:
+        """Every tool by its slug, at most `max_age` seconds behind the database."""
+        if max_age and time.monotonic() - self._checked < max_age:
+            return self._tools
+        asked = time.monotonic()
+        revision = session.execute(
+            select(func.coalesce(func.max(models.Tool.revision), 0))
+        ).scalar_one()
+        with self._lock:
+            if revision != self._revision:
+                self._tools = {tool.slug: tool for tool in tools(session)}
+                self._revision = revision
+            self._checked = asked
+            return self._tools
+
+    def get(self, session: Session, slug: str, *, max_age: float = 0.0) -> ToolInfo:
+        """One tool.
+
+        Raises:
+            NotFound: there is no tool of that name.
+        """
+        found = self.tools(session, max_age=max_age).get(slug)
+        if found is None:
+            raise NotFound(f"There is no tool '{slug}'.")
+        return found
+
+
+def _policy(tool: models.Tool, row: models.GatePolicy) -> GatePolicy:
+    """A stored revision as the SDK's gate takes it."""
+    return GatePolicy(
+        tool=tool.slug,
+        kind=tool.kind,
+        revision=row.revision,
+        state=row.state,
+        threshold=row.threshold,
+        category_thresholds=row.category_thresholds,
+        audit_rate=row.audit_rate,
+        holdout_rate=row.holdout_rate,
+        sampling_key=row.sampling_key,
+        effective_at=row.effective_at,
+    )
+
+
+def tools(session: Session) -> list[ToolInfo]:
+    """Every tool, by name."""
+    policies: dict[str, list[models.GatePolicy]] = {}
+    for policy in session.scalars(select(models.GatePolicy)):
+        policies.setdefault(policy.tool, []).append(policy)
+    categories: dict[str, list[models.Category]] = {}
+    for category in session.scalars(select(models.Category).order_by(models.Category.position)):
+        categories.setdefault(category.tool, []).append(category)
+    rows = session.scalars(select(models.Tool).order_by(models.Tool.slug)).all()
+    return [_tool_info(row, policies[row.slug], categories.get(row.slug, [])) for row in rows]
+
+
+def _tool_info(
+    row: models.Tool, policies: list[models.GatePolicy], categories: list[models.Category]
+) -> ToolInfo:
+    by_revision = {policy.revision: _policy(row, policy) for policy in policies}
+    newest = max((category.revision for category in categories), default=0)
+    return ToolInfo(
+        slug=row.slug,
+        name=row.name,
+        kind=OutputKind(row.kind),
+        team=row.team,
+        maturity_seconds=row.maturity_seconds,
+        policy=by_revision[max(by_revision)],
+        revision=row.revision,
+        created_at=row.created_at,
+        categories=tuple(c.name for c in categories if c.revision == newest),
+        ever_categories=frozenset(c.name for c in categories),
+        policies=by_revision,
+    )
+
+
+def visible_tools(session: Session, actor: Actor) -> list[ToolInfo]:
+    """The tools of the actor's teams, or all for those who look after all."""
+    return [tool for tool in tools(session) if actor.sees(tool.team)]
+
+
+def tool_for(session: Session, actor: Actor, slug: str) -> ToolInfo:
+    """One tool that the actor may see.
+
+    Raises:
+        NotFound: there is none, or it is another team's.
+    """
+    for tool in visible_tools(session, actor):
+        if tool.slug == slug:
+            return tool
+    raise NotFound(f"There is no tool '{slug}'.")
+
+
+def keys(session: Session, tool: str) -> list[KeyInfo]:
+    """A tool's keys, the newest first."""
+    rows = session.scalars(
+        select(models.ApiKey)
+        .where(models.ApiKey.tool == tool)
+        .order_by(models.ApiKey.created_at.desc())
+    )
+    return [KeyInfo(k.prefix, k.tool, k.created_at, k.actor, k.revoked_at) for k in rows]
+
+
+def _people_query() -> Select[tuple[models.Person, list[str]]]:
+    teams = func.array_remove(
+        func.array_agg(models.Membership.team).over(partition_by=models.Person.email), None
+    )
+    return (
+        select(models.Person, teams)
+        .outerjoin(models.Membership, models.Membership.person == models.Person.email)
+        .distinct(models.Person.email)
+        .order_by(models.Person.email)
+    )
+
+
+def _person_info(person: models.Person, teams: list[str]) -> PersonInfo:
+    return PersonInfo(
+        email=person.email,
+        name=person.name,
+        role=Role(person.role),
+        active=person.active,
+        teams=tuple(sorted(teams)),
+        has_password=person.password_hash is not None,
+    )
+
+
+def people(session: Session) -> list[PersonInfo]:
+    """Everybody, by e-mail address."""
+    return [_person_info(person, teams) for person, teams in session.execute(_people_query())]
+
+
+def person(session: Session, email: str) -> PersonInfo:
+    """One person.
+
+    Raises:
+        NotFound: nobody has that address.
+    """
+    row = session.execute(_people_query().where(models.Person.email == email.lower())).first()
+    if row is None:
+        raise NotFound(f"Nobody has the address '{email}'.")
+    return _person_info(row[0], row[1])
+
+
+def actor(session: Session, email: str) -> Actor | None:
+    """The actor that an active person is, or None."""
+    try:
+        found = person(session, email)
+    except NotFound:
+        return None
+    if not found.active:
+        return None
+    return Actor(found.email, found.name, found.role, frozenset(found.teams))
+
+
+def teams(session: Session) -> list[TeamInfo]:
+    """Every team with its active people, by name."""
+    members: dict[str, list[str]] = {}
+    for membership in session.execute(
+        select(models.Membership.team, models.Membership.person)
+        .join(models.Person, models.Person.email == models.Membership.person)
+        .where(models.Person.active)
+        .order_by(models.Membership.person)
+    ):
+        members.setdefault(membership.team, []).append(membership.person)
+    rows = session.scalars(select(models.Team).order_by(models.Team.slug))
+    return [TeamInfo(t.slug, t.name, t.active, tuple(members.get(t.slug, []))) for t in rows]
+
+
+def empty_installation(session: Session) -> bool:
+    """Whether nobody has been added yet."""
+    return session.execute(select(func.count()).select_from(models.Person)).scalar_one() == 0
