@@ -21,15 +21,6 @@ from services.kit.words import one_of
 _OPEN = "state IN ('open', 'claimed', 'waiting', 'snoozed')"
 
 
-class Queue(Base):
-    """A named set of cases and the team that answers for them."""
-
-    __tablename__ = "queue"
-
-    slug: Mapped[str] = mapped_column(primary_key=True)
-    team: Mapped[str] = mapped_column(ForeignKey("team.slug"))
-
-
 class Case(Base):
     """A unit of human work on one output.
 
@@ -58,10 +49,10 @@ class Case(Base):
         ),
         CheckConstraint("verdict <> 'corrected' OR verdict_value IS NOT NULL", name="corrected"),
         CheckConstraint("level >= 0 AND cycle >= 1 AND claim_seq >= 0", name="counters"),
-        Index("ix_case_queue_due", "queue", "due_at", "id", postgresql_where=text(_OPEN)),
         Index("ix_case_due", "due_at", "id", postgresql_where=text(_OPEN)),
-        Index("ix_case_owner_person", "owner_person", postgresql_where=text(_OPEN)),
-        Index("ix_case_owner_team", "owner_team", postgresql_where=text(_OPEN)),
+        Index("ix_case_team_due", "team", "due_at", "id", postgresql_where=text(_OPEN)),
+        Index("ix_case_person_due", "owner_person", "due_at", "id", postgresql_where=text(_OPEN)),
+        Index("ix_case_queue", "queue", postgresql_where=text(_OPEN)),
         Index("ix_case_claimant", "claimant", postgresql_where=text("claimant IS NOT NULL")),
         Index("ix_case_lease", "lease_expires_at", postgresql_where=text("state = 'claimed'")),
         Index("ix_case_resolved", "resolved_at", postgresql_where=text("state = 'resolved'")),
@@ -84,7 +75,8 @@ class Case(Base):
     blind: Mapped[bool] = mapped_column(server_default="false")
     dispute: Mapped[dict[str, Any] | None]
     disputed_by: Mapped[str | None]
-    queue: Mapped[str] = mapped_column(ForeignKey("queue.slug"))
+    queue: Mapped[str]
+    team: Mapped[str] = mapped_column(ForeignKey("team.slug"))
     owner_team: Mapped[str | None] = mapped_column(ForeignKey("team.slug"))
     owner_person: Mapped[str | None] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"))
     claimant: Mapped[str | None] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"))
@@ -98,6 +90,7 @@ class Case(Base):
     rule: Mapped[str]
     routing_revision: Mapped[str]
     ladder: Mapped[list[Any]]
+    owner_since: Mapped[datetime]
     opened_at: Mapped[datetime]
     cycle_opened_at: Mapped[datetime]
     claim_due_at: Mapped[datetime]
@@ -129,7 +122,10 @@ class TimelineEntry(Base):
 
 
 class Timer(Base):
-    """A step that will fire at a time. The key makes "exactly once" a constraint."""
+    """A step that will fire at a time. The key makes "exactly once" a constraint.
+
+    A stopped timer keeps its remainder (`due_at - stopped_at`) and goes on with it.
+    """
 
     __tablename__ = "timer"
     __table_args__ = (
@@ -138,7 +134,7 @@ class Timer(Base):
         Index(
             "ix_timer_due",
             "due_at",
-            postgresql_where=text("fired_at IS NULL AND cancelled_at IS NULL"),
+            postgresql_where=text("fired_at IS NULL AND stopped_at IS NULL"),
         ),
     )
 
@@ -149,7 +145,7 @@ class Timer(Base):
     step: Mapped[int]
     due_at: Mapped[datetime]
     fired_at: Mapped[datetime | None]
-    cancelled_at: Mapped[datetime | None]
+    stopped_at: Mapped[datetime | None]
 
 
 class ConsumedDispute(Base):

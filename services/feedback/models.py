@@ -95,19 +95,19 @@ class Correction(Base):
     channel: Mapped[str | None]
     occurred_at: Mapped[datetime]
     recorded_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    withdrawn_at: Mapped[datetime | None]
 
 
 class Withdrawal(Base):
     """A correction taken back by its author. It may arrive before the correction does."""
 
     __tablename__ = "withdrawal"
+    __table_args__ = (Index("ix_withdrawal_correction", "tool", "correction_id"),)
 
     tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"), primary_key=True)
     event_id: Mapped[str] = mapped_column(primary_key=True)
     digest: Mapped[bytes]
     output_id: Mapped[str]
-    correction_id: Mapped[str] = mapped_column(index=True)
+    correction_id: Mapped[str]
     actor: Mapped[str | None]
     recorded_at: Mapped[datetime] = mapped_column(server_default=NOW)
 

@@ -57,3 +57,47 @@ def add(session: Session, counts: Mapping[Count, int], *, shard: int) -> None:
 def hour_of(moment: datetime) -> datetime:
     """The full hour that `moment` lies in."""
     return moment.replace(minute=0, second=0, microsecond=0)
+
+
+class Total(NamedTuple):
+    """A count over all time, summed over shards."""
+
+    measure: str
+    tool: str
+    version: str
+    label: str
+    n: int
+
+
+class Hourly(NamedTuple):
+    """A count of one hour, summed over shards."""
+
+    hour: datetime
+    version: str
+    label: str
+    n: int
+
+
+_TOTALS = text("""
+SELECT measure, tool, version, label, sum(n)::bigint FROM total_count
+GROUP BY measure, tool, version, label ORDER BY measure, tool, version, label
+""")
+
+_HOURS = text("""
+SELECT hour, version, label, sum(n)::bigint FROM hourly_count
+WHERE measure = :measure AND tool = :tool AND hour >= :since AND hour < :until
+GROUP BY hour, version, label ORDER BY hour
+""")
+
+
+def totals(session: Session) -> list[Total]:
+    """Every count over all time."""
+    return [Total(*row) for row in session.execute(_TOTALS)]
+
+
+def hours(
+    session: Session, measure: str, tool: str, *, since: datetime, until: datetime
+) -> list[Hourly]:
+    """One measure of one tool, hour by hour, from `since` up to but not at `until`."""
+    given = {"measure": measure, "tool": tool, "since": since, "until": until}
+    return [Hourly(*row) for row in session.execute(_HOURS, given)]

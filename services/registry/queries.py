@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
+from typing import Any
 
 from secondlook.gate import GatePolicy
 from sqlalchemy import Select, func, select
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from services.kit.errors import NotFound
 from services.registry import models
-from services.registry.rules import Actor, OutputKind, Role, ToolState
+from services.registry.rules import JUDGES, Actor, OutputKind, Role, ToolState
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,18 @@ def tool_for(session: Session, actor: Actor, slug: str) -> ToolInfo:
     raise NotFound(f"There is no tool '{slug}'.")
 
 
+def tool(session: Session, slug: str) -> ToolInfo:
+    """One tool, whoever asks.
+
+    Raises:
+        NotFound: there is none of that name.
+    """
+    for found in tools(session):
+        if found.slug == slug:
+            return found
+    raise NotFound(f"There is no tool '{slug}'.")
+
+
 def keys(session: Session, tool: str) -> list[KeyInfo]:
     """A tool's keys, the newest first."""
     rows = session.scalars(
@@ -200,16 +213,13 @@ def keys(session: Session, tool: str) -> list[KeyInfo]:
     return [KeyInfo(k.prefix, k.tool, k.created_at, k.actor, k.revoked_at) for k in rows]
 
 
-def _people_query() -> Select[tuple[models.Person, list[str]]]:
-    teams = func.array_remove(
-        func.array_agg(models.Membership.team).over(partition_by=models.Person.email), None
+def _people_query() -> Select[Any]:
+    teams = (
+        select(func.coalesce(func.array_agg(models.Membership.team), []))
+        .where(models.Membership.person == models.Person.email)
+        .scalar_subquery()
     )
-    return (
-        select(models.Person, teams)
-        .outerjoin(models.Membership, models.Membership.person == models.Person.email)
-        .distinct(models.Person.email)
-        .order_by(models.Person.email)
-    )
+    return select(models.Person, teams.label("teams")).order_by(models.Person.email)
 
 
 def _person_info(person: models.Person, teams: list[str]) -> PersonInfo:
@@ -225,7 +235,7 @@ def _person_info(person: models.Person, teams: list[str]) -> PersonInfo:
 
 def people(session: Session) -> list[PersonInfo]:
     """Everybody, by e-mail address."""
-    return [_person_info(person, teams) for person, teams in session.execute(_people_query())]
+    return [_person_info(row.Person, row.teams) for row in session.execute(_people_query())]
 
 
 def person(session: Session, email: str) -> PersonInfo:
@@ -237,7 +247,7 @@ def person(session: Session, email: str) -> PersonInfo:
     row = session.execute(_people_query().where(models.Person.email == email.lower())).first()
     if row is None:
         raise NotFound(f"Nobody has the address '{email}'.")
-    return _person_info(row[0], row[1])
+    return _person_info(row.Person, row.teams)
 
 
 def actor(session: Session, email: str) -> Actor | None:
@@ -263,6 +273,23 @@ def teams(session: Session) -> list[TeamInfo]:
         members.setdefault(membership.team, []).append(membership.person)
     rows = session.scalars(select(models.Team).order_by(models.Team.slug))
     return [TeamInfo(t.slug, t.name, t.active, tuple(members.get(t.slug, []))) for t in rows]
+
+
+def judges_of(session: Session, team: str) -> int:
+    """How many active people of an active team may judge cases."""
+    query = (
+        select(func.count())
+        .select_from(models.Membership)
+        .join(models.Person, models.Person.email == models.Membership.person)
+        .join(models.Team, models.Team.slug == models.Membership.team)
+        .where(
+            models.Team.slug == team,
+            models.Team.active,
+            models.Person.active,
+            models.Person.role.in_([role.value for role in JUDGES]),
+        )
+    )
+    return session.execute(query).scalar_one()
 
 
 def empty_installation(session: Session) -> bool:

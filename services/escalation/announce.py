@@ -1,0 +1,61 @@
+"""What escalation tells the world, through the outbox and in the same transaction."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from secondlook import events
+from sqlalchemy.orm import Session
+
+from services.kit import outbox
+from services.kit.eventlog.port import NewRecord
+
+
+def owner_of(case: Mapping[str, Any]) -> dict[str, str]:
+    """A case's owner as events and answers carry it."""
+    if case["owner_team"] is not None:
+        return {"kind": "team", "id": case["owner_team"]}
+    return {"kind": "person", "id": case["owner_person"]}
+
+
+def cases(
+    session: Session, what: str, rows: Sequence[Mapping[str, Any]], *, actor: str, now: datetime
+) -> None:
+    """Publish `secondlook.case.<what>.v1` for each of these cases."""
+    records = []
+    for row in rows:
+        event = events.case_event(
+            what,
+            case_id=row["id"],
+            output_id=row["output_id"],
+            tool=row["tool"],
+            trigger=row["trigger"],
+            queue=row["queue"],
+            owner=owner_of(row),
+            due_at=row["due_at"],
+            state=row["state"],
+            level=row["level"],
+            actor=actor,
+            at=now,
+        )
+        key = events.key(row["tool"], row["output_id"])
+        records.append(NewRecord(events.CASES, key, events.encode(event)))
+    if records:
+        outbox.enqueue(session, records)
+
+
+def verdict(session: Session, case: Mapping[str, Any], *, actor: str, now: datetime) -> None:
+    """Publish `secondlook.verdict.given.v1` for a case that was just resolved."""
+    event = events.verdict_given(
+        case_id=case["id"],
+        tool=case["tool"],
+        output_id=case["output_id"],
+        verdict=case["verdict"],
+        value=case["verdict_value"],
+        actor=actor,
+        blind=case["blind"],
+        cycle=case["cycle"],
+        at=now,
+    )
+    key = events.key(case["tool"], case["output_id"])
+    outbox.enqueue(session, [NewRecord(events.VERDICTS, key, events.encode(event))])

@@ -1,0 +1,27 @@
+"""Conflicts that only escalation knows."""
+
+from services.kit.errors import Conflict, NotAllowed
+
+
+class HeldBySomebody(Conflict):
+    """Another person holds the case; `holder` says who and until when."""
+
+    title = "Somebody else holds this case"
+
+
+class StaleToken(Conflict):
+    """The claim that the token stands for is over."""
+
+    title = "Your claim is over"
+
+
+class MovedOn(Conflict):
+    """The case is no longer in the state, or on the level, that the caller saw."""
+
+    title = "The case has moved on"
+
+
+class OwnDispute(NotAllowed):
+    """Whoever disputed an output does not judge the dispute."""
+
+    title = "You disputed this yourself"

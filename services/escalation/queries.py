@@ -1,0 +1,214 @@
+"""Reads of cases. Everything that a person may not see is not found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row as SqlRow
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.escalation.rules import OPEN_STATES
+from services.kit.errors import NotFound
+from services.registry.rules import Actor, Verb
+
+_OPEN = "state IN ('open', 'claimed', 'waiting', 'snoozed')"
+_BY_ID = text('SELECT * FROM "case" WHERE id = :id')
+
+
+def case(session: Session, case_id: int) -> SqlRow[Any]:
+    """A case, whoever asks.
+
+    Raises:
+        NotFound: there is none of that number.
+    """
+    found = session.execute(_BY_ID, {"id": case_id}).first()
+    if found is None:
+        raise NotFound(f"There is no case {case_id}.")
+    return found
+
+
+def row(session: Session, case_id: int) -> Mapping[str, Any]:
+    """A case as a mapping of its columns."""
+    found = session.execute(_BY_ID, {"id": case_id}).mappings().first()
+    if found is None:
+        raise NotFound(f"There is no case {case_id}.")
+    return dict(found)
+
+
+def case_for(session: Session, actor: Actor, case_id: int) -> SqlRow[Any]:
+    """A case that the actor may see.
+
+    Raises:
+        NotFound: there is none, or it is another team's.
+    """
+    found = case(session, case_id) if 0 < case_id < 2**63 else None
+    if found is None or not _sees(actor, found):
+        raise NotFound(f"There is no case {case_id}.")
+    return found
+
+
+def _sees(actor: Actor, case_: SqlRow[Any]) -> bool:
+    if not actor.may(Verb.READ_CASES):
+        return False
+    return actor.sees(case_.team) or actor.email in (case_.owner_person, case_.claimant)
+
+
+# --- lists --------------------------------------------------------------------------------
+
+_LISTED = """c.id, c.tool, c.output_id, c.tool_version, c.trigger, c.kind, c.value, c.confidence,
+    c.subject, c.failure, c.blind, c.dispute, c.queue, c.team, c.owner_team, c.owner_person,
+    c.claimant, c.lease_expires_at, c.state, c.level, c.priority, c.opened_at, c.due_at,
+    c.claim_due_at, c.resolve_due_at, c.overdue_since, c.verdict, c.verdict_value, c.verdict_by,
+    c.resolved_at, c.version, left(c.input->>'text', 240) AS excerpt"""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a list of cases is narrowed to. Open cases, where `state` is not given."""
+
+    queue: str | None = None
+    state: str | None = None
+    tool: str | None = None
+    trigger: str | None = None
+    owner: str | None = None
+    overdue: bool | None = None
+    claimant: str | None = None
+
+
+def cases(
+    session: Session,
+    actor: Actor,
+    wanted: Filter,
+    *,
+    after: tuple[datetime, int] | None = None,
+    limit: int = 50,
+) -> list[SqlRow[Any]]:
+    """Cases in the actor's sight, the soonest due first, from `after` (due_at, id) on.
+
+    Each way of seeing a case (by team, as owner) is a short walk along an index of its
+    own, so the length of the queue does not matter.
+    """
+    clauses, parameters = _clauses(wanted)
+    if after is not None:
+        clauses.append("(c.due_at, c.id) > (:after_due, :after_id)")
+        parameters |= {"after_due": after[0], "after_id": after[1]}
+    where = " AND ".join(clauses)
+    walk = f'SELECT {_LISTED} FROM "case" c WHERE {where}'
+    order = "ORDER BY due_at, id LIMIT :limit"
+    if actor.sees_all_teams:
+        statement = f"{walk} {order}"
+    else:
+        statement = f"""
+            SELECT DISTINCT ON (due_at, id) * FROM (
+                SELECT mine.* FROM unnest(CAST(:teams AS text[])) AS t(team)
+                CROSS JOIN LATERAL ({walk} AND c.team = t.team {order}) mine
+                UNION ALL ({walk} AND c.owner_person = :me {order})
+            ) seen {order}"""
+        parameters |= {"teams": sorted(actor.teams), "me": actor.email}
+    return list(session.execute(text(statement), {**parameters, "limit": limit}))
+
+
+def _clauses(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
+    clauses, parameters = [], dict[str, Any]()
+    if wanted.state is None:
+        clauses.append(f"c.{_OPEN}")
+    else:
+        clauses.append("c.state = :state")
+        parameters["state"] = wanted.state
+        if wanted.state in OPEN_STATES:
+            clauses.append(f"c.{_OPEN}")
+    for column in ("queue", "tool", "trigger", "claimant"):
+        value = getattr(wanted, column)
+        if value is not None:
+            clauses.append(f"c.{column} = :{column}")
+            parameters[column] = value
+    if wanted.owner is not None:
+        clauses.append("(c.owner_team = :owner OR c.owner_person = :owner)")
+        parameters["owner"] = wanted.owner
+    if wanted.overdue is not None:
+        clauses.append(f"c.overdue_since IS {'NOT' if wanted.overdue else ''} NULL")
+    return clauses, parameters
+
+
+_TIMELINE = text("""
+SELECT at, event, actor, note, detail FROM timeline_entry WHERE case_id = :id ORDER BY id
+""")
+
+
+def timeline(session: Session, case_id: int) -> list[SqlRow[Any]]:
+    """Everything that happened to a case, from its opening on."""
+    return list(session.execute(_TIMELINE, {"id": case_id}))
+
+
+_OF_OUTPUT = text('SELECT * FROM "case" WHERE tool = :tool AND output_id = :output_id')
+
+
+def case_of_output(session: Session, tool: str, output_id: str) -> SqlRow[Any] | None:
+    """The case on an output, or None."""
+    return session.execute(_OF_OUTPUT, {"tool": tool, "output_id": output_id}).first()
+
+
+_OPEN_OF = text(f'SELECT id, team FROM "case" WHERE owner_person = :email AND {_OPEN}')
+
+
+def open_cases_of(session: Session, email: str) -> Sequence[SqlRow[Any]]:
+    """The open cases that a person is accountable for."""
+    return session.execute(_OPEN_OF, {"email": email}).all()
+
+
+# --- as answers ---------------------------------------------------------------------------
+
+
+def hidden(case_: SqlRow[Any]) -> bool:
+    """Whether the tool's answer must not be shown: a blind case before its verdict."""
+    return bool(case_.blind and case_.verdict is None)
+
+
+def owner_of(case_: SqlRow[Any]) -> dict[str, str]:
+    """Who is accountable, as events and answers carry it."""
+    if case_.owner_team is not None:
+        return {"kind": "team", "id": case_.owner_team}
+    return {"kind": "person", "id": case_.owner_person}
+
+
+def as_answer(case_: SqlRow[Any]) -> dict[str, Any]:
+    """A case as the API shows it (09). A blind one shows nothing that the tool said."""
+    shown = {
+        "output_id": case_.output_id,
+        "tool": case_.tool,
+        "kind": case_.kind,
+        "subject": case_.subject,
+        "version": case_.tool_version,
+    }
+    if hasattr(case_, "input"):
+        shown |= {"input": case_.input, "attributes": case_.attributes}
+    else:
+        shown["excerpt"] = case_.excerpt
+    if not hidden(case_):
+        shown |= {"value": case_.value, "confidence": case_.confidence, "failure": case_.failure}
+        if hasattr(case_, "alternatives"):
+            shown["alternatives"] = case_.alternatives or []
+    return {
+        "id": case_.id,
+        "output_id": case_.output_id,
+        "tool": case_.tool,
+        "trigger": case_.trigger,
+        "queue": case_.queue,
+        "owner": owner_of(case_),
+        "claimant": case_.claimant,
+        "state": case_.state,
+        "level": case_.level,
+        "priority": case_.priority,
+        "due_at": case_.due_at,
+        "overdue": case_.overdue_since is not None,
+        "opened_at": case_.opened_at,
+        "version": case_.version,
+        "blind": hidden(case_),
+        "dispute": case_.dispute,
+        "verdict": case_.verdict,
+        "verdict_value": case_.verdict_value,
+        "verdict_by": case_.verdict_by,
+        "output": shown,
+    }

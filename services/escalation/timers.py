@@ -1,0 +1,293 @@
+"""Clocks and ladders of cases. A step fires in one transaction with all that follows from it.
+
+Timers live in the database and are judged by its clock. `UPDATE … WHERE fired_at IS NULL`
+makes a step fire once, SKIP LOCKED merely keeps engines out of each other's way.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic_core import to_json
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.escalation import announce, queries
+from services.escalation.rules import Clock
+from services.kit import counts
+from services.kit.counts import Count, Counts, hour_of
+from services.kit.durations import parse_duration
+from services.registry import queries as registry
+from services.registry.rules import JUDGES, SYSTEM
+
+_NOTE = text("""
+INSERT INTO timeline_entry (case_id, at, event, actor, note, detail)
+VALUES (:case, :at, :event, :actor, :note, CAST(:detail AS jsonb))
+""")
+
+
+def note(
+    session: Session,
+    case_id: int,
+    event: str,
+    *,
+    actor: str,
+    at: datetime,
+    note: str | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Add an entry to a case's timeline."""
+    as_json = to_json(detail).decode() if detail else None
+    session.execute(
+        _NOTE,
+        {
+            "case": case_id,
+            "at": at,
+            "event": event,
+            "actor": actor,
+            "note": note,
+            "detail": as_json,
+        },
+    )
+
+
+# --- starting and stopping ----------------------------------------------------------------
+
+_START = text("""
+INSERT INTO timer (case_id, cycle, clock, step, due_at)
+SELECT id, cycle, 'claim', 0, claim_due_at FROM "case" WHERE id = :case
+UNION ALL SELECT id, cycle, 'resolve', 0, resolve_due_at FROM "case" WHERE id = :case
+UNION ALL SELECT id, cycle, 'rung', 1,
+    cycle_opened_at + (CAST(ladder->1->>'at' AS timestamptz) - opened_at)
+FROM "case" WHERE id = :case AND ladder->1->>'at' IS NOT NULL
+""")
+
+_STOP_CLAIM = text("""
+UPDATE timer SET stopped_at = :now FROM "case" c
+WHERE c.id = :case AND timer.case_id = c.id AND timer.cycle = c.cycle AND timer.clock = 'claim'
+    AND timer.fired_at IS NULL AND timer.stopped_at IS NULL
+""")
+
+_RESUME_CLAIM = text("""
+WITH resumed AS (
+    UPDATE timer SET due_at = :now + (timer.due_at - timer.stopped_at), stopped_at = NULL
+    FROM "case" c
+    WHERE c.id = :case AND c.state = 'open' AND timer.case_id = c.id AND timer.cycle = c.cycle
+        AND timer.clock = 'claim' AND timer.fired_at IS NULL AND timer.stopped_at IS NOT NULL
+    RETURNING timer.due_at
+)
+UPDATE "case" SET claim_due_at = resumed.due_at, due_at = least(resumed.due_at, resolve_due_at)
+FROM resumed WHERE id = :case
+""")
+
+_STOP_ALL = text("""
+UPDATE timer SET stopped_at = :now
+WHERE case_id = :case AND fired_at IS NULL AND stopped_at IS NULL
+""")
+
+
+def start(session: Session, case_id: int) -> None:
+    """Start the clocks of a case's present cycle."""
+    session.execute(_START, {"case": case_id})
+
+
+def stop_claim_clock(session: Session, case_id: int, *, now: datetime) -> None:
+    """Somebody has claimed the case; what was left of the deadline is kept."""
+    session.execute(_STOP_CLAIM, {"case": case_id, "now": now})
+
+
+def resume_claim_clock(session: Session, case_id: int, *, now: datetime) -> None:
+    """The case is open again; the claim deadline goes on with its remainder."""
+    session.execute(_RESUME_CLAIM, {"case": case_id, "now": now})
+
+
+def stop_all(session: Session, case_id: int, *, now: datetime) -> None:
+    """The case is resolved."""
+    session.execute(_STOP_ALL, {"case": case_id, "now": now})
+
+
+# --- firing -------------------------------------------------------------------------------
+
+_DUE = text("""
+SELECT t.id, t.case_id, t.cycle, t.clock, t.step, t.due_at FROM timer t
+JOIN "case" c ON c.id = t.case_id
+WHERE t.fired_at IS NULL AND t.stopped_at IS NULL AND t.due_at <= :now
+ORDER BY t.due_at LIMIT :limit
+FOR UPDATE OF c, t SKIP LOCKED
+""")
+
+_FIRE = text("""
+UPDATE timer SET fired_at = :now WHERE id = :timer AND fired_at IS NULL AND stopped_at IS NULL
+RETURNING id
+""")
+
+_OVERDUE = text("""
+UPDATE "case" SET overdue_since = coalesce(overdue_since, :due),
+    due_at = CASE WHEN :clock = 'claim' THEN resolve_due_at ELSE due_at END,
+    version = version + 1
+WHERE id = :case
+""")
+
+_NEXT_RUNG = text("""
+INSERT INTO timer (case_id, cycle, clock, step, due_at) VALUES (:case, :cycle, 'rung', :step, :due)
+ON CONFLICT (case_id, cycle, clock, step) DO NOTHING
+""")
+
+
+def fire_due(session: Session, *, now: datetime, limit: int = 100) -> int:
+    """Fire the steps that are due, the oldest first; answers how many.
+
+    Call it again, in a new transaction, while it answers `limit`.
+    """
+    due = session.execute(_DUE, {"now": now, "limit": limit}).all()
+    for timer in due:
+        if session.execute(_FIRE, {"timer": timer.id, "now": now}).first() is None:
+            continue
+        if timer.clock == Clock.RUNG:
+            _reach_rung(session, timer, now=now)
+        else:
+            _miss_deadline(session, timer, now=now)
+    return len(due)
+
+
+def _miss_deadline(session: Session, timer: Any, *, now: datetime) -> None:
+    """A deadline has passed: the case is overdue and goes to the next rung, if there is one."""
+    case = queries.row(session, timer.case_id)
+    session.execute(_OVERDUE, {"case": case["id"], "due": timer.due_at, "clock": timer.clock})
+    note(session, case["id"], "overdue", actor=SYSTEM, at=now, detail={"clock": timer.clock})
+    tally = Counts()
+    tally[Count("overdue", case["tool"], hour_of(now), case["queue"], timer.clock)] += 1
+    counts.add(session, tally, shard=0)
+    if climb(session, case["id"], from_level=case["level"], now=now):
+        _tell_escalated(session, case["id"], timer.clock, now)
+
+
+def _reach_rung(session: Session, timer: Any, *, now: datetime) -> None:
+    """A rung's time has come: climb to it, unless a missed deadline was there before."""
+    case = queries.row(session, timer.case_id)
+    ladder = case["ladder"]
+    last = len(ladder) - 1
+    target = min(timer.step, last)
+    if timer.step > last:
+        # The last rung repeats: the same owner is told again.
+        note(session, case["id"], "reminded", actor=SYSTEM, at=now)
+        announce.cases(session, "reminded", [case], actor=SYSTEM, now=now)
+    elif case["level"] < target and climb(session, case["id"], from_level=case["level"], now=now):
+        _tell_escalated(session, case["id"], timer.clock, now)
+    following = _following(ladder, timer, case)
+    if following is not None:
+        session.execute(
+            _NEXT_RUNG,
+            {"case": case["id"], "cycle": timer.cycle, "step": timer.step + 1, "due": following},
+        )
+
+
+def _following(ladder: list[Any], timer: Any, case: Mapping[str, Any]) -> datetime | None:
+    """When the step after this one is due, or None where the ladder ends."""
+    if timer.step + 1 < len(ladder):
+        at = ladder[timer.step + 1]["at"]
+        if at is None:
+            return None
+        since_opening: datetime = case["cycle_opened_at"] + (
+            datetime.fromisoformat(at) - case["opened_at"]
+        )
+        return since_opening
+    repeat = ladder[-1]["repeat"]
+    return parse_duration(repeat).after(timer.due_at) if repeat else None
+
+
+def _tell_escalated(session: Session, case_id: int, clock: str, now: datetime) -> None:
+    case = queries.row(session, case_id)
+    detail = {"by": clock, "level": case["level"], "owner": announce.owner_of(case)}
+    note(session, case_id, "escalated", actor=SYSTEM, at=now, detail=detail)
+    announce.cases(session, "escalated", [case], actor=SYSTEM, now=now)
+
+
+_CLIMB = text("""
+UPDATE "case" SET level = :level, owner_team = :owner_team, owner_person = :owner_person,
+    team = coalesce(:owner_team, team), owner_since = :now, version = version + 1
+WHERE id = :case AND level = :from_level AND state IN ('open', 'claimed', 'waiting', 'snoozed')
+RETURNING tool
+""")
+
+
+def climb(session: Session, case_id: int, *, from_level: int, now: datetime) -> bool:
+    """Make the next rung's owner accountable; False at the ladder's end.
+
+    A rung whose owner is no longer there, or cannot judge, is passed over at once.
+    """
+    case = queries.row(session, case_id)
+    for level in range(from_level + 1, len(case["ladder"])):
+        rung = case["ladder"][level]
+        if not _can_own(session, rung):
+            note(
+                session, case_id, "rung skipped", actor=SYSTEM, at=now, detail={"owner": rung["id"]}
+            )
+            continue
+        columns = {
+            "owner_team": rung["id"] if rung["kind"] == "team" else None,
+            "owner_person": rung["id"] if rung["kind"] == "person" else None,
+        }
+        climbed = session.execute(
+            _CLIMB,
+            {"case": case_id, "from_level": from_level, "level": level, "now": now, **columns},
+        ).first()
+        if climbed is None:
+            return False
+        tally = Counts({Count("escalations", climbed.tool, hour_of(now), "", str(level)): 1})
+        counts.add(session, tally, shard=0)
+        return True
+    return False
+
+
+def _can_own(session: Session, rung: Mapping[str, Any]) -> bool:
+    if rung["kind"] == "team":
+        return registry.judges_of(session, rung["id"]) > 0
+    who = registry.actor(session, rung["id"])
+    return who is not None and who.role in JUDGES
+
+
+# --- leases and reopen windows --------------------------------------------------------------
+
+_EXPIRE = text("""
+UPDATE "case" SET state = 'open', claimant = NULL, lease_expires_at = NULL,
+    claim_seq = claim_seq + 1, version = version + 1
+WHERE id IN (
+    SELECT id FROM "case" WHERE state = 'claimed' AND lease_expires_at <= :now
+    ORDER BY lease_expires_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+RETURNING id
+""")
+
+_CLOSE = text("""
+UPDATE "case" SET state = 'closed', closed_at = :now, version = version + 1
+WHERE id IN (
+    SELECT id FROM "case" WHERE state = 'resolved' AND resolved_at <= :before
+    ORDER BY resolved_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+RETURNING id
+""")
+
+
+def expire_leases(session: Session, *, now: datetime, limit: int = 100) -> int:
+    """Free the cases whose claim has run out; answers how many."""
+    freed = [row.id for row in session.execute(_EXPIRE, {"now": now, "limit": limit})]
+    for case_id in freed:
+        resume_claim_clock(session, case_id, now=now)
+        note(session, case_id, "released", actor=SYSTEM, at=now, detail={"by": "lease"})
+    _announce_all(session, "released", freed, now)
+    return len(freed)
+
+
+def close_resolved(session: Session, *, now: datetime, before: datetime, limit: int = 100) -> int:
+    """Close the cases resolved before `before`; answers how many."""
+    closed = [
+        row.id for row in session.execute(_CLOSE, {"now": now, "before": before, "limit": limit})
+    ]
+    for case_id in closed:
+        note(session, case_id, "closed", actor=SYSTEM, at=now)
+    _announce_all(session, "closed", closed, now)
+    return len(closed)
+
+
+def _announce_all(session: Session, what: str, ids: list[int], now: datetime) -> None:
+    rows = [queries.row(session, case_id) for case_id in ids]
+    announce.cases(session, what, rows, actor=SYSTEM, now=now)

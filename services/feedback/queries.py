@@ -1,0 +1,176 @@
+"""Reads of outputs, what was said of them, and where every event is."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row as SqlRow
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.kit.errors import NotFound
+
+_OUTPUT = text("""
+SELECT * FROM output WHERE tool = :tool AND output_id = :output_id AND recorded_at IS NOT NULL
+""")
+
+_CORRECTIONS = text("""
+SELECT c.*, EXISTS (
+    SELECT FROM withdrawal w
+    WHERE w.tool = c.tool AND w.correction_id = c.event_id
+      AND w.actor IS NOT DISTINCT FROM c.actor) AS withdrawn
+FROM correction c WHERE c.tool = :tool AND c.output_id = :output_id
+ORDER BY c.occurred_at, c.event_id
+""")
+
+
+def output(session: Session, tool: str, output_id: str) -> SqlRow[Any]:
+    """One recorded output.
+
+    Raises:
+        NotFound: the tool has recorded none of that id.
+    """
+    found = session.execute(_OUTPUT, {"tool": tool, "output_id": output_id}).first()
+    if found is None:
+        raise NotFound(f"'{tool}' has recorded no output '{output_id[:80]}'.")
+    return found
+
+
+def corrections(session: Session, tool: str, output_id: str) -> list[SqlRow[Any]]:
+    """What was said of an output, in the order in which it happened."""
+    return list(session.execute(_CORRECTIONS, {"tool": tool, "output_id": output_id}))
+
+
+_RECENT = """
+SELECT tool, output_id, version, subject, kind, value, confidence, disposition, decided_value,
+       decided_by, overridden, failure IS NOT NULL AS failed, recorded_at,
+       left(input->>'text', 240) AS excerpt
+FROM output
+WHERE tool = :tool AND recorded_at IS NOT NULL {after}
+ORDER BY recorded_at DESC, output_id DESC LIMIT :limit
+"""
+_RECENT_FIRST = text(_RECENT.format(after=""))
+_RECENT_AFTER = text(_RECENT.format(after="AND (recorded_at, output_id) < (:before, :before_id)"))
+
+
+def recent_outputs(
+    session: Session, tool: str, *, before: tuple[datetime, str] | None = None, limit: int = 50
+) -> list[SqlRow[Any]]:
+    """A tool's outputs, the newest first; `before` (recorded_at, output_id) goes on from a page."""
+    if before is None:
+        return list(session.execute(_RECENT_FIRST, {"tool": tool, "limit": limit}))
+    given = {"tool": tool, "limit": limit, "before": before[0], "before_id": before[1]}
+    return list(session.execute(_RECENT_AFTER, given))
+
+
+_CONFLICTING = text("""
+SELECT g.position FROM json_to_recordset(CAST(:rows AS json))
+    AS g(position bigint, tool text, output_id text, digest text)
+JOIN output o ON o.tool = g.tool AND o.output_id = g.output_id
+WHERE o.recorded_at IS NOT NULL AND o.digest <> decode(g.digest, 'hex')
+ORDER BY g.position
+""")
+
+
+def conflicting(session: Session, rows_json: str) -> list[int]:
+    """Positions of rows whose output id is taken by another payload."""
+    return [row.position for row in session.execute(_CONFLICTING, {"rows": rows_json})]
+
+
+# --- maturity ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Outputs of one version and disposition in a part of an hour."""
+
+    version: str
+    disposition: str
+    outputs: int
+    overridden: int
+
+
+_PART = text("""
+SELECT version, disposition, count(*), count(*) FILTER (WHERE overridden)
+FROM output WHERE tool = :tool AND recorded_at > :after AND recorded_at < :before
+GROUP BY version, disposition
+""")
+
+
+def recorded_between(
+    session: Session, tool: str, *, after: datetime, before: datetime
+) -> list[Part]:
+    """Outputs recorded after `after` and before `before`, for the part of an hour that hourly
+    counts cannot divide."""
+    given = {"tool": tool, "after": after, "before": before}
+    return [Part(*row) for row in session.execute(_PART, given)]
+
+
+_LAST_RECORDED = text("SELECT max(recorded_at) FROM output WHERE tool = :tool")
+
+
+def last_recorded(session: Session, tool: str) -> datetime | None:
+    """When the tool's newest output was recorded."""
+    return session.execute(_LAST_RECORDED, {"tool": tool}).scalar_one()
+
+
+# --- export -----------------------------------------------------------------------------
+
+_DECIDED = text("""
+SELECT o.output_id, o.version, o.kind, o.input->>'text' AS text, o.value AS tool_value,
+       o.confidence, o.decided_value, o.decided_by, o.decided_at, o.overridden, o.disposition,
+       o.audit, o.inclusion_probability, o.recorded_at
+FROM output o
+WHERE o.tool = :tool AND o.decided_by IS NOT NULL
+ORDER BY o.recorded_at, o.output_id
+""")
+
+
+def decided_outputs(session: Session, tool: str) -> Iterator[SqlRow[Any]]:
+    """Every output whose truth is decided, for training: read as a stream."""
+    streamed = session.execute(_DECIDED, {"tool": tool}, execution_options={"yield_per": 1000})
+    yield from streamed
+
+
+# --- dead letters -----------------------------------------------------------------------
+
+_DEAD_LETTERS = text("""
+SELECT id, consumer, topic, partition, "offset", key, value, headers, tool, parked, reason,
+       problems, received_at, retried_at
+FROM dead_letter
+WHERE (:id IS NULL OR id = :id) AND (:all OR retried_at IS NULL) AND id > :after
+ORDER BY id LIMIT :limit
+""")
+
+
+def dead_letters(
+    session: Session, *, everything: bool = False, after: int = 0, limit: int = 1000
+) -> Sequence[SqlRow[Any]]:
+    """Dead letters that wait for somebody, the oldest first; `everything` adds the retried."""
+    given = {"id": None, "all": everything, "after": after, "limit": limit}
+    return session.execute(_DEAD_LETTERS, given).all()
+
+
+def dead_letter(session: Session, letter_id: int) -> SqlRow[Any]:
+    """One dead letter, whole.
+
+    Raises:
+        NotFound: there is none of that number.
+    """
+    given = {"id": letter_id, "all": True, "after": 0, "limit": 1}
+    found = session.execute(_DEAD_LETTERS, given).first()
+    if found is None:
+        raise NotFound(f"There is no dead letter {letter_id}.")
+    return found
+
+
+_DEAD_LETTER_COUNTS = text("""
+SELECT topic, reason, parked, count(*) AS n, count(*) FILTER (WHERE retried_at IS NULL) AS waiting
+FROM dead_letter GROUP BY topic, reason, parked
+""")
+
+
+def dead_letter_counts(session: Session) -> Sequence[SqlRow[Any]]:
+    """How many dead letters and parked events there are, by topic and reason."""
+    return session.execute(_DEAD_LETTER_COUNTS).all()

@@ -1,0 +1,493 @@
+"""Feedback's verbs, all set-based: one statement a step for a whole batch. None commits.
+
+Every verb that touches output rows takes them in (tool, output_id) order, so that two
+consumers wait for each other instead of deadlocking.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+from secondlook import events
+from sqlalchemy import TextClause, text
+from sqlalchemy.orm import Session
+
+from services.feedback import rules
+from services.kit import counts, outbox
+from services.kit.counts import Count, Counts, hour_of
+from services.kit.eventlog.port import NewRecord
+
+Row = dict[str, Any]
+
+
+class Key(NamedTuple):
+    """What names an output."""
+
+    tool: str
+    output_id: str
+
+
+@dataclass(slots=True)
+class Taken:
+    """What became of a batch of events, by event id within its tool."""
+
+    stored: list[Row] = field(default_factory=list)
+    duplicates: list[Row] = field(default_factory=list)
+    conflicts: list[Row] = field(default_factory=list)
+
+
+# --- outputs ----------------------------------------------------------------------------
+
+_OUTPUT_COLUMNS = {
+    "tool": "text",
+    "output_id": "text",
+    "event_id": "text",
+    "digest": "text",
+    "version": "text",
+    "subject": "text",
+    "kind": "text",
+    "value": "jsonb",
+    "confidence": "float8",
+    "alternatives": "jsonb",
+    "input": "jsonb",
+    "attributes": "jsonb",
+    "cohort": "text",
+    "latency_ms": "float8",
+    "cost": "jsonb",
+    "failure": "jsonb",
+    "disposition": "text",
+    "gate_reason": "text",
+    "policy_revision": "bigint",
+    "audit": "boolean",
+    "inclusion_probability": "float8",
+    "occurred_at": "timestamptz",
+}
+
+
+def _recordset(columns: dict[str, str]) -> str:
+    """The batch as a table: one JSON document, whatever the number of rows."""
+    listed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    return f"json_to_recordset(CAST(:rows AS json)) AS g({listed})"
+
+
+def _picked(columns: Iterable[str]) -> str:
+    """The batch's columns as a select list; digests travel as hexadecimal digits."""
+    return ", ".join(f"decode(g.{c}, 'hex')" if c == "digest" else f"g.{c}" for c in columns)
+
+
+_filled = [c for c in _OUTPUT_COLUMNS if c not in ("tool", "output_id")]
+_STORE_OUTPUTS = text(f"""
+INSERT INTO output AS o ({", ".join(_OUTPUT_COLUMNS)}, recorded_at)
+SELECT {_picked(_OUTPUT_COLUMNS)}, :now
+FROM {_recordset(_OUTPUT_COLUMNS)} ORDER BY g.tool, g.output_id
+ON CONFLICT (tool, output_id) DO UPDATE
+SET {", ".join(f"{c} = excluded.{c}" for c in (*_filled, "recorded_at"))}
+WHERE o.recorded_at IS NULL
+RETURNING o.tool, o.output_id, o.awaited_since IS NOT NULL AS awaited
+""")
+
+_KNOWN_OUTPUTS = text(f"""
+SELECT g.tool, g.output_id, g.event_id,
+       coalesce(o.output_id, e.output_id) = g.output_id
+       AND coalesce(o.digest, e.digest) = decode(g.digest, 'hex') AS same
+FROM {_recordset({"tool": "text", "output_id": "text", "event_id": "text", "digest": "text"})}
+LEFT JOIN output o
+    ON o.tool = g.tool AND o.output_id = g.output_id AND o.recorded_at IS NOT NULL
+LEFT JOIN output e ON e.tool = g.tool AND e.event_id = g.event_id
+WHERE o.output_id IS NOT NULL OR e.output_id IS NOT NULL
+""")
+
+
+def store_outputs(session: Session, rows: Sequence[Row], *, now: datetime, shard: int) -> Taken:
+    """Store outputs and output failures; those that were awaited meet their corrections.
+
+    A row whose output id or event id is known is a duplicate where the digest is the
+    same and a conflict where it is not; in both cases what was there first stays.
+    """
+    taken = _first_of_each(rows, ("output_id", "event_id"))
+    fresh = _drop_known(session, _KNOWN_OUTPUTS, taken)
+    if not fresh:
+        return taken
+    answered = session.execute(_STORE_OUTPUTS, {"rows": _json(fresh), "now": now}).all()
+    met = {Key(row.tool, row.output_id) for row in answered if row.awaited}
+    stored = {Key(row.tool, row.output_id) for row in answered}
+    for row in fresh:
+        (taken.stored if _key(row) in stored else taken.duplicates).append(row)
+    tally: Counts = Counts()
+    for row in taken.stored:
+        tally[Count("outputs", row["tool"], hour_of(now), row["version"], row["disposition"])] += 1
+    counts.add(session, tally, shard=shard)
+    if met:
+        _meet(session, met, now=now, shard=shard)
+    return taken
+
+
+def _first_of_each(rows: Sequence[Row], identities: tuple[str, ...]) -> Taken:
+    """Within the batch: the first bearer of each id is to be stored, the others are judged."""
+    taken = Taken()
+    first: dict[tuple[str, str, str], Row] = {}
+    for row in rows:
+        names = [(identity, row["tool"], row[identity]) for identity in identities]
+        earlier = [first[name] for name in names if name in first]
+        if not earlier:
+            first.update((name, row) for name in names)
+            taken.stored.append(row)
+        elif all(_same(row, other, identities) for other in earlier):
+            taken.duplicates.append(row)
+        else:
+            taken.conflicts.append(row)
+    return taken
+
+
+def _same(row: Row, other: Row, identities: tuple[str, ...]) -> bool:
+    """Whether two rows are one payload: same digest, about the same output."""
+    return bool(row["digest"] == other["digest"] and row["output_id"] == other["output_id"])
+
+
+def _drop_known(session: Session, known: TextClause, taken: Taken) -> list[Row]:
+    """Move rows that the database has already out of `taken.stored`; answer the others."""
+    candidates, taken.stored = taken.stored, []
+    if not candidates:
+        return []
+    wanted = ("tool", "output_id", "event_id", "digest")
+    found = session.execute(known, {"rows": _json([{c: r[c] for c in wanted} for r in candidates])})
+    same = {(row.tool, row.event_id): row.same for row in found}
+    fresh = []
+    for row in candidates:
+        verdict = same.get((row["tool"], row["event_id"]))
+        if verdict is None:
+            fresh.append(row)
+        else:
+            (taken.duplicates if verdict else taken.conflicts).append(row)
+    return fresh
+
+
+# --- corrections and withdrawals --------------------------------------------------------
+
+_CORRECTION_COLUMNS = {
+    "tool": "text",
+    "event_id": "text",
+    "digest": "text",
+    "output_id": "text",
+    "kind": "text",
+    "value": "jsonb",
+    "reason": "text",
+    "note": "text",
+    "actor": "text",
+    "active_seconds": "float8",
+    "channel": "text",
+    "occurred_at": "timestamptz",
+}
+_WITHDRAWAL_COLUMNS = {
+    "tool": "text",
+    "event_id": "text",
+    "digest": "text",
+    "output_id": "text",
+    "correction_id": "text",
+    "actor": "text",
+}
+
+
+def _store(table: str, columns: dict[str, str], key: str) -> TextClause:
+    """An insert of the whole batch that leaves known rows alone and answers the new ones."""
+    return text(f"""
+INSERT INTO {table} ({", ".join(columns)}, recorded_at)
+SELECT {_picked(columns)}, :now FROM {_recordset(columns)} ORDER BY {key}
+ON CONFLICT ({key}) DO NOTHING RETURNING {key}
+""")
+
+
+def _known(table: str) -> TextClause:
+    """Which events of the batch the table holds, and whether with the same payload."""
+    columns = {"tool": "text", "output_id": "text", "event_id": "text", "digest": "text"}
+    return text(f"""
+SELECT g.tool, g.event_id, k.digest = decode(g.digest, 'hex') AS same
+FROM {_recordset(columns)} JOIN {table} k ON k.tool = g.tool AND k.event_id = g.event_id
+""")
+
+
+_STORE_CORRECTIONS = _store("correction", _CORRECTION_COLUMNS, "tool, event_id")
+_KNOWN_CORRECTIONS = _known("correction")
+_STORE_WITHDRAWALS = _store("withdrawal", _WITHDRAWAL_COLUMNS, "tool, event_id")
+_KNOWN_WITHDRAWALS = _known("withdrawal")
+
+_AWAIT_OUTPUTS = text(f"""
+INSERT INTO output (tool, output_id, awaited_since)
+SELECT g.tool, g.output_id, :now
+FROM {_recordset({"tool": "text", "output_id": "text"})} ORDER BY g.tool, g.output_id
+ON CONFLICT (tool, output_id) DO NOTHING
+""")
+
+
+def store_corrections(session: Session, rows: Sequence[Row], *, now: datetime, shard: int) -> Taken:
+    """Store what people said, decide the truth anew, and send disputes on their way.
+
+    A correction whose output has not come yet waits for it and counts when they meet.
+    """
+    taken = _take(session, rows, _KNOWN_CORRECTIONS, _STORE_CORRECTIONS, now=now)
+    keys = {_key(row) for row in taken.stored}
+    if keys:
+        _await(session, keys, now=now)
+        outputs = _lock_outputs(session, keys)
+        recorded = [row for row in taken.stored if outputs[_key(row)]["recorded_at"]]
+        _note_met(session, recorded, outputs, now=now, shard=shard)
+        _settle(session, outputs, now=now, shard=shard)
+    return taken
+
+
+def store_withdrawals(session: Session, rows: Sequence[Row], *, now: datetime, shard: int) -> Taken:
+    """Take corrections back, and decide the truth without them."""
+    taken = _take(session, rows, _KNOWN_WITHDRAWALS, _STORE_WITHDRAWALS, now=now)
+    keys = {_key(row) for row in taken.stored}
+    if keys:
+        _await(session, keys, now=now)
+        _settle(session, _lock_outputs(session, keys), now=now, shard=shard)
+    return taken
+
+
+def _take(
+    session: Session, rows: Sequence[Row], known: TextClause, store: TextClause, *, now: datetime
+) -> Taken:
+    taken = _first_of_each(rows, ("event_id",))
+    fresh = _drop_known(session, known, taken)
+    if fresh:
+        answered = session.execute(store, {"rows": _json(fresh), "now": now})
+        stored = {(row.tool, row.event_id) for row in answered}
+        for row in fresh:
+            new = (row["tool"], row["event_id"]) in stored
+            (taken.stored if new else taken.duplicates).append(row)
+    return taken
+
+
+def _await(session: Session, keys: Iterable[Key], *, now: datetime) -> None:
+    """Make a row for each output that has not come yet, or wait for the one in the making."""
+    session.execute(_AWAIT_OUTPUTS, {"rows": _json([k._asdict() for k in keys]), "now": now})
+
+
+# --- verdicts ---------------------------------------------------------------------------
+
+_VERDICT_COLUMNS = {
+    "event_id": "text",
+    "digest": "text",
+    "tool": "text",
+    "output_id": "text",
+    "case_id": "bigint",
+    "verdict": "text",
+    "value": "jsonb",
+    "actor": "text",
+    "blind": "boolean",
+    "at": "timestamptz",
+}
+_STORE_VERDICTS = _store("verdict", _VERDICT_COLUMNS, "event_id")
+
+
+def store_verdicts(session: Session, rows: Sequence[Row], *, now: datetime, shard: int) -> Taken:
+    """Store verdicts that came back from escalation, and decide the truth anew."""
+    taken = _first_of_each(rows, ("event_id",))
+    candidates, taken.stored = taken.stored, []
+    if candidates:
+        answered = session.execute(_STORE_VERDICTS, {"rows": _json(candidates), "now": now})
+        new = {row.event_id for row in answered}
+        for row in candidates:
+            (taken.stored if row["event_id"] in new else taken.duplicates).append(row)
+    keys = {_key(row) for row in taken.stored}
+    if keys:
+        _await(session, keys, now=now)
+        _settle(session, _lock_outputs(session, keys), now=now, shard=shard)
+    return taken
+
+
+# --- the decided truth ------------------------------------------------------------------
+
+_KEYS = _recordset({"tool": "text", "output_id": "text"})
+_LOCK_OUTPUTS = text(f"""
+SELECT o.tool, o.output_id, o.version, o.kind, o.value, o.confidence, o.alternatives, o.input,
+       o.attributes, o.subject, o.failure, o.disposition, o.occurred_at, o.recorded_at,
+       o.decided_value, o.decided_by, o.decided_at, o.overridden
+FROM {_KEYS} JOIN output o ON o.tool = g.tool AND o.output_id = g.output_id
+ORDER BY o.tool, o.output_id FOR UPDATE OF o
+""")
+
+_STANDING_WORDS = text(f"""
+SELECT c.tool, c.output_id, c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel,
+       c.occurred_at
+FROM {_KEYS} JOIN correction c ON c.tool = g.tool AND c.output_id = g.output_id
+WHERE NOT EXISTS (
+    SELECT FROM withdrawal w
+    WHERE w.tool = c.tool AND w.correction_id = c.event_id
+      AND w.actor IS NOT DISTINCT FROM c.actor)
+""")
+
+_VERDICTS = text(f"""
+SELECT v.tool, v.output_id, v.verdict, v.value, v.at
+FROM {_KEYS} JOIN verdict v ON v.tool = g.tool AND v.output_id = g.output_id
+""")
+
+_DECIDED_COLUMNS = {
+    "tool": "text",
+    "output_id": "text",
+    "decided_value": "jsonb",
+    "decided_by": "text",
+    "decided_at": "timestamptz",
+    "overridden": "boolean",
+}
+_WRITE_TRUTH = text(f"""
+UPDATE output AS o
+SET decided_value = g.decided_value, decided_by = g.decided_by,
+    decided_at = g.decided_at, overridden = g.overridden
+FROM {_recordset(_DECIDED_COLUMNS)} WHERE o.tool = g.tool AND o.output_id = g.output_id
+""")
+
+Locked = dict[Key, Row]
+
+
+def _lock_outputs(session: Session, keys: Iterable[Key]) -> Locked:
+    """Lock these outputs, in order, and answer them by key."""
+    found = session.execute(_LOCK_OUTPUTS, {"rows": _json([k._asdict() for k in keys])})
+    return {Key(row["tool"], row["output_id"]): dict(row) for row in found.mappings()}
+
+
+def _meet(session: Session, keys: Iterable[Key], *, now: datetime, shard: int) -> None:
+    """Outputs have come that corrections were waiting for."""
+    outputs = _lock_outputs(session, keys)
+    words = [row for said in _standing_words(session, outputs).values() for row in said]
+    _note_met(session, words, outputs, now=now, shard=shard)
+    _settle(session, outputs, now=now, shard=shard)
+
+
+def _note_met(
+    session: Session, words: Sequence[Row], outputs: Locked, *, now: datetime, shard: int
+) -> None:
+    """Count words that have met their output, and send objections to escalation."""
+    tally: Counts = Counts()
+    objections = []
+    for word in words:
+        output = outputs[_key(word)]
+        tally[
+            Count("corrections", word["tool"], hour_of(now), output["version"], word["kind"])
+        ] += 1
+        if word["kind"] in (rules.CorrectionKind.DISPUTE, rules.CorrectionKind.APPEAL):
+            objections.append(_objection(word, output, now=now))
+    counts.add(session, tally, shard=shard)
+    if objections:
+        outbox.enqueue(session, objections)
+
+
+def _objection(word: Row, output: Row, *, now: datetime) -> NewRecord:
+    """A dispute or an appeal as escalation needs it: with the output's facts."""
+    event = events.dispute_raised(
+        tool=word["tool"],
+        dispute_id=word["event_id"],
+        correction=word,
+        output=output,
+        time=now,
+    )
+    key = events.key(word["tool"], word["output_id"])
+    return NewRecord(events.DISPUTES, key, events.encode(event))
+
+
+def _standing_words(session: Session, outputs: Iterable[Key]) -> dict[Key, list[Row]]:
+    found = session.execute(_STANDING_WORDS, {"rows": _json([k._asdict() for k in outputs])})
+    words: dict[Key, list[Row]] = defaultdict(list)
+    for row in found.mappings():
+        words[Key(row["tool"], row["output_id"])].append(dict(row))
+    return words
+
+
+def _settle(session: Session, outputs: Locked, *, now: datetime, shard: int) -> None:
+    """Decide the truth of locked outputs anew, write what changed and count overrides.
+
+    An override counts in the hour of its output. One that is taken back after it was
+    counted is counted as withdrawn, so that both counts only ever rise.
+    """
+    recorded = {key: row for key, row in outputs.items() if row["recorded_at"]}
+    if not recorded:
+        return
+    words = _standing_words(session, recorded)
+    given: dict[Key, list[rules.GivenVerdict]] = defaultdict(list)
+    for row in session.execute(_VERDICTS, {"rows": _json([k._asdict() for k in recorded])}):
+        verdict = rules.GivenVerdict(rules.VerdictKind(row.verdict), row.value, row.at)
+        given[Key(row.tool, row.output_id)].append(verdict)
+    changed, tally = [], Counts()
+    for key, output in recorded.items():
+        said = [_said(word) for word in words.get(key, ())]
+        truth = rules.decide(output["value"], said, given.get(key, ()))
+        if truth == _truth_of(output):
+            continue
+        changed.append({**key._asdict(), **_truth_columns(truth)})
+        if bool(truth.overridden) != bool(output["overridden"]):
+            measure = "overridden" if truth.overridden else "overrides_withdrawn"
+            hour = hour_of(output["recorded_at"])
+            tally[Count(measure, key.tool, hour, output["version"], output["disposition"])] += 1
+    if changed:
+        session.execute(_WRITE_TRUTH, {"rows": _json(changed)})
+    counts.add(session, tally, shard=shard)
+
+
+def _said(word: Row) -> rules.SaidWord:
+    kind = rules.CorrectionKind(word["kind"])
+    return rules.SaidWord(kind, word["value"], word["occurred_at"], word["event_id"])
+
+
+def _truth_of(output: Row) -> rules.Truth:
+    """The truth that the row holds now."""
+    by = output["decided_by"]
+    return rules.Truth(
+        output["decided_value"],
+        rules.DecidedBy(by) if by else None,
+        output["decided_at"],
+        output["overridden"],
+    )
+
+
+def _truth_columns(truth: rules.Truth) -> Row:
+    return {
+        "decided_value": truth.value,
+        "decided_by": truth.decided_by,
+        "decided_at": truth.decided_at,
+        "overridden": truth.overridden,
+    }
+
+
+# --- corrections whose output never comes -------------------------------------------------
+
+_UNMATCHED = text("""
+UPDATE output SET unmatched_at = :now
+WHERE (tool, output_id) IN (
+    SELECT tool, output_id FROM output
+    WHERE recorded_at IS NULL AND unmatched_at IS NULL AND awaited_since <= :before
+    ORDER BY awaited_since LIMIT :limit FOR UPDATE SKIP LOCKED)
+RETURNING tool, output_id
+""")
+
+
+def report_unmatched(session: Session, *, now: datetime, before: datetime, limit: int = 100) -> int:
+    """Send word of corrections that have waited for their output since `before` in vain.
+
+    Answers how many outputs were found missing; call again while it is `limit`.
+    """
+    missing = [
+        Key(*row)
+        for row in session.execute(_UNMATCHED, {"now": now, "before": before, "limit": limit})
+    ]
+    words = _standing_words(session, missing) if missing else {}
+    records = []
+    for key in missing:
+        said = max(words.get(key, []), key=lambda w: w["occurred_at"], default=None)
+        if said is not None:
+            event = events.correction_unmatched(tool=key.tool, correction=said, time=now)
+            records.append(NewRecord(events.DISPUTES, events.key(*key), events.encode(event)))
+    if records:
+        outbox.enqueue(session, records)
+    return len(missing)
+
+
+def _key(row: Row) -> Key:
+    return Key(row["tool"], row["output_id"])
+
+
+def _json(rows: Sequence[Row]) -> str:
+    return to_json(rows).decode()

@@ -1,0 +1,148 @@
+"""Rates and series from the counts that the other rooms keep. Reads only."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from services.feedback import queries as feedback
+from services.insight.rules import COVERAGE, EXCEPTION_RATE, OVERRIDE_RATE, Ratio
+from services.kit import counts
+from services.kit.counts import hour_of
+from services.registry.queries import ToolInfo
+
+WINDOW = timedelta(days=28)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One day of a tool, in UTC."""
+
+    day: datetime
+    outputs: int
+    exceptions: int
+    proceeded: int
+    overridden: int
+    matured: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """A tool's rates over one window; of one version, or of all."""
+
+    tool: str
+    version: str | None
+    exception_rate: Ratio
+    override_rate: Ratio
+    coverage: Ratio
+
+
+def rates(
+    session: Session,
+    tool: ToolInfo,
+    *,
+    now: datetime,
+    window: timedelta = WINDOW,
+    version: str | None = None,
+) -> Rates:
+    """The tool's rates over the window that ends now.
+
+    The override rate's window ends where outputs are old enough for their truth to count.
+    """
+    since = hour_of(now - window)
+    outputs = _by_label(session, "outputs", tool.slug, since, now, version)
+    exceptions = _by_label(session, "exceptions", tool.slug, since, now, version)
+    everything = sum(outputs.values())
+    cutoff = now - timedelta(seconds=tool.maturity_seconds)
+    matured, overridden = matured_in(session, tool, since=since, now=now, version=version)
+    return Rates(
+        tool.slug,
+        version,
+        Ratio(sum(exceptions.values()), everything, EXCEPTION_RATE, since, now),
+        Ratio(sum(overridden.values()), sum(matured.values()), OVERRIDE_RATE, since, cutoff),
+        Ratio(outputs["proceed"], everything, COVERAGE, since, now),
+    )
+
+
+def _by_label(
+    session: Session, measure: str, tool: str, since: datetime, until: datetime, version: str | None
+) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for row in counts.hours(session, measure, tool, since=since, until=until):
+        if version is None or row.version == version:
+            found[row.label] += row.n
+    return found
+
+
+Labelled = Counter[tuple[str, str]]
+"""Counts by (version, disposition)."""
+
+
+def matured_in(
+    session: Session, tool: ToolInfo, *, since: datetime, now: datetime, version: str | None = None
+) -> tuple[Labelled, Labelled]:
+    """Matured outputs recorded since `since`, and the overridden among them.
+
+    An output matures when it is as old as the tool's maturity. Full hours come from the
+    hourly counts; the hour that the cutoff lies in is counted from the outputs.
+    """
+    cutoff = now - timedelta(seconds=tool.maturity_seconds)
+    begun = hour_of(cutoff) if tool.maturity_seconds else now
+    outputs = _hourly(session, "outputs", tool.slug, since, begun)
+    overridden = _hourly(session, "overridden", tool.slug, since, begun)
+    overridden.subtract(_hourly(session, "overrides_withdrawn", tool.slug, since, begun))
+    if tool.maturity_seconds and cutoff > since:
+        just_before = begun - timedelta(microseconds=1)
+        until = cutoff + timedelta(microseconds=1)
+        for part in feedback.recorded_between(session, tool.slug, after=just_before, before=until):
+            outputs[part.version, part.disposition] += part.outputs
+            overridden[part.version, part.disposition] += part.overridden
+    return _of_version(outputs, version), _of_version(overridden, version)
+
+
+def _hourly(
+    session: Session, measure: str, tool: str, since: datetime, until: datetime
+) -> Labelled:
+    found: Labelled = Counter()
+    for row in counts.hours(session, measure, tool, since=since, until=until):
+        found[row.version, row.label] += row.n
+    return found
+
+
+def _of_version(found: Labelled, version: str | None) -> Labelled:
+    if version is None:
+        return found
+    return Counter({key: n for key, n in found.items() if key[0] == version})
+
+
+def daily(session: Session, tool: ToolInfo, *, now: datetime, days: int = 28) -> list[Day]:
+    """The last `days` days, today last, days without outputs included."""
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    since = today - timedelta(days=days - 1)
+    cutoff = now - timedelta(seconds=tool.maturity_seconds)
+    sums: dict[datetime, Counter[str]] = defaultdict(Counter)
+    for measure in ("outputs", "exceptions", "overridden", "overrides_withdrawn"):
+        for row in counts.hours(session, measure, tool.slug, since=since, until=now):
+            day = sums[row.hour.replace(hour=0)]
+            day[measure] += row.n
+            if measure == "outputs" and row.label == "proceed":
+                day["proceeded"] += row.n
+            if measure == "outputs" and row.hour + timedelta(hours=1) <= cutoff:
+                day["matured"] += row.n
+    return [
+        _day(since + timedelta(days=n), sums[since + timedelta(days=n)], tool) for n in range(days)
+    ]
+
+
+def _day(day: datetime, found: Counter[str], tool: ToolInfo) -> Day:
+    matured = found["matured"] if tool.maturity_seconds else found["outputs"]
+    overridden = found["overridden"] - found["overrides_withdrawn"]
+    return Day(
+        day,
+        outputs=found["outputs"],
+        exceptions=found["exceptions"],
+        proceeded=found["proceeded"],
+        overridden=min(overridden, matured),
+        matured=matured,
+    )

@@ -1,0 +1,63 @@
+"""Numbers that carry what they rest on. Pure: no database, no web framework."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from math import sqrt
+from typing import Any
+
+_Z95 = 1.959963984540054
+
+EXCEPTION_RATE = "outputs that opened a case, audits excluded ÷ all outputs"
+OVERRIDE_RATE = "overridden outputs ÷ matured outputs"
+COVERAGE = "outputs that the gate let through ÷ all outputs"
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A rate with everything needed to believe it.
+
+    Attributes:
+        numerator: how many of `denominator` it was.
+        denominator: n.
+        definition: what was divided by what, in the words of the glossary.
+        since, until: the window, `until` excluded.
+    """
+
+    numerator: int
+    denominator: int
+    definition: str
+    since: datetime
+    until: datetime
+
+    @property
+    def value(self) -> float | None:
+        """The rate in [0, 1], or None where there is nothing to divide by."""
+        return self.numerator / self.denominator if self.denominator else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % Wilson interval, or None where there is nothing to divide by."""
+        return wilson(self.numerator, self.denominator) if self.denominator else None
+
+    def as_answer(self) -> dict[str, Any]:
+        """The rate as the API shows it: never without n, interval, method and window."""
+        interval = self.interval
+        return {
+            "value": self.value,
+            "numerator": self.numerator,
+            "denominator": self.denominator,
+            "n": self.denominator,
+            "interval": list(interval) if interval else None,
+            "method": "wilson_95",
+            "definition": self.definition,
+            "window": {"since": self.since, "until": self.until},
+        }
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """The 95 % score interval of a share (Wilson 1927), for n ≥ 1 and 0 ≤ successes ≤ n."""
+    share = successes / n
+    weight = 1 + _Z95**2 / n
+    centre = (share + _Z95**2 / (2 * n)) / weight
+    half = _Z95 * sqrt(share * (1 - share) / n + _Z95**2 / (4 * n**2)) / weight
+    return max(0.0, centre - half), min(1.0, centre + half)
