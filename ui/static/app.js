@@ -1,0 +1,353 @@
+// Secondlook's own script. Nothing here is needed to get a task done: forms post without it.
+// Every shortcut is an attribute of the element that it presses: data-key="s". The handler, the
+// badges and the sheet read the same attributes.
+
+const root = document.documentElement;
+const byId = (id) => document.getElementById(id);
+const store = {
+  get: (name) => { try { return localStorage.getItem(`secondlook.${name}`); } catch { return null; } },
+  set: (name, value) => { try { localStorage.setItem(`secondlook.${name}`, value); } catch { /* private mode */ } },
+};
+
+// --- Saying things ---------------------------------------------------------------------------
+
+export function announce(words, urgent = false) {
+  const region = byId(urgent ? "live-assertive" : "live-polite");
+  if (!region) return;
+  region.textContent = "";
+  setTimeout(() => { region.textContent = words; }, 50);
+}
+document.addEventListener("announce", (event) => announce(event.detail.words ?? "", event.detail.urgent));
+
+// --- Keys ------------------------------------------------------------------------------------
+
+let moved = JSON.parse(store.get("keymap") ?? "{}");
+let prefix = "";
+let prefixTimer = 0;
+const keysOn = () => store.get("keys") !== "off";
+const keyOf = (element) => moved[element.dataset.key] ?? element.dataset.key;
+const shown = (element) => element.hidden ? element.dataset.do !== undefined : element.checkVisibility();
+const usable = (element) => !element.disabled && element.getAttribute("aria-disabled") !== "true" && shown(element);
+const typing = (target) => target.closest?.("input:not([type=checkbox], [type=radio], [type=button]), select, textarea, [contenteditable]:not([contenteditable=false]), dialog[open]");
+
+// Nearest first: what is around the focus, then the reading pane, then the page.
+function find(key) {
+  const all = [...document.querySelectorAll("[data-key]")].filter((one) => keyOf(one) === key && usable(one));
+  const near = (scope) => scope && all.find((one) => scope.contains(one));
+  return near(document.activeElement?.closest("form, [data-row], [data-scope]")) ?? near(byId("pane")) ?? all[0];
+}
+
+function press(element) {
+  if (element.dataset.do) return act(element.dataset.do, element);
+  if (element.matches("input:not([type=checkbox], [type=radio]), select, textarea")) { element.focus(); element.select?.(); } else element.click();
+}
+
+function applyKeys() {
+  root.dataset.keys = keysOn() ? "on" : "off";
+  for (const element of document.querySelectorAll("[data-key]")) {
+    const key = keyOf(element);
+    const badge = element.querySelector("kbd.key") ?? element.parentElement?.querySelector(":scope > kbd.key");
+    if (badge && badge.textContent !== key) badge.textContent = key;
+    if (keysOn() && !key.includes(" ")) element.setAttribute("aria-keyshortcuts", key.replace("Mod", "Control"));
+    else element.removeAttribute("aria-keyshortcuts");
+  }
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.defaultPrevented || event.isComposing) return;
+  if (event.key === "Escape") return closeMenus(event.target);
+  if (finderKey(event)) return;
+  if (!keysOn() || event.altKey || typing(event.target) || document.querySelector("dialog[open]")) return;
+  if ((event.key === "Enter" || event.key === " ") && event.target.closest("a, button, summary, label, input")) return;
+  const mod = event.ctrlKey || event.metaKey ? "Mod+" : "";
+  const digit = /^(?:Digit|Numpad)([0-9])$/.exec(event.code);
+  const sequence = prefix ? `${prefix} ${event.key}` : mod + event.key;
+  const target = find(sequence) ?? (digit && !event.shiftKey ? find(prefix ? `${prefix} ${digit[1]}` : mod + digit[1]) : undefined);
+  clearTimeout(prefixTimer);
+  prefix = "";
+  if (target && !(event.repeat && !["next", "previous"].includes(target.dataset.do))) { event.preventDefault(); press(target); return; }
+  if (!target && !mod && [...document.querySelectorAll("[data-key]")].some((one) => keyOf(one).startsWith(`${event.key} `))) {
+    prefix = event.key;
+    prefixTimer = setTimeout(() => { prefix = ""; }, 1200);
+  }
+});
+
+function fillSheet() {
+  const list = document.querySelector("#shortcuts ul");
+  const seen = new Map();
+  for (const element of document.querySelectorAll("[data-key]")) if (!seen.has(element.dataset.key)) seen.set(element.dataset.key, element);
+  list.replaceChildren(...[...seen.values()].filter(shown).map((element) => {
+    const item = document.createElement("li");
+    const name = document.createElement("span");
+    name.textContent = element.dataset.does || element.textContent.trim();
+    const input = document.createElement("input");
+    Object.assign(input, { className: "input", value: keyOf(element), maxLength: 8, autocomplete: "off", name: element.dataset.key });
+    input.setAttribute("aria-label", `Key for: ${name.textContent}`);
+    item.append(name, input);
+    return item;
+  }));
+  byId("keys-on").checked = keysOn();
+}
+
+function remap(input) {
+  const key = input.value.trim();
+  const taken = [...document.querySelectorAll("[data-key]")].some((one) => one.dataset.key !== input.name && keyOf(one) === key);
+  if (!key || taken) {
+    announce(taken ? `${key} is taken` : "A key is needed", true);
+    input.value = moved[input.name] ?? input.name;
+    return;
+  }
+  if (key === input.name) delete moved[input.name]; else moved[input.name] = key;
+  store.set("keymap", JSON.stringify(moved));
+  applyKeys();
+}
+
+// --- Things that elements ask for with data-do ------------------------------------------------
+
+let lastFailed = null;
+const actions = {
+  next: (element) => step(element, 1),
+  previous: (element) => step(element, -1),
+  open: (element) => currentRow(listOf(element))?.querySelector(".row-title a")?.click(),
+  select: (element) => currentRow(listOf(element))?.querySelector("[type=checkbox]")?.click(),
+  "select-all": (element) => {
+    const boxes = [...listOf(element).querySelectorAll("[data-row] [type=checkbox]:not(:disabled)")];
+    const on = boxes.some((box) => !box.checked);
+    for (const box of boxes) box.checked = on;
+    countSelected();
+    announce(on ? `${boxes.length} selected` : "None selected");
+  },
+  sheet: () => { fillSheet(); byId("shortcuts").showModal(); },
+  "close-sheet": () => byId("shortcuts").close(),
+  "reset-keys": () => { moved = {}; store.set("keymap", "{}"); store.set("keys", "on"); applyKeys(); fillSheet(); },
+  close: (element) => {
+    const details = element.closest("details");
+    details.open = false;
+    details.querySelector("summary").focus();
+  },
+  retry: () => { byId("notice").replaceChildren(); if (lastFailed?.isConnected) (lastFailed.requestSubmit ?? lastFailed.click).call(lastFailed); else location.reload(); },
+  theme: () => {
+    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+    document.cookie = `theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=lax${location.protocol === "https:" ? "; secure" : ""}`;
+    announce(`${dark ? "Light" : "Dark"} theme`);
+  },
+};
+function act(name, element) { actions[name]?.(element); }
+
+document.addEventListener("click", (event) => {
+  const element = event.target.closest?.("[data-do]");
+  if (element) act(element.dataset.do, element);
+  for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+function closeMenus(target) {
+  const menu = target.closest?.("details.menu[open]") ?? document.querySelector("details.menu[open]");
+  if (menu) { menu.open = false; menu.querySelector("summary").focus(); }
+}
+
+// --- Lists: one row is current, and stays so across swaps --------------------------------------
+
+const listOf = (element) => element?.closest?.("[data-list]") ?? document.querySelector("[data-list]");
+const rowsOf = (list) => [...(list?.querySelectorAll("[data-row]") ?? [])].filter((row) => row.checkVisibility());
+const currentRow = (list) => list?.contains(document.activeElement) && document.activeElement.closest("[data-row]") || list?.querySelector("[data-row]:has([aria-current=true])");
+
+function focusRow(row) {
+  row?.querySelector(".row-title a")?.focus({ preventScroll: true });
+  row?.scrollIntoView({ block: "nearest" });
+}
+function step(element, by) {
+  const list = listOf(element);
+  const rows = rowsOf(list);
+  const at = rows.indexOf(currentRow(list));
+  focusRow(rows[at < 0 ? 0 : Math.min(Math.max(at + by, 0), rows.length - 1)]);
+}
+function markCurrent(link) {
+  for (const other of link.closest("[data-list]")?.querySelectorAll("[aria-current=true]") ?? []) other.removeAttribute("aria-current");
+  link.setAttribute("aria-current", "true");
+  link.closest("[data-row]")?.removeAttribute("data-new");
+}
+function countSelected() {
+  const count = document.querySelectorAll("[data-row] [type=checkbox]:checked").length;
+  for (const bar of document.querySelectorAll("[data-bulk]")) { bar.hidden = !count; bar.querySelector("[data-selected]").textContent = count; }
+}
+
+// --- Finder: type to narrow, Enter takes the first ---------------------------------------------
+
+const fold = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+const options = (finder) => [...finder.querySelectorAll("[data-option]")];
+function narrow(finder, query) {
+  const words = fold(query).split(/\s+/).filter(Boolean);
+  let left = 0;
+  for (const option of options(finder)) {
+    option.hidden = !words.every((word) => fold(option.textContent).includes(word));
+    left += option.hidden ? 0 : 1;
+  }
+  finder.querySelector("[data-none]").hidden = left > 0;
+  announce(left === 1 ? "1 category" : `${left} categories`);
+}
+function finderKey(event) {
+  const finder = event.target.closest?.("[data-finder]");
+  if (!finder || !["Enter", "ArrowDown", "ArrowUp"].includes(event.key)) return false;
+  const buttons = options(finder).filter((option) => !option.hidden).map((option) => option.querySelector("button"));
+  const input = finder.querySelector("input[type=search]");
+  const at = buttons.indexOf(event.target);
+  if (event.key === "Enter") {
+    if (event.target !== input) return false;
+    event.preventDefault();
+    if (input.value.trim()) buttons[0]?.click();
+  } else {
+    event.preventDefault();
+    const next = at + (event.key === "ArrowDown" ? 1 : -1);
+    (next < 0 ? input : buttons[Math.min(next, buttons.length - 1)])?.focus();
+  }
+  return true;
+}
+document.addEventListener("input", (event) => {
+  const finder = event.target.closest("[data-finder]");
+  if (finder && event.target.type === "search") narrow(finder, event.target.value);
+});
+document.addEventListener("change", (event) => {
+  if (event.target.id === "keys-on") { store.set("keys", event.target.checked ? "on" : "off"); applyKeys(); announce(event.target.checked ? "Shortcuts on" : "Shortcuts off"); }
+  else if (event.target.closest("#shortcuts li")) remap(event.target);
+  else if (event.target.closest("[data-row]")) countSelected();
+});
+
+// --- Sending: once, and saying so when it takes long or fails -----------------------------------
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post" || form.hasAttribute("hx-post")) return;
+  if (form.dataset.sent) { event.preventDefault(); return; }
+  form.dataset.sent = "yes";
+  setTimeout(() => form.setAttribute("aria-busy", "true"), 300);
+});
+addEventListener("pageshow", () => { for (const form of document.querySelectorAll("form[data-sent]")) { delete form.dataset.sent; form.removeAttribute("aria-busy"); } });
+
+const busy = new WeakMap();
+let before = null;
+const rowFor = (form) => form?.dataset?.rowId && byId(form.dataset.rowId);
+
+document.addEventListener("htmx:config:request", (event) => {
+  if (event.detail.ctx.sourceEvent?.type === "every" && document.hidden) event.preventDefault();
+});
+document.addEventListener("htmx:before:request", (event) => {
+  const { ctx } = event.detail;
+  const source = ctx.sourceElement;
+  const area = ctx.target?.closest ? ctx.target : source;
+  busy.set(source, [area, setTimeout(() => area.setAttribute("aria-busy", "true"), 300)]);
+  if (source.matches(".row-title a")) markCurrent(source);
+  const row = rowFor(source);
+  if (!row) return;
+  ctx.row = row.id;
+  row.dataset.state = "saving";
+  note(row, "Saving…");
+  if (source.hasAttribute("data-advance")) advance(row);
+});
+function note(row, words) {
+  const place = row.querySelector("[data-note]");
+  if (place) { place.textContent = words; place.hidden = !words; }
+}
+function advance(row) {
+  const rows = rowsOf(listOf(row)).filter((one) => one === row || !["saving", "inert"].includes(one.dataset.state));
+  const next = rows[rows.indexOf(row) + 1] ?? rows[rows.indexOf(row) - 1];
+  if (!next) return;
+  focusRow(next);
+  next.querySelector(".row-title a[hx-get]")?.click();
+}
+document.addEventListener("htmx:finally:request", (event) => {
+  const [area, timer] = busy.get(event.detail.ctx.sourceElement) ?? [];
+  clearTimeout(timer);
+  area?.removeAttribute("aria-busy");
+  countSelected();
+});
+
+function failed(ctx) {
+  lastFailed = ctx.sourceElement;
+  const row = ctx.row && byId(ctx.row);
+  const words = "Not saved: Secondlook could not be reached.";
+  if (row) { row.dataset.state = "error"; note(row, `${words} Open it and try again.`); }
+  if (ctx.sourceEvent?.type === "every") { stale(true); return; }
+  const copy = byId("notice-lost")?.content.cloneNode(true);
+  if (copy && !row) byId("notice")?.replaceChildren(copy);
+  announce(words, true);
+}
+document.addEventListener("htmx:error", (event) => { if (event.detail.ctx?.request) failed(event.detail.ctx); });
+// What a proxy answers when we are away is not for this page: ours carry HX-Retarget.
+document.addEventListener("htmx:before:response", (event) => {
+  const { ctx } = event.detail;
+  if (ctx.response.status >= 500 && !ctx.hx.retarget) { event.preventDefault(); failed(ctx); return; }
+  if (ctx.sourceEvent?.type === "every") stale(false);
+  const row = ctx.response.status >= 400 && ctx.row && byId(ctx.row);
+  if (row) { row.dataset.state = "error"; note(row, "Not saved."); }
+});
+
+let staleSince = 0;
+function stale(yes) {
+  staleSince = yes ? staleSince || Date.now() : 0;
+  for (const banner of document.querySelectorAll("[data-stale]")) {
+    banner.hidden = !yes;
+    banner.querySelector("[data-stale-since]").textContent = yes && Date.now() - staleSince > 6e4 ? coarse((Date.now() - staleSince) / 1000) : "";
+  }
+}
+
+// --- Focus: after a swap it is where one expects it, never nowhere -------------------------------
+
+document.addEventListener("htmx:before:swap", () => {
+  const active = document.activeElement;
+  const row = active?.closest?.("[data-row]");
+  const ids = (start, way) => { const found = []; for (let one = start?.[way]; one; one = one[way]) found.push(one.id); return found; };
+  before = { had: active && active !== document.body, id: active?.id, row: row && [row.id, ...ids(row, "nextElementSibling"), ...ids(row, "previousElementSibling")], around: active?.closest?.("[id]:not(body)")?.parentElement?.closest("[id]")?.id };
+});
+document.addEventListener("htmx:after:swap", () => {
+  applyKeys();
+  times();
+  const was = before;
+  requestAnimationFrame(() => {
+    if (!was?.had || (document.activeElement && document.activeElement !== document.body)) return;
+    const row = was.row?.map(byId).find(Boolean);
+    if (row) focusRow(row);
+    else for (const place of [was.id && byId(was.id), byId("rows"), was.around && byId(was.around), byId("page-title"), byId("main")]) {
+      if (!place) continue;
+      place.focus({ preventScroll: true });
+      if (document.activeElement === place) break;
+    }
+  });
+});
+
+// --- Times: in the reader's zone, kept up to date -------------------------------------------------
+
+const absolute = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const coarse = (seconds) => {
+  const whole = Math.floor(Math.abs(seconds));
+  for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) if (whole >= size) return `${Math.floor(whole / size)}\u00a0${unit}`;
+  return `${whole}\u00a0s`;
+};
+function put(element, words) { if (element.textContent !== words) element.textContent = words; }
+function times() {
+  for (const element of document.querySelectorAll("time[datetime]")) {
+    const moment = new Date(element.dateTime);
+    const seconds = (moment - Date.now()) / 1000;
+    if ("absolute" in element.dataset) put(element, absolute.format(moment));
+    else if ("relative" in element.dataset) {
+      element.title = absolute.format(moment);
+      put(element, Math.abs(seconds) < 60 ? "just now" : seconds > 0 ? `in ${coarse(seconds)}` : `${coarse(seconds)} ago`);
+    } else if ("due" in element.dataset) {
+      const level = seconds <= 0 ? "late" : seconds <= element.dataset.soon * 60 ? "soon" : "ok";
+      element.title = `Due ${absolute.format(moment)}`;
+      put(element.lastElementChild, level === "late" ? `Late ${coarse(seconds)}` : coarse(seconds));
+      if (element.dataset.level === level) continue;
+      element.dataset.level = level;
+      const use = element.querySelector("use");
+      use.setAttribute("href", use.getAttribute("href").replace(/#.*/, level === "late" ? "#triangle-alert" : "#clock"));
+      put(element.querySelector("[data-due-word]"), level === "late" ? "Overdue: " : "Due in ");
+    }
+  }
+}
+
+// --- Start ------------------------------------------------------------------------------------
+
+root.dataset.js = "on";
+applyKeys();
+times();
+countSelected();
+setInterval(times, 30000);
