@@ -13,8 +13,21 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic.autogenerate import produce_migrations
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from alembic.operations.ops import (
+    AddColumnOp,
+    AddConstraintOp,
+    CreateIndexOp,
+    CreateTableOp,
+    MigrateOperation,
+    OpContainer,
+)
 from sqlalchemy.orm import Session
 
+from migrations import run
+from migrations.target import metadata
 from services.kit.database import Database, make_engine
 from services.kit.embedded_postgres import EmbeddedPostgres
 
@@ -25,6 +38,7 @@ IN_CI = os.environ.get("CI") == "true"
 
 # The machine's crash is not what these tests are about, and the suite should take seconds.
 _FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "100"}
+_ROOM = 2 * 1024**3
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -47,52 +61,59 @@ def public_folder() -> Iterator[Path]:
 
 def build_schema(url: str) -> None:
     """Bring an empty database to the newest schema."""
-    from migrations import run
-
     run.upgrade(url)
     _add_what_migrations_lack(url)
 
 
 def _add_what_migrations_lack(url: str) -> None:
-    """Make what the tables in code have and no migration makes yet.
+    """Add what the tables in code have and no migration makes yet.
 
     For the days in which rooms change their tables side by side; `alembic check` in the
     migrations' own test says what is missing.
     """
-    from alembic.autogenerate import produce_migrations
-    from alembic.migration import MigrationContext
-    from alembic.operations import Operations
-    from alembic.operations.ops import OpContainer
-
-    from migrations.target import metadata
-
-    def carry_out(container: OpContainer) -> None:
-        for step in container.ops:
-            if isinstance(step, OpContainer):
-                carry_out(step)
-            else:
-                operations.invoke(step)
-
     engine = make_engine(url, pool_size=1)
     with engine.begin() as connection:
         context = MigrationContext.configure(connection)
-        operations = Operations(context)
-        missing = produce_migrations(context, metadata).upgrade_ops
-        if missing is not None:
-            carry_out(missing)
+        found = produce_migrations(context, metadata).upgrade_ops
+        for step in _steps(found):
+            if isinstance(step, CreateTableOp | AddColumnOp | CreateIndexOp | AddConstraintOp):
+                Operations(context).invoke(step)
     engine.dispose()
 
 
+def _steps(container: OpContainer | None) -> Iterator[MigrateOperation]:
+    for step in container.ops if container is not None else ():
+        if isinstance(step, OpContainer):
+            yield from _steps(step)
+        else:
+            yield step
+
+
 @pytest.fixture(scope="session")
-def postgres_url(public_folder: Path) -> Iterator[str]:
+def memory_folder(public_folder: Path) -> Iterator[Path]:
+    """A folder in memory where there is room for it: a database is cloned ten times faster."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or shutil.disk_usage(memory).free < _ROOM:
+        yield public_folder
+        return
+    folder = Path(tempfile.mkdtemp(prefix="secondlook-tests-", dir=memory))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(memory_folder: Path) -> Iterator[str]:
     """One PostgreSQL per worker, with the migrated database `template`."""
-    server = EmbeddedPostgres(public_folder / "data", options=_FAST)
+    server = EmbeddedPostgres(memory_folder / "data", options=_FAST)
     server.start()
-    with psycopg.connect(server.url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE template")
-    build_schema(_named(server.url, "template"))
-    yield server.url
-    server.stop()
+    try:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE template")
+        build_schema(_named(server.url, "template"))
+        yield server.url
+    finally:
+        server.stop()
 
 
 def _named(url: str, database: str) -> str:
