@@ -1,0 +1,255 @@
+"""A server on a free port and a Chromium that fails a test when a page breaks its own rules."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import uvicorn
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from starlette.types import ASGIApp
+
+FAILURES = Path(__file__).parent / "failures"
+WIDE = (1280, 800)
+PHONE = (360, 740)
+WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-dev-shm-usage",
+)
+_WATCH = """
+window.__broken = [];
+document.addEventListener('securitypolicyviolation', (event) => window.__broken.push(
+    `${event.violatedDirective} refused ${event.blockedURI || 'inline'} (${event.sample})`), true);
+addEventListener('error', (event) => window.__broken.push(`error ${event.message}`));
+addEventListener('unhandledrejection', (event) => window.__broken.push(`rejection ${event.reason}`));
+"""
+
+
+def chromium_path() -> str | None:
+    """The Chromium to use: the variable CHROMIUM, or the first that the system has."""
+    named = os.environ.get("CHROMIUM")
+    if named:
+        return named
+    return next((found for name in _NAMES if (found := shutil.which(name))), None)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+# --- Servers ------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def serve_app(app: ASGIApp) -> Iterator[str]:
+    """The app in a thread of this process; gives its address."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 15
+        while not server.started:
+            if not thread.is_alive() or time.monotonic() > deadline:
+                raise RuntimeError("the server did not start")
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+        listener.close()
+
+
+@contextlib.contextmanager
+def serve_command(
+    command: Sequence[str], *, port: int, ready: str = "/readyz", seconds: float = 60
+) -> Iterator[str]:
+    """A command that serves on `port`, until `ready` answers 200; its output if it dies."""
+    origin = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            deadline = time.monotonic() + seconds
+            while not _answers(origin + ready):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    process.kill()
+                    said = process.communicate()[0]
+                    raise RuntimeError(f"{command[0]} did not come up:\n{said[-4000:]}")
+                time.sleep(0.1)
+            yield origin
+        finally:
+            process.terminate()
+            try:
+                process.communicate(timeout=15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+# --- Chromium -----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def launch() -> Iterator[Browser]:
+    """Chromium, without anything that it would fetch by itself.
+
+    Raises:
+        RuntimeError: when there is none; tests skip before they come here.
+    """
+    path = chromium_path()
+    if path is None:
+        raise RuntimeError("no Chromium: install one or set CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(_ARGUMENTS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass
+class Look:
+    """A browser context with the pages opened in it, and what they did wrong."""
+
+    context: BrowserContext
+    origin: str
+    foreign: list[str] = field(default_factory=list)
+    consoles: list[str] = field(default_factory=list)
+
+    def open(self, path: str) -> Page:
+        """A page at `path`, loaded, its fonts ready."""
+        page = self.context.new_page()
+        page.on(
+            "console",
+            lambda said: self.consoles.append(said.text) if said.type == "error" else None,
+        )
+        page.on("request", lambda request: self._note(request.url))
+        page.goto(self.origin + path, wait_until="load")
+        return page
+
+    def _note(self, url: str) -> None:
+        if not url.startswith((self.origin, "data:", "about:")):
+            self.foreign.append(url)
+
+    def broken(self) -> list[str]:
+        """Policy violations, script errors and requests to elsewhere, of every open page."""
+        found = [f"asked {url}" for url in self.foreign]
+        for page in self.context.pages:
+            with contextlib.suppress(Exception):
+                found += page.evaluate("window.__broken ?? []")
+        found += [text for text in self.consoles if "Content Security Policy" in text]
+        return found
+
+
+@contextlib.contextmanager
+def look(
+    browser: Browser,
+    origin: str,
+    *,
+    theme: Literal["light", "dark"] = "light",
+    size: tuple[int, int] = WIDE,
+    javascript: bool = True,
+    name: str = "page",
+    **more: Any,
+) -> Iterator[Look]:
+    """A context of one theme and size.
+
+    At the end it fails when a page broke the content security policy, threw an error or asked
+    another origin. When the test fails, every open page is photographed into `failures/`.
+    """
+    context = browser.new_context(
+        color_scheme=theme,
+        viewport={"width": size[0], "height": size[1]},
+        java_script_enabled=javascript,
+        locale="en-GB",
+        timezone_id="Europe/Lisbon",
+        **more,
+    )
+    context.set_default_timeout(10_000)
+    if javascript:
+        context.add_init_script(_WATCH)
+    looking = Look(context, origin)
+    try:
+        yield looking
+        broken = looking.broken()
+        assert not broken, f"pages broke their rules: {broken}"
+    except BaseException:
+        _photograph(context, name)
+        raise
+    finally:
+        context.close()
+
+
+def _photograph(context: BrowserContext, name: str) -> None:
+    FAILURES.mkdir(exist_ok=True)
+    safe = "".join(letter if letter.isalnum() else "-" for letter in name)[:80]
+    for index, page in enumerate(context.pages):
+        with contextlib.suppress(Exception):
+            page.screenshot(path=FAILURES / f"{safe}-{index}.png", full_page=True)
+            print(f"screenshot: {FAILURES / f'{safe}-{index}.png'}", file=sys.stderr)
+
+
+# --- Rules of pages -----------------------------------------------------------------------
+
+
+def axe_violations(page: Page, *, tags: Sequence[str] = WCAG) -> list[str]:
+    """What axe finds, one line a node; empty when all is well."""
+    options = {"runOnly": {"type": "tag", "values": list(tags)}, "resultTypes": ["violations"]}
+    results = Axe().run(page, options=options).response
+    return [
+        f"{rule['id']} ({rule['impact']}): {node['html'][:160]} — {node['failureSummary'][:300]}"
+        for rule in results["violations"]
+        for node in rule["nodes"]
+    ]
+
+
+def sideways_scroll(page: Page) -> list[str]:
+    """The elements that make the page wider than the window, if any do."""
+    found: list[str] = page.evaluate(
+        """() => {
+        const width = document.documentElement.clientWidth;
+        if (document.documentElement.scrollWidth <= width) return [];
+        return [...document.body.querySelectorAll('*')]
+            .filter((one) => one.getBoundingClientRect().right > width + 1)
+            .map((one) => one.outerHTML.slice(0, 120)).slice(0, 8);
+    }"""
+    )
+    return found
+
+
+def focus_is_nowhere(page: Page) -> bool:
+    """Whether the keyboard has lost its place."""
+    return bool(page.evaluate("document.activeElement === document.body"))
