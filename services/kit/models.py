@@ -19,7 +19,11 @@ NOW = func.clock_timestamp()
 
 
 class LogPartition(Base):
-    """A partition of the embedded log; its row is the lock that makes offsets gap-free."""
+    """A partition of the embedded log; its row is the lock that makes offsets gap-free.
+
+    `appended_at` is the moment of its newest record: the next one's is never earlier,
+    whatever the wall clock does.
+    """
 
     __tablename__ = "log_partition"
     __table_args__ = (
@@ -32,6 +36,7 @@ class LogPartition(Base):
     number: Mapped[int]
     first_offset: Mapped[int] = mapped_column(server_default="0")
     next_offset: Mapped[int] = mapped_column(server_default="0")
+    appended_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class LogRecord(Base):

@@ -1,0 +1,380 @@
+"""The event log as tables in PostgreSQL: the embedded default.
+
+Offsets are gap-free because an append locks the rows of its partitions, takes the next
+offsets and commits records and counters together. Whoever comes later waits, so no
+record can become visible after one with a higher offset, and readers may ask for
+"everything from here" without ever missing one.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, cast
+
+import psycopg
+import sqlalchemy
+from psycopg.types.json import Jsonb
+
+from services.kit.database import make_engine
+from services.kit.eventlog.headers import headers_from_json, headers_to_json
+from services.kit.eventlog.membership import Membership, share_of
+from services.kit.eventlog.partitioner import partition_of
+from services.kit.eventlog.port import (
+    Batch,
+    Bounds,
+    LogConsumer,
+    LogUnavailable,
+    NewRecord,
+    OffsetOutOfRange,
+    Partition,
+    Record,
+    StartAt,
+    TopicSpec,
+)
+
+# Most that one poll holds in memory, whatever the number of records.
+_POLL_BYTES = 32 * 1024 * 1024
+_QUICK, _IDLE = 0.02, 0.25
+_TRIM_RECORDS = 5_000
+
+# Making topics is rare and must not race; the number only has to be ours.
+_TOPICS_LOCK = 0x5EC0_4D11
+
+_RESERVE = """
+    UPDATE log_partition p
+       SET next_offset = p.next_offset + wanted.n,
+           appended_at = greatest(p.appended_at, clock_timestamp())
+      FROM unnest(%s::bigint[], %s::bigint[]) AS wanted (id, n)
+     WHERE p.id = wanted.id
+ RETURNING p.id, p.next_offset - wanted.n, p.appended_at
+"""
+
+_COPY = """
+    COPY log_record (partition_id, "offset", key, value, headers, appended_at)
+    FROM STDIN (FORMAT BINARY)
+"""
+_COPY_TYPES = ("int8", "int8", "bytea", "bytea", "jsonb", "timestamptz")
+
+_READ = """
+    SELECT id, "offset", key, value, headers, appended_at
+      FROM (SELECT wanted.id, r.*, sum(octet_length(r.value)) OVER
+                   (ORDER BY wanted.rank, r."offset") - octet_length(r.value) AS before
+              FROM unnest(%(ids)s::bigint[], %(starts)s::bigint[])
+                   WITH ORDINALITY AS wanted (id, start, rank)
+             CROSS JOIN LATERAL (
+                   SELECT * FROM log_record
+                    WHERE partition_id = wanted.id AND "offset" >= wanted.start
+                    ORDER BY "offset" LIMIT %(limit)s) AS r
+             ORDER BY wanted.rank, r."offset" LIMIT %(limit)s) AS found
+     WHERE before < %(bytes)s
+"""
+
+
+class PostgresLog:
+    """The event log in a migrated PostgreSQL, with connections of its own."""
+
+    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+        engine = make_engine(url, pool_size=pool_size, application_name="secondlook log")
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._ids: dict[Partition, int] = {}
+        self._counts: dict[str, int] = {}
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection that commits each statement, or what `transaction()` holds together.
+
+        Raises:
+            LogUnavailable: for whatever goes wrong between us and the server.
+        """
+        try:
+            with self._engine.connect() as checked_out:
+                yield cast("psycopg.Connection[Any]", checked_out.connection.driver_connection)
+        except (
+            psycopg.OperationalError,
+            psycopg.InterfaceError,
+            sqlalchemy.exc.OperationalError,
+            sqlalchemy.exc.InterfaceError,
+            sqlalchemy.exc.TimeoutError,
+        ) as error:
+            raise LogUnavailable(f"PostgreSQL: {error}") from error
+
+    def ensure_topics(self, topics: Sequence[TopicSpec]) -> None:
+        """Make the topics that are missing. Compacted ones keep everything here."""
+        with self.connection() as connection, connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_TOPICS_LOCK,))
+            for topic in topics:
+                connection.execute(
+                    "INSERT INTO log_partition (topic, number)"
+                    " SELECT %(name)s, number FROM generate_series(0, %(count)s - 1) AS number"
+                    " WHERE NOT EXISTS (SELECT 1 FROM log_partition WHERE topic = %(name)s)",
+                    {"name": topic.name, "count": topic.partitions},
+                )
+
+    def partition_ids(self, topics: Sequence[str]) -> dict[Partition, int]:
+        """The partitions that these topics have now, with the ids of their rows."""
+        with self.connection() as connection:
+            rows = connection.execute(
+                "SELECT topic, number, id FROM log_partition WHERE topic = ANY(%s)",
+                (list(topics),),
+            ).fetchall()
+        return {Partition(topic, number): row_id for topic, number, row_id in rows}
+
+    def append(self, records: Sequence[NewRecord]) -> None:
+        """Append in one transaction: all of them are durable, or none is there."""
+        if not records:
+            return
+        placed = self._place(records)
+        with self.connection() as connection, connection.transaction():
+            starts = self._reserve(connection, {row: len(new) for row, new in placed.items()})
+            with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+                copy.set_types(_COPY_TYPES)
+                for row, new in placed.items():
+                    start, moment = starts[row]
+                    for offset, record in enumerate(new, start):
+                        stored = headers_to_json(record.headers)
+                        headers = None if stored is None else Jsonb(stored)
+                        copy.write_row((row, offset, record.key, record.value, headers, moment))
+
+    def _place(self, records: Sequence[NewRecord]) -> dict[int, list[NewRecord]]:
+        """The records per partition, each in the order given."""
+        self._know({record.topic for record in records})
+        placed: dict[int, list[NewRecord]] = defaultdict(list)
+        for record in records:
+            number = partition_of(record.key, self._counts[record.topic])
+            placed[self._ids[Partition(record.topic, number)]].append(record)
+        return placed
+
+    def _know(self, topics: set[str]) -> None:
+        """Learn the partitions of topics not met before; those of a topic never change."""
+        unknown = topics - self._counts.keys()
+        if not unknown:
+            return
+        found = self.partition_ids(sorted(unknown))
+        self._ids.update(found)
+        for topic in unknown:
+            count = sum(partition.topic == topic for partition in found)
+            if count == 0:
+                raise LogUnavailable(f"There is no topic {topic}")
+            self._counts[topic] = count
+
+    @staticmethod
+    def _reserve(
+        connection: psycopg.Connection[Any], counts: Mapping[int, int]
+    ) -> dict[int, tuple[int, datetime]]:
+        """Lock the partitions, in one order for all so that nobody waits in a circle."""
+        ids = sorted(counts)
+        connection.execute(
+            "SELECT FROM log_partition WHERE id = ANY(%s) ORDER BY id FOR UPDATE", (ids,)
+        )
+        rows = connection.execute(_RESERVE, (ids, [counts[row] for row in ids])).fetchall()
+        return {row: (start, moment) for row, start, moment in rows}
+
+    def bounds(self, topics: Sequence[str]) -> dict[Partition, Bounds]:
+        """What each partition of these topics holds now."""
+        with self.connection() as connection:
+            rows = connection.execute(
+                "SELECT topic, number, first_offset, next_offset FROM log_partition"
+                " WHERE topic = ANY(%s)",
+                (list(topics),),
+            ).fetchall()
+        return {Partition(topic, number): Bounds(*ends) for topic, number, *ends in rows}
+
+    def offset_at(self, partition: Partition, moment: datetime) -> int:
+        """Found by halving: in a partition `appended_at` never goes back."""
+        low, high = self.bounds([partition.topic])[partition]
+        row = self.partition_ids([partition.topic])[partition]
+        with self.connection() as connection:
+            while low < high:
+                middle = (low + high) // 2
+                found = connection.execute(
+                    "SELECT appended_at >= %s FROM log_record"
+                    ' WHERE partition_id = %s AND "offset" = %s',
+                    (moment, row, middle),
+                ).fetchone()
+                if found is not None and found[0]:
+                    high = middle
+                else:
+                    low = middle + 1
+        return low
+
+    def read(self, partition: Partition, *, start: int, limit: int) -> list[Record]:
+        """Up to `limit` records, fewer where they are large."""
+        row = self.partition_ids([partition.topic])[partition]
+        return self.read_rows({row: partition}, {row: start}, limit)
+
+    def read_rows(
+        self, partitions: Mapping[int, Partition], starts: Mapping[int, int], limit: int
+    ) -> list[Record]:
+        """Records of several partitions with one query, those named first in `starts` first."""
+        wanted = {
+            "ids": list(starts),
+            "starts": list(starts.values()),
+            "limit": limit,
+            "bytes": _POLL_BYTES,
+        }
+        with self.connection() as connection, connection.cursor(binary=True) as cursor:
+            rows = cursor.execute(_READ, wanted).fetchall()
+        return [
+            Record(partitions[row], offset, key, value, headers_from_json(stored), moment)
+            for row, offset, key, value, stored, moment in rows
+        ]
+
+    def trim(self, before: datetime, keep_from: Mapping[Partition, int]) -> int:
+        """Remove records older than `before` that lie below `keep_from`, in small steps.
+
+        A partition that `keep_from` does not name keeps everything, as those of
+        compacted topics have to.
+
+        Returns:
+            How many records were removed.
+        """
+        removed = 0
+        ids = self.partition_ids(sorted({partition.topic for partition in keep_from}))
+        for partition in sorted(keep_from.keys() & ids.keys()):
+            end = min(keep_from[partition], self.offset_at(partition, before))
+            while step := self._trim_step(ids[partition], end):
+                removed += step
+        return removed
+
+    def _trim_step(self, row: int, end: int) -> int:
+        with self.connection() as connection, connection.transaction():
+            done = connection.execute(
+                "DELETE FROM log_record r USING log_partition p WHERE p.id = %s"
+                ' AND r.partition_id = p.id AND r."offset" >= p.first_offset'
+                ' AND r."offset" < least(p.first_offset + %s, %s)',
+                (row, _TRIM_RECORDS, end),
+            ).rowcount
+            # Last, because appends wait for this row until we commit.
+            connection.execute(
+                "UPDATE log_partition SET first_offset = first_offset + %s WHERE id = %s",
+                (done, row),
+            )
+        return done
+
+    def consumer(self, group: str, topics: Sequence[str], *, start_at: StartAt) -> LogConsumer:
+        """Join `group` on `topics`."""
+        return PostgresConsumer(self, group, topics, start_at)
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self._engine.dispose()
+
+
+class PostgresConsumer:
+    """A member of a consumer group of the embedded log."""
+
+    def __init__(
+        self, log: PostgresLog, group: str, topics: Sequence[str], start_at: StartAt
+    ) -> None:
+        self._log = log
+        self._start_at = start_at
+        self._membership = Membership(log, group, topics)
+        self._ids: dict[Partition, int] = {}
+        self._unasked: set[Partition] = set()
+        self._positions: dict[Partition, int] = {}
+        self._paused: set[Partition] = set()
+        self._turn = 0
+        self._wait = _QUICK
+
+    def poll(self, *, max_records: int, timeout: float) -> list[Batch]:
+        """Ask the log again and again, ever more slowly while there is nothing."""
+        deadline = time.monotonic() + timeout
+        while True:
+            self._follow_membership()
+            self._ask_starts()
+            batches = self._read(max_records)
+            left = deadline - time.monotonic()
+            if batches or left <= 0:
+                return batches
+            time.sleep(min(self._wait, left))
+            self._wait = min(self._wait * 1.5, _IDLE)
+
+    def _follow_membership(self) -> None:
+        members, partitions = self._membership.view()
+        mine = share_of(self._membership.member, members, sorted(partitions))
+        for partition in self._ids.keys() - mine:
+            self._forget(partition)
+            del self._ids[partition]
+            self._paused.discard(partition)
+        for partition in mine - self._ids.keys():
+            self._ids[partition] = partitions[partition]
+            self._unasked.add(partition)
+
+    def _forget(self, partition: Partition) -> None:
+        self._unasked.discard(partition)
+        self._positions.pop(partition, None)
+
+    def _ask_starts(self) -> None:
+        """Ask where to start; whoever gets no answer is not read until rewound."""
+        if not self._unasked:
+            return
+        asked = sorted(self._unasked)
+        starts = self._start_at(asked)
+        bounds = self._log.bounds(sorted({partition.topic for partition in asked}))
+        for partition, start in starts.items():
+            held = bounds[partition]
+            if not held.first <= start <= held.next:
+                raise OffsetOutOfRange(partition, start, held)
+        self._unasked.clear()
+        self._positions.update(starts)
+
+    def _read(self, max_records: int) -> list[Batch]:
+        readable = sorted(self._positions.keys() - self._paused)
+        if not readable:
+            return []
+        self._turn = (self._turn + 1) % len(readable)
+        in_turn = readable[self._turn :] + readable[: self._turn]
+        names = {self._ids[partition]: partition for partition in in_turn}
+        starts = {row: self._positions[partition] for row, partition in names.items()}
+        found: dict[Partition, list[Record]] = defaultdict(list)
+        for record in self._log.read_rows(names, starts, max_records):
+            found[record.partition].append(record)
+        if found:
+            self._wait = _QUICK
+        return [self._batch(partition, records) for partition, records in found.items()]
+
+    def _batch(self, partition: Partition, records: list[Record]) -> Batch:
+        start = self._positions[partition]
+        if records[0].offset != start:
+            # Retention went by while we lagged; there are no holes otherwise.
+            self.rewind([partition])
+            bounds = self._log.bounds([partition.topic])[partition]
+            raise OffsetOutOfRange(partition, start, bounds)
+        self._positions[partition] = records[-1].offset + 1
+        return Batch(partition, start, records[-1].offset + 1, records)
+
+    def assigned(self) -> frozenset[Partition]:
+        """The partitions that this member reads now."""
+        return frozenset(self._ids)
+
+    def rewind(self, partitions: Sequence[Partition]) -> None:
+        """Forget how far these were read; the next poll asks `start_at` again."""
+        for partition in partitions:
+            if partition in self._ids:
+                self._positions.pop(partition, None)
+                self._unasked.add(partition)
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        """Deliver nothing from these until `resume`."""
+        self._paused.update(set(partitions) & self._ids.keys())
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        """End a pause."""
+        self._paused.difference_update(partitions)
+
+    def lag(self) -> dict[Partition, int]:
+        """Records not yet delivered, per assigned partition whose position is known."""
+        bounds = self._log.bounds(sorted({partition.topic for partition in self._positions}))
+        return {
+            partition: bounds[partition].next - position
+            for partition, position in self._positions.items()
+        }
+
+    def publish_offsets(self, offsets: Mapping[Partition, int]) -> None:
+        """Nothing: there are no lag tools but ours, and they read our own table."""
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._membership.leave()
