@@ -1,0 +1,156 @@
+"""The CloudEvents 1.0 envelope, and which data goes in which type of event."""
+
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
+
+from secondlook._values import (
+    ExtensionName,
+    ExtensionValue,
+    Id,
+    JsonType,
+    Strict,
+    Timestamp,
+    ToolSource,
+    wrong_at,
+)
+from secondlook.events import topics
+from secondlook.events.models import (
+    CaseEvent,
+    Correction,
+    Dispute,
+    Output,
+    OutputFailure,
+    ToolChanged,
+    UnmatchedCorrection,
+    VerdictGiven,
+    Withdrawal,
+)
+
+_OurSource = Literal["/secondlook"]
+
+
+class Event(Strict, extra="allow"):
+    """A CloudEvents 1.0 envelope. Extension attributes are taken and not used."""
+
+    __pydantic_extra__: dict[ExtensionName, ExtensionValue]
+
+    specversion: Literal["1.0"] = "1.0"
+    id: Id
+    """Unique for its source."""
+    source: str
+    type: str
+    subject: Id | None = None
+    """The output's id, where the event is about one."""
+    time: Timestamp
+    datacontenttype: JsonType | None = "application/json"
+    data: Any
+
+    @model_validator(mode="after")
+    def _subject_is_the_output(self) -> Self:
+        if self.subject is not None and self.subject != getattr(
+            self.data, "output_id", self.subject
+        ):
+            raise wrong_at("other_subject", "subject")
+        return self
+
+    @property
+    def tool(self) -> str:
+        """The slug of the tool that the event is about."""
+        return self.source[7:] if self.source.startswith("/tools/") else str(self.data.tool)
+
+    @property
+    def topic(self) -> str:
+        """The topic that carries events of this type."""
+        return topics.TOPIC_OF[self.type]
+
+    @property
+    def key(self) -> bytes:
+        """The key on the log: an output and what follows it share a partition."""
+        output_id = getattr(self.data, "output_id", None)
+        return topics.key(self.tool, output_id) if output_id is not None else self.tool.encode()
+
+
+class OutputRecorded(Event):
+    """A tool returned an output."""
+
+    source: ToolSource
+    type: Literal["secondlook.output.recorded.v1"] = topics.OUTPUT_RECORDED
+    data: Output
+
+
+class OutputFailed(Event):
+    """A tool returned nothing."""
+
+    source: ToolSource
+    type: Literal["secondlook.output.failed.v1"] = topics.OUTPUT_FAILED
+    data: OutputFailure
+
+
+class CorrectionRecorded(Event):
+    """A person corrected, confirmed, disputed or appealed."""
+
+    source: ToolSource
+    type: Literal["secondlook.correction.recorded.v1"] = topics.CORRECTION_RECORDED
+    data: Correction
+
+
+class CorrectionWithdrawn(Event):
+    """A person took a correction back."""
+
+    source: ToolSource
+    type: Literal["secondlook.correction.withdrawn.v1"] = topics.CORRECTION_WITHDRAWN
+    data: Withdrawal
+
+
+class CaseMoved(Event):
+    """Something happened to a case; the type says what."""
+
+    source: _OurSource = "/secondlook"
+    type: topics.CaseEventType
+    data: CaseEvent
+
+
+class VerdictRecorded(Event):
+    """A reviewer judged."""
+
+    source: _OurSource = "/secondlook"
+    type: Literal["secondlook.verdict.given.v1"] = topics.VERDICT_GIVEN
+    data: VerdictGiven
+
+
+class ToolMoved(Event):
+    """A tool's gate policy or state changed."""
+
+    source: _OurSource = "/secondlook"
+    type: Literal["secondlook.tool.changed.v1"] = topics.TOOL_CHANGED
+    data: ToolChanged
+
+
+class DisputeRaised(Event):
+    """A dispute or an appeal met its output."""
+
+    source: _OurSource = "/secondlook"
+    type: Literal["secondlook.dispute.raised.v1"] = topics.DISPUTE_RAISED
+    data: Dispute
+
+
+class CorrectionUnmatched(Event):
+    """A correction waited long enough for an output that did not come."""
+
+    source: _OurSource = "/secondlook"
+    type: Literal["secondlook.correction.unmatched.v1"] = topics.CORRECTION_UNMATCHED
+    data: UnmatchedCorrection
+
+
+AnyEvent = (
+    OutputRecorded
+    | OutputFailed
+    | CorrectionRecorded
+    | CorrectionWithdrawn
+    | CaseMoved
+    | VerdictRecorded
+    | ToolMoved
+    | DisputeRaised
+    | CorrectionUnmatched
+)

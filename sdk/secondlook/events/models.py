@@ -1,0 +1,260 @@
+"""What events say: the data of each kind of event."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from secondlook._values import (
+    ALTERNATIVES,
+    Amount,
+    Attributes,
+    CaseState,
+    Channel,
+    CorrectedValue,
+    CorrectionKind,
+    Count,
+    Currency,
+    Disposition,
+    Id,
+    Kind,
+    Language,
+    Milliseconds,
+    Name,
+    Note,
+    NullIsEmpty,
+    OwnerKind,
+    Seconds,
+    Share,
+    ShortText,
+    Slug,
+    Strict,
+    Text,
+    Timestamp,
+    ToolErrorKind,
+    ToolState,
+    Trigger,
+    Value,
+    Verdict,
+    WebLink,
+    shape_problem,
+    wrong_at,
+)
+
+
+class Version(Strict):
+    """What produced an output."""
+
+    model: ShortText | None = None
+    prompt: ShortText | None = None
+
+
+class Input(Strict):
+    """What a tool was given; as much of it as a reviewer needs."""
+
+    text: Text | None = None
+    language: Language | None = None
+    """A language tag such as `de` or `pt-BR`."""
+    url: WebLink | None = None
+
+
+class Alternative(Strict):
+    """Another value that the tool considered."""
+
+    value: Value
+    confidence: Share | None = None
+
+
+class Cost(Strict):
+    """What producing the output cost."""
+
+    amount: Amount
+    currency: Currency
+    """Three capital letters, such as `EUR`."""
+
+
+class Actor(Strict):
+    """The authenticated person or tool that did something: an e-mail address, a slug, an id."""
+
+    id: Id
+
+
+class Owner(Strict):
+    """Who is accountable for a case: a person's e-mail address or a team's slug."""
+
+    kind: OwnerKind
+    id: Id
+
+
+class Output(Strict):
+    """What a tool returned for one input."""
+
+    output_id: Id
+    """Unique among the tool's outputs; 1 to 200 bytes."""
+    subject: Id | None = None
+    """The ticket, document or account that it is about."""
+    kind: Kind
+    value: Value
+    """A category, a text, true or false, or fields by name: as `kind` says."""
+    confidence: Share | None = None
+    """The tool's own number, uncalibrated; absent where it has none."""
+    alternatives: Annotated[
+        tuple[Alternative, ...], Field(max_length=ALTERNATIVES, strict=False), NullIsEmpty
+    ] = ()
+    input: Input | None = None
+    attributes: Attributes = {}
+    """What routing may go by; `requester` names who asked, for holdouts."""
+    version: Version | None = None
+    cohort: ShortText | None = None
+    latency_ms: Milliseconds | None = None
+    cost: Cost | None = None
+    occurred_at: Timestamp | None = None
+    """When the tool returned it; absent means the event's own time."""
+    disposition: Disposition | None = None
+    """What the gate in the SDK decided."""
+    policy_revision: Count | None = None
+
+    @model_validator(mode="after")
+    def _values_have_the_shape_of_the_kind(self) -> Self:
+        if wrong := shape_problem(self.kind, self.value, "value"):
+            raise wrong
+        for position, alternative in enumerate(self.alternatives):
+            if wrong := shape_problem(
+                self.kind, alternative.value, "alternatives", position, "value"
+            ):
+                raise wrong
+        return self
+
+
+class ToolError(Strict):
+    """Why a tool returned no output."""
+
+    kind: ToolErrorKind
+    message: Note = ""
+
+
+class OutputFailure(Strict):
+    """A tool returned nothing for an input."""
+
+    output_id: Id
+    subject: Id | None = None
+    error: ToolError
+    input: Input | None = None
+    attributes: Attributes = {}
+    version: Version | None = None
+    cohort: ShortText | None = None
+    latency_ms: Milliseconds | None = None
+    occurred_at: Timestamp | None = None
+
+
+class Correction(Strict):
+    """A person's word about an output."""
+
+    output_id: Id
+    kind: CorrectionKind
+    value: CorrectedValue | None = None
+    """What should stand in the output's place; for kind `correction`, and only for it."""
+    reason: ShortText | None = None
+    note: Note | None = None
+    actor: Actor
+    active_seconds: Seconds | None = None
+    """How long the person worked on it."""
+    channel: Channel | None = None
+    occurred_at: Timestamp | None = None
+
+    @model_validator(mode="after")
+    def _a_correction_has_a_value(self) -> Self:
+        if self.kind == "correction" and self.value is None:
+            raise wrong_at("value_missing", "value")
+        if self.kind != "correction" and self.value is not None:
+            raise wrong_at("value_misplaced", "value")
+        return self
+
+
+class Withdrawal(Strict):
+    """A person takes a correction back."""
+
+    output_id: Id
+    correction_id: Id
+    """The event id of the correction."""
+    actor: Actor
+    channel: Channel | None = None
+    occurred_at: Timestamp | None = None
+
+
+class CaseEvent(Strict):
+    """Where a case stands after something happened to it."""
+
+    case_id: Id
+    output_id: Id
+    tool: Slug
+    trigger: Trigger
+    queue: Slug
+    owner: Owner
+    due_at: Timestamp | None = None
+    state: CaseState
+    level: Count
+    at: Timestamp
+    actor: Actor | None = None
+    """Absent where Secondlook itself acted: a timer, a rule."""
+
+
+class VerdictGiven(Strict):
+    """A reviewer's judgement on a case."""
+
+    case_id: Id
+    output_id: Id
+    tool: Slug
+    trigger: Trigger | None = None
+    verdict: Verdict
+    value: CorrectedValue | None = None
+    """What the reviewer says is right; always there with `corrected`."""
+    actor: Actor
+    blind: bool
+    """Whether the reviewer judged without seeing the tool's value."""
+    note: Note | None = None
+    active_seconds: Seconds | None = None
+    cycle: Count = 0
+    """Rises by one when the case is opened again; a later verdict takes an earlier one's place."""
+    at: Timestamp
+
+    @model_validator(mode="after")
+    def _corrected_has_a_value(self) -> Self:
+        if self.verdict == "corrected" and self.value is None:
+            raise wrong_at("value_missing", "value")
+        return self
+
+
+class ToolChanged(Strict):
+    """A tool's gate policy and state, without the secret that draws audits."""
+
+    tool: Slug
+    kind: Kind
+    state: ToolState
+    revision: Count
+    threshold: Share
+    category_thresholds: dict[Name, Share] = {}
+    audit_rate: Share
+    holdout_rate: Share
+    effective_at: Timestamp
+    actor: Actor | None = None
+
+
+class Dispute(Strict):
+    """A dispute or appeal, with the facts of the output that it is about."""
+
+    tool: Slug
+    output_id: Id
+    correction_id: Id
+    """The event id of the correction that disputes or appeals."""
+    correction: Correction
+    output: Output | None = None
+    """Trimmed (alternatives first, then the input) where all of it would not fit an event."""
+
+
+class UnmatchedCorrection(Strict):
+    """A correction whose output has not come."""
+
+    tool: Slug
+    output_id: Id
+    correction_id: Id
+    correction: Correction

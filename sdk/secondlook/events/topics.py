@@ -1,0 +1,71 @@
+"""Types of events, the topics that carry them, and the key on the log."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+CaseEventType = Literal[
+    "secondlook.case.opened.v1",
+    "secondlook.case.claimed.v1",
+    "secondlook.case.released.v1",
+    "secondlook.case.escalated.v1",
+    "secondlook.case.reassigned.v1",
+    "secondlook.case.resolved.v1",
+    "secondlook.case.closed.v1",
+    "secondlook.case.reopened.v1",
+    "secondlook.case.commented.v1",
+]
+
+OUTPUT_RECORDED: Literal["secondlook.output.recorded.v1"] = "secondlook.output.recorded.v1"
+OUTPUT_FAILED: Literal["secondlook.output.failed.v1"] = "secondlook.output.failed.v1"
+CORRECTION_RECORDED: Literal["secondlook.correction.recorded.v1"] = (
+    "secondlook.correction.recorded.v1"
+)
+CORRECTION_WITHDRAWN: Literal["secondlook.correction.withdrawn.v1"] = (
+    "secondlook.correction.withdrawn.v1"
+)
+CORRECTION_UNMATCHED: Literal["secondlook.correction.unmatched.v1"] = (
+    "secondlook.correction.unmatched.v1"
+)
+DISPUTE_RAISED: Literal["secondlook.dispute.raised.v1"] = "secondlook.dispute.raised.v1"
+VERDICT_GIVEN: Literal["secondlook.verdict.given.v1"] = "secondlook.verdict.given.v1"
+TOOL_CHANGED: Literal["secondlook.tool.changed.v1"] = "secondlook.tool.changed.v1"
+CASE_EVENT_TYPES: tuple[CaseEventType, ...] = get_args(CaseEventType)
+
+TOOL_EVENT_TYPES = (OUTPUT_RECORDED, OUTPUT_FAILED, CORRECTION_RECORDED, CORRECTION_WITHDRAWN)
+"""The types that a tool's key may send; all others are Secondlook's own."""
+
+OUTPUTS = "secondlook.outputs"
+CORRECTIONS = "secondlook.corrections"
+DISPUTES = "secondlook.disputes"
+CASES = "secondlook.cases"
+VERDICTS = "secondlook.verdicts"
+TOOLS = "secondlook.tools"
+DEAD_LETTERS = "secondlook.dead-letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic of the event log, as it is made where it is missing."""
+
+    name: str
+    partitions: int
+    types: tuple[str, ...]
+    compacted: bool = False
+
+
+# Topics keyed by output have equal numbers of partitions, so that equal keys meet.
+TOPICS: tuple[Topic, ...] = (
+    Topic(OUTPUTS, 12, (OUTPUT_RECORDED, OUTPUT_FAILED)),
+    Topic(CORRECTIONS, 12, (CORRECTION_RECORDED, CORRECTION_WITHDRAWN)),
+    Topic(DISPUTES, 12, (DISPUTE_RAISED, CORRECTION_UNMATCHED)),
+    Topic(CASES, 12, CASE_EVENT_TYPES),
+    Topic(VERDICTS, 12, (VERDICT_GIVEN,)),
+    Topic(TOOLS, 1, (TOOL_CHANGED,), compacted=True),
+    Topic(DEAD_LETTERS, 3, ()),
+)
+TOPIC_OF: dict[str, str] = {type_: topic.name for topic in TOPICS for type_ in topic.types}
+
+
+def key(tool: str, output_id: str) -> bytes:
+    """The key on the log of everything about one output: `<tool>/<output_id>`."""
+    return f"{tool}/{output_id}".encode()
