@@ -89,6 +89,8 @@ def percent_words(share: float, digits: int = 1) -> str:
         shown = f"<{smallest:.{digits}f}"
     elif share < 1 and float(shown) == 100:
         shown = f">{100 - smallest:.{digits}f}"
+    if share in (0, 1):
+        shown = f"{share * 100:.0f}"
     return f"{shown}{_NBSP}%"
 
 

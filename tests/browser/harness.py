@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -183,9 +184,10 @@ def look(
     size: tuple[int, int] = WIDE,
     javascript: bool = True,
     name: str = "page",
+    at: datetime | None = None,
     **more: Any,
 ) -> Iterator[Look]:
-    """A context of one theme and size.
+    """A context of one theme and size, with its clock standing at `at` if that is given.
 
     At the end it fails when a page broke the content security policy, threw an error or asked
     another origin. When the test fails, every open page is photographed into `failures/`.
@@ -201,6 +203,8 @@ def look(
     context.set_default_timeout(10_000)
     if javascript:
         context.add_init_script(_WATCH)
+    if at is not None:
+        context.clock.set_fixed_time(at)
     looking = Look(context, origin)
     try:
         yield looking

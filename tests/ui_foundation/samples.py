@@ -72,7 +72,7 @@ def cases(count: int = 8) -> list[dict[str, Any]]:
                 "due_at": NOW + timedelta(minutes=due + 300 * (index // len(_TICKETS))),
                 "confidence": confidence,
                 "text": text,
-                "meta": ("ticket-categoriser", "low confidence" if confidence > 0.5 else "disputed"),
+                "meta": ("low confidence" if confidence > 0.5 else "disputed", "ticket-categoriser"),
             }
         )  # fmt: skip
     return found
