@@ -35,7 +35,7 @@ class Event(Strict, extra="allow"):
 
     __pydantic_extra__: dict[ExtensionName, ExtensionValue]
 
-    specversion: Literal["1.0"] = "1.0"
+    specversion: Literal["1.0"]
     id: Id
     """Unique for its source."""
     source: str
@@ -75,7 +75,7 @@ class OutputRecorded(Event):
     """A tool returned an output."""
 
     source: ToolSource
-    type: Literal["secondlook.output.recorded.v1"] = topics.OUTPUT_RECORDED
+    type: Literal["secondlook.output.recorded.v1"]
     data: Output
 
 
@@ -83,7 +83,7 @@ class OutputFailed(Event):
     """A tool returned nothing."""
 
     source: ToolSource
-    type: Literal["secondlook.output.failed.v1"] = topics.OUTPUT_FAILED
+    type: Literal["secondlook.output.failed.v1"]
     data: OutputFailure
 
 
@@ -91,7 +91,7 @@ class CorrectionRecorded(Event):
     """A person corrected, confirmed, disputed or appealed."""
 
     source: ToolSource
-    type: Literal["secondlook.correction.recorded.v1"] = topics.CORRECTION_RECORDED
+    type: Literal["secondlook.correction.recorded.v1"]
     data: Correction
 
 
@@ -99,14 +99,14 @@ class CorrectionWithdrawn(Event):
     """A person took a correction back."""
 
     source: ToolSource
-    type: Literal["secondlook.correction.withdrawn.v1"] = topics.CORRECTION_WITHDRAWN
+    type: Literal["secondlook.correction.withdrawn.v1"]
     data: Withdrawal
 
 
 class CaseMoved(Event):
     """Something happened to a case; the type says what."""
 
-    source: _OurSource = "/secondlook"
+    source: _OurSource
     type: topics.CaseEventType
     data: CaseEvent
 
@@ -114,32 +114,32 @@ class CaseMoved(Event):
 class VerdictRecorded(Event):
     """A reviewer judged."""
 
-    source: _OurSource = "/secondlook"
-    type: Literal["secondlook.verdict.given.v1"] = topics.VERDICT_GIVEN
+    source: _OurSource
+    type: Literal["secondlook.verdict.given.v1"]
     data: VerdictGiven
 
 
 class ToolMoved(Event):
     """A tool's gate policy or state changed."""
 
-    source: _OurSource = "/secondlook"
-    type: Literal["secondlook.tool.changed.v1"] = topics.TOOL_CHANGED
+    source: _OurSource
+    type: Literal["secondlook.tool.changed.v1"]
     data: ToolChanged
 
 
 class DisputeRaised(Event):
     """A dispute or an appeal met its output."""
 
-    source: _OurSource = "/secondlook"
-    type: Literal["secondlook.dispute.raised.v1"] = topics.DISPUTE_RAISED
+    source: _OurSource
+    type: Literal["secondlook.dispute.raised.v1"]
     data: Dispute
 
 
 class CorrectionUnmatched(Event):
     """A correction waited long enough for an output that did not come."""
 
-    source: _OurSource = "/secondlook"
-    type: Literal["secondlook.correction.unmatched.v1"] = topics.CORRECTION_UNMATCHED
+    source: _OurSource
+    type: Literal["secondlook.correction.unmatched.v1"]
     data: UnmatchedCorrection
 
 

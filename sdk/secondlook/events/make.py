@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
+from secondlook.events import topics
 from secondlook.events.codec import EVENT_BYTES
 from secondlook.events.envelope import (
     CaseMoved,
@@ -13,6 +14,7 @@ from secondlook.events.envelope import (
     CorrectionUnmatched,
     CorrectionWithdrawn,
     DisputeRaised,
+    Event,
     OutputFailed,
     OutputRecorded,
     ToolMoved,
@@ -32,43 +34,32 @@ from secondlook.events.models import (
 )
 from secondlook.gate import GatePolicy
 
+E = TypeVar("E", bound=Event)
+
 
 def output_recorded(
     tool: str, output: Output, *, time: datetime, event_id: str | None = None
 ) -> OutputRecorded:
     """An output, under an id made from the output's own, so that a resend is known as one."""
-    return OutputRecorded(
-        id=event_id or _id_from("output", output.output_id),
-        source=f"/tools/{tool}",
-        subject=output.output_id,
-        time=time,
-        data=output,
-    )
+    id_ = event_id or _id_from("output", output.output_id)
+    return _of_tool(OutputRecorded, topics.OUTPUT_RECORDED, tool, output, id_=id_, time=time)
 
 
 def output_failed(
     tool: str, failure: OutputFailure, *, time: datetime, event_id: str | None = None
 ) -> OutputFailed:
     """A failure, under an id made from the output's, so that a resend is known as one."""
-    return OutputFailed(
-        id=event_id or _id_from("failure", failure.output_id),
-        source=f"/tools/{tool}",
-        subject=failure.output_id,
-        time=time,
-        data=failure,
-    )
+    id_ = event_id or _id_from("failure", failure.output_id)
+    return _of_tool(OutputFailed, topics.OUTPUT_FAILED, tool, failure, id_=id_, time=time)
 
 
 def correction_recorded(
     tool: str, correction: Correction, *, time: datetime, event_id: str | None = None
 ) -> CorrectionRecorded:
     """A correction, under the id given, else a random one."""
-    return CorrectionRecorded(
-        id=event_id or str(uuid4()),
-        source=f"/tools/{tool}",
-        subject=correction.output_id,
-        time=time,
-        data=correction,
+    id_ = event_id or str(uuid4())
+    return _of_tool(
+        CorrectionRecorded, topics.CORRECTION_RECORDED, tool, correction, id_=id_, time=time
     )
 
 
@@ -76,12 +67,9 @@ def correction_withdrawn(
     tool: str, withdrawal: Withdrawal, *, time: datetime, event_id: str | None = None
 ) -> CorrectionWithdrawn:
     """The undoing of a correction: one id for each correction, so that twice is once."""
-    return CorrectionWithdrawn(
-        id=event_id or _id_from("withdrawal", withdrawal.correction_id),
-        source=f"/tools/{tool}",
-        subject=withdrawal.output_id,
-        time=time,
-        data=withdrawal,
+    id_ = event_id or _id_from("withdrawal", withdrawal.correction_id)
+    return _of_tool(
+        CorrectionWithdrawn, topics.CORRECTION_WITHDRAWN, tool, withdrawal, id_=id_, time=time
     )
 
 
@@ -95,19 +83,13 @@ def case_event(what: str, *, actor: Actor | str | None = None, **facts: Any) -> 
         facts: the other fields of `CaseEvent`.
     """
     data = CaseEvent(actor=_actor(actor), **facts)
-    return CaseMoved(
-        id=str(uuid4()),
-        type=f"secondlook.case.{what}.v1",  # type: ignore[arg-type]  # checked by the model
-        subject=data.output_id,
-        time=data.at,
-        data=data,
-    )
+    return _ours(CaseMoved, f"secondlook.case.{what}.v1", data, time=data.at)
 
 
 def verdict_given(*, actor: Actor | str, **facts: Any) -> VerdictRecorded:
     """A verdict; `facts` are the other fields of `VerdictGiven`."""
     data = VerdictGiven(actor=_actor(actor), **facts)
-    return VerdictRecorded(id=str(uuid4()), subject=data.output_id, time=data.at, data=data)
+    return _ours(VerdictRecorded, topics.VERDICT_GIVEN, data, time=data.at)
 
 
 def tool_changed(
@@ -115,8 +97,9 @@ def tool_changed(
 ) -> ToolMoved:
     """A tool's gate policy and state as they are now."""
     facts = policy.model_dump(include=set(ToolChanged.model_fields))
-    data = ToolChanged(actor=_actor(actor), **facts)
-    return ToolMoved(id=str(uuid4()), time=time, data=data)
+    return _ours(
+        ToolMoved, topics.TOOL_CHANGED, ToolChanged(actor=_actor(actor), **facts), time=time
+    )
 
 
 def dispute_raised(
@@ -136,11 +119,12 @@ def dispute_raised(
             correction=correction,
             output=facts,
         )
-        event = DisputeRaised(
-            id=_id_from("dispute", correction_id),
-            subject=correction.output_id,
+        event = _ours(
+            DisputeRaised,
+            topics.DISPUTE_RAISED,
+            data,
             time=time,
-            data=data,
+            id_=_id_from("dispute", correction_id),
         )
         if len(event.model_dump_json(exclude_none=True).encode()) <= EVENT_BYTES:
             break
@@ -157,9 +141,34 @@ def correction_unmatched(
         correction_id=correction_id,
         correction=correction,
     )
-    return CorrectionUnmatched(
-        id=_id_from("unmatched", correction_id),
-        subject=correction.output_id,
+    return _ours(
+        CorrectionUnmatched,
+        topics.CORRECTION_UNMATCHED,
+        data,
+        time=time,
+        id_=_id_from("unmatched", correction_id),
+    )
+
+
+def _of_tool(make: type[E], type_: str, tool: str, data: Any, *, id_: str, time: datetime) -> E:
+    return make(
+        specversion="1.0",
+        id=id_,
+        source=f"/tools/{tool}",
+        type=type_,
+        subject=data.output_id,
+        time=time,
+        data=data,
+    )
+
+
+def _ours(make: type[E], type_: str, data: Any, *, time: datetime, id_: str | None = None) -> E:
+    return make(
+        specversion="1.0",
+        id=id_ or str(uuid4()),
+        source="/secondlook",
+        type=type_,
+        subject=getattr(data, "output_id", None),
         time=time,
         data=data,
     )
