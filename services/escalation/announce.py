@@ -9,9 +9,10 @@ from sqlalchemy.orm import Session
 
 from services.kit import outbox
 from services.kit.eventlog.port import NewRecord
+from services.registry.rules import SYSTEM
 
 
-def owner_of(case: Mapping[str, Any]) -> dict[str, str]:
+def owner_of(case: Mapping[str, Any]) -> dict[str, Any]:
     """A case's owner as events and answers carry it."""
     if case["owner_team"] is not None:
         return {"kind": "team", "id": case["owner_team"]}
@@ -26,20 +27,19 @@ def cases(
     for row in rows:
         event = events.case_event(
             what,
-            case_id=row["id"],
+            case_id=str(row["id"]),
             output_id=row["output_id"],
             tool=row["tool"],
             trigger=row["trigger"],
             queue=row["queue"],
-            owner=owner_of(row),
+            owner=events.Owner(**owner_of(row)),
             due_at=row["due_at"],
             state=row["state"],
             level=row["level"],
-            actor=actor,
+            actor=None if actor == SYSTEM else actor,
             at=now,
         )
-        key = events.key(row["tool"], row["output_id"])
-        records.append(NewRecord(events.CASES, key, events.encode(event)))
+        records.append(NewRecord(event.topic, event.key, events.encode(event)))
     if records:
         outbox.enqueue(session, records)
 
@@ -47,15 +47,15 @@ def cases(
 def verdict(session: Session, case: Mapping[str, Any], *, actor: str, now: datetime) -> None:
     """Publish `secondlook.verdict.given.v1` for a case that was just resolved."""
     event = events.verdict_given(
-        case_id=case["id"],
+        case_id=str(case["id"]),
         tool=case["tool"],
         output_id=case["output_id"],
         verdict=case["verdict"],
         value=case["verdict_value"],
         actor=actor,
         blind=case["blind"],
-        cycle=case["cycle"],
+        trigger=case["trigger"],
+        note=case["verdict_note"],
         at=now,
     )
-    key = events.key(case["tool"], case["output_id"])
-    outbox.enqueue(session, [NewRecord(events.VERDICTS, key, events.encode(event))])
+    outbox.enqueue(session, [NewRecord(event.topic, event.key, events.encode(event))])

@@ -15,7 +15,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from services.escalation.rules import CaseState, Clock, Priority, Trigger, VerdictKind
 from services.kit.database import Base, Json
-from services.kit.models import NOW
 from services.kit.words import one_of
 
 _OPEN = "state IN ('open', 'claimed', 'waiting', 'snoozed')"
@@ -146,13 +145,3 @@ class Timer(Base):
     due_at: Mapped[datetime]
     fired_at: Mapped[datetime | None]
     stopped_at: Mapped[datetime | None]
-
-
-class ConsumedDispute(Base):
-    """A dispute event that has been acted upon, so that its second coming is seen."""
-
-    __tablename__ = "consumed_dispute"
-
-    tool: Mapped[str] = mapped_column(primary_key=True)
-    event_id: Mapped[str] = mapped_column(primary_key=True)
-    at: Mapped[datetime] = mapped_column(server_default=NOW)

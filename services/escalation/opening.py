@@ -55,11 +55,14 @@ class Router:
         self.policy = policy
         self._zone = ZoneInfo(timezone)
 
+    @property
+    def has_review_rules(self) -> bool:
+        """Whether the policy asks for outputs that the gate would let through."""
+        return self.policy is not None and bool(self.policy.review)
+
     def policy_hit(self, wanted: Wanted) -> str | None:
         """The `review` entry of the policy that asks for this output, or None."""
-        if self.policy is None or not self.policy.review:
-            return None
-        return self.policy.policy_hit(_facts(wanted))
+        return self.policy.policy_hit(_facts(wanted)) if self.policy is not None else None
 
     def rows(
         self,

@@ -212,3 +212,51 @@ def as_answer(case_: SqlRow[Any]) -> dict[str, Any]:
         "verdict_by": case_.verdict_by,
         "output": shown,
     }
+
+
+# --- numbers ------------------------------------------------------------------------------
+
+_QUEUES = text("""
+SELECT queue, count(*) AS open, count(*) FILTER (WHERE overdue_since IS NOT NULL) AS overdue,
+       min(opened_at) AS oldest
+FROM "case" WHERE state IN ('open', 'claimed', 'waiting', 'snoozed') GROUP BY queue
+""")
+
+_OLDEST_TIMER = text("""
+SELECT min(due_at) FROM timer WHERE fired_at IS NULL AND stopped_at IS NULL
+""")
+
+_STATES = text("""
+SELECT tool, count(*) FILTER (WHERE state IN ('open', 'claimed', 'waiting', 'snoozed')) AS open,
+       count(*) AS all
+FROM "case" GROUP BY tool
+""")
+
+_UNOWNED = text("""
+SELECT c.tool, count(*) AS n FROM "case" c
+LEFT JOIN team t ON t.slug = c.owner_team AND t.active
+LEFT JOIN person p ON p.email = c.owner_person AND p.active
+WHERE c.state IN ('open', 'claimed', 'waiting', 'snoozed') AND t.slug IS NULL AND p.email IS NULL
+GROUP BY c.tool
+""")
+
+
+def queues(session: Session) -> Sequence[SqlRow[Any]]:
+    """Open and overdue cases of each queue that has any, and when the oldest opened."""
+    return session.execute(_QUEUES).all()
+
+
+def oldest_unfired_timer(session: Session) -> datetime | None:
+    """When the timer that is due first, or overdue longest, is due."""
+    found: datetime | None = session.execute(_OLDEST_TIMER).scalar_one()
+    return found
+
+
+def case_states(session: Session) -> dict[str, tuple[int, int]]:
+    """Open cases and all others, by tool."""
+    return {row.tool: (row.open, row.all - row.open) for row in session.execute(_STATES)}
+
+
+def unowned(session: Session) -> dict[str, int]:
+    """Open cases without an active owner, by tool. Anything but empty is a fault."""
+    return {row.tool: row.n for row in session.execute(_UNOWNED)}

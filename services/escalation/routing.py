@@ -259,7 +259,7 @@ class RoutingPolicy(_Part):
         for rule in self.rules:
             if rule.mode == "active" and failed_clause(rule.when, facts) is None:
                 return self._as_route(rule.id, rule.owner.owner, rule)
-        return self._as_route("catch_all", self.catch_all.owner.owner, self.catch_all)
+        return self._as_route("catch-all", self.catch_all.owner.owner, self.catch_all)
 
     def explain(self, facts: Facts) -> Iterator[Tried]:
         """Each rule in turn, up to the one that decides, with the clause that failed."""
@@ -268,7 +268,7 @@ class RoutingPolicy(_Part):
             yield Tried(rule.id, failed is None, failed)
             if failed is None and rule.mode == "active":
                 return
-        yield Tried("catch_all", matched=True)
+        yield Tried("catch-all", matched=True)
 
     def policy_hit(self, facts: Facts) -> str | None:
         """The id of the first `review` entry that matches, or None."""

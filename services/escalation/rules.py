@@ -53,3 +53,18 @@ class Clock(StrEnum):
     CLAIM = "claim"
     RESOLVE = "resolve"
     RUNG = "rung"
+
+
+def trigger_for(*, disposition: str, reason: str, failed: bool, audit: bool) -> Trigger | None:
+    """What an output's gate calls for: a case under this trigger, or none.
+
+    A tool that is stopped or on fallback does not have its outputs used, so nobody needs
+    to look at them. A held-out output is judged like an audit: blind, for comparison.
+    """
+    if failed:
+        return Trigger.TOOL_FAILURE
+    if reason == "holdout":
+        return Trigger.AUDIT
+    if disposition == "review":
+        return Trigger.LOW_CONFIDENCE
+    return Trigger.AUDIT if audit else None

@@ -14,15 +14,14 @@ from sqlalchemy.orm import Session
 
 from services.escalation import announce, queries, timers
 from services.escalation.errors import HeldBySomebody, MovedOn, OwnDispute, StaleToken
-from services.escalation.opening import owner_columns
+from services.escalation.opening import Wanted, owner_columns
 from services.escalation.routing import Owner
-from services.escalation.rules import OPEN_STATES, CaseState, VerdictKind
+from services.escalation.rules import OPEN_STATES, CaseState, Trigger, VerdictKind
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.errors import InvalidInput, NotAllowed, Problem
 from services.registry import queries as registry
-from services.registry.rules import JUDGES, Actor, Verb
-from services.registry.service import valid_value
+from services.registry.rules import JUDGES, SYSTEM, Actor, Verb, same_value, value_problem
 
 _NOTE_BYTES = 8_192
 # The database's clock at the statement decides whether a claim is live: a writer that was
@@ -148,8 +147,10 @@ def _checked_verdict(
     if value is None:
         raise _invalid("value", "`corrected` needs the right value", "Send it as `value`.")
     tool = registry.tool(session, case.tool)
-    valid_value(tool, value, pointer="/value")
-    if value == case.value and type(value) is type(case.value):
+    problem = value_problem(tool.kind, tool.ever_categories, value, pointer="/value")
+    if problem is not None:
+        raise InvalidInput(f"value: {problem.problem}.", problems=(problem,))
+    if same_value(value, case.value):
         if case.blind:
             return VerdictKind.UPHELD, None
         raise _invalid("value", "that is what the tool said", "Send `upheld` instead.")
@@ -268,8 +269,6 @@ _REOPEN = text("""
 UPDATE "case" SET state = 'open', cycle = cycle + 1, cycle_opened_at = :now, version = version + 1,
     verdict = NULL, verdict_value = NULL, verdict_by = NULL, verdict_note = NULL,
     resolved_at = NULL, closed_at = NULL, overdue_since = NULL, level = 0, blind = false,
-    dispute = coalesce(CAST(:dispute AS jsonb), dispute),
-    disputed_by = coalesce(:disputed_by, disputed_by),
     claim_due_at = :now + (claim_due_at - cycle_opened_at),
     resolve_due_at = :now + (resolve_due_at - cycle_opened_at),
     due_at = :now + least(claim_due_at - cycle_opened_at, resolve_due_at - cycle_opened_at)
@@ -283,18 +282,80 @@ def reopen(
     case_id: int,
     *,
     actor: str,
-    dispute: dict[str, Any] | None = None,
-    disputed_by: str | None = None,
     note: str | None = None,
     now: datetime,
 ) -> bool:
     """Begin a new cycle on a case that was resolved; False where it is open anyway."""
-    parameters = {"dispute": _as_json(dispute), "disputed_by": disputed_by, "now": now}
-    if session.execute(_REOPEN, {"id": case_id, **parameters}).first() is None:
+    if session.execute(_REOPEN, {"id": case_id, "now": now}).first() is None:
         return False
     timers.start(session, case_id)
     _tell(session, case_id, "reopened", actor, now, note=note)
     return True
+
+
+_OF_OUTPUT = text("""
+SELECT id, trigger, exception_trigger, state, dispute, tool_version FROM "case"
+WHERE tool = :tool AND output_id = :output_id FOR UPDATE
+""")
+
+_ADD_DISPUTE = text("""
+UPDATE "case" SET dispute = CAST(:dispute AS jsonb), disputed_by = :disputed_by,
+    exception_trigger = coalesce(exception_trigger, 'dispute'), version = version + 1
+WHERE id = :id
+""")
+
+
+def add_dispute(session: Session, one: Wanted, *, now: datetime, shard: int) -> None:
+    """An output that has a case is disputed, or its verdict appealed.
+
+    The words go onto the case; one that was judged is opened again for somebody else. An
+    output counts as an exception once, under its first trigger that is no audit.
+    """
+    case = session.execute(_OF_OUTPUT, {"tool": one.tool, "output_id": one.output_id}).one()
+    dispute = dict(one.dispute or {})
+    if case.dispute is not None and case.dispute.get("id") == dispute.get("id"):
+        return
+    said = {"dispute": _as_json(dispute), "disputed_by": one.disputed_by}
+    session.execute(_ADD_DISPUTE, {"id": case.id, **said})
+    if case.exception_trigger is None:
+        tally = Counts()
+        place = (one.tool, hour_of(now), case.tool_version)
+        tally[Count("exceptions", *place, Trigger.DISPUTE.value)] += 1
+        counts.add(session, tally, shard=shard)
+    who = one.disputed_by or SYSTEM
+    if case.state in OPEN_STATES:
+        _tell(session, case.id, "disputed", who, now, note=one.note)
+    else:
+        reopen(session, case.id, actor=who, note=one.note, now=now)
+
+
+_FILL_IN = text("""
+UPDATE "case" SET kind = :kind, value = CAST(:value AS jsonb), confidence = :confidence,
+    alternatives = CAST(:alternatives AS jsonb), input = CAST(:input AS jsonb),
+    attributes = CAST(:attributes AS jsonb), subject = :subject, tool_version = :version,
+    version = version + 1
+WHERE tool = :tool AND output_id = :output_id AND trigger = 'unmatched' AND kind IS NULL
+RETURNING id
+""")
+
+
+def fill_in(session: Session, one: Wanted, *, actor: str, now: datetime) -> None:
+    """The output of an unmatched correction has come after all; its case learns the facts."""
+    facts = {
+        "tool": one.tool,
+        "output_id": one.output_id,
+        "version": one.version,
+        "kind": one.kind,
+        "confidence": one.confidence,
+        "subject": one.subject,
+        "value": _as_json(one.value),
+        "alternatives": _as_json(one.alternatives),
+        "input": _as_json(one.input),
+        "attributes": _as_json(one.attributes),
+    }
+    filled = session.execute(_FILL_IN, facts).first()
+    if filled is not None:
+        timers.note(session, filled.id, "output arrived", actor=actor, at=now)
 
 
 def hand_over(session: Session, email: str, *, actor: Actor, now: datetime) -> int:

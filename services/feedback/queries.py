@@ -65,16 +65,24 @@ def recent_outputs(
 
 
 _CONFLICTING = text("""
-SELECT g.position FROM json_to_recordset(CAST(:rows AS json))
-    AS g(position bigint, tool text, output_id text, digest text)
-JOIN output o ON o.tool = g.tool AND o.output_id = g.output_id
-WHERE o.recorded_at IS NOT NULL AND o.digest <> decode(g.digest, 'hex')
-ORDER BY g.position
+WITH given AS MATERIALIZED (
+    SELECT position, kind, tool, name, decode(digest, 'hex') AS digest
+    FROM json_to_recordset(CAST(:rows AS json))
+        AS g(position bigint, kind text, tool text, name text, digest text)
+)
+SELECT g.position FROM given g
+JOIN output o ON g.kind = 'output' AND o.tool = g.tool AND o.output_id = g.name
+WHERE o.recorded_at IS NOT NULL AND o.digest <> g.digest
+UNION ALL
+SELECT g.position FROM given g
+JOIN correction c ON g.kind = 'correction' AND c.tool = g.tool AND c.event_id = g.name
+WHERE c.digest <> g.digest
 """)
 
 
 def conflicting(session: Session, rows_json: str) -> list[int]:
-    """Positions of rows whose output id is taken by another payload."""
+    """Positions of the rows (position, kind, tool, name, digest) whose name is taken by another
+    payload: an output's id, or a correction's event id."""
     return [row.position for row in session.execute(_CONFLICTING, {"rows": rows_json})]
 
 
@@ -112,7 +120,8 @@ _LAST_RECORDED = text("SELECT max(recorded_at) FROM output WHERE tool = :tool")
 
 def last_recorded(session: Session, tool: str) -> datetime | None:
     """When the tool's newest output was recorded."""
-    return session.execute(_LAST_RECORDED, {"tool": tool}).scalar_one()
+    found: datetime | None = session.execute(_LAST_RECORDED, {"tool": tool}).scalar_one()
+    return found
 
 
 # --- export -----------------------------------------------------------------------------

@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from services.registry.rules import same_value
+
 
 class Disposition(StrEnum):
     """The gate's answer."""
@@ -97,21 +99,3 @@ def decide(output_value: Any, words: Sequence[SaidWord], verdicts: Sequence[Give
         return Truth(output_value, DecidedBy.CONFIRMATION, newest.occurred_at, overridden=False)
     changed = not same_value(newest.value, output_value)
     return Truth(newest.value, DecidedBy.CORRECTION, newest.occurred_at, overridden=changed)
-
-
-def same_value(one: Any, other: Any) -> bool:
-    """Whether two values say the same.
-
-    For `fields`, the extracted values count and their confidences do not; a field that a
-    person left out was not changed.
-    """
-    if isinstance(one, dict) and isinstance(other, dict):
-        return all(
-            name in other and _plain(other[name]) == _plain(said) for name, said in one.items()
-        )
-    return type(one) is type(other) and bool(one == other)
-
-
-def _plain(field: Any) -> Any:
-    """A field's value without its confidence."""
-    return field["value"] if isinstance(field, dict) and "value" in field else field

@@ -19,6 +19,7 @@ from services.feedback import rules
 from services.kit import counts, outbox
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.eventlog.port import NewRecord
+from services.registry.rules import UNVERSIONED
 
 Row = dict[str, Any]
 
@@ -380,13 +381,50 @@ def _objection(word: Row, output: Row, *, now: datetime) -> NewRecord:
     """A dispute or an appeal as escalation needs it: with the output's facts."""
     event = events.dispute_raised(
         tool=word["tool"],
-        dispute_id=word["event_id"],
-        correction=word,
-        output=output,
+        correction_id=word["event_id"],
+        correction=_as_correction(word),
+        output=_as_output(output),
         time=now,
     )
-    key = events.key(word["tool"], word["output_id"])
-    return NewRecord(events.DISPUTES, key, events.encode(event))
+    return NewRecord(event.topic, event.key, events.encode(event))
+
+
+def _as_correction(word: Row) -> events.Correction:
+    """A stored word as the contract's model; what was stored has been validated before."""
+    fields = {name: word[name] for name in _WORD_FIELDS}
+    said = {**fields, "actor": {"id": word["actor"]}}
+    return events.Correction.model_validate_json(to_json(_present(said)))
+
+
+def _as_output(output: Row) -> events.Output | None:
+    """A stored output as the contract's model; a failure returned none."""
+    if output["failure"] is not None:
+        return None
+    facts = {name: output[name] for name in _OUTPUT_FACTS}
+    model, _, prompt = output["version"].partition("+")
+    version = {} if output["version"] == UNVERSIONED else {"model": model, "prompt": prompt}
+    return events.Output.model_validate_json(
+        to_json(_present({**facts, "version": _present(version)}))
+    )
+
+
+_WORD_FIELDS = ("output_id", "kind", "value", "reason", "note", "channel", "occurred_at")
+_OUTPUT_FACTS = (
+    "output_id",
+    "subject",
+    "kind",
+    "value",
+    "confidence",
+    "alternatives",
+    "input",
+    "attributes",
+    "disposition",
+    "occurred_at",
+)
+
+
+def _present(fields: Row) -> Row:
+    return {name: value for name, value in fields.items() if value not in (None, "")}
 
 
 def _standing_words(session: Session, outputs: Iterable[Key]) -> dict[Key, list[Row]]:
@@ -478,8 +516,13 @@ def report_unmatched(session: Session, *, now: datetime, before: datetime, limit
     for key in missing:
         said = max(words.get(key, []), key=lambda w: w["occurred_at"], default=None)
         if said is not None:
-            event = events.correction_unmatched(tool=key.tool, correction=said, time=now)
-            records.append(NewRecord(events.DISPUTES, events.key(*key), events.encode(event)))
+            event = events.correction_unmatched(
+                tool=key.tool,
+                correction_id=said["event_id"],
+                correction=_as_correction(said),
+                time=now,
+            )
+            records.append(NewRecord(event.topic, event.key, events.encode(event)))
     if records:
         outbox.enqueue(session, records)
     return len(missing)

@@ -116,6 +116,50 @@ def _of_version(found: Labelled, version: str | None) -> Labelled:
     return Counter({key: n for key, n in found.items() if key[0] == version})
 
 
+def matured_totals(
+    session: Session, tool: ToolInfo, *, now: datetime
+) -> tuple[Labelled, Labelled, Labelled]:
+    """All matured outputs of a tool, the overrides counted among them, and those withdrawn.
+
+    They are the totals less what is not mature yet: the outputs recorded since the cutoff.
+    """
+    totals: dict[str, Labelled] = {measure: Counter() for measure in _TRUTH}
+    for row in counts.totals(session):
+        if row.tool == tool.slug and row.measure in totals:
+            totals[row.measure][row.version, row.label] += row.n
+    if tool.maturity_seconds:
+        _leave_out_young(session, tool, totals, now)
+    return totals["outputs"], totals["overridden"], totals["overrides_withdrawn"]
+
+
+_TRUTH = ("outputs", "overridden", "overrides_withdrawn")
+
+
+def _leave_out_young(
+    session: Session, tool: ToolInfo, totals: dict[str, Labelled], now: datetime
+) -> None:
+    """Take from `totals` what was recorded after the cutoff."""
+    cutoff = now - timedelta(seconds=tool.maturity_seconds)
+    next_hour = hour_of(cutoff) + timedelta(hours=1)
+    for measure in _TRUTH:
+        totals[measure].subtract(_hourly(session, measure, tool.slug, next_hour, now + _HOUR))
+    for part in feedback.recorded_between(session, tool.slug, after=cutoff, before=next_hour):
+        totals["outputs"][part.version, part.disposition] -= part.outputs
+        totals["overridden"][part.version, part.disposition] -= part.overridden
+
+
+_HOUR = timedelta(hours=1)
+
+
+def coverage_by_version(session: Session, tool: ToolInfo, *, now: datetime) -> dict[str, float]:
+    """Coverage of each version seen in the last 28 days, in [0, 1]."""
+    found = _hourly(session, "outputs", tool.slug, hour_of(now - WINDOW), now + _HOUR)
+    everything: Counter[str] = Counter()
+    for (version, _), n in found.items():
+        everything[version] += n
+    return {version: found[version, "proceed"] / n for version, n in everything.items() if n}
+
+
 def daily(session: Session, tool: ToolInfo, *, now: datetime, days: int = 28) -> list[Day]:
     """The last `days` days, today last, days without outputs included."""
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -125,24 +169,22 @@ def daily(session: Session, tool: ToolInfo, *, now: datetime, days: int = 28) ->
     for measure in ("outputs", "exceptions", "overridden", "overrides_withdrawn"):
         for row in counts.hours(session, measure, tool.slug, since=since, until=now):
             day = sums[row.hour.replace(hour=0)]
-            day[measure] += row.n
-            if measure == "outputs" and row.label == "proceed":
-                day["proceeded"] += row.n
-            if measure == "outputs" and row.hour + timedelta(hours=1) <= cutoff:
-                day["matured"] += row.n
-    return [
-        _day(since + timedelta(days=n), sums[since + timedelta(days=n)], tool) for n in range(days)
-    ]
+            matured = not tool.maturity_seconds or row.hour + timedelta(hours=1) <= cutoff
+            if matured or not measure.startswith("overrid"):
+                day[measure] += row.n
+            if measure == "outputs":
+                day["proceeded"] += row.n if row.label == "proceed" else 0
+                day["matured"] += row.n if matured else 0
+    moments = [since + timedelta(days=n) for n in range(days)]
+    return [_day(moment, sums[moment]) for moment in moments]
 
 
-def _day(day: datetime, found: Counter[str], tool: ToolInfo) -> Day:
-    matured = found["matured"] if tool.maturity_seconds else found["outputs"]
-    overridden = found["overridden"] - found["overrides_withdrawn"]
+def _day(day: datetime, found: Counter[str]) -> Day:
     return Day(
         day,
         outputs=found["outputs"],
         exceptions=found["exceptions"],
         proceeded=found["proceeded"],
-        overridden=min(overridden, matured),
-        matured=matured,
+        overridden=found["overridden"] - found["overrides_withdrawn"],
+        matured=found["matured"],
     )

@@ -128,17 +128,19 @@ class ToolBook:
 
 def _policy(tool: models.Tool, row: models.GatePolicy) -> GatePolicy:
     """A stored revision as the SDK's gate takes it."""
-    return GatePolicy(
-        tool=tool.slug,
-        kind=tool.kind,
-        revision=row.revision,
-        state=row.state,
-        threshold=row.threshold,
-        category_thresholds=row.category_thresholds,
-        audit_rate=row.audit_rate,
-        holdout_rate=row.holdout_rate,
-        sampling_key=row.sampling_key,
-        effective_at=row.effective_at,
+    return GatePolicy.model_validate(
+        {
+            "tool": tool.slug,
+            "kind": tool.kind,
+            "revision": row.revision,
+            "state": row.state,
+            "threshold": row.threshold,
+            "category_thresholds": row.category_thresholds,
+            "audit_rate": row.audit_rate,
+            "holdout_rate": row.holdout_rate,
+            "sampling_key": row.sampling_key,
+            "effective_at": row.effective_at,
+        }
     )
 
 

@@ -1,7 +1,11 @@
 """Who may do what, and what a tool can be. Pure: no database, no web framework."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
+
+from services.kit.errors import Problem
 
 
 class OutputKind(StrEnum):
@@ -97,6 +101,54 @@ SYSTEM = "secondlook"
 """How timelines and audit entries name Secondlook itself."""
 
 
+UNVERSIONED = "unversioned"
+
+
 def version_label(model: str | None, prompt: str | None) -> str:
     """One name for a model and prompt: `model`, `model+prompt` or `unversioned`."""
-    return "+".join(part for part in (model, prompt) if part) or "unversioned"
+    return "+".join(part for part in (model, prompt) if part) or UNVERSIONED
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two values say the same.
+
+    For `fields`, the extracted values count and their confidences do not; a field that a
+    person left out was not changed.
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(
+            name in other and _plain(other[name]) == _plain(said) for name, said in one.items()
+        )
+    return type(one) is type(other) and bool(one == other)
+
+
+def _plain(field: Any) -> Any:
+    """A field's value without its confidence."""
+    if isinstance(field, dict) and "value" in field:
+        return field["value"]
+    return field
+
+
+def value_problem(
+    kind: OutputKind, categories: Collection[str], value: Any, *, pointer: str
+) -> Problem | None:
+    """Why `value` cannot be the right value for an output of this kind, or None.
+
+    `categories` are those that a category must be one of; empty allows any.
+    """
+    shapes: dict[OutputKind, tuple[type, str]] = {
+        OutputKind.CATEGORY: (str, "a category's name"),
+        OutputKind.TEXT: (str, "a text"),
+        OutputKind.FLAG: (bool, "true or false"),
+        OutputKind.FIELDS: (dict, "an object of fields"),
+    }
+    shape, words = shapes[kind]
+    if not isinstance(value, shape):
+        return Problem(pointer, f"it is not {words}", f"Send {words}; the tool returns {kind}.")
+    if kind is OutputKind.CATEGORY and categories and value not in categories:
+        return Problem(
+            pointer,
+            f"'{value[:80]}' is no category of this tool",
+            "Use one of the tool's categories, or add it to them first.",
+        )
+    return None

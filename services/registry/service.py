@@ -170,7 +170,7 @@ def add_tool(
     listed = list(categories)
     if listed:
         _add_taxonomy(session, slug, listed, actor=actor, now=now)
-    note(session, now, actor, "add", "tool", slug, team=team, kind=kind.value)
+    note(session, now, actor, "add", "tool", slug, team=team, returns=kind.value)
     _announce(session, slug, actor=actor, now=now)
 
 
@@ -326,8 +326,7 @@ def _announce(session: Session, slug: str, *, actor: str, now: datetime) -> None
     """Tell the log what the tool's gate policy and state are now."""
     policy = next(tool.policy for tool in queries.tools(session) if tool.slug == slug)
     event = events.tool_changed(policy, actor=actor, time=now)
-    key = slug.encode()
-    outbox.enqueue(session, [NewRecord(events.TOOLS, key, events.encode(event))])
+    outbox.enqueue(session, [NewRecord(event.topic, event.key, events.encode(event))])
 
 
 # --- helpers ----------------------------------------------------------------------------

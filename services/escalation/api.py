@@ -1,0 +1,274 @@
+"""HTTP for people who work on cases, and for what they build on top."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Header, Query
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+
+from services.escalation import queries, service
+from services.escalation.queries import Filter
+from services.escalation.routing import Owner
+from services.escalation.rules import CaseState, Trigger, VerdictKind
+from services.kit.clock import Clock
+from services.kit.database import Database
+from services.kit.errors import NotFound
+from services.kit.http import decode_cursor, encode_cursor
+from services.kit.idempotency import once, request_digest
+from services.registry.identity import Identity
+from services.registry.rules import Actor, Verb
+
+Note = Annotated[str, Field(max_length=8192)]
+Token = Annotated[str, Field(min_length=1, max_length=20)]
+CaseId = Annotated[int, Field(ge=1, lt=2**63)]
+
+
+class Body(BaseModel):
+    """A request's body: what is not named here is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ClaimBody(Body):
+    """Nothing to say."""
+
+
+class ReleaseBody(Body):
+    """The claim to end."""
+
+    token: Token
+
+
+class VerdictBody(Body):
+    """A judgement; `value` goes with `corrected`."""
+
+    token: Token
+    verdict: VerdictKind
+    value: str | bool | dict[str, Any] | None = None
+    note: Note | None = None
+
+
+class OwnerBody(Body):
+    """Who shall be accountable: a team's slug or a person's e-mail address."""
+
+    kind: Literal["person", "team"]
+    id: Annotated[str, Field(min_length=1, max_length=254)]
+
+
+class ReassignBody(Body):
+    """The new owner."""
+
+    owner: OwnerBody
+    token: Token | None = None
+    note: Note | None = None
+
+
+class CommentBody(Body):
+    """Something to remember."""
+
+    note: Note
+    token: Token | None = None
+
+
+class EscalateBody(Body):
+    """The level that was seen; where the case has moved on, nothing happens."""
+
+    level: Annotated[int, Field(ge=0, le=1000)]
+    note: Note | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the routes of a case share."""
+
+    database: Database
+    clock: Clock
+    lease: timedelta
+
+
+def router(desk: Desk, identity: Identity) -> APIRouter:
+    """The routes of escalation."""
+    api = APIRouter(prefix="/v1/cases", tags=["escalation"])
+    _add_reads(api, desk, identity)
+    _add_verbs(api, desk, identity)
+    return api
+
+
+def _add_reads(api: APIRouter, desk: Desk, identity: Identity) -> None:
+    reader = identity.may(Verb.READ_CASES)
+
+    @api.get("")
+    def list_cases(
+        actor: Annotated[Actor, Depends(reader)],
+        queue: str | None = None,
+        state: CaseState | None = None,
+        tool: str | None = None,
+        trigger: Trigger | None = None,
+        owner: str | None = None,
+        claimant: str | None = None,
+        overdue: bool | None = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        cursor: str | None = None,
+    ) -> dict[str, Any]:
+        """Cases in sight, the soonest due first; open ones unless `state` says otherwise."""
+        wanted = Filter(queue, state, tool, trigger, owner, overdue, claimant)
+        with desk.database.transaction() as session:
+            return page(session, actor, wanted, cursor=cursor, limit=limit)
+
+    @api.get("/{case_id}")
+    def get_case(case_id: CaseId, actor: Annotated[Actor, Depends(reader)]) -> dict[str, Any]:
+        """One case with its timeline."""
+        with desk.database.transaction() as session:
+            return case_answer(session, actor, case_id)
+
+
+def page(
+    session: Session, actor: Actor, wanted: Filter, *, cursor: str | None, limit: int
+) -> dict[str, Any]:
+    """A page of the list, as the API answers it."""
+    decoded = decode_cursor(cursor, 2)
+    after = _after(decoded) if decoded is not None else None
+    found = queries.cases(session, actor, wanted, after=after, limit=limit + 1)
+    last = found[limit - 1] if len(found) > limit else None
+    return {
+        "items": [queries.as_answer(case) for case in found[:limit]],
+        "next_cursor": encode_cursor(last.due_at.isoformat(), last.id) if last else None,
+    }
+
+
+def _after(decoded: list[Any]) -> tuple[datetime, int]:
+    try:
+        return datetime.fromisoformat(decoded[0]), int(decoded[1])
+    except (TypeError, ValueError):
+        raise NotFound("The cursor is none of this list.") from None
+
+
+def case_answer(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:
+    """A single case, as the API answers it: with its timeline."""
+    case = queries.case_for(session, actor, case_id)
+    entries = [
+        {"event": e.event, "at": e.at, "actor": e.actor, "note": e.note, "detail": e.detail}
+        for e in queries.timeline(session, case_id)
+    ]
+    return {**queries.as_answer(case), "timeline": entries}
+
+
+def _add_verbs(api: APIRouter, desk: Desk, identity: Identity) -> None:
+    Person = Annotated[Actor, Depends(identity.may(Verb.JUDGE))]  # noqa: N806 - a type
+    Key = Annotated[str | None, Header(alias="Idempotency-Key")]  # noqa: N806 - a type
+
+    @api.post("/{case_id}/claim")
+    def claim(
+        case_id: CaseId, actor: Person, body: ClaimBody | None = None, key: Key = None
+    ) -> Any:
+        """Take the case; a second claim by the holder renews it under the same token."""
+
+        def do(session: Session, now: datetime) -> Any:
+            taken = service.claim(session, actor, case_id, lease=desk.lease, now=now)
+            return {**taken, "case": case_answer(session, actor, case_id)}
+
+        return _run(desk, actor, key, ("claim", case_id), do)
+
+    @api.post("/{case_id}/release")
+    def release(case_id: CaseId, actor: Person, body: ReleaseBody, key: Key = None) -> Any:
+        """Give the case back."""
+
+        def do(session: Session, now: datetime) -> Any:
+            service.release(session, actor, case_id, token=body.token, now=now)
+            return case_answer(session, actor, case_id)
+
+        return _run(desk, actor, key, ("release", case_id, body), do)
+
+    @api.post("/{case_id}/verdict")
+    def verdict(case_id: CaseId, actor: Person, body: VerdictBody, key: Key = None) -> Any:
+        """Judge the case under a live claim."""
+
+        def do(session: Session, now: datetime) -> Any:
+            service.give_verdict(
+                session,
+                actor,
+                case_id,
+                token=body.token,
+                verdict=body.verdict,
+                value=body.value,
+                note=body.note,
+                now=now,
+            )
+            return case_answer(session, actor, case_id)
+
+        return _run(desk, actor, key, ("verdict", case_id, body), do)
+
+    @api.post("/{case_id}/reassign")
+    def reassign(case_id: CaseId, actor: Person, body: ReassignBody, key: Key = None) -> Any:
+        """Make somebody else accountable."""
+
+        def do(session: Session, now: datetime) -> Any:
+            owner = Owner(body.owner.kind, body.owner.id)
+            service.reassign(
+                session, actor, case_id, owner=owner, token=body.token, note=body.note, now=now
+            )
+            return _if_in_sight(session, actor, case_id)
+
+        return _run(desk, actor, key, ("reassign", case_id, body), do)
+
+    _add_small_verbs(api, desk, Person, Key)
+
+
+def _add_small_verbs(api: APIRouter, desk: Desk, person: Any, key_: Any) -> None:
+    @api.post("/{case_id}/comment")
+    def comment(case_id: CaseId, actor: person, body: CommentBody, key: key_ = None) -> Any:
+        """Add to the timeline; with a token it renews the claim."""
+
+        def do(session: Session, now: datetime) -> Any:
+            service.comment(
+                session,
+                actor,
+                case_id,
+                note=body.note,
+                token=body.token,
+                lease=desk.lease,
+                now=now,
+            )
+            return case_answer(session, actor, case_id)
+
+        return _run(desk, actor, key, ("comment", case_id, body), do)
+
+    @api.post("/{case_id}/escalate")
+    def escalate(case_id: CaseId, actor: person, body: EscalateBody, key: key_ = None) -> Any:
+        """Move the case to the next rung of its ladder."""
+
+        def do(session: Session, now: datetime) -> Any:
+            service.escalate(session, actor, case_id, level=body.level, note=body.note, now=now)
+            return _if_in_sight(session, actor, case_id)
+
+        return _run(desk, actor, key, ("escalate", case_id, body), do)
+
+
+def _if_in_sight(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:
+    """The case after a change of owner, as far as the actor still sees it."""
+    try:
+        return case_answer(session, actor, case_id)
+    except NotFound:
+        return {"id": case_id}
+
+
+def _run(
+    desk: Desk,
+    actor: Actor,
+    key: str | None,
+    request: tuple[Any, ...],
+    do: Callable[[Session, datetime], Any],
+) -> Any:
+    """Do a verb in one transaction, once per Idempotency-Key."""
+    with desk.database.transaction() as session:
+        now = desk.clock.now(session)
+        return once(
+            session,
+            actor=actor.id,
+            key=key,
+            digest=request_digest(*request),
+            do=lambda: do(session, now),
+        )

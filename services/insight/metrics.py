@@ -1,0 +1,293 @@
+"""What Prometheus is told of the business, read from the database at every scrape.
+
+Counts come from the tables that keep them in the same transaction as the facts, so a
+replayed topic or a killed worker never counts anything twice. Every metric is declared in
+`METRICS`; the documentation is made from it and a test holds dashboards and rules to it.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy.orm import Session
+
+from services.escalation import queries as escalation
+from services.feedback import queries as feedback
+from services.insight import queries
+from services.kit import counts, offsets
+from services.kit.clock import Clock
+from services.kit.database import Database
+from services.kit.eventlog.port import Bounds, Partition
+from services.registry import queries as registry
+from services.registry.queries import ToolInfo
+from services.registry.rules import ToolState
+
+DISPOSITIONS = ("proceed", "review", "fallback", "stop")
+EXCEPTION_TRIGGERS = ("low_confidence", "dispute", "tool_failure", "policy", "unmatched")
+TRIGGERS = (*EXCEPTION_TRIGGERS, "audit")
+CORRECTIONS = ("correction", "confirmation", "dispute", "appeal")
+VERDICTS = ("upheld", "corrected", "undecidable", "not_actionable")
+CLOCKS = ("claim", "resolve")
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A metric's name (without `_total`), kind, meaning and labels."""
+
+    name: str
+    kind: type[CounterMetricFamily] | type[GaugeMetricFamily]
+    meaning: str
+    labels: tuple[str, ...] = ()
+
+
+_C, _G = CounterMetricFamily, GaugeMetricFamily
+_TV = ("tool", "version")
+METRICS = {
+    declared.name: declared
+    for declared in (
+        Declared("secondlook_outputs", _C, "Distinct outputs stored.", (*_TV, "disposition")),
+        Declared(
+            "secondlook_exceptions",
+            _C,
+            "Outputs that opened a case, audits excluded, each once under its first trigger.",
+            (*_TV, "trigger"),
+        ),
+        Declared("secondlook_cases", _C, "Cases opened.", (*_TV, "trigger")),
+        Declared(
+            "secondlook_matured_outputs",
+            _C,
+            "Outputs older than the tool's maturity.",
+            (*_TV, "disposition"),
+        ),
+        Declared(
+            "secondlook_overridden_outputs",
+            _C,
+            "Matured outputs whose decided value differs from the tool's. Never an error rate.",
+            (*_TV, "disposition"),
+        ),
+        Declared(
+            "secondlook_overrides_withdrawn",
+            _C,
+            "Overrides of matured outputs that were taken back after they had been counted.",
+            (*_TV, "disposition"),
+        ),
+        Declared("secondlook_corrections", _C, "Words on outputs, by kind.", (*_TV, "kind")),
+        Declared("secondlook_verdicts", _C, "Verdicts given.", (*_TV, "verdict")),
+        Declared("secondlook_escalations", _C, "Cases moved up a ladder.", ("tool", "level")),
+        Declared("secondlook_overdue", _C, "Deadlines missed.", ("tool", "queue", "clock")),
+        Declared("secondlook_duplicates", _C, "Events that came again and changed nothing."),
+        Declared(
+            "secondlook_dead_letters", _C, "Events that could not be used.", ("topic", "reason")
+        ),
+        Declared("secondlook_parked", _C, "Events that a later version may know.", ("topic",)),
+        Declared(
+            "secondlook_gate_disagreements",
+            _C,
+            "Outputs whose gate in the SDK answered otherwise than the server's.",
+            ("tool", "disposition"),
+        ),
+        Declared("secondlook_exporter_errors", _C, "Scrapes that could not read the database."),
+        Declared("secondlook_tool_state", _G, "1 for the state the tool is in.", ("tool", "state")),
+        Declared("secondlook_coverage_ratio", _G, "Coverage, last 28 days.", _TV),
+        Declared("secondlook_open_cases", _G, "Open cases.", ("queue",)),
+        Declared("secondlook_overdue_cases", _G, "Open cases past a deadline.", ("queue",)),
+        Declared(
+            "secondlook_oldest_open_case_timestamp_seconds",
+            _G,
+            "When the oldest open case opened.",
+            ("queue",),
+        ),
+        Declared(
+            "secondlook_oldest_unfired_timer_seconds",
+            _G,
+            "How long the timer that is overdue longest has been due; 0 where none is.",
+        ),
+        Declared(
+            "secondlook_consumer_lag_events",
+            _G,
+            "Records on the log that the consumer has not taken.",
+            ("consumer", "topic", "partition"),
+        ),
+        Declared(
+            "secondlook_consumer_last_progress_timestamp_seconds",
+            _G,
+            "When the consumer last took something.",
+            ("consumer",),
+        ),
+        Declared(
+            "secondlook_dead_letters_waiting", _G, "Dead letters nobody has retried.", ("topic",)
+        ),
+        Declared("secondlook_log_gaps", _G, "Gaps in what a consumer could read.", ("consumer",)),
+        Declared(
+            "secondlook_last_output_timestamp_seconds",
+            _G,
+            "When the tool's newest output was stored.",
+            ("tool",),
+        ),
+        Declared("secondlook_exporter_collect_seconds", _G, "How long this scrape took."),
+    )
+}
+
+BoundsOf = Callable[[Iterable[str]], Mapping[Partition, Bounds]]
+Samples = dict[str, dict[tuple[str, ...], float]]
+
+
+class BusinessCollector(Collector):
+    """Reads everything in one transaction, at every scrape."""
+
+    def __init__(self, database: Database, clock: Clock, bounds_of: BoundsOf) -> None:
+        self._database, self._clock, self._bounds_of = database, clock, bounds_of
+        self._errors = 0
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing beforehand: what there is depends on the tools."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """All families; on a database fault only the count of such faults."""
+        begun = time.monotonic()
+        samples: Samples = defaultdict(dict)
+        try:
+            self._read(samples)
+        except Exception:
+            self._errors += 1
+            samples.clear()
+        samples["secondlook_exporter_errors"][()] = self._errors
+        samples["secondlook_exporter_collect_seconds"][()] = time.monotonic() - begun
+        for name, declared in METRICS.items():
+            if name in samples:
+                yield _family(declared, samples[name])
+
+    def _read(self, samples: Samples) -> None:
+        with self._database.transaction() as session:
+            now = self._clock.now(session)
+            tools = registry.tools(session)
+            totals = counts.totals(session)
+            _initial(samples, tools, totals)
+            _totals(samples, totals)
+            for tool in tools:
+                _matured(samples, session, tool, now)
+                _tool_gauges(samples, session, tool, now)
+            _queue_gauges(samples, session, now)
+            _letters(samples, session)
+            positions = offsets.positions(session)
+            gaps = offsets.gaps(session)
+        self._consumers(samples, positions, gaps)
+
+    def _consumers(self, samples: Samples, positions: Any, gaps: Mapping[str, int]) -> None:
+        ends = self._bounds_of({position.topic for position in positions})
+        last: dict[str, float] = defaultdict(float)
+        for at in positions:
+            bounds = ends.get(Partition(at.topic, at.partition))
+            lag = max(0, bounds.next - at.next_offset) if bounds is not None else 0
+            place = (at.consumer, at.topic, str(at.partition))
+            samples["secondlook_consumer_lag_events"][place] = lag
+            last[at.consumer] = max(last[at.consumer], at.progressed_at.timestamp())
+            samples["secondlook_log_gaps"][at.consumer,] = gaps.get(at.consumer, 0)
+        for consumer, moment in last.items():
+            name = "secondlook_consumer_last_progress_timestamp_seconds"
+            samples[name][consumer,] = moment
+
+
+def _family(declared: Declared, found: Mapping[tuple[str, ...], float]) -> Metric:
+    family = declared.kind(declared.name, declared.meaning, labels=declared.labels)
+    for labels, value in sorted(found.items()):
+        family.add_metric(labels, value)
+    return family
+
+
+# The measure of `total_count` that each counter shows, where the label is the metric's last.
+_BY_VERSION = {
+    "outputs": "secondlook_outputs",
+    "exceptions": "secondlook_exceptions",
+    "cases": "secondlook_cases",
+    "corrections": "secondlook_corrections",
+    "verdicts": "secondlook_verdicts",
+}
+_WORDS = {
+    "secondlook_outputs": DISPOSITIONS,
+    "secondlook_exceptions": EXCEPTION_TRIGGERS,
+    "secondlook_cases": TRIGGERS,
+    "secondlook_matured_outputs": DISPOSITIONS,
+    "secondlook_overridden_outputs": DISPOSITIONS,
+    "secondlook_overrides_withdrawn": DISPOSITIONS,
+    "secondlook_corrections": CORRECTIONS,
+    "secondlook_verdicts": VERDICTS,
+}
+
+
+def _initial(samples: Samples, tools: list[ToolInfo], totals: list[counts.Total]) -> None:
+    """Every label set at 0 for the versions seen, so that a first increase is one."""
+    seen = {(t.tool, t.version) for t in totals if t.measure == "outputs"}
+    for tool, version in seen:
+        for name, words in _WORDS.items():
+            for word in words:
+                samples[name][tool, version, word] = 0
+    for tool in tools:
+        samples["secondlook_escalations"][tool.slug, "1"] = 0
+        for word in DISPOSITIONS:
+            samples["secondlook_gate_disagreements"][tool.slug, word] = 0
+    samples["secondlook_duplicates"][()] = 0
+
+
+def _totals(samples: Samples, totals: list[counts.Total]) -> None:
+    for total in totals:
+        if total.measure in _BY_VERSION:
+            name = _BY_VERSION[total.measure]
+            samples[name][total.tool, total.version, total.label] = total.n
+        elif total.measure == "escalations":
+            samples["secondlook_escalations"][total.tool, total.label] = total.n
+        elif total.measure == "overdue":
+            samples["secondlook_overdue"][total.tool, total.version, total.label] = total.n
+        elif total.measure == "duplicate":
+            samples["secondlook_duplicates"][()] += total.n
+        elif total.measure == "gate_disagreements":
+            samples["secondlook_gate_disagreements"][total.tool, total.label] = total.n
+
+
+def _matured(samples: Samples, session: Session, tool: ToolInfo, now: datetime) -> None:
+    outputs, overridden, withdrawn = queries.matured_totals(session, tool, now=now)
+    for name, found in (
+        ("secondlook_matured_outputs", outputs),
+        ("secondlook_overridden_outputs", overridden),
+        ("secondlook_overrides_withdrawn", withdrawn),
+    ):
+        for (version, disposition), n in found.items():
+            samples[name][tool.slug, version, disposition] = n
+
+
+def _tool_gauges(samples: Samples, session: Session, tool: ToolInfo, now: datetime) -> None:
+    for state in ToolState:
+        samples["secondlook_tool_state"][tool.slug, state.value] = float(tool.state is state)
+    last = feedback.last_recorded(session, tool.slug)
+    if last is not None:
+        samples["secondlook_last_output_timestamp_seconds"][tool.slug,] = last.timestamp()
+    for version, ratio in queries.coverage_by_version(session, tool, now=now).items():
+        samples["secondlook_coverage_ratio"][tool.slug, version] = ratio
+
+
+def _queue_gauges(samples: Samples, session: Session, now: datetime) -> None:
+    for queue in escalation.queues(session):
+        samples["secondlook_open_cases"][queue.queue,] = queue.open
+        samples["secondlook_overdue_cases"][queue.queue,] = queue.overdue
+        oldest = "secondlook_oldest_open_case_timestamp_seconds"
+        samples[oldest][queue.queue,] = queue.oldest.timestamp()
+    due = escalation.oldest_unfired_timer(session)
+    late = max(0.0, (now - due).total_seconds()) if due is not None else 0.0
+    samples["secondlook_oldest_unfired_timer_seconds"][()] = late
+
+
+def _letters(samples: Samples, session: Session) -> None:
+    for row in feedback.dead_letter_counts(session):
+        if row.parked:
+            parked = samples["secondlook_parked"]
+            parked[row.topic,] = parked.get((row.topic,), 0) + row.n
+        else:
+            samples["secondlook_dead_letters"][row.topic, row.reason] = row.n
+        waiting = samples["secondlook_dead_letters_waiting"]
+        waiting[row.topic,] = waiting.get((row.topic,), 0) + row.waiting

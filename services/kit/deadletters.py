@@ -1,0 +1,104 @@
+"""Keeping what could not be used: whole, with the reason, in the consumer's transaction."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from services.kit import outbox
+from services.kit.errors import NotFound, Problem
+from services.kit.eventlog.port import EventLog, Headers, NewRecord, Record
+from services.kit.models import DeadLetter
+
+RETRY_HEADER = "secondlook-retry"
+"""On a record that was sent again: the number of the dead letter that it was."""
+
+_REASON_HEADER = "secondlook-reason"
+_PLACE_HEADER = "secondlook-place"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a record could not be used. `parked`: a later version of Secondlook may know it."""
+
+    reason: str
+    problems: tuple[Problem, ...] = ()
+    tool: str | None = None
+    parked: bool = False
+
+
+def keep(
+    session: Session, consumer: str, refused: Sequence[tuple[Record, Refusal]], *, topic: str | None
+) -> None:
+    """Keep records with their bytes, and send those bytes to the dead-letter topic.
+
+    The same record refused twice by the same consumer is kept once. `topic` is where a
+    copy of the bytes goes; None sends none.
+    """
+    if not refused:
+        return
+    rows = [_row(consumer, record, refusal) for record, refusal in refused]
+    statement = (
+        insert(DeadLetter).values(rows).on_conflict_do_nothing().returning(DeadLetter.offset)
+    )
+    kept = set(session.scalars(statement))
+    if topic is not None:
+        copies = [
+            NewRecord(topic, record.key or b"", record.value, _headers(record, refusal))
+            for record, refusal in refused
+            if record.offset in kept
+        ]
+        outbox.enqueue(session, copies)
+
+
+def _row(consumer: str, record: Record, refusal: Refusal) -> dict[str, Any]:
+    return {
+        "consumer": consumer,
+        "topic": record.partition.topic,
+        "partition": record.partition.number,
+        "offset": record.offset,
+        "key": record.key,
+        "value": record.value,
+        "headers": [[name, value.hex()] for name, value in record.headers],
+        "tool": refusal.tool,
+        "parked": refusal.parked,
+        "reason": refusal.reason,
+        "problems": [asdict(problem) for problem in refusal.problems],
+        "received_at": record.appended_at,
+    }
+
+
+def _headers(record: Record, refusal: Refusal) -> Headers:
+    place = f"{record.partition.topic}/{record.partition.number}/{record.offset}"
+    return (
+        *record.headers,
+        (_REASON_HEADER, refusal.reason.encode()),
+        (_PLACE_HEADER, place.encode()),
+    )
+
+
+def retry(session: Session, log: EventLog, letter_id: int, *, now: datetime) -> None:
+    """Append a dead letter's bytes to their topic again, so that every consumer sees them.
+
+    The append comes before the commit that marks the letter: a crash between the two
+    sends it twice, and the second is a duplicate by its event id.
+
+    Raises:
+        NotFound: there is no such letter, or it was retried already.
+    """
+    letter = session.execute(
+        select(DeadLetter)
+        .where(DeadLetter.id == letter_id, DeadLetter.retried_at.is_(None))
+        .with_for_update()
+    ).scalar_one_or_none()
+    if letter is None:
+        raise NotFound(f"There is no dead letter {letter_id} that waits to be retried.")
+    headers = [(name, bytes.fromhex(value)) for name, value in letter.headers or []]
+    kept = tuple(pair for pair in headers if pair[0] != RETRY_HEADER)
+    again = (*kept, (RETRY_HEADER, str(letter.id).encode()))
+    log.append([NewRecord(letter.topic, letter.key or b"", letter.value, again)])
+    session.execute(update(DeadLetter).where(DeadLetter.id == letter_id).values(retried_at=now))
