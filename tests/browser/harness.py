@@ -40,7 +40,8 @@ window.__broken = [];
 document.addEventListener('securitypolicyviolation', (event) => window.__broken.push(
     `${event.violatedDirective} refused ${event.blockedURI || 'inline'} (${event.sample})`), true);
 addEventListener('error', (event) => window.__broken.push(`error ${event.message}`));
-addEventListener('unhandledrejection', (event) => window.__broken.push(`rejection ${event.reason}`));
+addEventListener('unhandledrejection',
+    (event) => window.__broken.push(`rejection ${event.reason}`));
 """
 
 
@@ -91,7 +92,7 @@ def serve_command(
 ) -> Iterator[str]:
     """A command that serves on `port`, until `ready` answers 200; its output if it dies."""
     origin = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(  # noqa: S603
+    with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
@@ -114,7 +115,7 @@ def serve_command(
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310
+        with urllib.request.urlopen(url, timeout=2) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

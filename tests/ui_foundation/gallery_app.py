@@ -1,10 +1,11 @@
 """A small app around the foundation of the pages: the gallery, a queue, errors, sign-in."""
 
 import asyncio
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Form, Request
+from fastapi import APIRouter, FastAPI, Form, Request
 from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
@@ -13,8 +14,23 @@ from ui.security import CsrfProtection, SecurityHeaders
 from ui.static_files import StaticFiles
 from ui.templating import FOLDER, NavItem, Person, Shell, Templates, make_templates
 
-TOKEN = "a-token-of-this-session"  # noqa: S105
+TOKEN = "a-token-of-this-session"
 HERE = Path(__file__).parent
+_NAV = (
+    NavItem("Queue", "/queue", "inbox", "g q", 28),
+    NavItem("Outputs", "/outputs", "file-text", "g o"),
+    NavItem("Tools", "/gallery", "activity", "g t"),
+    NavItem("Admin", "/admin", "settings", "g a"),
+)
+_SIGN_IN: dict[str, dict[str, Any]] = {
+    "": {},
+    "errors": {"errors": {"email": "Write your e-mail address", "password": "Write your password"}},
+    "refused": {
+        "email": "maja.wojcik@example.com",
+        "refused": "This e-mail address and password do not belong together.",
+    },
+    "link": {"link_sent": "maja.wojcik@example.com"},
+}
 
 
 def _shell(request: Request) -> Shell:
@@ -23,155 +39,205 @@ def _shell(request: Request) -> Shell:
     return Shell(
         csrf_token=TOKEN,
         person=Person("Maja Wójcik", "maja.wojcik@example.com", "Owner, Card operations"),
-        nav=(
-            NavItem("Queue", "/queue", "inbox", "g q", 28),
-            NavItem("Outputs", "/outputs", "file-text", "g o"),
-            NavItem("Tools", "/gallery", "activity", "g t"),
-            NavItem("Admin", "/admin", "settings", "g a"),
-        ),
+        nav=_NAV,
         home="/queue",
         menu=(NavItem("Keys and tokens", "/keys", "key"),),
     )
 
 
-def make_app(*, payloads: tuple[str, ...] = ()) -> FastAPI:
-    """The app; `payloads` are shown by every macro at `/payloads`."""
-    static = StaticFiles()
-    templates = make_templates(
+def make_test_templates(static: StaticFiles) -> Templates:
+    """The templates of the pages and of these tests, at a time that stands still."""
+    return make_templates(
         static=static,
         shell=_shell,
         folders=(FOLDER, HERE / "templates"),
         clock=lambda: samples.NOW,
     )
+
+
+@dataclass
+class Desk:
+    """What the pages share: the templates, the cases, what was posted."""
+
+    templates: Templates
+    payloads: tuple[str, ...] = ()
+    cases: dict[int, dict[str, Any]] = field(
+        default_factory=lambda: {one["number"]: one for one in samples.cases(24)}
+    )
+    posts: list[tuple[Any, Any]] = field(default_factory=list)
+
+
+def make_app(*, payloads: tuple[str, ...] = ()) -> FastAPI:
+    """The app; `payloads` are shown by every macro at `/payloads`."""
+    static = StaticFiles()
+    desk = Desk(make_test_templates(static), payloads)
     app = FastAPI(openapi_url=None)
-    state: dict[int, dict[str, Any]] = {one["number"]: one for one in samples.cases(24)}
-    app.state.posts = []
-
-    def refuse(request: Request, status: int, detail: str) -> Response:
-        return templates.error(request, status, detail)
-
+    app.state.desk = desk
     app.add_middleware(
-        CsrfProtection, check=lambda _request, token: token == TOKEN, refuse=refuse
+        CsrfProtection,
+        check=lambda _request, token: token == TOKEN,
+        refuse=desk.templates.error,
+        exempt=("/hooks",),
     )
     app.add_middleware(SecurityHeaders)
     app.mount("/static", static)
+    app.include_router(pages)
+    app.include_router(queue)
 
     @app.exception_handler(HTTPException)
     def on_error(request: Request, error: HTTPException) -> Response:
-        return templates.error(request, error.status_code, error.detail)
+        return desk.templates.error(request, error.status_code, error.detail)
 
-    _add_pages(app, templates, payloads)
-    _add_queue(app, templates, state)
     return app
 
 
-def _add_pages(app: FastAPI, templates: Templates, payloads: tuple[str, ...]) -> None:
-    @app.get("/gallery")
-    def gallery(request: Request) -> HTMLResponse:
-        now = samples.NOW
-        return templates.render(
-            request,
-            "pages/gallery.html",
-            choices=samples.choices(),
-            finder_options=samples.finder_options(),
-            times={
-                "late": now - samples.timedelta(minutes=3),
-                "soon": now + samples.timedelta(minutes=14),
-                "later": now + samples.timedelta(hours=5),
-                "long_ago": now - samples.timedelta(days=40),
-            },
-            tools=samples.tools(),
-            series=samples.override_series(),
-            audited=samples.audited(),
-            timeline=samples.timeline(),
+def _desk(request: Request) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+pages = APIRouter()
+queue = APIRouter(prefix="/queue")
+
+
+@pages.get("/gallery")
+def gallery(request: Request) -> HTMLResponse:
+    """Every component in every state."""
+    return _desk(request).templates.render(
+        request,
+        "pages/gallery.html",
+        choices=samples.choices(),
+        finder_options=samples.finder_options(),
+        times=samples.times(),
+        tools=samples.tools(),
+        series=samples.override_series(),
+        audited=samples.audited(),
+        timeline=samples.timeline(),
+    )
+
+
+@pages.get("/sign-in")
+def sign_in(request: Request, state: str = "") -> HTMLResponse:
+    """The sign-in page in one of its states."""
+    status = 422 if state in ("errors", "refused") else 200
+    return _desk(request).templates.render(
+        request, "pages/sign_in.html", status=status, **_SIGN_IN[state]
+    )
+
+
+@pages.get("/errors/{status}")
+def errors(request: Request, status: int) -> HTMLResponse:
+    """The error page of that status."""
+    detail = "Case 4821 was resolved by Ben Adeyemi 2 min ago." if status == 409 else ""
+    return _desk(request).templates.error(request, status, detail)
+
+
+@pages.get("/payloads")
+def show_payloads(request: Request) -> HTMLResponse:
+    """Every macro, fed with what an attacker would write."""
+    desk = _desk(request)
+    return desk.templates.render(
+        request, "payloads.html", payloads=desk.payloads, moment=samples.NOW
+    )
+
+
+@pages.get("/slow")
+async def slow() -> HTMLResponse:
+    """An answer that takes its time."""
+    await asyncio.sleep(0.9)
+    return HTMLResponse("<p>Slow</p>")
+
+
+@pages.get("/parts")
+def parts(request: Request) -> HTMLResponse:
+    """A page of buttons, each with another kind of answer."""
+    return _desk(request).templates.render(request, "parts.html", "part", count=1)
+
+
+@pages.post("/hooks/{name}")
+async def hook(request: Request, name: str) -> dict[str, int]:
+    """A caller that proves itself otherwise."""
+    return {name: len(await request.body())}
+
+
+@pages.post("/parts/{what}")
+async def change_part(request: Request, what: str) -> Response:
+    """The answer of that button."""
+    desk = _desk(request)
+    form = await request.form()
+    desk.posts.append((what, {name: str(value) for name, value in form.items()}))
+    answers: dict[str, Any] = {"redirect": 303, "broken": 500, "forbidden": 403}
+    if what == "redirect":
+        return desk.templates.redirect(request, "/parts")
+    if what == "proxy":
+        return HTMLResponse("<h1>502 Bad Gateway</h1>", 502)
+    if what in answers:
+        return desk.templates.error(request, answers[what])
+    if what == "invalid":
+        return desk.templates.render(
+            *(request, "parts.html", "part"), status=422, count=422, announce="Not valid"
         )
-
-    @app.get("/sign-in")
-    def sign_in(request: Request, state: str = "") -> HTMLResponse:
-        context: dict[str, Any] = {"email": "maja.wojcik@example.com" if state else ""}
-        if state == "errors":
-            context |= {"email": "", "errors": {"email": "Write your e-mail address", "password": "Write your password"}}
-        elif state == "refused":
-            context["refused"] = "This e-mail address and password do not belong together."
-        elif state == "link":
-            context["link_sent"] = "maja.wojcik@example.com"
-        return templates.render(request, "pages/sign_in.html", status=422 if state in ("errors", "refused") else 200, **context)
-
-    @app.get("/errors/{status}")
-    def errors(request: Request, status: int) -> HTMLResponse:
-        return templates.error(request, status, "Case 4821 was resolved by Ben Adeyemi 2 min ago." if status == 409 else "")
-
-    @app.get("/payloads")
-    def show_payloads(request: Request) -> HTMLResponse:
-        return templates.render(request, "payloads.html", payloads=payloads, moment=samples.NOW)
-
-    @app.get("/slow")
-    async def slow() -> HTMLResponse:
-        await asyncio.sleep(0.9)
-        return HTMLResponse("<p>Slow</p>")
-
-    @app.get("/parts")
-    def parts(request: Request) -> HTMLResponse:
-        return templates.render(request, "parts.html", "part", announce="Part changed", count=1)
-
-    @app.post("/parts/{what}")
-    async def change_part(request: Request, what: str) -> Response:
-        form = await request.form()
-        app.state.posts.append((what, sorted(form)))
-        if what == "redirect":
-            return templates.redirect(request, "/parts")
-        if what == "invalid":
-            return templates.render(request, "parts.html", "part", status=422, count=422, announce="Not valid", urgent=True)
-        if what == "broken":
-            return templates.error(request, 500)
-        if what == "proxy":
-            return HTMLResponse("<h1>502 Bad Gateway</h1>", 502)
-        if what == "forbidden":
-            return templates.error(request, 403)
-        return templates.render(request, "parts.html", "part", count=2, announce="Saved")
+    return desk.templates.render(request, "parts.html", "part", count=2, announce="Saved")
 
 
-def _add_queue(app: FastAPI, templates: Templates, state: dict[int, dict[str, Any]]) -> None:
-    def page(request: Request, number: int | None, block: str | None) -> HTMLResponse:
-        if number is not None and number not in state:
-            raise HTTPException(404)
-        return templates.render(
-            request,
-            "queue.html",
-            block,
-            cases=list(state.values()),
-            case=None if number is None else state[number],
-            choices=samples.choices(),
-            finder_options=samples.finder_options(),
-            timeline=samples.timeline(),
-        )
+def _queue_page(request: Request, number: int | None, block: str | None) -> HTMLResponse:
+    desk = _desk(request)
+    if number is not None and number not in desk.cases:
+        raise HTTPException(404)
+    return desk.templates.render(
+        request,
+        "queue.html",
+        block,
+        cases=list(desk.cases.values()),
+        case=None if number is None else desk.cases[number],
+        choices=samples.choices(),
+        finder_options=samples.finder_options(),
+        timeline=samples.timeline(),
+    )
 
-    @app.get("/queue")
-    def queue(request: Request) -> HTMLResponse:
-        return page(request, None, None)
 
-    @app.get("/queue/new")
-    def new_cases(request: Request) -> HTMLResponse:
-        return HTMLResponse(str(templates.environment.from_string("{{ ui.new_rows(3, '/queue') }}").render()))
+@queue.get("")
+def all_cases(request: Request) -> HTMLResponse:
+    """The queue with no case open."""
+    return _queue_page(request, None, None)
 
-    @app.get("/queue/{number}")
-    def case(request: Request, number: int) -> HTMLResponse:
-        return page(request, number, "pane")
 
-    @app.post("/queue/{number}/verdict")
-    async def verdict(request: Request, number: int, choice: Annotated[str, Form()]) -> Response:
-        app.state.posts.append((number, choice))
-        if choice == "snooze":
-            raise HTTPException(503)
-        numbers = list(state)
+@queue.get("/new")
+def new_cases(request: Request) -> HTMLResponse:
+    """How many arrived since the page was made."""
+    return _desk(request).templates.render(request, "new.html", "new")
+
+
+@queue.get("/{number}")
+def one_case(request: Request, number: int) -> HTMLResponse:
+    """The queue with a case open; for htmx the reading pane."""
+    return _queue_page(request, number, "pane")
+
+
+@queue.post("/{number}/verdict")
+async def verdict(request: Request, number: int, choice: Annotated[str, Form()]) -> Response:
+    """Keep removes the row, anything else leaves it inert, snooze fails."""
+    desk = _desk(request)
+    desk.posts.append((number, choice))
+    if choice == "snooze":
+        raise HTTPException(503)
+    if request.headers.get("hx-request") != "true":
+        numbers = list(desk.cases)
         following = numbers[min(numbers.index(number) + 1, len(numbers) - 1)]
-        if request.headers.get("hx-request") != "true":
-            state.pop(number)
-            return templates.redirect(request, f"/queue/{following}")
-        await asyncio.sleep(0.15)
-        if choice == "keep":
-            state.pop(number)
-            return templates.render(request, "empty.html", "nothing", announce=f"Case {number}: kept", headers={"HX-Reswap": "delete"})
-        done = state[number] | {"state": "inert", "note": "Resolved by you."}
-        state[number] = done
-        return templates.render(request, "queue.html", "rows", cases=[done], case=None, announce=f"Case {number}: resolved")
+        del desk.cases[number]
+        return desk.templates.redirect(request, f"/queue/{following}")
+    await asyncio.sleep(0.15)
+    if choice == "keep":
+        del desk.cases[number]
+        return desk.templates.render(
+            *(request, "new.html", "nothing"),
+            announce=f"Case {number}: kept",
+            headers={"HX-Reswap": "delete"},
+        )
+    desk.cases[number] |= {"state": "inert", "note": "Resolved by you."}
+    return desk.templates.render(
+        *(request, "queue.html", "rows"),
+        cases=[desk.cases[number]],
+        case=None,
+        announce=f"Case {number}: resolved",
+    )

@@ -1,11 +1,12 @@
 """What an online bank's support desk would see: cases, categories, rates, points in time."""
 
+import json
 import math
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 NOW = datetime(2026, 11, 21, 14, 5, tzinfo=UTC)
-
 CATEGORIES = (
     "Card arrival",
     "Refund not showing up",
@@ -23,28 +24,16 @@ CATEGORIES = (
     "Age limit",
     "Close account",
 )
-
-_TICKETS = (
-    (4821, "Card arrival", "", -3, 0.62, "Still no card after eleven working days, and the app says it was delivered to my old flat."),
-    (4822, "Refund not showing up", "Card payment not recognised", 6, 0.48, "The hotel says they refunded me on the 3rd. I see nothing, only two payments that I never made."),
-    (4823, "Top-up failed", "", 14, 0.55, "Topped up 200 EUR twice because the first one said failed. Now both are gone from my other bank."),
-    (4824, "Exchange rate", "", 41, 0.71, "You charged me 1.21 when your own page said 1.17 at that minute. Screenshot attached."),
-    (4825, "Lost or stolen card", "", 95, 0.66, "My bag was taken in Porto. Block everything please, and tell me how I pay the hostel tonight."),
-    (4826, "Declined transfer", "Beneficiary not allowed", 180, 0.39, "Transfer to my landlord is refused for the third month in a row and nobody says why."),
-    (4827, "Identity check", "", 260, 0.58, "The passport photo is refused again and again though it is sharp. Is it the accent in my surname, Wójcik?"),
-    (4828, "Cash withdrawal charge", "", 1500, 0.73, "Charged 3.50 for the second withdrawal this month. I thought five were free."),
-)  # fmt: skip
+_TICKETS: list[dict[str, Any]] = json.loads(
+    Path(__file__).with_name("tickets.json").read_text(encoding="utf-8")
+)
 
 
 def choices() -> list[dict[str, Any]]:
     """The numbered verdicts of one case."""
     return [
-        {
-            "value": "keep",
-            "label": "Keep Card arrival",
-            "hint": "The AI is right",
-            "confidence": 0.62,
-        },
+        {"value": "keep", "label": "Keep Card arrival", "hint": "The AI is right"}
+        | {"confidence": 0.62},
         {"value": "lost_card", "label": "Lost or stolen card", "confidence": 0.21},
         {"value": "change_address", "label": "Change of address", "confidence": 0.09},
         {"value": "close_account", "label": "Close account", "confidence": 0.03},
@@ -63,18 +52,16 @@ def cases(count: int = 8) -> list[dict[str, Any]]:
     """Cases in the order of their deadlines."""
     found = []
     for index in range(count):
-        number, said, human, due, confidence, text = _TICKETS[index % len(_TICKETS)]
+        ticket, lap = _TICKETS[index % len(_TICKETS)], index // len(_TICKETS)
+        trigger = "low confidence" if ticket["confidence"] > 0.5 else "disputed"
         found.append(
-            {
-                "number": number + 10 * (index // len(_TICKETS)) * 10,
-                "said": said,
-                "human": human,
-                "due_at": NOW + timedelta(minutes=due + 300 * (index // len(_TICKETS))),
-                "confidence": confidence,
-                "text": text,
-                "meta": ("low confidence" if confidence > 0.5 else "disputed", "ticket-categoriser"),
+            ticket
+            | {
+                "number": ticket["number"] + 100 * lap,
+                "due_at": NOW + timedelta(minutes=ticket["due"] + 300 * lap),
+                "meta": (trigger, "ticket-categoriser"),
             }
-        )  # fmt: skip
+        )
     return found
 
 
@@ -97,46 +84,62 @@ def timeline() -> list[dict[str, Any]]:
     ]
 
 
+def times() -> dict[str, datetime]:
+    """Moments that are told in every way."""
+    return {
+        "late": NOW - timedelta(minutes=3),
+        "soon": NOW + timedelta(minutes=14),
+        "later": NOW + timedelta(hours=5),
+        "long_ago": NOW - timedelta(days=40),
+    }
+
+
 def override_series() -> list[dict[str, Any]]:
     """28 days of override rate, two of them silent."""
     points: list[dict[str, Any]] = []
     for day in range(28):
-        label = (NOW - timedelta(days=27 - day)).strftime("%-d %b")
+        moment = NOW - timedelta(days=27 - day)
+        label = f"{moment.day} {moment:%b}"
         if day in (11, 12):
             points.append({"label": label, "value": None, "n": 0})
             continue
         jump = 0.055 if day >= 22 else 0.0
-        points.append(
-            {
-                "label": label,
-                "value": round(0.084 + jump + 0.014 * math.sin(day * 1.7), 4),
-                "n": 380 + 17 * (day % 7),
-            }
-        )
+        value = round(0.084 + jump + 0.014 * math.sin(day * 1.7), 4)
+        points.append({"label": label, "value": value, "n": 380 + 17 * (day % 7)})
     return points
 
 
 def audited() -> list[dict[str, Any]]:
-    """Audited accuracy by category."""
-    return [
-        {"label": "Card arrival", "value": 0.96, "low": 0.92, "high": 0.98, "n": 412},
-        {"label": "Exchange rate", "value": 0.91, "low": 0.84, "high": 0.95, "n": 118},
-        {"label": "Top-up failed", "value": 0.87, "low": 0.82, "high": 0.91, "n": 236},
-        {"label": "Refund not showing up", "value": 0.79, "low": 0.71, "high": 0.85, "n": 121},
-        {"label": "Direct debit payment not recognised", "value": None, "low": 0, "high": 0, "n": 3},
-    ]  # fmt: skip
+    """Audited accuracy by category: label, value, low, high, n."""
+    rows = (
+        ("Card arrival", 0.96, 0.92, 0.98, 412),
+        ("Exchange rate", 0.91, 0.84, 0.95, 118),
+        ("Top-up failed", 0.87, 0.82, 0.91, 236),
+        ("Refund not showing up", 0.79, 0.71, 0.85, 121),
+        ("Direct debit payment not recognised", None, None, None, 3),
+    )
+    return [dict(zip(("label", "value", "low", "high", "n"), row, strict=True)) for row in rows]
 
 
 def tools() -> list[dict[str, Any]]:
     """Deployed tools and how they are."""
-    wave = [round(0.2 + 0.03 * math.sin(n), 3) for n in range(28)]
-    return [
-        {"name": "ticket-categoriser", "state": "live", "cases": (1284, 15310), "overrides": (42, 500),
-         "trend": wave[:22] + [0.24, 0.25, 0.27, 0.29, 0.31, 0.34], "band": (0.16, 0.25), "p90": 840, "changed": NOW - timedelta(days=6)},
-        {"name": "reply-drafter", "state": "shadow", "cases": (310, 2400), "overrides": (0, 0),
-         "trend": wave, "band": (0.16, 0.25), "p90": 95, "changed": NOW - timedelta(hours=30)},
-        {"name": "fraud-flag", "state": "fallback", "cases": (77, 77), "overrides": (9, 31),
-         "trend": [None if 9 < n < 16 else v for n, v in enumerate(wave)], "band": (0.16, 0.25), "p90": 7300, "changed": NOW - timedelta(minutes=12)},
-        {"name": "invoice-field-extractor-for-business-accounts", "state": "stopped", "cases": (0, 0), "overrides": (0, 0),
-         "trend": [None] * 28, "band": None, "p90": 0, "changed": None},
-    ]  # fmt: skip
+    wave: list[float | None] = [round(0.2 + 0.03 * math.sin(n), 3) for n in range(28)]
+    band = (0.16, 0.25)
+    names = ("name", "state", "cases", "overrides", "trend", "band", "p90", "changed")
+    rising = [*wave[:22], 0.24, 0.25, 0.27, 0.29, 0.31, 0.34]
+    gap = [None if 9 < n < 16 else value for n, value in enumerate(wave)]
+    days, hours, minutes = (
+        NOW - timedelta(days=6),
+        NOW - timedelta(hours=30),
+        NOW - timedelta(minutes=12),
+    )
+    rows = (
+        ("ticket-categoriser", "live", (1284, 15310), (42, 500), rising, band, 840, days),
+        ("reply-drafter", "shadow", (310, 2400), (0, 0), wave, band, 95, hours),
+        ("fraud-flag", "fallback", (77, 77), (9, 31), gap, band, 7300, minutes),
+        (
+            "invoice-field-extractor-for-business-accounts",
+            *("stopped", (0, 0), (0, 0), [None] * 28, None, 0, None),
+        ),
+    )
+    return [dict(zip(names, row, strict=True)) for row in rows]

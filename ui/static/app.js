@@ -21,7 +21,8 @@ document.addEventListener("announce", (event) => announce(event.detail.words ?? 
 
 // --- Keys ------------------------------------------------------------------------------------
 
-let moved = JSON.parse(store.get("keymap") ?? "{}");
+let moved = {};
+try { moved = JSON.parse(store.get("keymap") ?? "{}") ?? {}; } catch { /* not ours: keep the keys as they are */ }
 let prefix = "";
 let prefixTimer = 0;
 const keysOn = () => store.get("keys") !== "off";
@@ -75,8 +76,8 @@ document.addEventListener("keydown", (event) => {
 function fillSheet() {
   const list = document.querySelector("#shortcuts ul");
   const seen = new Map();
-  for (const element of document.querySelectorAll("[data-key]")) if (!seen.has(element.dataset.key)) seen.set(element.dataset.key, element);
-  list.replaceChildren(...[...seen.values()].filter(shown).map((element) => {
+  for (const element of document.querySelectorAll("[data-key]")) if (shown(element) && !seen.has(element.dataset.key)) seen.set(element.dataset.key, element);
+  list.replaceChildren(...[...seen.values()].map((element) => {
     const item = document.createElement("li");
     const name = document.createElement("span");
     name.textContent = element.dataset.does || element.textContent.trim();
@@ -296,7 +297,9 @@ document.addEventListener("htmx:before:swap", () => {
   const active = document.activeElement;
   const row = active?.closest?.("[data-row]");
   const ids = (start, way) => { const found = []; for (let one = start?.[way]; one; one = one[way]) found.push(one.id); return found; };
-  before = { had: active && active !== document.body, id: active?.id, row: row && [row.id, ...ids(row, "nextElementSibling"), ...ids(row, "previousElementSibling")], around: active?.closest?.("[id]:not(body)")?.parentElement?.closest("[id]")?.id };
+  const around = [];
+  for (let one = active; one && one !== document.body; one = one.parentElement) if (one.id) around.push(one.id);
+  before = { had: active && active !== document.body, around, row: row && [row.id, ...ids(row, "nextElementSibling"), ...ids(row, "previousElementSibling"), row.parentElement.id] };
 });
 document.addEventListener("htmx:after:swap", () => {
   applyKeys();
@@ -304,12 +307,11 @@ document.addEventListener("htmx:after:swap", () => {
   const was = before;
   requestAnimationFrame(() => {
     if (!was?.had || (document.activeElement && document.activeElement !== document.body)) return;
-    const row = was.row?.map(byId).find(Boolean);
+    const row = was.row?.map(byId).find((one) => one?.matches("[data-row]"));
     if (row) focusRow(row);
-    else for (const place of [was.id && byId(was.id), byId("rows"), was.around && byId(was.around), byId("page-title"), byId("main")]) {
-      if (!place) continue;
-      place.focus({ preventScroll: true });
-      if (document.activeElement === place) break;
+    else for (const place of [...(was.row ?? []), ...was.around, "page-title", "main"].map(byId)) {
+      place?.focus({ preventScroll: true });
+      if (place && document.activeElement === place) break;
     }
   });
 });
