@@ -41,6 +41,13 @@ _FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "100"}
 _ROOM = 2 * 1024**3
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let kafka-python read its own files in its own, deprecated way."""
+    config.addinivalue_line(
+        "filterwarnings", "ignore:(read|open)_text is deprecated:DeprecationWarning"
+    )
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep all tests with a broker on one worker, so that there is one broker."""
