@@ -164,8 +164,8 @@ async def hook(request: Request, name: str) -> dict[str, int]:
 async def change_part(request: Request, what: str) -> Response:
     """The answer of that button."""
     desk = _desk(request)
-    form = await request.form()
-    desk.posts.append((what, {name: str(value) for name, value in form.items()}))
+    async with request.form() as form:
+        desk.posts.append((what, {name: str(value) for name, value in form.items()}))
     answers: dict[str, Any] = {"redirect": 303, "broken": 500, "forbidden": 403}
     if what == "redirect":
         return desk.templates.redirect(request, "/parts")
