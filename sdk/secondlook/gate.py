@@ -27,9 +27,18 @@ from secondlook._values import (
 )
 
 Reason = Literal[
-    "confident", "low_confidence", "holdout", "shadow", "fallback", "stopped", "no_policy"
+    "confident",
+    "low_confidence",
+    "holdout",
+    "shadow",
+    "fallback",
+    "stopped",
+    "no_policy",
+    "invalid",
 ]
+"""Why the gate decided so. The last two are the SDK's: it has no policy, or the output is bad."""
 REQUESTER = "requester"
+"""The attribute that names who asked; holdouts are drawn by it where it is given."""
 
 
 class GatePolicy(Strict):

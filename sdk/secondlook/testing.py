@@ -3,11 +3,33 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from secondlook._engine import Engine, Stats
 from secondlook._poison import Poison, corpus
-from secondlook.events import Actor, Correction, Output
+from secondlook._verbs import OnInvalid, Verbs
+from secondlook.client import Secondlook
+from secondlook.events import (
+    Actor,
+    Correction,
+    CorrectionRecorded,
+    Disposition,
+    Event,
+    Output,
+    OutputFailed,
+    OutputFailure,
+    OutputRecorded,
+)
 from secondlook.gate import GatePolicy
 
-__all__ = ["NOON", "POISON", "TOOL", "Poison", "a_correction", "a_policy", "an_output"]
+__all__ = [
+    "NOON",
+    "POISON",
+    "TOOL",
+    "FakeSecondlook",
+    "Poison",
+    "a_correction",
+    "a_policy",
+    "an_output",
+]
 
 TOOL = "ticket-categoriser"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -33,11 +55,10 @@ def a_correction(**changes: Any) -> Correction:
     facts: dict[str, Any] = {
         "output_id": "t-1841",
         "kind": "correction",
-        "value": "billing",
         "actor": Actor(id="ana@example.org"),
     }
-    if changes.get("kind", "correction") != "correction":
-        del facts["value"]
+    if changes.get("kind", "correction") == "correction":
+        facts["value"] = "billing"
     return Correction(**{**facts, **changes})
 
 
@@ -53,3 +74,89 @@ def a_policy(**changes: Any) -> GatePolicy:
         "effective_at": NOON,
     }
     return GatePolicy(**{**facts, **changes})
+
+
+class FakeSecondlook(Secondlook):
+    """A `Secondlook` that keeps what is recorded, and neither sends nor starts a thread."""
+
+    def __init__(
+        self,
+        policy: GatePolicy | None = None,
+        *,
+        safe_default: Disposition = "review",
+        on_invalid: OnInvalid = "raise",
+        now: datetime = NOON,
+    ) -> None:
+        """Decide by `policy`; without one, answer the safe default. Events happen at `now`."""
+        self._memory = _Memory(policy)
+        Verbs.__init__(
+            self,
+            self._memory,
+            safe_default=safe_default,
+            on_invalid=on_invalid,
+            clock=lambda: now,
+        )
+
+    @property
+    def events(self) -> list[Event]:
+        """What was recorded, in order."""
+        return self._memory.events
+
+    @property
+    def outputs(self) -> list[Output]:
+        """The outputs among it."""
+        return [e.data for e in self.events if isinstance(e, OutputRecorded)]
+
+    @property
+    def failures(self) -> list[OutputFailure]:
+        """The failures among it."""
+        return [e.data for e in self.events if isinstance(e, OutputFailed)]
+
+    @property
+    def corrections(self) -> list[Correction]:
+        """The corrections, confirmations and disputes among it."""
+        return [e.data for e in self.events if isinstance(e, CorrectionRecorded)]
+
+    def use(self, policy: GatePolicy | None) -> None:
+        """Decide by another policy from now on."""
+        self._memory.held = policy
+
+
+class _Memory(Engine):
+    """An engine that keeps everything."""
+
+    def __init__(self, policy: GatePolicy | None) -> None:
+        self.held = policy
+        self.events: list[Event] = []
+        self._dropped = 0
+
+    @property
+    def policy(self) -> GatePolicy | None:
+        return self.held
+
+    def put(self, event: Event) -> None:
+        self.events.append(event)
+
+    def count_dropped(self) -> None:
+        self._dropped += 1
+
+    def stats(self) -> Stats:
+        return Stats(
+            taken=len(self.events) + self._dropped,
+            queued=0,
+            spilled=0,
+            sent=len(self.events),
+            refused=0,
+            dropped=self._dropped,
+            policy_revision=self.held.revision if self.held else None,
+            policy_age_seconds=0.0 if self.held else None,
+        )
+
+    def wait_for_policy(self, timeout: float) -> bool:
+        return self.held is not None
+
+    def flush(self, timeout: float) -> bool:
+        return True
+
+    def close(self, timeout: float | None = None) -> bool:
+        return True

@@ -15,20 +15,14 @@ CaseEventType = Literal[
     "secondlook.case.commented.v1",
 ]
 
-OUTPUT_RECORDED: Literal["secondlook.output.recorded.v1"] = "secondlook.output.recorded.v1"
-OUTPUT_FAILED: Literal["secondlook.output.failed.v1"] = "secondlook.output.failed.v1"
-CORRECTION_RECORDED: Literal["secondlook.correction.recorded.v1"] = (
-    "secondlook.correction.recorded.v1"
-)
-CORRECTION_WITHDRAWN: Literal["secondlook.correction.withdrawn.v1"] = (
-    "secondlook.correction.withdrawn.v1"
-)
-CORRECTION_UNMATCHED: Literal["secondlook.correction.unmatched.v1"] = (
-    "secondlook.correction.unmatched.v1"
-)
-DISPUTE_RAISED: Literal["secondlook.dispute.raised.v1"] = "secondlook.dispute.raised.v1"
-VERDICT_GIVEN: Literal["secondlook.verdict.given.v1"] = "secondlook.verdict.given.v1"
-TOOL_CHANGED: Literal["secondlook.tool.changed.v1"] = "secondlook.tool.changed.v1"
+OUTPUT_RECORDED = "secondlook.output.recorded.v1"
+OUTPUT_FAILED = "secondlook.output.failed.v1"
+CORRECTION_RECORDED = "secondlook.correction.recorded.v1"
+CORRECTION_WITHDRAWN = "secondlook.correction.withdrawn.v1"
+CORRECTION_UNMATCHED = "secondlook.correction.unmatched.v1"
+DISPUTE_RAISED = "secondlook.dispute.raised.v1"
+VERDICT_GIVEN = "secondlook.verdict.given.v1"
+TOOL_CHANGED = "secondlook.tool.changed.v1"
 CASE_EVENT_TYPES: tuple[CaseEventType, ...] = get_args(CaseEventType)
 
 TOOL_EVENT_TYPES = (OUTPUT_RECORDED, OUTPUT_FAILED, CORRECTION_RECORDED, CORRECTION_WITHDRAWN)

@@ -1,0 +1,55 @@
+"""Turns what a tool hands over into what the contracts take."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from secondlook._problems import InvalidEvent, problems_of
+from secondlook._values import TEXT_BYTES
+from secondlook.events import Alternative
+
+M = TypeVar("M", bound=BaseModel)
+
+AnAlternative = Alternative | Mapping[str, Any] | tuple[Any, float | None]
+
+
+def valid(model: type[M], **facts: Any) -> M:
+    """A model of these facts.
+
+    Raises:
+        InvalidEvent: they break a rule.
+    """
+    try:
+        return model(**facts)
+    except ValidationError as error:
+        raise InvalidEvent(problems_of(error)) from None
+
+
+def some(**facts: Any) -> dict[str, Any] | None:
+    """The facts, or None where there are none."""
+    return facts if any(fact is not None for fact in facts.values()) else None
+
+
+def plain(value: Any) -> Any:
+    """A number or truth value of numpy or torch as Python's own."""
+    item = getattr(value, "item", None)
+    return item() if callable(item) else value
+
+
+def alternative(one: AnAlternative) -> Any:
+    """An alternative in a form that the contract takes."""
+    if isinstance(one, tuple):
+        value, confidence = one
+        return {"value": plain(value), "confidence": plain(confidence)}
+    return dict(one) if isinstance(one, Mapping) else one
+
+
+def tame(text: str | None) -> str | None:
+    """A text fit to be stored. What users wrote must not make a tool fail."""
+    if not isinstance(text, str):
+        return text
+    if len(text) <= TEXT_BYTES // 4 and text.isascii() and "\0" not in text:
+        return text
+    raw = text.replace("\0", "").encode("utf-8", "replace")
+    return raw[:TEXT_BYTES].decode("utf-8", "ignore")

@@ -1,0 +1,214 @@
+"""The running parts behind a client: the backlog, the threads, and what becomes of them."""
+
+import atexit
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from secondlook import keys
+from secondlook._backlog import Backlog
+from secondlook._http import Connection, HttpTransport, Transport
+from secondlook._policy import WAIT_SECONDS, PolicyKeeper
+from secondlook._problems import invalid
+from secondlook._sender import Sender
+from secondlook._spill import Spill
+from secondlook.events import EVENT_BYTES, Event
+from secondlook.gate import GatePolicy
+
+_JOIN_SECONDS = 1.0
+_SOURCE_BYTES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """How a client is set up. The key is never shown."""
+
+    url: str
+    key: str = field(repr=False)
+    kafka_bootstrap_servers: str | None = None
+    kafka_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    spill_dir: Path | None = None
+    spill_bytes: int = 268_435_456
+    buffer_size: int = 10_000
+    buffer_bytes: int = 67_108_864
+    timeout: float = 10.0
+    close_timeout: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Where the events are, and how fresh the policy is."""
+
+    taken: int
+    """Events recorded so far, or found on disk at the start: the sum of the next five."""
+    queued: int
+    """Waiting in memory."""
+    spilled: int
+    """Waiting on disk."""
+    sent: int
+    refused: int
+    """The server will never take them."""
+    dropped: int
+    """Lost for want of room, or not valid."""
+    policy_revision: int | None
+    policy_age_seconds: float | None
+    """Since the server last said that the policy holds."""
+
+
+class Engine:
+    """Sends what is put in, and holds the policy, until closed."""
+
+    def __init__(self, config: Config) -> None:
+        """Start the threads.
+
+        Raises:
+            ValueError: the address or the key is malformed.
+            OSError: the spill folder can't be used.
+            ImportError: Kafka is asked for, and kafka-python is not installed.
+        """
+        self._config = config
+        self._starting = threading.Lock()
+        self._closed = False
+        self._build(None)
+        _live.add(self)
+        self._start()
+
+    @property
+    def policy(self) -> GatePolicy | None:
+        """The newest policy seen."""
+        return self._keeper.policy
+
+    def put(self, event: Event) -> None:
+        """Queue an event; its `source` is put in when it is sent.
+
+        Raises:
+            InvalidEvent: it is over 1 MiB.
+        """
+        item = event.model_dump_json(exclude={"source"}, exclude_none=True).encode()
+        if len(item) > EVENT_BYTES - _SOURCE_BYTES:
+            raise invalid((), "the event is over 1 MiB", "Shorten its texts.")
+        if not self._started:
+            self._start()
+        self._backlog.put(item)
+
+    def count_dropped(self) -> None:
+        """Count an event that is not valid."""
+        self._backlog.count_dropped()
+
+    def stats(self) -> Stats:
+        """The counts at this moment."""
+        tally = self._backlog.tally()
+        policy = self._keeper.policy
+        return Stats(
+            taken=tally.taken,
+            queued=tally.queued,
+            spilled=tally.spilled,
+            sent=tally.sent,
+            refused=tally.refused,
+            dropped=tally.dropped,
+            policy_revision=policy.revision if policy else None,
+            policy_age_seconds=self._keeper.age_seconds,
+        )
+
+    def wait_for_policy(self, timeout: float) -> bool:
+        """Wait until there is a policy, at most so many seconds; whether there is."""
+        return self._keeper.wait(timeout)
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all is sent, at most so many seconds; whether it is."""
+        return self._backlog.flush(timeout)
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Flush, then stop; what is left goes to disk, else is dropped. Whether all was sent."""
+        with self._starting:
+            if self._closed:
+                return True
+            self._closed = True
+        _live.discard(self)
+        waiting = self._config.close_timeout if timeout is None else timeout
+        done = self._started and self._backlog.flush(waiting)
+        self._keeper.stop()
+        self._backlog.stop()
+        self._transport.abort()
+        for thread in self._threads:
+            thread.join(_JOIN_SECONDS)
+        self._backlog.spill_rest()
+        return done
+
+    def revive(self) -> None:
+        """Begin anew in a forked child: the parent keeps what was queued, and its threads."""
+        if self._spill:
+            self._spill.let_go()
+        self._starting = threading.Lock()
+        self._build(self._keeper.policy)
+
+    def _build(self, policy: GatePolicy | None) -> None:
+        config = self._config
+        key_hash = keys.key_hash(config.key)
+        cache = config.spill_dir / "policy.json" if config.spill_dir else None
+        asking = Connection(config.url, config.key, timeout=WAIT_SECONDS + config.timeout)
+        self._keeper = PolicyKeeper(asking, key_hash, policy=policy, cache=cache)
+        self._spill = (
+            Spill(config.spill_dir, most_bytes=config.spill_bytes) if config.spill_dir else None
+        )
+        self._backlog = Backlog(
+            most_items=config.buffer_size, most_bytes=config.buffer_bytes, spill=self._spill
+        )
+        self._transport = _transport(config)
+        self._threads: list[threading.Thread] = []
+        self._started = False
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._started or self._closed:
+                return
+            sender = Sender(self._backlog, self._transport, lambda: self._keeper.source)
+            runs: list[Callable[[], None]] = [self._keeper.run, sender.run]
+            if self._spill:
+                runs.append(self._backlog.spill_excess)
+            self._threads = [
+                threading.Thread(target=run, name="secondlook", daemon=True) for run in runs
+            ]
+            for thread in self._threads:
+                thread.start()
+            self._started = True
+        _close_at_exit()
+
+
+def _transport(config: Config) -> Transport:
+    if not config.kafka_bootstrap_servers:
+        return HttpTransport(config.url, config.key, timeout=config.timeout)
+    from secondlook._kafka import KafkaTransport  # needs the extra
+
+    return KafkaTransport(config.kafka_bootstrap_servers, config.kafka_options)
+
+
+_live: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for engine in list(_live):
+        engine.close()
+
+
+def _revive_all() -> None:
+    for engine in list(_live):
+        engine.revive()
+
+
+def _close_at_exit() -> None:
+    """A child of `multiprocessing` runs no exit handlers but those of its own registry."""
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if util and process and process.parent_process():
+        util.Finalize(None, _close_all, exitpriority=0)
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_revive_all)

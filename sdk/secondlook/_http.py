@@ -1,0 +1,195 @@
+"""Sends batches of events to the server, and asks it for the gate policy."""
+
+import contextlib
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Protocol
+from urllib.parse import urlsplit
+
+_ANSWER_BYTES = 4_194_304
+_LONGEST_WAIT = 300.0
+_BATCH = {"Content-Type": "application/cloudevents-batch+json"}
+# Answers that say nothing about the events: the key, the address or the server is the matter.
+_NOT_THE_EVENTS = frozenset({401, 403, 404, 405, 407, 408, 421, 425, 429})
+
+
+class Unavailable(Exception):
+    """The events were not taken, through no fault of theirs: try again."""
+
+    def __init__(self, why: str, *, retry_after: float | None = None) -> None:
+        """Keep why, and how many seconds the server asks us to wait."""
+        super().__init__(why)
+        self.retry_after = retry_after
+
+
+class Refused(Exception):
+    """At least one of the events will never be taken."""
+
+
+class Transport(Protocol):
+    """Takes events to the event log."""
+
+    def send(self, source: str, items: Sequence[bytes]) -> None:
+        """Return once all are durable.
+
+        Args:
+            source: the `source` that the events lack.
+            items: events as JSON objects without `source`.
+
+        Raises:
+            Unavailable: unknown whether any was taken; send all again.
+            Refused: one of them will never be taken.
+        """
+
+    def abort(self) -> None:
+        """Make a `send` in another thread fail soon."""
+
+    def close(self) -> None:
+        """Let go of connections; a later `send` opens new ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server said."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Connection:
+    """One kept-alive connection to the server; for one thread, but for `abort`."""
+
+    def __init__(self, url: str, key: str, *, timeout: float) -> None:
+        """Connect later, at the first request.
+
+        Raises:
+            ValueError: the address is not http or https, or holds more than host, port and path.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"url: {url[:80]!r} is no address such as https://secondlook.example")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError(
+                "url: give scheme, host, port and path alone; the key has its own place"
+            )
+        self._path = parts.path.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {key}", "User-Agent": "secondlook-python"}
+        self._fresh = True
+        self._aborted = False
+        self._connection = _connection(parts.scheme, parts.hostname, parts.port, timeout)
+
+    def request(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Answer:
+        """Ask and wait for the answer.
+
+        Raises:
+            Unavailable: there was none.
+        """
+        if self._aborted:
+            raise Unavailable("the client is being closed")
+        try:
+            return self._once(method, path, body, headers)
+        except (http.client.HTTPException, OSError) as error:
+            # A server may close a connection that was idle. That is no outage: try a new one.
+            was_idle = not self._fresh and isinstance(error, ConnectionError)
+            self.close()
+            if was_idle:
+                return self.request(method, path, headers, body)
+            raise Unavailable(f"{type(error).__name__}: {error}") from None
+
+    def abort(self) -> None:
+        """End a request that another thread is waiting in, and allow no second try."""
+        self._aborted = True
+        if sock := self._connection.sock:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        self._fresh = True
+        self._connection.close()
+
+    def _once(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Answer:
+        connection = self._connection
+        connection.request(method, self._path + path, body, {**self._headers, **headers})
+        response = connection.getresponse()
+        answer = response.read(_ANSWER_BYTES)
+        self._fresh = False
+        if not response.isclosed():
+            self.close()
+        return Answer(response.status, dict(response.headers.items()), answer)
+
+
+class HttpTransport:
+    """Events to `POST /v1/events`."""
+
+    def __init__(self, url: str, key: str, *, timeout: float) -> None:
+        """Connect later, at the first batch; `timeout` is for each step, in seconds."""
+        self._connection = Connection(url, key, timeout=timeout)
+
+    def send(self, source: str, items: Sequence[bytes]) -> None:
+        """Post the events as one batch; see `Transport.send`."""
+        body = b"[" + b",".join(with_source(source, item) for item in items) + b"]"
+        answer = self._connection.request("POST", "/v1/events", _BATCH, body)
+        if 200 <= answer.status < 300:
+            return
+        if 400 <= answer.status < 500 and answer.status not in _NOT_THE_EVENTS:
+            raise Refused(f"{answer.status}: {pointers_of(answer.body)}")
+        raise Unavailable(f"the server answered {answer.status}", retry_after=_wait_of(answer))
+
+    def abort(self) -> None:
+        """Make a `send` in another thread fail soon."""
+        self._connection.abort()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def with_source(source: str, item: bytes) -> bytes:
+    """An event made whole: `source` put in as the first attribute."""
+    return b'{"source":"' + source.encode() + b'",' + item[1:]
+
+
+def pointers_of(body: bytes) -> str:
+    """Where the problems of an RFC 9457 answer are; nothing of the values, which may be private."""
+    try:
+        errors = json.loads(body)["errors"]
+        return ", ".join(str(error["pointer"])[:200] for error in errors[:10])
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return "no reason given"
+
+
+def _connection(
+    scheme: str, host: str, port: int | None, timeout: float
+) -> http.client.HTTPConnection:
+    if scheme == "https":
+        context = ssl.create_default_context()
+        return http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
+    return http.client.HTTPConnection(host, port, timeout=timeout)
+
+
+def _wait_of(answer: Answer) -> float | None:
+    """The seconds that a `Retry-After` asks for, at most five minutes."""
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    asked = headers.get("retry-after", "").strip()
+    if not asked:
+        return None
+    try:
+        if asked.isdecimal():
+            seconds = float(asked)
+        else:
+            seconds = (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return None
+    return min(max(seconds, 0.0), _LONGEST_WAIT)

@@ -1,0 +1,77 @@
+"""The thread that sends."""
+
+import random
+from collections.abc import Callable
+
+from secondlook._backlog import Backlog, Batch
+from secondlook._http import Refused, Transport, Unavailable
+from secondlook._warn import Warner, logger
+
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 30.0
+
+
+class Sender:
+    """Takes batch after batch to the event log until the backlog is stopped."""
+
+    def __init__(
+        self, backlog: Backlog, transport: Transport, source: Callable[[], str | None]
+    ) -> None:
+        """Send from `backlog` by `transport`; `source` answers None while it is not known."""
+        self._backlog = backlog
+        self._transport = transport
+        self._source = source
+        self._warner = Warner()
+
+    def run(self) -> None:
+        """Send until the backlog is stopped."""
+        while batch := self._backlog.take():
+            try:
+                going_on = self._deliver(batch)
+            except Exception:
+                # A bug must not end the thread that everything waits for.
+                logger.exception("sending failed in a way that it should not")
+                going_on = self._backlog.pause(LONGEST_PAUSE)
+            self._backlog.reclaim()
+            if not going_on:
+                break
+        self._transport.close()
+
+    def _deliver(self, batch: Batch) -> bool:
+        """Send a batch, retrying; False where the backlog was stopped before it was done."""
+        size = len(batch.items)
+        tries = 0
+        while left := batch.left[:size]:
+            try:
+                self._send(left)
+            except Refused as refused:
+                size = self._narrow(batch, left, refused)
+            except Unavailable as outage:
+                tries += 1
+                if not self._wait(outage, tries):
+                    return False
+            else:
+                self._backlog.settle(batch, len(left), sent=True)
+                size, tries = 2 * size, 0
+        return True
+
+    def _send(self, items: list[bytes]) -> None:
+        source = self._source()
+        if source is None:
+            raise Unavailable("which tool this is, the policy says, and there is none yet")
+        self._transport.send(source, items)
+
+    def _narrow(self, batch: Batch, items: list[bytes], refused: Refused) -> int:
+        """How many to send next, after a refusal: fewer, until the one to blame is alone."""
+        if len(items) == 1:
+            self._backlog.settle(batch, 1, sent=False)
+            logger.warning("the server refused an event: %s", refused)
+            return len(batch.items)
+        return len(items) // 2
+
+    def _wait(self, outage: Unavailable, tries: int) -> bool:
+        self._warner.warn("events can't be sent just now, still trying: %s", outage)
+        if outage.retry_after is not None:
+            return self._backlog.pause(outage.retry_after + random.random(), may_hurry=False)  # noqa: S311
+        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tries, 20))
+        return self._backlog.pause(longest * random.uniform(0.5, 1.0))  # noqa: S311

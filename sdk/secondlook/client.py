@@ -1,0 +1,166 @@
+"""A tool's connection to Secondlook.
+
+Nothing that records waits for the network or fails because of it: `output` decides from the
+policy at hand and queues the event; threads in the background send, and keep the policy fresh.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from secondlook import keys
+from secondlook._engine import Config, Engine, Stats
+from secondlook._verbs import OnInvalid, Verbs
+from secondlook.events import DISPOSITIONS, Disposition
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Client(Verbs):
+    """What `Secondlook` and `AsyncSecondlook` share: all but how to wait."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        kafka_bootstrap_servers: str | None = None,
+        kafka_options: Mapping[str, Any] | None = None,
+        spill_dir: str | os.PathLike[str] | None = None,
+        safe_default: Disposition = "review",
+        buffer_size: int = 10_000,
+        on_invalid: OnInvalid = "raise",
+        timeout: float = 10.0,
+    ) -> None:
+        """Connect a tool; the key names it.
+
+        Args:
+            url: where Secondlook is, such as `https://secondlook.example`.
+            key: the tool's API key.
+            kafka_bootstrap_servers: send events straight to Kafka; the policy still comes by HTTP.
+            kafka_options: more settings of kafka-python's producer, such as TLS and SASL.
+            spill_dir: a folder of this tool's own for events that can't be sent just now.
+            safe_default: the disposition while no policy has ever been seen.
+            buffer_size: how many events wait in memory at most.
+            on_invalid: whether a bad argument raises, or is logged and counted as dropped.
+            timeout: seconds for each step of a request in the background.
+
+        Raises:
+            ValueError: the address, the key or another argument is malformed.
+            OSError: the spill folder can't be used.
+            ImportError: Kafka is asked for, and `secondlook[kafka]` is not installed.
+        """
+        keys.prefix(key)
+        _require(safe_default in DISPOSITIONS, "safe_default", f"is none of {DISPOSITIONS}")
+        _require(on_invalid in ("raise", "drop"), "on_invalid", "is neither 'raise' nor 'drop'")
+        _require(buffer_size >= 1, "buffer_size", "is less than 1")
+        _require(timeout > 0, "timeout", "is not above 0")
+        config = Config(
+            url=url,
+            key=key,
+            kafka_bootstrap_servers=kafka_bootstrap_servers or None,
+            kafka_options=kafka_options or {},
+            spill_dir=Path(spill_dir) if spill_dir else None,
+            buffer_size=buffer_size,
+            timeout=timeout,
+        )
+        super().__init__(
+            Engine(config), safe_default=safe_default, on_invalid=on_invalid, clock=_now
+        )
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Self:
+        """Connect as the environment says.
+
+        Reads `SECONDLOOK_URL`, `SECONDLOOK_KEY` (or `SECONDLOOK_KEY_FILE`), and where given
+        `SECONDLOOK_KAFKA_BOOTSTRAP_SERVERS`, `SECONDLOOK_SPILL_DIR`, `SECONDLOOK_SAFE_DEFAULT`.
+
+        Raises:
+            ValueError: one that is needed is missing, or one is malformed.
+        """
+        env = os.environ if env is None else env
+        return cls(
+            _needed(env, "SECONDLOOK_URL"),
+            _key_from(env),
+            kafka_bootstrap_servers=env.get("SECONDLOOK_KAFKA_BOOTSTRAP_SERVERS"),
+            spill_dir=env.get("SECONDLOOK_SPILL_DIR"),
+            safe_default=env.get("SECONDLOOK_SAFE_DEFAULT") or "review",  # type: ignore[arg-type]
+        )
+
+    def stats(self) -> Stats:
+        """Where the recorded events are, and how fresh the policy is."""
+        return self._engine.stats()
+
+    def wait_for_policy(self, timeout: float = 5.0) -> bool:
+        """Wait for the first policy, for scripts that should not start on the safe default."""
+        return self._engine.wait_for_policy(timeout)
+
+    def __repr__(self) -> str:
+        """Without the key."""
+        return f"<{type(self).__name__} of {self._tool}>"
+
+
+class Secondlook(Client):
+    """A tool's connection to Secondlook.
+
+    Safe for threads; a forked child gets threads and counts of its own. At the end of the
+    process it closes by itself.
+    """
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until everything recorded has been sent; whether it has."""
+        return self._engine.flush(timeout)
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Flush and stop. What is left goes to the spill folder, else is dropped and counted."""
+        return self._engine.close(timeout)
+
+    def __enter__(self) -> Self:
+        """Use the connection for a `with` block, and close it at the end."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+
+class AsyncSecondlook(Client):
+    """The same for asyncio: recording is a plain call that never waits, ending is awaited."""
+
+    async def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until everything recorded has been sent; whether it has."""
+        return await asyncio.to_thread(self._engine.flush, timeout)
+
+    async def close(self, timeout: float = 5.0) -> bool:
+        """Flush and stop. What is left goes to the spill folder, else is dropped and counted."""
+        return await asyncio.to_thread(self._engine.close, timeout)
+
+    async def __aenter__(self) -> Self:
+        """Use the connection for an `async with` block, and close it at the end."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        await self.close()
+
+
+def _require(holds: bool, name: str, problem: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} {problem}")
+
+
+def _needed(env: Mapping[str, str], name: str) -> str:
+    if not (value := env.get(name)):
+        raise ValueError(f"{name} is not set")
+    return value
+
+
+def _key_from(env: Mapping[str, str]) -> str:
+    if path := env.get("SECONDLOOK_KEY_FILE"):
+        return Path(path).read_text(encoding="utf-8").strip()
+    return _needed(env, "SECONDLOOK_KEY")
