@@ -144,6 +144,16 @@ def ensure_topics(resources: Resources) -> None:
 # --- the web ------------------------------------------------------------------------------
 
 
+def make_web(resources: Resources, *, api: bool, ui: bool) -> FastAPI:
+    """What `serve` serves: the API, the pages, or the pages with the API beside them."""
+    if not ui:
+        return make_api(resources)
+    pages = make_ui(resources)
+    if api:
+        pages.mount("/", make_api(resources))
+    return pages
+
+
 def make_api(resources: Resources) -> FastAPI:
     """The HTTP API. Its documentation page is off; `/openapi.json` is the contract."""
     database, clock = resources.database, resources.clock

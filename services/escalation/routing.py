@@ -395,6 +395,19 @@ def _problem(item: Any) -> Problem:
     return Problem(pointer, message, "docs/routing.md says what stands here.")
 
 
+def unreachable_rules(policy: RoutingPolicy) -> list[str]:
+    """Rules that an earlier rule with fewer or the same clauses always comes before."""
+    found = []
+    for later, rule in enumerate(policy.rules):
+        for earlier in policy.rules[:later]:
+            if earlier.mode == "active" and all(
+                rule.when.get(fact) == clause for fact, clause in earlier.when.items()
+            ):
+                found.append(f"rule '{rule.id}' is never reached: '{earlier.id}' matches first")
+                break
+    return found
+
+
 def run_tests(policy: RoutingPolicy) -> list[str]:
     """Run the inline tests; answers what failed, in words, empty when all passed."""
     failures = []

@@ -51,11 +51,12 @@ def claim(
 
     Raises:
         NotFound: there is no such case in the actor's sight.
-        NotAllowed: the actor's role does not judge.
+        NotAllowed: the actor's role does not judge, or disputed this output.
         HeldBySomebody: another person's claim is live.
         MovedOn: the case is no longer open.
     """
-    _for_judge(session, actor, case_id)
+    if _for_judge(session, actor, case_id).disputed_by == actor.email:
+        raise OwnDispute("You disputed this output; somebody else judges the dispute.")
     won = session.execute(
         _CLAIM, {"id": case_id, "me": actor.email, "now": now, "until": now + lease}
     ).first()

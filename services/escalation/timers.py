@@ -155,6 +155,7 @@ def _miss_deadline(session: Session, timer: Any, *, now: datetime) -> None:
     case = queries.row(session, timer.case_id)
     session.execute(_OVERDUE, {"case": case["id"], "due": timer.due_at, "clock": timer.clock})
     note(session, case["id"], "overdue", actor=SYSTEM, at=now, detail={"clock": timer.clock})
+    announce.cases(session, "overdue", [case], actor=SYSTEM, now=now)
     tally = Counts()
     tally[Count("overdue", case["tool"], hour_of(now), case["queue"], timer.clock)] += 1
     counts.add(session, tally, shard=0)

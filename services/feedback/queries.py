@@ -183,3 +183,14 @@ FROM dead_letter GROUP BY topic, reason, parked
 def dead_letter_counts(session: Session) -> Sequence[SqlRow[Any]]:
     """How many dead letters and parked events there are, by topic and reason."""
     return session.execute(_DEAD_LETTER_COUNTS).all()
+
+
+_RETRIED = text("""
+SELECT coalesce(tool, '') AS tool, parked, count(*) AS n FROM dead_letter
+WHERE retried_at IS NOT NULL AND consumer = 'feedback' GROUP BY 1, 2
+""")
+
+
+def retried_letters(session: Session) -> Sequence[SqlRow[Any]]:
+    """How many dead letters were sent again, by tool; a new record stands for each of them."""
+    return session.execute(_RETRIED).all()

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from services.kit import outbox
 from services.kit.errors import NotFound, Problem
+from services.kit.eventlog.headers import headers_from_json, headers_to_json
 from services.kit.eventlog.port import EventLog, Headers, NewRecord, Record
 from services.kit.models import DeadLetter
 
@@ -63,7 +64,7 @@ def _row(consumer: str, record: Record, refusal: Refusal) -> dict[str, Any]:
         "offset": record.offset,
         "key": record.key,
         "value": record.value,
-        "headers": [[name, value.hex()] for name, value in record.headers],
+        "headers": headers_to_json(record.headers),
         "tool": refusal.tool,
         "parked": refusal.parked,
         "reason": refusal.reason,
@@ -97,8 +98,7 @@ def retry(session: Session, log: EventLog, letter_id: int, *, now: datetime) -> 
     ).scalar_one_or_none()
     if letter is None:
         raise NotFound(f"There is no dead letter {letter_id} that waits to be retried.")
-    headers = [(name, bytes.fromhex(value)) for name, value in letter.headers or []]
-    kept = tuple(pair for pair in headers if pair[0] != RETRY_HEADER)
+    kept = tuple(h for h in headers_from_json(letter.headers) if h[0] != RETRY_HEADER)
     again = (*kept, (RETRY_HEADER, str(letter.id).encode()))
     log.append([NewRecord(letter.topic, letter.key or b"", letter.value, again)])
     session.execute(update(DeadLetter).where(DeadLetter.id == letter_id).values(retried_at=now))

@@ -78,7 +78,7 @@ def case_event(what: str, *, actor: Actor | str | None = None, **facts: Any) -> 
 
     Args:
         what: `opened`, `claimed`, `released`, `escalated`, `reassigned`, `resolved`, `closed`,
-            `reopened` or `commented`.
+            `reopened`, `commented`, `disputed`, `overdue` or `reminded`.
         actor: who did it; None where Secondlook itself did.
         facts: the other fields of `CaseEvent`.
     """

@@ -13,6 +13,9 @@ CaseEventType = Literal[
     "secondlook.case.closed.v1",
     "secondlook.case.reopened.v1",
     "secondlook.case.commented.v1",
+    "secondlook.case.disputed.v1",
+    "secondlook.case.overdue.v1",
+    "secondlook.case.reminded.v1",
 ]
 
 OUTPUT_RECORDED = "secondlook.output.recorded.v1"

@@ -1,0 +1,49 @@
+"""The one command, `secondlook`."""
+
+import sys
+
+import typer
+
+from services.commands import letters, registry, roles, route
+from services.kit.errors import SecondlookError
+from services.kit.eventlog.port import LogUnavailable
+
+app = typer.Typer(
+    help="Secondlook: the feedback loop and exception handling for deployed AI tools.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(roles.run)
+app.command()(roles.migrate)
+app.command()(roles.serve)
+app.command()(roles.consume)
+app.command()(roles.tick)
+app.command()(roles.export)
+app.command()(letters.replay)
+app.command()(letters.account)
+app.add_typer(letters.dead_letters, name="dead-letters")
+app.add_typer(letters.audit, name="audit")
+app.add_typer(registry.tools, name="tools")
+app.add_typer(registry.teams, name="teams")
+app.add_typer(registry.people, name="people")
+app.add_typer(registry.keys, name="keys")
+app.add_typer(route.route, name="route")
+
+
+def main() -> None:
+    """Run a command. Exit 0: done; 1: not done, the reason on stderr; 2: wrong usage."""
+    try:
+        app()
+    except SecondlookError as error:
+        sys.stderr.write(f"{error.detail}\n")
+        for problem in error.problems:
+            sys.stderr.write(f"  {problem.pointer}: {problem.problem}. {problem.mend}\n")
+        sys.exit(1)
+    except LogUnavailable as error:
+        sys.stderr.write(f"The event log cannot be reached: {error}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""`run` and the roles that it consists of: serve, consume, tick, export; and `migrate`."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx2
+import typer
+import uvicorn
+from prometheus_client import REGISTRY, start_http_server
+
+from migrations import run as migrations
+from services import bootstrap
+from services.commands.shared import AsJson, answer, resources, say
+from services.kit import logging
+from services.kit.embedded_postgres import EmbeddedPostgres
+from services.kit.loops import run_loops
+from services.kit.settings import Settings, load_settings
+from services.supervisor import Role, Supervisor, alive, bind, own_address
+
+_SOCKET = "SECONDLOOK_LISTEN_FD"
+_WEB_POOL = 12
+
+
+class Served(StrEnum):
+    """What `serve` serves."""
+
+    API = "api"
+    UI = "ui"
+    ALL = "all"
+
+
+class Consumed(StrEnum):
+    """What `consume` consumes for."""
+
+    FEEDBACK = "feedback"
+    ESCALATION = "escalation"
+
+
+# --- run ----------------------------------------------------------------------------------
+
+
+def run(
+    demo: Annotated[bool, typer.Option("--demo", help="Add a demo and let it flow.")] = False,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0: a free one.")] = None,
+) -> None:
+    """Start everything on this machine; Ctrl-C ends it."""
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = load_settings(**given)
+    logging.configure(settings.log_level, role="run")
+    with ExitStack() as stack:
+        postgres = _postgres(settings, stack)
+        url = postgres.url if postgres is not None else _external(settings)
+        migrations.upgrade(url)
+        environment = {"SECONDLOOK_DATABASE_URL": url}
+        listening = stack.enter_context(bind(settings.host, settings.port))
+        os.environ.update(environment)
+        address = own_address(listening, settings.host)
+        _remember(settings, address)
+        with bootstrap.opened(load_settings(), role="run", pool_size=1) as found:
+            found.router  # noqa: B018 - a policy that cannot be used must not start anything
+            bootstrap.ensure_topics(found)
+        announcer = _Announcer(address, demo=demo)
+        Supervisor(_roles(settings, listening), postgres).run(announcer)
+
+
+def _postgres(settings: Settings, stack: ExitStack) -> EmbeddedPostgres | None:
+    if not settings.embedded_database:
+        return None
+    postgres = EmbeddedPostgres(settings.data_dir)
+    postgres.start()
+    stack.callback(postgres.stop)
+    return postgres
+
+
+def _external(settings: Settings) -> str:
+    assert settings.database_url is not None
+    return settings.database_url.get_secret_value()
+
+
+def _roles(settings: Settings, listening: socket.socket) -> list[Role]:
+    os.environ[_SOCKET] = str(listening.fileno())
+    return [
+        Role("web", ["serve", "all"], sockets=(listening.fileno(),)),
+        Role("feedback", ["consume", "feedback"]),
+        Role("escalation", ["consume", "escalation"]),
+        Role("tick", ["tick"]),
+        Role("export", ["export"]),
+    ]
+
+
+class _Announcer:
+    """Says `ready` once `/readyz` does, and then lets the demo flow."""
+
+    def __init__(self, address: str, *, demo: bool) -> None:
+        self._address, self._demo = address, demo
+        self._said = False
+        self._next = 0.0
+
+    def __call__(self) -> None:
+        if self._said or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + 0.2
+        try:
+            ready = httpx2.get(f"{self._address}/readyz", timeout=2).status_code == 200
+        except httpx2.HTTPError:
+            return
+        if ready:
+            self._said = True
+            say(f"ready {self._address}")
+            sys.stdout.flush()
+            if self._demo:
+                self._start_demo()
+
+    def _start_demo(self) -> None:
+        command = [sys.executable, "-m", "services.cli", "demo", "--flow"]
+        self.process = subprocess.Popen(command)  # noqa: S603 - our own program
+
+
+# --- where it listens -----------------------------------------------------------------------
+
+
+def _remember(settings: Settings, address: str) -> None:
+    """Note the address that listens, for commands beside the server."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    note = {"address": address, "pid": os.getpid()}
+    path = _note(settings)
+    path.with_suffix(".new").write_text(json.dumps(note), encoding="utf-8")
+    path.with_suffix(".new").replace(path)
+
+
+def _note(settings: Settings) -> Path:
+    return settings.data_dir / "listening.json"
+
+
+def running_address(settings: Settings) -> str | None:
+    """The address of the server that runs on this data folder, or None."""
+    try:
+        note = json.loads(_note(settings).read_text(encoding="utf-8"))
+        return str(note["address"]) if alive(int(note["pid"])) else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def listening_address(settings: Settings) -> str:
+    """The address that people use: the public one, the one that listens, or the one set."""
+    if settings.public_url is not None:
+        return settings.public_url.rstrip("/")
+    return running_address(settings) or f"http://{settings.host}:{settings.port}"
+
+
+# --- roles ----------------------------------------------------------------------------------
+
+
+def serve(what: Annotated[Served, typer.Argument(help="api, ui or all")]) -> None:
+    """Serve the API, the pages, or both on one origin."""
+    settings = load_settings()
+    logging.configure(settings.log_level, role=f"serve {what}")
+    with bootstrap.opened(settings, role=f"serve {what}", pool_size=_WEB_POOL) as found:
+        app = bootstrap.make_web(found, api=what is not Served.UI, ui=what is not Served.API)
+        inherited = os.environ.get(_SOCKET)
+        where: dict[str, Any] = {"host": settings.host, "port": settings.port}
+        if inherited is not None:
+            where = {"fd": int(inherited)}
+        uvicorn.run(
+            app,
+            **where,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=3,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=1000,
+        )
+
+
+def consume(what: Annotated[Consumed, typer.Argument(help="feedback or escalation")]) -> None:
+    """Take events from the log, as one member of a consumer group."""
+    settings = load_settings()
+    logging.configure(settings.log_level, role=f"consume {what}")
+    with bootstrap.opened(settings, role=f"consume {what}", pool_size=3) as found:
+        consumer = bootstrap.make_consumer(found, what.value)
+        stopping = _on_signal(consumer.stop)
+        _serve_metrics(settings, 1 if what is Consumed.FEEDBACK else 2)
+        consumer.run()
+        stopping.set()
+
+
+def tick() -> None:
+    """Fire deadlines, free leases, close cases, send the outbox: everything that takes time."""
+    settings = load_settings()
+    logging.configure(settings.log_level, role="tick")
+    with bootstrap.opened(settings, role="tick", pool_size=8) as found:
+        stopping = _on_signal(None)
+        _serve_metrics(settings, 3)
+        run_loops(bootstrap.make_loops(found), stopping)
+
+
+def export() -> None:
+    """Serve the business metrics for Prometheus."""
+    settings = load_settings()
+    logging.configure(settings.log_level, role="export")
+    with bootstrap.opened(settings, role="export", pool_size=3) as found:
+        REGISTRY.register(bootstrap.make_collector(found))
+        stopping = _on_signal(None)
+        server, thread = start_http_server(settings.metrics_port, settings.metrics_host)
+        stopping.wait()
+        server.shutdown()
+        thread.join(timeout=2)
+
+
+def _serve_metrics(settings: Settings, place: int) -> None:
+    """Serve this process's own metrics beside the exporter's, on the port `place` further on."""
+    port = settings.metrics_port + place if settings.metrics_port else 0
+    start_http_server(port, settings.metrics_host)
+
+
+def _on_signal(stop: Any) -> threading.Event:
+    """An event that SIGTERM and SIGINT set; `stop` is called as well."""
+    stopping = threading.Event()
+
+    def on_signal(*_: object) -> None:
+        stopping.set()
+        if stop is not None:
+            stop()
+
+    for sent in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sent, on_signal)
+    return stopping
+
+
+def migrate(as_json: AsJson = False) -> None:
+    """Bring the database to this release's schema, and make missing topics."""
+    with resources("migrate") as found:
+        migrations.upgrade(found.database_url)
+        bootstrap.ensure_topics(found)
+    revision = migrations.newest()
+    answer({"revision": revision}, as_json=as_json, lines=[f"the schema is at {revision}"])

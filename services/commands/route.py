@@ -1,0 +1,84 @@
+"""`route`: look at the routing policy before it looks at you."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.bootstrap import load_routing
+from services.commands.shared import AsJson, answer, group, transaction
+from services.escalation import queries, routing, service
+from services.escalation.routing import RoutingPolicy, facts_of
+from services.escalation.rules import Trigger
+from services.kit.errors import InvalidInput
+from services.kit.settings import load_settings
+
+route = group("The routing policy: check, test, explain.")
+
+File = Annotated[
+    Path | None, typer.Option(help="The policy; else the one that SECONDLOOK_ROUTING_FILE names.")
+]
+
+
+def _policy(file: Path | None) -> RoutingPolicy:
+    settings = load_settings(**({"routing_file": file} if file is not None else {}))
+    policy = load_routing(settings)
+    if policy is None:
+        raise InvalidInput("There is no routing policy: set SECONDLOOK_ROUTING_FILE or --file.")
+    return policy
+
+
+@route.command("check")
+def check(file: File = None, as_json: AsJson = False) -> None:
+    """Check the policy against the people and teams there are; exit 1 where something is wrong."""
+    policy = _policy(file)
+    problems = routing.unreachable_rules(policy)
+    with transaction() as (_, session, _now):
+        for owner in sorted(policy.owners, key=str):
+            try:
+                service.check_owner(session, owner)
+            except InvalidInput as error:
+                problems.append(error.detail)
+    problems += routing.run_tests(policy)
+    answer(
+        {"sound": not problems, "problems": problems}, as_json=as_json, lines=problems or ["sound"]
+    )
+    if problems:
+        raise typer.Exit(1)
+
+
+@route.command("test")
+def test(file: File = None, as_json: AsJson = False) -> None:
+    """Run the policy's inline tests; exit 1 where one fails."""
+    policy = _policy(file)
+    failures = routing.run_tests(policy)
+    data = {"tests": len(policy.tests), "failures": failures}
+    answer(data, as_json=as_json, lines=failures or [f"{len(policy.tests)} passed"])
+    if failures:
+        raise typer.Exit(1)
+
+
+@route.command("explain")
+def explain(
+    case: Annotated[int, typer.Argument(help="The case's number.")],
+    file: File = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which rules were tried for a case, and why each did not match."""
+    policy = _policy(file)
+    with transaction() as (_, session, _now):
+        row = queries.case(session, case)
+    facts = facts_of(
+        trigger=Trigger(row.trigger),
+        tool=row.tool,
+        version=row.tool_version,
+        kind=row.kind,
+        value=row.value,
+        confidence=row.confidence,
+        attributes=row.attributes,
+        input_=row.input,
+        failure=row.failure,
+    )
+    tried = list(policy.explain(facts))
+    lines = [f"{t.rule}: {'matches' if t.matched else t.failed}" for t in tried]
+    answer({"case": case, "tried": tried}, as_json=as_json, lines=lines)

@@ -1,0 +1,106 @@
+"""Where every event is: what reached the log, and what became of it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from services.escalation import queries as escalation
+from services.feedback import queries as feedback
+from services.kit import counts, offsets
+from services.kit.eventlog.port import Bounds, Partition, Record
+from services.registry import queries as registry
+
+CONSUMER = "feedback"
+TOPICS = ("secondlook.outputs", "secondlook.corrections")
+OUTCOMES = ("stored", "duplicate", "dead_lettered", "parked")
+_PEEKED = 50_000
+
+Peek = Callable[[Partition, int, int], Iterable[Record]]
+
+
+def account(session: Session, bounds: Mapping[Partition, Bounds], peek: Peek) -> dict[str, Any]:
+    """Explain every event, in all and by tool.
+
+    `bounds` must have been read before the transaction of `session` began to read, so
+    that what is consumed in between is not missing. A dead letter that was sent again is
+    accounted for by the record that stands for it now.
+    """
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for total in counts.totals(session):
+        if total.measure in OUTCOMES and _of_tools(total):
+            found[total.tool][total.measure] += total.n
+    for letter in feedback.retried_letters(session):
+        found[letter.tool or ""]["parked" if letter.parked else "dead_lettered"] -= letter.n
+    waiting = _in_flight(session, bounds, peek, found)
+    everything: Counter[str] = Counter()
+    for outcomes in found.values():
+        everything.update(outcomes)
+    slugs = {tool.slug for tool in registry.tools(session)}
+    cases = _cases(session, slugs)
+    everything["unexplained"] = waiting
+    return {
+        **_entry(everything),
+        "cases": _sum(cases.values()),
+        "tools": {slug: {**_entry(found[slug]), "cases": cases[slug]} for slug in sorted(slugs)},
+    }
+
+
+def _of_tools(total: counts.Total) -> bool:
+    """Whether the count is of records that tools sent; the others are our own events."""
+    return total.label in TOPICS
+
+
+def _in_flight(
+    session: Session,
+    bounds: Mapping[Partition, Bounds],
+    peek: Peek,
+    found: dict[str, Counter[str]],
+) -> int:
+    """Records that the consumer has not taken yet, and those that were gone before it could."""
+    positions = {
+        Partition(at.topic, at.partition): at
+        for at in offsets.positions(session)
+        if at.consumer == CONSUMER and at.topic in TOPICS
+    }
+    waiting = offsets.missing(session, CONSUMER, TOPICS)
+    for partition, held in bounds.items():
+        at = positions.get(partition)
+        next_offset = at.next_offset if at is not None else held.first
+        waiting += max(0, held.next - next_offset)
+        if held.next > next_offset:
+            for record in peek(partition, next_offset, min(_PEEKED, held.next - next_offset)):
+                found[_tool_of(record)]["unexplained"] += 1
+    return waiting
+
+
+def _tool_of(record: Record) -> str:
+    return (record.key or b"").partition(b"/")[0].decode(errors="replace")
+
+
+def _entry(outcomes: Counter[str]) -> dict[str, int]:
+    explained = {name: outcomes[name] for name in OUTCOMES}
+    unexplained = outcomes["unexplained"]
+    return {
+        "received": sum(explained.values()) + unexplained,
+        **explained,
+        "unexplained": unexplained,
+    }
+
+
+def _cases(session: Session, slugs: Iterable[str]) -> dict[str, dict[str, int]]:
+    states, unowned = escalation.case_states(session), escalation.unowned(session)
+    return {
+        slug: {
+            "open": states.get(slug, (0, 0))[0],
+            "closed": states.get(slug, (0, 0))[1],
+            "unowned": unowned.get(slug, 0),
+        }
+        for slug in slugs
+    }
+
+
+def _sum(cases: Iterable[dict[str, int]]) -> dict[str, int]:
+    listed = list(cases)
+    return {name: sum(one[name] for one in listed) for name in ("open", "closed", "unowned")}

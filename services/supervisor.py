@@ -1,0 +1,167 @@
+"""`secondlook run`: every role as a process of its own, started again when it dies.
+
+The supervisor holds what must outlive a role: the data folder's lock, PostgreSQL, and the
+listening socket, which a web process that is started anew finds with its callers waiting.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from services.kit.embedded_postgres import EmbeddedPostgres
+from services.kit.errors import SecondlookError
+
+_log = structlog.get_logger()
+
+_TURN_SECONDS = 0.1
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+_STEADY_SECONDS = 10.0
+_PATIENCE_SECONDS = 6.0
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class PortTaken(SecondlookError):
+    """Something else listens where we shall."""
+
+    status = 503
+    title = "The port is taken"
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Listen on `host` and `port` (0: a free one).
+
+    Raises:
+        PortTaken: something else does already, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        mend = "Stop what uses it, or choose another with --port or SECONDLOOK_PORT."
+        raise PortTaken(f"Cannot listen on {host}:{port}: {error.strerror}. {mend}") from None
+    listening.listen(1024)
+    return listening
+
+
+@dataclass(slots=True)
+class Role:
+    """A role's command line, and the process that does it now."""
+
+    name: str
+    arguments: Sequence[str]
+    sockets: tuple[int, ...] = ()
+    process: "subprocess.Popen[bytes] | None" = None
+    started: float = 0.0
+    pause: float = _SHORTEST_PAUSE
+    next_start: float = field(default=0.0)
+
+    def keep_up(self, now: float) -> None:
+        """Start the process where it is not there, soon at first, later with pauses."""
+        if self.process is not None and self.process.poll() is None:
+            return
+        if self.process is not None:
+            steady = now - self.started > _STEADY_SECONDS
+            self.pause = _SHORTEST_PAUSE if steady else min(self.pause * 2, _LONGEST_PAUSE)
+            _log.warning("role ended", name=self.name, code=self.process.returncode)
+            self.next_start, self.process = now + self.pause, None
+        if now >= self.next_start:
+            self.started = now
+            self.process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-m", "services.cli", *self.arguments],
+                pass_fds=self.sockets,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - the supervisor has no threads
+            )
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+
+    def end(self, deadline: float) -> None:
+        """Wait until `deadline`, then end it by force."""
+        if self.process is None:
+            return
+        try:
+            self.process.wait(max(0.05, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            _log.warning("role did not end in time", name=self.name)
+            self.process.kill()
+            self.process.wait()
+
+
+def _die_with_parent() -> None:
+    """Between fork and exec: get SIGTERM when the supervisor is gone, however it went."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Supervisor:
+    """Keeps PostgreSQL and all roles running until it is told to stop."""
+
+    def __init__(self, roles: Sequence[Role], postgres: EmbeddedPostgres | None) -> None:
+        self._roles = roles
+        self._postgres = postgres
+        self._stopping = False
+
+    def run(self, on_turn: Callable[[], None]) -> None:
+        """Work until SIGTERM or SIGINT; then end every child within ten seconds."""
+        for sent in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(sent, self._stop)
+        try:
+            while not self._stopping:
+                self._turn()
+                on_turn()
+                time.sleep(_TURN_SECONDS)
+        finally:
+            self._end_all()
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _turn(self) -> None:
+        try:
+            if self._postgres is not None and self._postgres.ensure_running():
+                _log.warning("PostgreSQL was gone and has been started again")
+        except SecondlookError as error:
+            _log.error("PostgreSQL does not start", error=error.detail)
+        now = time.monotonic()
+        for role in self._roles:
+            role.keep_up(now)
+
+    def _end_all(self) -> None:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        for role in self._roles:
+            role.ask_to_end()
+        for role in self._roles:
+            role.end(deadline)
+
+
+def own_address(listening: socket.socket, host: str) -> str:
+    """The address that really listens, as a URL."""
+    port = listening.getsockname()[1]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of that number is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,396 @@
+"""Cases: who gets them, who may judge them, what their deadlines do."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import pytest
+from secondlook import events
+
+from services.escalation import queries, routing, service, timers
+from services.escalation.errors import HeldBySomebody, MovedOn, OwnDispute, StaleToken
+from services.escalation.routing import Owner
+from services.escalation.rules import VerdictKind
+from services.kit.clock import DatabaseClock
+from services.kit.database import Database
+from services.kit.errors import InvalidInput, NotAllowed, NotFound, SecondlookError
+from tests.house import (
+    ADMIN,
+    LEAD,
+    OUTSIDER,
+    OWNER,
+    REP,
+    TEAMMATE,
+    Log,
+    correction,
+    failure,
+    furnish,
+    one,
+    output,
+    person,
+    rows,
+    total,
+)
+
+LEASE = timedelta(minutes=15)
+POLICY = """
+version: 1
+catch_all: {team: support, priority: P3, sla: {claim: 30m, resolve: 2h}, escalate: standard}
+rules:
+  - id: taxes
+    when: {predicted.category: "ta*"}
+    owner: {user: lea@example.org}
+    priority: P1
+policies:
+  standard:
+    - {at: 0m, own: team:support}
+    - {at: 1h, own: user:lea@example.org}
+    - {at: 3h, own: user:ada@example.org, repeat: 1h}
+review:
+  - {id: vip, when: {attributes.vip: "yes"}}
+"""
+
+
+@pytest.fixture
+def log(database: Database) -> Log:
+    furnish(database)
+    return Log(database, routing.parse(POLICY))
+
+
+@pytest.fixture
+def case(log: Log, database: Database) -> int:
+    log.take(output("o-1", confidence=0.4))
+    return int(one(database, 'SELECT id FROM "case"'))
+
+
+class Desk:
+    """Does verbs as somebody, each in a transaction of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def claim(self, who: str, case: int, lease: timedelta = LEASE) -> str:
+        with self.database.transaction() as session:
+            now = DatabaseClock().now(session)
+            taken = service.claim(session, person(session, who), case, lease=lease, now=now)
+            return str(taken["token"])
+
+    def do(self, verb: str, who: str, case: int, **given: object) -> object:
+        with self.database.transaction() as session:
+            now = DatabaseClock().now(session)
+            return getattr(service, verb)(session, person(session, who), case, now=now, **given)
+
+    def judge(self, who: str, case: int, verdict: str = "upheld", **given: object) -> object:
+        token = given.pop("token", None) or self.claim(who, case)
+        return self.do(
+            "give_verdict", who, case, token=token, verdict=VerdictKind(verdict), **given
+        )
+
+    def fire(self, ahead: timedelta) -> int:
+        with self.database.transaction() as session:
+            return timers.fire_due(session, now=DatabaseClock().now(session) + ahead)
+
+
+@pytest.fixture
+def desk(database: Database) -> Desk:
+    return Desk(database)
+
+
+def events_of(database: Database, case: int) -> list[str]:
+    found = rows(
+        database, "SELECT event FROM timeline_entry WHERE case_id = :c ORDER BY id", c=case
+    )
+    return [row.event for row in found]
+
+
+def test_open_case_for_what_the_gate_holds(log: Log, database: Database) -> None:
+    log.take(output("sure"), output("unsure", confidence=0.69), output("mute", confidence=None))
+    found = rows(database, 'SELECT output_id, trigger, owner_team FROM "case" ORDER BY output_id')
+    assert found == [("mute", "low_confidence", "support"), ("unsure", "low_confidence", "support")]
+    assert total(database, "exceptions", "low_confidence") == 2
+
+
+def test_open_case_once_however_often_the_output_comes(log: Log, database: Database) -> None:
+    log.take(output("o-1", confidence=0.1))
+    log.take(output("o-1", confidence=0.1), output("o-1", confidence=0.1))
+    assert one(database, 'SELECT count(*) FROM "case"') == 1
+    assert total(database, "cases") == 1
+    assert one(database, "SELECT count(*) FROM timer") == 3
+
+
+def test_open_case_for_a_dispute_with_its_words(log: Log, database: Database) -> None:
+    log.take(output("o-1"), correction("o-1", kind="dispute", note="not about money"))
+    row = rows(database, 'SELECT trigger, value, dispute, disputed_by FROM "case"')[0]
+    assert (row.trigger, row.value, row.disputed_by) == ("dispute", "billing", REP)
+    assert row.dispute["note"] == "not about money"
+
+
+def test_open_case_for_a_policy_hit(log: Log, database: Database) -> None:
+    log.take(output("o-1", attributes={"vip": "yes"}), output("o-2", attributes={"vip": "no"}))
+    assert rows(database, 'SELECT output_id, trigger FROM "case"') == [("o-1", "policy")]
+
+
+def test_open_audit_case_blind_and_not_as_an_exception(database: Database) -> None:
+    furnish(database, audit_rate=1.0)
+    Log(database).take(output("o-1"))
+    assert one(database, 'SELECT trigger FROM "case" WHERE blind') == "audit"
+    assert total(database, "exceptions") == 0
+    with database.transaction() as session:
+        shown = queries.as_answer(queries.case(session, 1))
+    assert not {"value", "confidence", "alternatives"} & shown["output"].keys()
+
+
+def test_dispute_of_an_audited_output_counts_once(database: Database) -> None:
+    furnish(database, audit_rate=1.0)
+    log = Log(database)
+    log.take(output("o-1"))
+    dispute = correction("o-1", kind="dispute", event_id="d-1")
+    log.take(dispute)
+    log.take(dispute)
+    assert total(database, "exceptions", "dispute") == 1
+    assert total(database, "cases") == 1
+
+
+def test_route_by_the_first_rule_that_matches(log: Log, database: Database) -> None:
+    log.take(output("o-1", value="tax", confidence=0.1))
+    row = rows(database, 'SELECT owner_person, priority, rule, queue FROM "case"')[0]
+    assert tuple(row) == (LEAD, "P1", "taxes", "taxes")
+
+
+def test_claim_has_one_winner_and_the_others_learn_who(
+    case: int, desk: Desk, database: Database
+) -> None:
+    def attempt(who: str) -> str:
+        try:
+            return desk.claim(who, case)
+        except HeldBySomebody as error:
+            return f"held by {error.extra['holder']}"
+
+    people = [OWNER, TEAMMATE, LEAD, ADMIN] * 5
+    with ThreadPoolExecutor(5) as threads:
+        answers = list(threads.map(attempt, people))
+    holder = one(database, 'SELECT claimant FROM "case"')
+    winners = {who for who, said in zip(people, answers, strict=True) if "held" not in said}
+    assert winners == {holder}
+    assert {said for said in answers if "held" in said} == {f"held by {holder}"}
+    assert events_of(database, case).count("claimed") == 1
+
+
+def test_claim_again_by_the_holder_renews_the_same_token(case: int, desk: Desk) -> None:
+    assert desk.claim(OWNER, case) == desk.claim(OWNER, case)
+
+
+def test_claim_stops_the_claim_clock_and_release_resumes_it(
+    case: int, desk: Desk, database: Database
+) -> None:
+    due = one(database, 'SELECT claim_due_at FROM "case"')
+    token = desk.claim(OWNER, case)
+    assert one(database, "SELECT stopped_at IS NOT NULL FROM timer WHERE clock = 'claim'")
+    desk.do("release", OWNER, case, token=token)
+    later: datetime = one(database, "SELECT due_at FROM timer WHERE clock = 'claim'")
+    assert timedelta(0) < later - due < timedelta(seconds=5)
+    assert one(database, 'SELECT state FROM "case"') == "open"
+
+
+def test_write_past_the_lease_is_refused(case: int, desk: Desk, database: Database) -> None:
+    token = desk.claim(OWNER, case, lease=timedelta(0))
+    with pytest.raises(StaleToken):
+        desk.judge(OWNER, case, token=token)
+    with database.transaction() as session:
+        assert timers.expire_leases(session, now=DatabaseClock().now(session)) == 1
+    assert one(database, 'SELECT state FROM "case"') == "open"
+
+
+def test_write_with_an_old_token_is_refused(case: int, desk: Desk, database: Database) -> None:
+    old = desk.claim(OWNER, case, lease=timedelta(0))
+    desk.claim(TEAMMATE, case)
+    for verb in ("give_verdict", "release"):
+        given = {"verdict": VerdictKind.UPHELD} if verb == "give_verdict" else {}
+        with pytest.raises(StaleToken) as refused:
+            desk.do(verb, OWNER, case, token=old, **given)
+        assert refused.value.extra["holder"] == TEAMMATE
+    assert one(database, 'SELECT claimant FROM "case"') == TEAMMATE
+
+
+def test_judge_sends_the_verdict_back_to_feedback(
+    case: int, desk: Desk, log: Log, database: Database
+) -> None:
+    desk.judge(OWNER, case, "corrected", value="refund", note="it says refund")
+    log.relay()
+    assert rows(database, "SELECT decided_value, decided_by, overridden FROM output") == [
+        ("refund", "verdict", True)
+    ]
+    assert total(database, "verdicts", "corrected") == 1
+    assert one(database, "SELECT count(*) FROM timer WHERE stopped_at IS NULL") == 0
+
+
+@pytest.mark.parametrize(
+    ("verdict", "value", "field"),
+    [
+        ("corrected", None, "/value"),
+        ("corrected", "nonsense", "/value"),
+        ("corrected", True, "/value"),
+        ("corrected", "billing", "/value"),
+        ("upheld", "refund", "/value"),
+    ],
+)
+def test_judge_with_an_unfit_value_names_the_field(
+    verdict: str, value: object, field: str, case: int, desk: Desk
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        desk.judge(OWNER, case, verdict, value=value)
+    assert refused.value.problems[0].pointer == field
+
+
+def test_judge_blind_with_the_tools_value_upholds(database: Database) -> None:
+    furnish(database, audit_rate=1.0)
+    Log(database).take(output("o-1"))
+    assert Desk(database).judge(OWNER, 1, "corrected", value="billing") == "upheld"
+
+
+def test_judge_own_dispute_is_refused(log: Log, desk: Desk, database: Database) -> None:
+    dispute = correction("o-1", kind="dispute")
+    data = dispute.data.model_copy(update={"actor": events.Actor(id=OWNER)})
+    log.take(output("o-1"), dispute.model_copy(update={"data": data}))
+    with pytest.raises(OwnDispute):
+        desk.judge(OWNER, 1)
+    assert desk.judge(TEAMMATE, 1) == "upheld"
+
+
+@pytest.mark.parametrize(
+    ("who", "error"), [(OUTSIDER, NotFound), (REP, NotFound)], ids=["outsider", "rep"]
+)
+def test_case_is_not_found_by_those_who_may_not_see_it(
+    who: str, error: type[SecondlookError], case: int, desk: Desk
+) -> None:
+    with pytest.raises(error):
+        desk.claim(who, case)
+
+
+def test_reassign_moves_the_case_and_ends_the_claim(
+    case: int, desk: Desk, database: Database
+) -> None:
+    token = desk.claim(OWNER, case)
+    desk.do("reassign", OWNER, case, owner=Owner("team", "other"), token=token)
+    row = rows(database, 'SELECT owner_team, team, state, claimant FROM "case"')[0]
+    assert tuple(row) == ("other", "other", "open", None)
+    with pytest.raises(NotFound):
+        desk.claim(OWNER, case)
+    assert desk.claim(OUTSIDER, case)
+
+
+def test_reassign_to_nobody_is_refused(case: int, desk: Desk) -> None:
+    for owner in (Owner("person", REP), Owner("person", "x@y.z"), Owner("team", "nobody")):
+        with pytest.raises(InvalidInput):
+            desk.do("reassign", OWNER, case, owner=owner)
+
+
+def test_reassign_over_a_live_claim_is_for_leads(case: int, desk: Desk) -> None:
+    desk.claim(OWNER, case)
+    with pytest.raises(HeldBySomebody):
+        desk.do("reassign", TEAMMATE, case, owner=Owner("person", TEAMMATE))
+    desk.do("reassign", LEAD, case, owner=Owner("person", TEAMMATE))
+
+
+def test_missed_claim_deadline_escalates_once(case: int, desk: Desk, database: Database) -> None:
+    for _ in range(3):
+        desk.fire(timedelta(minutes=31))
+    row = rows(database, 'SELECT level, owner_person, overdue_since FROM "case"')[0]
+    assert (row.level, row.owner_person) == (1, LEAD)
+    assert row.overdue_since is not None
+    assert events_of(database, case).count("escalated") == 1
+    assert total(database, "overdue", "claim") == 1
+
+
+def test_rung_reached_after_a_missed_deadline_does_not_climb_again(
+    case: int, desk: Desk, database: Database
+) -> None:
+    desk.fire(timedelta(minutes=31))
+    desk.fire(timedelta(minutes=61))
+    assert one(database, 'SELECT level FROM "case"') == 1
+    desk.fire(timedelta(minutes=121))
+    assert one(database, 'SELECT level FROM "case"') == 2
+    assert events_of(database, case).count("escalated") == 2
+
+
+def test_last_rung_repeats_for_ever(case: int, desk: Desk, database: Database) -> None:
+    for hours in range(1, 8):
+        desk.fire(timedelta(hours=hours, minutes=1))
+    row = rows(database, 'SELECT level, owner_person FROM "case"')[0]
+    assert tuple(row) == (2, ADMIN)
+    assert events_of(database, case).count("reminded") == 4
+
+
+def test_timers_fire_once_between_three_engines(log: Log, desk: Desk, database: Database) -> None:
+    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(60)))
+    with ThreadPoolExecutor(3) as engines:
+        list(engines.map(lambda _: desk.fire(timedelta(minutes=31)), range(9)))
+    assert one(database, "SELECT count(*) FROM timeline_entry WHERE event = 'overdue'") == 60
+    assert one(database, 'SELECT count(*) FROM "case" WHERE level = 1') == 60
+
+
+def test_rung_whose_owner_left_is_passed_over(case: int, desk: Desk, database: Database) -> None:
+    with database.transaction() as session:
+        session.execute(
+            queries.text("UPDATE person SET active = false WHERE email = :e"), {"e": LEAD}
+        )
+    desk.fire(timedelta(minutes=31))
+    row = rows(database, 'SELECT level, owner_person FROM "case"')[0]
+    assert tuple(row) == (2, ADMIN)
+
+
+def test_escalate_by_a_person_needs_the_level_seen(case: int, desk: Desk) -> None:
+    desk.do("escalate", OWNER, case, level=0, note="beyond me")
+    with pytest.raises((MovedOn, NotFound)):
+        desk.do("escalate", OWNER, case, level=0)
+
+
+def test_appeal_reopens_a_judged_case(log: Log, desk: Desk, database: Database) -> None:
+    log.take(output("o-1", confidence=0.1))
+    desk.judge(OWNER, 1)
+    log.take(correction("o-1", kind="appeal", note="look again"))
+    row = rows(database, 'SELECT state, cycle, verdict FROM "case"')[0]
+    assert tuple(row) == ("open", 2, None)
+    assert one(database, "SELECT count(*) FROM timer WHERE cycle = 2") == 3
+
+
+def test_comment_renews_the_claim(case: int, desk: Desk, database: Database) -> None:
+    token = desk.claim(OWNER, case, lease=timedelta(minutes=1))
+    desk.do("comment", OWNER, case, note="asked the customer", token=token, lease=LEASE)
+    left = one(database, 'SELECT lease_expires_at - now() FROM "case"')
+    assert left > timedelta(minutes=10)
+
+
+def test_comment_by_a_role_that_reads_only_is_refused(case: int, desk: Desk) -> None:
+    with pytest.raises((NotAllowed, NotFound)):
+        desk.do("comment", REP, case, note="hi", lease=LEASE)
+
+
+def test_timeline_cannot_be_rewritten(case: int, database: Database) -> None:
+    for statement in ("UPDATE timeline_entry SET note = 'x'", "DELETE FROM timeline_entry"):
+        with pytest.raises(Exception, match="append-only"), database.transaction() as session:
+            session.execute(queries.text(statement))
+
+
+def test_person_who_leaves_hands_cases_over(log: Log, desk: Desk, database: Database) -> None:
+    log.take(output("o-1", value="tax", confidence=0.1))
+    with database.transaction() as session:
+        now = DatabaseClock().now(session)
+        assert service.hand_over(session, LEAD, actor=person(session, ADMIN), now=now) == 1
+    assert rows(database, 'SELECT owner_team, owner_person FROM "case"') == [("support", None)]
+
+
+def test_list_shows_the_soonest_due_first_and_only_what_is_in_sight(
+    log: Log, database: Database
+) -> None:
+    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(5)), failure("f-1"))
+    with database.transaction() as session:
+        mine = queries.cases(session, person(session, OWNER), queries.Filter())
+        theirs = queries.cases(session, person(session, OUTSIDER), queries.Filter())
+        everything = queries.cases(session, person(session, ADMIN), queries.Filter())
+        first = queries.cases(session, person(session, OWNER), queries.Filter(), limit=2)
+        after = (first[-1].due_at, first[-1].id)
+        rest = queries.cases(session, person(session, OWNER), queries.Filter(), after=after)
+    assert len(mine) == len(everything) == 6
+    assert theirs == []
+    assert [row.id for row in mine] == [row.id for row in first + rest]
+    assert [row.due_at for row in mine] == sorted(row.due_at for row in mine)

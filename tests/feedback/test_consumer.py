@@ -1,0 +1,181 @@
+"""Events in, facts and truth out: stored once, met in any order, nothing lost."""
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from secondlook import events
+
+from services.kit.database import Database
+from tests.house import (
+    NOON,
+    REP,
+    TOOL,
+    Log,
+    as_batches,
+    correction,
+    failure,
+    furnish,
+    one,
+    output,
+    rows,
+    total,
+)
+
+
+@pytest.fixture
+def log(database: Database) -> Log:
+    furnish(database)
+    return Log(database)
+
+
+def withdrawal(of: str, output_id: str, actor: str = REP) -> object:
+    data = events.Withdrawal(output_id=output_id, correction_id=of, actor=events.Actor(id=actor))
+    return events.correction_withdrawn(TOOL, data, time=NOON)
+
+
+def truth(database: Database, output_id: str = "o-1") -> tuple[object, ...]:
+    found = rows(
+        database,
+        "SELECT decided_value, decided_by, overridden FROM output WHERE output_id = :o",
+        o=output_id,
+    )
+    return tuple(found[0])
+
+
+def test_store_output_once_whatever_comes_again(log: Log, database: Database) -> None:
+    log.take(output("o-1"), output("o-1"))
+    log.take(output("o-1"))
+    assert one(database, "SELECT count(*) FROM output") == 1
+    assert total(database, "outputs", "proceed") == 1
+    assert total(database, "stored") == 1
+    assert total(database, "duplicate") == 2
+
+
+def test_store_output_with_other_payload_is_a_conflict(log: Log, database: Database) -> None:
+    log.take(output("o-1", value="billing"))
+    log.take(output("o-1", value="refund"))
+    log.take(output("o-2"), output("o-2", confidence=0.8))
+    assert rows(database, "SELECT output_id, value FROM output ORDER BY 1") == [
+        ("o-1", "billing"),
+        ("o-2", "billing"),
+    ]
+    assert rows(database, "SELECT reason, parked FROM dead_letter") == [("conflict", False)] * 2
+    assert total(database, "dead_lettered") == 2
+
+
+def test_store_output_under_a_known_event_id_is_a_conflict(log: Log, database: Database) -> None:
+    first = output("o-1")
+    log.take(first)
+    log.take(output("o-2").model_copy(update={"id": first.id}))
+    assert one(database, "SELECT count(*) FROM output") == 1
+    assert one(database, "SELECT reason FROM dead_letter") == "conflict"
+
+
+def test_store_failure_counts_as_output_to_review(log: Log, database: Database) -> None:
+    log.take(failure("o-1"))
+    assert one(database, "SELECT failure->>'kind' FROM output") == "timeout"
+    assert total(database, "outputs", "review") == 1
+    assert one(database, 'SELECT trigger FROM "case"') == "tool_failure"
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_truth_is_the_same_in_every_order(
+    order: tuple[int, ...], log: Log, database: Database
+) -> None:
+    given = [
+        output("o-1"),
+        correction("o-1", value="refund", minutes=1),
+        correction("o-1", value="tax", minutes=2),
+    ]
+    for index in order:
+        log.take(given[index])
+    assert truth(database) == ("tax", "correction", True)
+    assert total(database, "overridden") - total(database, "overrides_withdrawn") == 1
+    assert total(database, "corrections", "correction") == 2
+
+
+def test_confirm_decides_without_override(log: Log, database: Database) -> None:
+    log.take(output("o-1"), correction("o-1", kind="confirmation"))
+    assert truth(database) == ("billing", "confirmation", False)
+    assert total(database, "overridden") == 0
+
+
+def test_withdraw_takes_an_override_back(log: Log, database: Database) -> None:
+    log.take(output("o-1"), correction("o-1", value="refund", event_id="c-1"))
+    log.take(withdrawal("c-1", "o-1"))
+    assert truth(database) == (None, None, None)
+    assert total(database, "overridden") == 1
+    assert total(database, "overrides_withdrawn") == 1
+
+
+def test_withdraw_before_its_correction(log: Log, database: Database) -> None:
+    log.take(withdrawal("c-1", "o-1"))
+    log.take(correction("o-1", value="refund", event_id="c-1"))
+    log.take(output("o-1"))
+    assert truth(database) == (None, None, None)
+
+
+def test_withdraw_by_somebody_else_changes_nothing(log: Log, database: Database) -> None:
+    log.take(output("o-1"), correction("o-1", value="refund", event_id="c-1"))
+    log.take(withdrawal("c-1", "o-1", actor="mallory@example.org"))
+    assert truth(database) == ("refund", "correction", True)
+
+
+def test_correct_to_an_unknown_category_is_refused_with_the_mend(
+    log: Log, database: Database
+) -> None:
+    log.take(output("o-1"), correction("o-1", value="refunds"))
+    reason, problems = rows(database, "SELECT reason, problems FROM dead_letter")[0]
+    assert reason == "invalid"
+    assert problems[0]["pointer"] == "/data/value"
+    assert "refunds" in problems[0]["problem"]
+    assert "categories" in problems[0]["mend"]
+
+
+def test_unknown_version_is_parked_with_its_bytes(log: Log, database: Database) -> None:
+    raw = events.encode(output("o-1")).replace(b"recorded.v1", b"recorded.v9")
+    log.take(raw, topic=events.OUTPUTS)
+    parked, value = rows(database, "SELECT parked, value FROM dead_letter")[0]
+    assert parked
+    assert bytes(value) == raw
+    assert total(database, "parked") == 1
+
+
+def test_unknown_tool_is_kept_for_later(log: Log, database: Database) -> None:
+    raw = events.encode(output("o-1")).replace(b"/tools/categoriser", b"/tools/nobody")
+    log.take(raw, topic=events.OUTPUTS)
+    assert one(database, "SELECT reason FROM dead_letter") == "unknown_tool"
+
+
+def test_verdict_beats_corrections_and_is_counted_once(log: Log, database: Database) -> None:
+    log.take(output("o-1"), correction("o-1", value="refund"))
+    given = events.verdict_given(
+        case_id="1",
+        output_id="o-1",
+        tool=TOOL,
+        verdict="upheld",
+        actor="olga@example.org",
+        blind=False,
+        at=NOON,
+    )
+    log.take(given)
+    log.take(given)
+    assert truth(database) == ("billing", "verdict", False)
+    assert total(database, "overridden") - total(database, "overrides_withdrawn") == 0
+
+
+def test_pairs_meet_in_reversed_and_concurrent_order(log: Log, database: Database) -> None:
+    pairs = 400
+    outputs = [output(f"o-{n}") for n in range(pairs)]
+    words = [correction(f"o-{n}", value="refund") for n in range(pairs)]
+    halves = [
+        as_batches(log.records(part))
+        for n in range(0, pairs, 50)
+        for part in (words[n : n + 50][::-1], outputs[n : n + 50])
+    ]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda batches: log.feed(log.feedback, batches), halves))
+    assert one(database, "SELECT count(*) FROM output WHERE overridden") == pairs
+    assert total(database, "overridden") == pairs
+    assert total(database, "corrections") == pairs
