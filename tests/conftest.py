@@ -42,10 +42,11 @@ _ROOM = 2 * 1024**3
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let kafka-python read its own files in its own, deprecated way."""
-    config.addinivalue_line(
-        "filterwarnings", "ignore:(read|open)_text is deprecated:DeprecationWarning"
-    )
+    """Let kafka-python be: how it reads its files, and where it leaves sockets that failed."""
+    reads = "ignore:(read|open)_text is deprecated:DeprecationWarning"
+    sockets = r"ignore:Exception ignored in. <socket.socket .*laddr=\('0.0.0.0'"
+    for allowed in (reads, f"{sockets}:pytest.PytestUnraisableExceptionWarning"):
+        config.addinivalue_line("filterwarnings", allowed)
 
 
 @pytest.hookimpl(tryfirst=True)
