@@ -1,0 +1,1 @@
+"""Deployed AI tools that use Secondlook as a customer would."""

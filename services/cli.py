@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from services.commands import letters, registry, roles, route
+from services.commands import demo, letters, registry, roles, route
 from services.kit.errors import SecondlookError
 from services.kit.eventlog.port import LogUnavailable
 
@@ -15,6 +15,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(roles.run)
+app.command()(demo.demo)
 app.command()(roles.migrate)
 app.command()(roles.serve)
 app.command()(roles.consume)

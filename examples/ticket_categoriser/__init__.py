@@ -1,0 +1,1 @@
+"""An AI tool that sorts support tickets into categories, and the people around it."""

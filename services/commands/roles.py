@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -70,8 +69,10 @@ def run(
         with bootstrap.opened(load_settings(), role="run", pool_size=1) as found:
             found.router  # noqa: B018 - a policy that cannot be used must not start anything
             bootstrap.ensure_topics(found)
-        announcer = _Announcer(address, demo=demo)
-        Supervisor(_roles(settings, listening), postgres).run(announcer)
+        roles = _roles(settings, listening)
+        if demo:
+            roles.append(Role("demo", ["demo", "--flow"]))
+        Supervisor(roles, postgres).run(_Announcer(address))
 
 
 def _postgres(settings: Settings, stack: ExitStack) -> EmbeddedPostgres | None:
@@ -100,10 +101,10 @@ def _roles(settings: Settings, listening: socket.socket) -> list[Role]:
 
 
 class _Announcer:
-    """Says `ready` once `/readyz` does, and then lets the demo flow."""
+    """Says `ready` once `/readyz` does."""
 
-    def __init__(self, address: str, *, demo: bool) -> None:
-        self._address, self._demo = address, demo
+    def __init__(self, address: str) -> None:
+        self._address = address
         self._said = False
         self._next = 0.0
 
@@ -119,12 +120,6 @@ class _Announcer:
             self._said = True
             say(f"ready {self._address}")
             sys.stdout.flush()
-            if self._demo:
-                self._start_demo()
-
-    def _start_demo(self) -> None:
-        command = [sys.executable, "-m", "services.cli", "demo", "--flow"]
-        self.process = subprocess.Popen(command)  # noqa: S603 - our own program
 
 
 # --- where it listens -----------------------------------------------------------------------

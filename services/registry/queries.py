@@ -277,6 +277,14 @@ def teams(session: Session) -> list[TeamInfo]:
     return [TeamInfo(t.slug, t.name, t.active, tuple(members.get(t.slug, []))) for t in rows]
 
 
+def version_count(session: Session, slug: str) -> int:
+    """How many versions of a tool have been seen at work."""
+    query = (
+        select(func.count()).select_from(models.ToolVersion).where(models.ToolVersion.tool == slug)
+    )
+    return session.execute(query).scalar_one()
+
+
 def judges_of(session: Session, team: str) -> int:
     """How many active people of an active team may judge cases."""
     query = (

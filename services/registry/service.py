@@ -132,6 +132,7 @@ def add_tool(
     audit_rate: float = 0.0,
     holdout_rate: float = 0.0,
     maturity_seconds: int,
+    sampling_key: str | None = None,
     actor: str,
     now: datetime,
 ) -> None:
@@ -161,7 +162,7 @@ def add_tool(
         category_thresholds={},
         audit_rate=_share("audit_rate", audit_rate),
         holdout_rate=_share("holdout_rate", holdout_rate),
-        sampling_key=secrets.token_hex(32),
+        sampling_key=sampling_key or secrets.token_hex(32),
         effective_at=now,
         actor=actor,
     )

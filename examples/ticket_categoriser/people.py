@@ -1,0 +1,105 @@
+"""The people around the tool, simulated: reps who notice some mistakes, owners who judge.
+
+They know the right category of every ticket and reach Secondlook as real people would,
+over its API. What each of them does follows from the ticket's name and the seed, so two
+runs over the same tickets give the same words whatever the machine does meanwhile.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from secondlook import Secondlook
+
+_NOTICES_A_MISTAKE = 0.55
+_DISPUTES_IT = 0.2
+_CONFIRMS = 0.1
+_CONFLICT, _OK = 409, 200
+
+
+def chance(seed: int, *names: str) -> float:
+    """A number in [0, 1) that is always the same for the same names."""
+    digest = hashlib.sha256("/".join((str(seed), *names)).encode()).digest()
+    return int.from_bytes(digest[:6]) / 2**48
+
+
+@dataclass(slots=True)
+class Rep:
+    """A support rep who reads tickets that the tool has sorted and speaks up now and then."""
+
+    look: Secondlook
+    email: str
+    seed: int
+    seconds: float = 0.0
+
+    def read(self, output_id: str, *, said: str, right: str) -> None:
+        """See how the tool sorted a ticket, and perhaps say something about it."""
+        if said == right:
+            if chance(self.seed, "confirm", output_id) < _CONFIRMS:
+                took = 2 + 3 * chance(self.seed, "took", output_id)
+                self.look.confirm(output_id, actor=self.email, active_seconds=took)
+                self.seconds += took
+        elif chance(self.seed, "notice", output_id) < _NOTICES_A_MISTAKE:
+            took = 6 + 12 * chance(self.seed, "took", output_id)
+            self.seconds += took
+            if chance(self.seed, "dispute", output_id) < _DISPUTES_IT:
+                note = "This was sorted wrongly, I think."
+                self.look.dispute(output_id, actor=self.email, note=note, active_seconds=took)
+            else:
+                self.look.correct(output_id, value=right, actor=self.email, active_seconds=took)
+
+
+class Owners:
+    """The team that judges cases, several at once, each under a token of their own."""
+
+    def __init__(self, url: str, tokens: list[str], tool: str, *, seed: int) -> None:
+        self._desks = [
+            httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+            for token in tokens
+        ]
+        self._tool, self._seed = tool, seed
+        self.seconds = 0.0
+
+    def open_cases(self, limit: int = 200) -> list[dict[str, Any]]:
+        """The cases that wait, the soonest due first."""
+        answer = self._desks[0].get("/v1/cases", params={"tool": self._tool, "limit": limit})
+        answer.raise_for_status()
+        return [case for case in answer.json()["items"] if case["state"] == "open"]
+
+    def work(
+        self, right: Mapping[str, str], on_done: Callable[[], None], *, most: int = 200
+    ) -> int:
+        """Judge up to `most` open cases by the right categories; answers how many were there."""
+        cases = [case for case in self.open_cases() if case["output_id"] in right][:most]
+        with ThreadPoolExecutor(len(self._desks)) as threads:
+            shares = [cases[start :: len(self._desks)] for start in range(len(self._desks))]
+            list(threads.map(self._share, self._desks, shares, [right] * len(shares)))
+        for case in cases:
+            self.seconds += 20 + 50 * chance(self._seed, "judge", case["output_id"])
+            on_done()
+        return len(cases)
+
+    def _share(
+        self, desk: httpx2.Client, cases: list[dict[str, Any]], right: Mapping[str, str]
+    ) -> None:
+        for case in cases:
+            self._judge(desk, case, right[case["output_id"]])
+
+    def _judge(self, desk: httpx2.Client, case: dict[str, Any], right: str) -> None:
+        claimed = desk.post(f"/v1/cases/{case['id']}/claim")
+        if claimed.status_code == _CONFLICT:
+            return
+        claimed.raise_for_status()
+        token = claimed.json()["token"]
+        upheld = case["output"].get("value") == right
+        verdict = {"verdict": "upheld"} if upheld else {"verdict": "corrected", "value": right}
+        given = desk.post(f"/v1/cases/{case['id']}/verdict", json={"token": token, **verdict})
+        given.raise_for_status()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        for desk in self._desks:
+            desk.close()

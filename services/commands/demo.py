@@ -1,0 +1,261 @@
+"""`demo`: the example tool and its people, played through the real services."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx2
+import typer
+
+from services.bootstrap import Resources
+from services.commands.roles import running_address
+from services.commands.shared import AsJson, answer, resources
+from services.feedback import consumer as feedback
+from services.kit import offsets, outbox
+from services.kit.errors import Conflict, InvalidInput, Problem, Unavailable
+from services.kit.settings import Settings, load_settings
+from services.registry import access, queries, service
+from services.registry.rules import OutputKind, Role
+
+TOOL = "ticket-categoriser"
+TEAM = "ticket-triage"
+ACTOR = "demo"
+_PEOPLE = {
+    "rep@demo.example": ("Rita Rep", Role.REP),
+    "owner@demo.example": ("Olga Owner", Role.OWNER),
+    "owner2@demo.example": ("Omar Owner", Role.OWNER),
+    "ops@demo.example": ("Otto Ops", Role.OPS),
+    "lead@demo.example": ("Lea Lead", Role.LEAD),
+    "admin@demo.example": ("Ada Admin", Role.ADMIN),
+    "auditor@demo.example": ("Aki Auditor", Role.AUDITOR),
+}
+_OWNERS = ("owner@demo.example", "owner2@demo.example")
+_REP, _LEAD = "rep@demo.example", "lead@demo.example"
+_THRESHOLD, _AUDIT_RATE = 0.5, 0.02
+_START_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Props:
+    """What the demo needs from the registry, fresh for this run."""
+
+    key: str
+    owner_tokens: list[str]
+    lead_token: str
+    run: str
+
+
+def demo(
+    data: Annotated[Path | None, typer.Option(help="CSV with the columns text,category.")] = None,
+    tickets: Annotated[int | None, typer.Option(min=1, help="How many tickets arrive.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same story.")] = 1,
+    speed: Annotated[float, typer.Option(min=0, help="Tickets a second; 0: no waiting.")] = 0,
+    flow: Annotated[bool, typer.Option("--flow", hidden=True)] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Play the example: a pilot goes live, people correct it, it is trained again."""
+    settings = load_settings()
+    with ExitStack() as stack:
+        address = stack.enter_context(_server(settings))
+        found = stack.enter_context(resources("demo"))
+        if flow:
+            from services.commands.flow import flow_for_ever
+
+            flow_for_ever(found, address, seed=seed)
+            return
+        played = _play(found, address, data, tickets, seed, speed)
+    from examples.ticket_categoriser.demo import report
+
+    result = {"tool": TOOL, "versions": [version.as_answer() for version in played]}
+    answer(result, as_json=as_json, lines=report(TOOL, played))
+
+
+def _play(
+    found: Resources, address: str, data: Path | None, tickets: int | None, seed: int, speed: float
+) -> Any:
+    story = _require_example()
+    cast = _cast(story, data, tickets, seed)
+    categories = sorted({t.category for part in (cast.pilot, cast.arriving) for t in part})
+    props = prepare(found, categories, seed=seed)
+    scene = story.Scene(
+        url=address,
+        tool=TOOL,
+        key=props.key,
+        rep=_REP,
+        owner_tokens=props.owner_tokens,
+        lead_token=props.lead_token,
+        run=props.run,
+        settled=lambda: quiet(found),
+        progress=_progress,
+    )
+    try:
+        return story.play(scene, cast, seed=seed, speed=speed)
+    except TimeoutError as error:
+        raise Unavailable(f"The demo could not go on: {error}.") from None
+
+
+def _require_example() -> Any:
+    """The example, or an error that says what it needs."""
+    try:
+        from examples.ticket_categoriser import demo as story
+    except ImportError as error:
+        raise Unavailable(f"The demo needs `secondlook-server[demo]`: {error}.") from None
+    return story
+
+
+def _cast(story: Any, data: Path | None, tickets: int | None, seed: int) -> Any:
+    from examples.ticket_categoriser.tickets import BadFile, generate, read
+
+    try:
+        if data is not None:
+            return story.cast(read(data), pilot=1000, arriving=tickets or 5000, seed=seed)
+        count = tickets or 600
+        return story.cast(
+            generate(300 + 2 * count, seed=seed), pilot=300, arriving=count, seed=seed
+        )
+    except (BadFile, ValueError) as error:
+        problem = Problem("/data", str(error), "Mend the file or the options.")
+        raise InvalidInput(str(error), problems=(problem,)) from None
+
+
+@contextmanager
+def _progress(title: str, length: int) -> Iterator[Any]:
+    with typer.progressbar(length=length, label=f"{title:28}", file=sys.stderr) as bar:
+        yield bar
+
+
+# --- the server ---------------------------------------------------------------------------
+
+
+@contextmanager
+def _server(settings: Settings) -> Iterator[str]:
+    """The server beside us, or one of our own that ends with us."""
+    running = running_address(settings)
+    if running is not None:
+        _await_ready(running)
+        yield running
+        return
+    command = [sys.executable, "-m", "services.cli", "run", "--port", "0"]
+    own = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own
+    try:
+        yield _announced(own)
+    finally:
+        own.terminate()
+        own.wait(15)
+
+
+def _announced(own: "subprocess.Popen[str]") -> str:
+    assert own.stdout is not None
+    for line in own.stdout:
+        if line.startswith("ready "):
+            return line.split()[1]
+    raise Unavailable("The server ended before it was ready; its own words are above.")
+
+
+def _await_ready(address: str) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if httpx2.get(f"{address}/readyz", timeout=2).is_success:
+                return
+        except httpx2.HTTPError:
+            pass
+        time.sleep(0.2)
+    raise Unavailable(f"The server at {address} did not become ready in {_START_SECONDS} seconds.")
+
+
+# --- the registry -------------------------------------------------------------------------
+
+
+def prepare(found: Resources, categories: list[str], *, seed: int) -> Props:
+    """Make the demo's team, people and tool where they are missing, and fresh secrets."""
+    with found.database.transaction() as session:
+        now = found.clock.now(session)
+        _furnish(session, categories, seed, now)
+        for old in queries.keys(session, TOOL):
+            if old.revoked_at is None:
+                access.revoke_key(session, old.prefix, actor=ACTOR, now=now)
+        key = access.create_key(session, TOOL, actor=ACTOR, now=now)
+        tokens = {
+            email: access.create_token(session, email, actor=ACTOR, now=now)
+            for email in (*_OWNERS, _LEAD)
+        }
+        runs = queries.version_count(session, TOOL)
+    return Props(key, [tokens[email] for email in _OWNERS], tokens[_LEAD], str(runs + 1))
+
+
+def _furnish(session: Any, categories: list[str], seed: int, now: Any) -> None:
+    if TEAM not in {team.slug for team in queries.teams(session)}:
+        service.add_team(session, TEAM, name="Ticket triage", actor=ACTOR, now=now)
+    known = {person.email for person in queries.people(session)}
+    for email, (name, role) in _PEOPLE.items():
+        if email not in known:
+            service.add_person(
+                session, email, name=name, role=role, teams=[TEAM], actor=ACTOR, now=now
+            )
+    try:
+        service.add_tool(
+            session,
+            TOOL,
+            name="Ticket categoriser",
+            kind=OutputKind.CATEGORY,
+            team=TEAM,
+            categories=categories,
+            threshold=_THRESHOLD,
+            audit_rate=_AUDIT_RATE,
+            maturity_seconds=0,
+            sampling_key=sha256(f"demo {seed}".encode()).hexdigest(),
+            actor=ACTOR,
+            now=now,
+        )
+    except Conflict:
+        _add_categories(session, categories, now)
+
+
+def _add_categories(session: Any, categories: list[str], now: Any) -> None:
+    known = list(queries.tool(session, TOOL).categories)
+    new = [name for name in categories if name not in known]
+    if new:
+        changes = {"categories": known + new}
+        service.change_tool(session, TOOL, changes, actor=ACTOR, now=now)
+
+
+def links(found: Resources, address: str) -> list[tuple[str, str, str]]:
+    """A one-time sign-in link for each of the demo's people: name, role, link."""
+    with found.database.transaction() as session:
+        now = found.clock.now(session)
+        length = timedelta(seconds=found.settings.link_length)
+        made = []
+        for email, (name, role) in _PEOPLE.items():
+            token = access.create_link(session, email, actor=ACTOR, now=now, length=length)
+            made.append((name, role.value, f"{address}/sign-in/{token}"))
+    return made
+
+
+def quiet(found: Resources) -> bool:
+    """Whether everything that was sent has been taken, and nothing waits to be sent."""
+    with found.database.transaction() as session:
+        if outbox.waiting(session):
+            return False
+        positions = offsets.positions(session)
+    ends = found.log.bounds([*feedback.TOPICS, "secondlook.disputes"])
+    reached = {(at.consumer, at.topic, at.partition): at.next_offset for at in positions}
+    return all(
+        reached.get((consumer, partition.topic, partition.number), held.first) >= held.next
+        for partition, held in ends.items()
+        for consumer in _readers(partition.topic)
+    )
+
+
+def _readers(topic: str) -> list[str]:
+    from services.escalation import consumer as escalation
+
+    consumers = ((feedback.NAME, feedback.TOPICS), (escalation.NAME, escalation.TOPICS))
+    return [name for name, topics in consumers if topic in topics]

@@ -1,0 +1,54 @@
+"""`run --demo`: tickets keep arriving, some cases are judged, and enough are left to try."""
+
+import itertools
+import time
+
+from secondlook import Secondlook
+
+from examples.ticket_categoriser.model import train
+from examples.ticket_categoriser.people import Owners, Rep, chance
+from examples.ticket_categoriser.tickets import categories, generate
+from services.bootstrap import Resources
+from services.commands.demo import TOOL, links, prepare
+from services.commands.shared import say
+
+_PILOT, _AT_ONCE = 300, 160
+_SECONDS_BETWEEN = 2.0
+_LEFT_OPEN = 40
+
+
+def flow_for_ever(found: Resources, address: str, *, seed: int) -> None:
+    """Print the sign-in links, then let tickets arrive until the process is ended."""
+    pilot = generate(_PILOT, seed=seed)
+    props = prepare(found, categories(pilot), seed=seed)
+    for name, role, link in links(found, address):
+        say(f"sign in as {name} ({role}): {link}")
+    model = train(
+        f"pilot-{props.run}", [t.text for t in pilot], [t.category for t in pilot], seed=seed
+    )
+    right: dict[str, str] = {}
+    with Secondlook(address, props.key) as look:
+        look.wait_for_policy(30)
+        rep = Rep(look, "rep@demo.example", seed)
+        owners = Owners(address, props.owner_tokens, TOOL, seed=seed)
+        for number in itertools.count():
+            (ticket,) = generate(1, seed=seed + 1_000_003 * (number + 1))
+            name = f"{model.name}-{number}"
+            right[name] = ticket.category
+            guess = model.guess([ticket.text])[0]
+            decision = look.output(
+                name,
+                kind="category",
+                value=guess.category,
+                confidence=guess.confidence,
+                alternatives=guess.alternatives,
+                input_text=ticket.text,
+                model=model.name,
+                subject=f"ticket-{number}",
+            )
+            if decision.proceed:
+                rep.read(name, said=guess.category, right=ticket.category)
+            if number >= _AT_ONCE:
+                time.sleep(_SECONDS_BETWEEN)
+                if chance(seed, "work", name) < 0.5 and len(owners.open_cases()) > _LEFT_OPEN:
+                    owners.work(right, lambda: None, most=2)
