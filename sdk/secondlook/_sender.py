@@ -9,6 +9,7 @@ from secondlook._warn import Warner, logger
 
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 30.0
+_LOOK_AGAIN = 0.1
 
 
 class Sender:
@@ -39,11 +40,14 @@ class Sender:
 
     def _deliver(self, batch: Batch) -> bool:
         """Send a batch, retrying; False where the backlog was stopped before it was done."""
+        source = self._wait_for_source()
+        if source is None:
+            return False
         size = len(batch.items)
         tries = 0
         while left := batch.left[:size]:
             try:
-                self._send(left)
+                self._transport.send(source, left)
             except Refused as refused:
                 size = self._narrow(batch, left, refused)
             except Unavailable as outage:
@@ -55,11 +59,12 @@ class Sender:
                 size, tries = 2 * size, 0
         return True
 
-    def _send(self, items: list[bytes]) -> None:
-        source = self._source()
-        if source is None:
-            raise Unavailable("which tool this is, the policy says, and there is none yet")
-        self._transport.send(source, items)
+    def _wait_for_source(self) -> str | None:
+        """Wait until a policy names the tool; None once stopped."""
+        while (source := self._source()) is None:
+            if not self._backlog.pause(_LOOK_AGAIN):
+                return None
+        return source
 
     def _narrow(self, batch: Batch, items: list[bytes], refused: Refused) -> int:
         """How many to send next, after a refusal: fewer, until the one to blame is alone."""

@@ -1,7 +1,6 @@
 """Every malformed event is refused for a reason that helps; every tricky one is taken."""
 
 import pytest
-
 from secondlook import events
 from secondlook.testing import POISON, Poison
 
