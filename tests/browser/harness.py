@@ -16,8 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
 import uvicorn
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from starlette.types import ASGIApp
 
@@ -43,6 +44,10 @@ addEventListener('error', (event) => window.__broken.push(`error ${event.message
 addEventListener('unhandledrejection',
     (event) => window.__broken.push(`rejection ${event.reason}`));
 """
+# A key pressed before htmx is there posts the form the plain way: right, but not what is tested.
+_READY = """() => document.documentElement.dataset.js
+    && (!document.querySelector('[hx-get], [hx-post]')
+        || document.querySelector('[data-htmx-powered]'))"""
 
 
 def chromium_path() -> str | None:
@@ -148,27 +153,27 @@ class Look:
 
     context: BrowserContext
     origin: str
-    foreign: list[str] = field(default_factory=list)
+    scripts: bool = True
+    asked: list[str] = field(default_factory=list)
     consoles: list[str] = field(default_factory=list)
 
     def open(self, path: str) -> Page:
-        """A page at `path`, loaded, its fonts ready."""
+        """A page at `path`, loaded, its scripts at work."""
         page = self.context.new_page()
         page.on(
             "console",
             lambda said: self.consoles.append(said.text) if said.type == "error" else None,
         )
-        page.on("request", lambda request: self._note(request.url))
+        page.on("request", lambda request: self.asked.append(request.url))
         page.goto(self.origin + path, wait_until="load")
+        if self.scripts:
+            page.wait_for_function(_READY)
         return page
-
-    def _note(self, url: str) -> None:
-        if not url.startswith((self.origin, "data:", "about:")):
-            self.foreign.append(url)
 
     def broken(self) -> list[str]:
         """Policy violations, script errors and requests to elsewhere, of every open page."""
-        found = [f"asked {url}" for url in self.foreign]
+        own = (self.origin, "data:", "about:")
+        found = [f"asked {url}" for url in self.asked if not url.startswith(own)]
         for page in self.context.pages:
             with contextlib.suppress(Exception):
                 found += page.evaluate("window.__broken ?? []")
@@ -206,7 +211,7 @@ def look(
         context.add_init_script(_WATCH)
     if at is not None:
         context.clock.set_fixed_time(at)
-    looking = Look(context, origin)
+    looking = Look(context, origin, scripts=javascript)
     try:
         yield looking
         broken = looking.broken()
@@ -225,6 +230,19 @@ def _photograph(context: BrowserContext, name: str) -> None:
         with contextlib.suppress(Exception):
             page.screenshot(path=FAILURES / f"{safe}-{index}.png", full_page=True)
             print(f"screenshot: {FAILURES / f'{safe}-{index}.png'}", file=sys.stderr)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One Chromium for a module of tests; skipped where there is none, except in CI.
+
+    Import it into a conftest to use it. Module scope, because Playwright keeps an event loop
+    running in this thread, which other modules' `asyncio.run` would trip over.
+    """
+    if chromium_path() is None and os.environ.get("CI") != "true":
+        pytest.skip("no Chromium: install one or set CHROMIUM")
+    with launch() as browser:
+        yield browser
 
 
 # --- Rules of pages -----------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 from starlette.requests import Request
+from starlette.responses import Response
 
 from tests.ui_foundation.gallery_app import TOKEN, make_test_templates
 from tests.ui_foundation.samples import NOW
@@ -42,6 +43,10 @@ def text(templates: Templates, source: str, **context: Any) -> str:
     return templates.environment.from_string(source).render(context)
 
 
+def html(response: Response) -> str:
+    return bytes(response.body).decode()
+
+
 def test_undefined_name_fails(templates: Templates) -> None:
     with pytest.raises(UndefinedError):
         text(templates, "{{ nobody }}")
@@ -52,14 +57,14 @@ def test_undefined_name_fails(templates: Templates) -> None:
 
 
 def test_words_of_others_are_escaped_in_every_place(templates: Templates) -> None:
-    html = text(templates, "{{ ui.button(w, title=w) }}{{ ui.badge(w) }}", w="<i>\"'&")
-    assert "<i>" not in html
-    assert html.count("&lt;i&gt;&#34;&#39;&amp;") == 3
+    shown = text(templates, "{{ ui.button(w, title=w) }}{{ ui.badge(w) }}", w="<i>\"'&")
+    assert "<i>" not in shown
+    assert shown.count("&lt;i&gt;&#34;&#39;&amp;") == 3
 
 
 def test_marked_phrases_are_escaped_first(templates: Templates) -> None:
-    html = templating.marked("No <b>card</b> & no Card", ["card", "<b>"])
-    assert html == Markup(
+    shown = templating.marked("No <b>card</b> & no Card", ["card", "<b>"])
+    assert shown == Markup(
         "No <mark>&lt;b&gt;</mark><mark>card</mark>&lt;/b&gt; &amp; no <mark>Card</mark>"
     )
 
@@ -105,9 +110,9 @@ def test_redirect_stays_on_this_site(templates: Templates, url: str) -> None:
 def test_htmx_gets_the_block_and_others_the_page(templates: Templates) -> None:
     page = templates.render(request(), "parts.html", "part", count=1)
     part = templates.render(request(hx_request="true"), "parts.html", "part", count=1)
-    assert page.body.startswith(b"<!doctype html>")
-    assert part.body.strip().startswith(b'<div id="part"')
-    assert part.body.strip() in page.body
+    assert html(page).startswith("<!doctype html>")
+    assert html(part).strip().startswith('<div id="part"')
+    assert html(part).strip() in html(page)
     assert page.headers["vary"] == part.headers["vary"] == "HX-Request, Cookie"
 
 
@@ -121,7 +126,7 @@ def test_htmx_gets_the_block_and_others_the_page(templates: Templates) -> None:
 )
 def test_whole_page_where_htmx_wants_it(templates: Templates, headers: dict[str, str]) -> None:
     page = templates.render(request(**headers), "parts.html", "part", count=1)
-    assert page.body.startswith(b"<!doctype html>")
+    assert html(page).startswith("<!doctype html>")
 
 
 def test_several_blocks_come_in_order(templates: Templates) -> None:
@@ -142,7 +147,7 @@ def test_announcement_travels_as_ascii_json(templates: Templates) -> None:
 
 
 def test_page_carries_the_token_for_htmx_and_for_plain_forms(templates: Templates) -> None:
-    page = bytes(templates.render(request(), "parts.html", count=1).body).decode()
+    page = html(templates.render(request(), "parts.html", count=1))
     assert f'hx-headers:inherited=\'{{"X-CSRF-Token": "{TOKEN}"}}\'' in page
     forms = re.findall(r'<form[^>]*method="post".*?</form>', page, re.DOTALL)
     assert forms
@@ -276,7 +281,7 @@ def test_rate_never_stands_without_its_n(templates: Templates) -> None:
 
 def test_chart_breaks_its_line_where_nothing_was_measured(templates: Templates) -> None:
     points = [{"label": str(n), "value": None if n == 2 else 0.1, "n": n} for n in range(5)]
-    html = text(templates, "{{ ui.line_chart('C', [{'name': 'A', 'points': p}]) }}", p=points)
-    lines = re.findall(r'class="series" d="(M[^"]+)"', html)
+    shown = text(templates, "{{ ui.line_chart('C', [{'name': 'A', 'points': p}]) }}", p=points)
+    lines = re.findall(r'class="series" d="(M[^"]+)"', shown)
     assert [line.count("M") for line in lines if len(line) > 12] == [2, 2]
-    assert "no data" in html
+    assert "no data" in shown
