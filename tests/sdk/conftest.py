@@ -37,6 +37,7 @@ class Server:
         self.posted_at: list[float] = []
         self.authorizations: set[str] = set()
         self.policy_asks = 0
+        self.longest_wait = 5.0
         self.document = b""
         self.etag = ""
         self.changed = threading.Condition()
@@ -110,7 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
         seen = self.headers.get("If-None-Match")
         with server.changed:
             server.changed.wait_for(
-                lambda: server.etag != seen or server.ending.is_set(), min(wait, 5)
+                lambda: server.etag != seen or server.ending.is_set(),
+                min(wait, server.longest_wait),
             )
             document = None if seen == server.etag else server.document
         if server.ending.is_set():
