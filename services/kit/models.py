@@ -85,9 +85,14 @@ class ConsumerOffset(Base):
 
 
 class LogGap(Base):
-    """Offsets that were gone before they were consumed. Each is for a person to look at."""
+    """Offsets that were gone before they were consumed. Each is for a person to look at.
+
+    Where `next_present` is the smaller one, the partition ended before the stored offset,
+    as one that was made anew does, and its consumer waits to be rewound.
+    """
 
     __tablename__ = "log_gap"
+    __table_args__ = (UniqueConstraint("consumer", "topic", "partition", "first_missing"),)
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     consumer: Mapped[str]
