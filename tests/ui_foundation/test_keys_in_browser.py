@@ -142,9 +142,11 @@ def test_redirect_after_htmx_is_a_real_navigation(looking: Looking) -> None:
 def test_slow_answer_shows_as_busy_after_a_while(looking: Looking) -> None:
     with looking() as view:
         page = view.open("/parts")
-        page.locator("#do-slow").click()
-        page.wait_for_timeout(120)
-        assert page.locator("#slow").get_attribute("aria-busy") is None
+        soon_after = """() => new Promise((resolve) => {
+            document.getElementById('do-slow').click();
+            setTimeout(() => resolve(document.getElementById('slow').ariaBusy), 100);
+        })"""
+        assert page.evaluate(soon_after) is None
         expect(page.locator("#slow")).to_have_attribute("aria-busy", "true", timeout=700)
         expect(page.locator("#slow")).to_have_text("Slow")
         expect(page.locator("#slow")).not_to_have_attribute("aria-busy", "true")
