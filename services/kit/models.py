@@ -104,7 +104,10 @@ class LogGap(Base):
 
 
 class OutboxRecord(Base):
-    """An event written with the state it speaks of, to be appended to the log afterwards."""
+    """An event written with the state it speaks of, to be appended to the log afterwards.
+
+    `claimed_until` is how long a relay that is sending it may take; then another one may.
+    """
 
     __tablename__ = "outbox"
     __table_args__ = (Index("ix_outbox_unsent", "id", postgresql_where=text("sent_at IS NULL")),)
@@ -115,6 +118,7 @@ class OutboxRecord(Base):
     value: Mapped[bytes]
     headers: Mapped[list[Any] | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    claimed_until: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]
 
 

@@ -1,13 +1,34 @@
-"""Events written with the state that they speak of, and sent to the log afterwards."""
+"""Events written with the state that they speak of, and sent to the log afterwards.
+
+A relay claims rows, sends them outside of any transaction, and marks them. It goes by what
+each row says of itself and never by "ids above the last one", because an id is given long
+before its row becomes visible. What was sent but not marked is sent again: consumers count
+an event's id once.
+"""
 
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
 
+import structlog
 from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.kit.eventlog.headers import headers_to_json
-from services.kit.eventlog.port import NewRecord
+from services.kit.database import Database
+from services.kit.eventlog.headers import headers_from_json, headers_to_json
+from services.kit.eventlog.port import EventLog, LogUnavailable, NewRecord
+
+# Longer than an append may take, so that two relays send the same only after a crash.
+LEASE = timedelta(seconds=60)
+# A record that the log refuses is tried again now and then; those of its key wait behind it.
+_REFUSED_FOR = timedelta(hours=1)
+_PURGE_ROWS = 5_000
+
+# Relays must not choose at the same time; the number only has to be ours.
+_CLAIM_LOCK = 0x5EC0_4D12
+
+_log = structlog.get_logger()
 
 _ENQUEUE = text("""
 INSERT INTO outbox (topic, key, value, headers)
@@ -32,3 +53,129 @@ def enqueue(session: Session, records: Sequence[NewRecord]) -> None:
     ]
     if rows:
         session.execute(_ENQUEUE, {"rows": to_json(rows, exclude_none=True).decode()})
+
+
+class _Claimed(NamedTuple):
+    """A row that is ours to send until the lease ends."""
+
+    id: int
+    record: NewRecord
+
+
+# A key of which anything is being sent waits whole, so that its order is kept. The lock
+# makes claims that are not committed yet impossible to miss.
+_CLAIM = text("""
+WITH busy AS MATERIALIZED (
+    SELECT DISTINCT topic, key FROM outbox
+     WHERE sent_at IS NULL AND claimed_until > statement_timestamp()
+), chosen AS (
+    SELECT id FROM outbox o
+     WHERE sent_at IS NULL AND coalesce(claimed_until <= statement_timestamp(), true)
+       AND NOT EXISTS (SELECT 1 FROM busy b WHERE b.topic = o.topic AND b.key = o.key)
+     ORDER BY id LIMIT :rows FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE outbox o SET claimed_until = statement_timestamp() + :lease
+      FROM chosen WHERE o.id = chosen.id
+ RETURNING o.id, o.topic, o.key, o.value, o.headers
+)
+SELECT id, topic, key, value, headers FROM claimed ORDER BY id
+""")
+
+_LEAVE = text("""
+UPDATE outbox SET claimed_until = statement_timestamp() + :wait
+ WHERE id = ANY(:ids) AND sent_at IS NULL
+""")
+
+_MARK = text("UPDATE outbox SET sent_at = clock_timestamp() WHERE id = ANY(:ids)")
+
+_PURGE = text("""
+DELETE FROM outbox WHERE id IN (
+    SELECT id FROM outbox WHERE sent_at < clock_timestamp() - :age ORDER BY id LIMIT :rows)
+""")
+
+
+class Relay:
+    """Sends what is in the outbox. Any number of relays may work on the same one."""
+
+    def __init__(self, database: Database, log: EventLog, *, rows: int = 500) -> None:
+        self._database, self._log, self._rows = database, log, rows
+
+    def step(self) -> int:
+        """Send up to `rows` records, each key's in the order in which they were written.
+
+        Returns:
+            How many were sent; 0 also when another relay is just choosing.
+
+        Raises:
+            LogUnavailable: nothing is lost, and all of it is free to be sent again.
+        """
+        claimed = self._claim()
+        try:
+            return self._send(claimed)
+        except LogUnavailable:
+            self._leave(claimed, timedelta(0))
+            raise
+
+    def purge(self, older_than: timedelta) -> int:
+        """Remove what was sent longer ago than `older_than`, in small steps.
+
+        Returns:
+            How many records were removed.
+        """
+        removed = 0
+        while True:
+            done: int
+            with self._database.transaction() as session:
+                done = session.execute(_PURGE, {"age": older_than, "rows": _PURGE_ROWS}).rowcount  # type: ignore[attr-defined]
+            removed += done
+            if done < _PURGE_ROWS:
+                return removed
+
+    def _claim(self) -> list[_Claimed]:
+        lock = text("SELECT pg_try_advisory_xact_lock(:lock)")
+        with self._database.transaction() as session:
+            if not session.execute(lock, {"lock": _CLAIM_LOCK}).scalar_one():
+                return []
+            found = session.execute(_CLAIM, {"rows": self._rows, "lease": LEASE}).all()
+        return [
+            _Claimed(
+                row.id, NewRecord(row.topic, row.key, row.value, headers_from_json(row.headers))
+            )
+            for row in found
+        ]
+
+    def _send(self, claimed: Sequence[_Claimed]) -> int:
+        if not claimed:
+            return 0
+        try:
+            self._log.append([row.record for row in claimed])
+        except ValueError:
+            return self._send_singly(claimed)
+        self._mark(claimed)
+        return len(claimed)
+
+    def _send_singly(self, claimed: Sequence[_Claimed]) -> int:
+        """Send what the log takes; one record that it refuses must not hold up the others."""
+        refused: dict[tuple[str, bytes], list[_Claimed]] = {}
+        for row in claimed:
+            key = (row.record.topic, row.record.key)
+            try:
+                if key not in refused:
+                    self._log.append([row.record])
+                    self._mark([row])
+            except ValueError as error:
+                refused[key] = []
+                _log.error("the log refuses a record", outbox=row.id, error=str(error)[:300])
+            if key in refused:
+                refused[key].append(row)
+        waiting = [row for rows in refused.values() for row in rows]
+        self._leave(waiting, _REFUSED_FOR)
+        return len(claimed) - len(waiting)
+
+    def _mark(self, rows: Sequence[_Claimed]) -> None:
+        with self._database.transaction() as session:
+            session.execute(_MARK, {"ids": [row.id for row in rows]})
+
+    def _leave(self, rows: Sequence[_Claimed], wait: timedelta) -> None:
+        with self._database.transaction() as session:
+            session.execute(_LEAVE, {"ids": [row.id for row in rows], "wait": wait})
