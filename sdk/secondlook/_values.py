@@ -18,6 +18,7 @@ from pydantic import (
     StringConstraints,
     Tag,
 )
+from pydantic.config import JsonDict, JsonValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 T = TypeVar("T")
@@ -116,7 +117,7 @@ class _Rfc3339:
     def __get_pydantic_json_schema__(
         _schema: CoreSchema, _handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"type": "string", "format": "date-time"}
+        return {"type": "string", "format": "date-time", "pattern": RFC_3339}
 
 
 class NullIsEmpty:
@@ -242,6 +243,25 @@ Value = Annotated[_TextShape | _FlagShape | Fields, Discriminator(_shape)]
 CorrectedValue = Annotated[_TextShape | _FlagShape | CorrectedFields, Discriminator(_shape)]
 
 _SHAPES: dict[str, type] = {"category": str, "text": str, "flag": bool, "fields": dict}
+_SHAPE_SCHEMAS: dict[Kind, JsonDict] = {
+    "category": {"type": "string", "minLength": 1, "maxLength": ID_BYTES},
+    "text": {"type": "string"},
+    "flag": {"type": "boolean"},
+    "fields": {"type": "object"},
+}
+VALUE_BY_KIND: list[JsonValue] = [
+    {
+        "if": {"properties": {"kind": {"const": kind}}},
+        "then": {
+            "properties": {
+                "value": shape,
+                "alternatives": {"items": {"properties": {"value": shape}}},
+            }
+        },
+    }
+    for kind, shape in _SHAPE_SCHEMAS.items()
+]
+"""What `shape_problem` checks, for the published schema."""
 
 
 def shape_problem(kind: Kind, value: Any, *at: str | int) -> PydanticCustomError | None:

@@ -2,9 +2,10 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import ConfigDict, model_validator
 
 from secondlook._values import (
+    EXTENSION_NAME,
     ExtensionName,
     ExtensionValue,
     Id,
@@ -30,9 +31,12 @@ from secondlook.events.models import (
 _OurSource = Literal["/secondlook"]
 
 
-class Event(Strict, extra="allow"):
+class Event(Strict):
     """A CloudEvents 1.0 envelope. Extension attributes are taken and not used."""
 
+    model_config = ConfigDict(
+        extra="allow", json_schema_extra={"propertyNames": {"pattern": EXTENSION_NAME}}
+    )
     __pydantic_extra__: dict[ExtensionName, ExtensionValue]
 
     specversion: Literal["1.0"]

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from secondlook._values import (
     ALTERNATIVES,
+    VALUE_BY_KIND,
     Amount,
     Attributes,
     CaseState,
@@ -88,6 +89,8 @@ class Owner(Strict):
 class Output(Strict):
     """What a tool returned for one input."""
 
+    model_config = ConfigDict(json_schema_extra={"allOf": VALUE_BY_KIND})
+
     output_id: Id
     """Unique among the tool's outputs; 1 to 200 bytes."""
     subject: Id | None = None
@@ -149,6 +152,14 @@ class OutputFailure(Strict):
 class Correction(Strict):
     """A person's word about an output."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"kind": {"const": "correction"}}},
+            "then": {"required": ["value"], "properties": {"value": {"not": {"type": "null"}}}},
+            "else": {"properties": {"value": {"type": "null"}}},
+        }
+    )
+
     output_id: Id
     kind: CorrectionKind
     value: CorrectedValue | None = None
@@ -200,6 +211,13 @@ class CaseEvent(Strict):
 
 class VerdictGiven(Strict):
     """A reviewer's judgement on a case."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"verdict": {"const": "corrected"}}},
+            "then": {"required": ["value"], "properties": {"value": {"not": {"type": "null"}}}},
+        }
+    )
 
     case_id: Id
     output_id: Id
