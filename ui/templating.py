@@ -1,5 +1,6 @@
 """Pages and fragments from templates: one environment, one way to render, words for numbers."""
 
+import http.client
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ui.static_files import StaticFiles
+from ui.words import plain
 
 FOLDER = Path(__file__).parent / "templates"
 THEMES = ("light", "dark")
@@ -301,6 +303,7 @@ def make_environment(
         safe_url=safe_url,
         attributes=attributes,
         marked=marked,
+        field_words=plain,
     )
     macros = Macros(environment)
     environment.globals.update(
@@ -318,6 +321,13 @@ def make_environment(
 
 
 # --- Rendering ----------------------------------------------------------------------------
+
+
+def _sentence(detail: str, status: int) -> str:
+    """`detail` with its full stop; nothing where it only names the status."""
+    if detail in (http.client.responses.get(status), ""):
+        return ""
+    return detail if detail.endswith((".", "!", "?")) else f"{detail}."
 
 
 _WORTH_RETRYING = frozenset({429, 500, 502, 503, 504})
@@ -402,6 +412,7 @@ class Templates:
         self, request: Request, status: int, detail: str = "", *, retry: str | None = None
     ) -> HTMLResponse:
         """An error page; for htmx a strip in the page's notice place, where nothing is lost."""
+        detail = _sentence(detail, status)
         title, safe, mend = ERROR_WORDS.get(status) or ERROR_WORDS[500 if status >= 500 else 400]
         return self.render(
             request,

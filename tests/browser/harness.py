@@ -228,8 +228,9 @@ def _photograph(context: BrowserContext, name: str) -> None:
     safe = "".join(letter if letter.isalnum() else "-" for letter in name)[:80]
     for index, page in enumerate(context.pages):
         with contextlib.suppress(Exception):
-            page.screenshot(path=FAILURES / f"{safe}-{index}.png", full_page=True)
-            print(f"screenshot: {FAILURES / f'{safe}-{index}.png'}", file=sys.stderr)
+            path = FAILURES / f"{safe}-{index}.png"
+            page.screenshot(path=path, full_page=True, caret="initial")
+            print(f"screenshot: {path}", file=sys.stderr)
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,7 @@ def test_failed_save_brings_the_row_back_without_taking_focus(looking: Looking) 
         expect(page.locator("#row-4821")).to_have_attribute("data-state", "error")
         expect(page.locator("#row-4821 [data-note]")).to_have_text("Not saved.")
         expect(page.locator("#notice .strip-danger")).to_be_visible()
-        said(page, "Not available just now. Service Unavailable", urgent=True)
+        said(page, "Not available just now.", urgent=True)
         assert focused(page) == "row-4822-link"
         assert axe_violations(page) == []
 

@@ -126,6 +126,7 @@ const actions = {
     details.open = false;
     details.querySelector("summary").focus();
   },
+  dismiss: () => { byId("notice").replaceChildren(); (currentRow(listOf(null)) ? focusRow(currentRow(listOf(null))) : byId("main").focus({ preventScroll: true })); },
   retry: () => { byId("notice").replaceChildren(); if (lastFailed?.isConnected) (lastFailed.requestSubmit ?? lastFailed.click).call(lastFailed); else location.reload(); },
   theme: () => {
     const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -278,6 +279,7 @@ document.addEventListener("htmx:before:response", (event) => {
   const { ctx } = event.detail;
   if (ctx.response.status >= 500 && !ctx.hx.retarget) { event.preventDefault(); failed(ctx); return; }
   if (ctx.sourceEvent?.type === "every") stale(false);
+  else if (ctx.response.status < 400) byId("notice")?.querySelector("[data-over]")?.remove();
   const row = ctx.response.status >= 400 && ctx.row && byId(ctx.row);
   if (row) { row.dataset.state = "error"; note(row, "Not saved."); }
 });
