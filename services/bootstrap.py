@@ -1,8 +1,7 @@
 """Settings become resources, resources become apps, consumers and loops. Wiring only."""
 
-import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, partial
@@ -20,18 +19,21 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from migrations import run as migrations
 from services.escalation import api as escalation_api
+from services.escalation import consumer as escalation_consumer
 from services.escalation import queries as escalation_queries
 from services.escalation import routing, timers
 from services.escalation.consumer import EscalationConsumer
 from services.escalation.opening import Router
 from services.feedback import api as feedback_api
+from services.feedback import consumer as feedback_consumer
 from services.feedback import service as feedback_service
 from services.feedback.consumer import FeedbackConsumer
 from services.feedback.intake import Intake
 from services.insight import api as insight_api
 from services.insight.metrics import BusinessCollector
-from services.kit import idempotency
+from services.kit import idempotency, listening
 from services.kit.clock import Clock, DatabaseClock
+from services.kit.consumer import Consumer, Handler
 from services.kit.database import Database, make_engine
 from services.kit.embedded_postgres import EmbeddedPostgres, connect_url
 from services.kit.errors import InvalidInput, NotFound, Unavailable
@@ -43,6 +45,9 @@ from services.kit.outbox import Relay
 from services.kit.settings import Settings
 from services.registry import api as registry_api
 from services.registry.identity import Identity
+from ui.app import make_app
+from ui.desk import Desk
+from ui.templating import Templates
 
 _BODY_BYTES = 8 * 1024 * 1024
 _LOOPBACK = ("127.0.0.1", "::1", None)
@@ -63,6 +68,11 @@ class Resources:
         return open_log(self.settings, self.database_url)
 
     @cached_property
+    def intake(self) -> Intake:
+        """The way of requests onto the log."""
+        return Intake(self.database, self.log)
+
+    @cached_property
     def router(self) -> Router:
         """How cases are routed: by the policy file, or by the tools' teams.
 
@@ -73,6 +83,8 @@ class Resources:
 
     def close(self) -> None:
         """Let go of everything that was opened."""
+        if "intake" in self.__dict__:
+            self.intake.worker.close()
         if "log" in self.__dict__:
             self.log.close()
         self.database.close()
@@ -154,19 +166,36 @@ def make_web(resources: Resources, *, api: bool, ui: bool) -> FastAPI:
     return pages
 
 
+def make_ui(resources: Resources) -> FastAPI:
+    """The pages."""
+    settings = resources.settings
+
+    def desk(templates: Templates) -> Desk:
+        return Desk(
+            database=resources.database,
+            clock=resources.clock,
+            identity=Identity(resources.database, resources.clock),
+            templates=templates,
+            say=resources.intake.say,
+            routing=resources.router.policy,
+            lease=timedelta(seconds=settings.lease),
+            session_length=timedelta(seconds=settings.session_length),
+            link_length=timedelta(seconds=settings.link_length),
+            https=(settings.public_url or "").startswith("https:"),
+            address=lambda: listening.address(settings),
+        )
+
+    return make_app(desk, public_url=settings.public_url)
+
+
 def make_api(resources: Resources) -> FastAPI:
     """The HTTP API. Its documentation page is off; `/openapi.json` is the contract."""
     database, clock = resources.database, resources.clock
     identity = Identity(database, clock)
-    intake = Intake(database, resources.log)
+    intake = resources.intake
     desk = escalation_api.Desk(database, clock, timedelta(seconds=resources.settings.lease))
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> Any:
-        yield
-        await asyncio.to_thread(intake.worker.close)
-
-    app = FastAPI(title="Secondlook", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="Secondlook", version="1", docs_url=None, redoc_url=None)
     app.include_router(feedback_api.router(database, intake, identity, _case_of_output))
     app.include_router(escalation_api.router(desk, identity))
     watch = registry_api.PolicyWatch(database)
@@ -229,14 +258,23 @@ def require_ready(resources: Resources) -> None:
 # --- consumers and loops ------------------------------------------------------------------
 
 
-def feedback_consumer(resources: Resources) -> FeedbackConsumer:
-    """The handler of `consume feedback`."""
-    return FeedbackConsumer(resources.clock)
-
-
-def escalation_consumer(resources: Resources) -> EscalationConsumer:
-    """The handler of `consume escalation`."""
-    return EscalationConsumer(resources.clock, resources.router)
+def make_consumer(resources: Resources, name: str) -> Consumer:
+    """A member of the consumers called `name`: `feedback` or `escalation`."""
+    handler: Handler
+    topics: tuple[str, ...]
+    if name == feedback_consumer.NAME:
+        handler, topics = FeedbackConsumer(resources.clock), feedback_consumer.TOPICS
+    else:
+        handler = EscalationConsumer(resources.clock, resources.router)
+        topics = escalation_consumer.TOPICS
+    return Consumer(
+        name,
+        topics,
+        log=resources.log,
+        database=resources.database,
+        handler=handler,
+        batch_records=resources.settings.batch_records,
+    )
 
 
 def make_loops(resources: Resources) -> list[Loop]:

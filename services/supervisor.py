@@ -5,7 +5,6 @@ listening socket, which a web process that is started anew finds with its caller
 """
 
 import ctypes
-import os
 import signal
 import socket
 import subprocess
@@ -154,14 +153,3 @@ def own_address(listening: socket.socket, host: str) -> str:
     port = listening.getsockname()[1]
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{shown}:{port}"
-
-
-def alive(pid: int) -> bool:
-    """Whether a process of that number is there."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

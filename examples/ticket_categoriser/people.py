@@ -47,7 +47,7 @@ class Rep:
             self.seconds += took
             if chance(self.seed, "dispute", output_id) < _DISPUTES_IT:
                 note = "This was sorted wrongly, I think."
-                self.look.dispute(output_id, actor=self.email, note=note, active_seconds=took)
+                self.look.dispute(output_id, actor=self.email, note=note)
             else:
                 self.look.correct(output_id, value=right, actor=self.email, active_seconds=took)
 

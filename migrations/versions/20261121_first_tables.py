@@ -46,18 +46,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_entry")),
     )
     op.create_table(
-        "consumed_dispute",
-        sa.Column("tool", sa.Text(), nullable=False),
-        sa.Column("event_id", sa.Text(), nullable=False),
-        sa.Column(
-            "at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("clock_timestamp()"),
-            nullable=False,
-        ),
-        sa.PrimaryKeyConstraint("tool", "event_id", name=op.f("pk_consumed_dispute")),
-    )
-    op.create_table(
         "consumer_offset",
         sa.Column("consumer", sa.Text(), nullable=False),
         sa.Column("topic", sa.Text(), nullable=False),
@@ -159,6 +147,13 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_log_gap")),
+        sa.UniqueConstraint(
+            "consumer",
+            "topic",
+            "partition",
+            "first_missing",
+            name=op.f("uq_log_gap_consumer_topic_partition_first_missing"),
+        ),
     )
     op.create_table(
         "log_member",
@@ -179,6 +174,12 @@ def upgrade() -> None:
         sa.Column("number", sa.BigInteger(), nullable=False),
         sa.Column("first_offset", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("next_offset", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column(
+            "appended_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
         sa.CheckConstraint(
             "first_offset >= 0 AND first_offset <= next_offset",
             name=op.f("ck_log_partition_bounds"),
@@ -218,6 +219,7 @@ def upgrade() -> None:
             server_default=sa.text("clock_timestamp()"),
             nullable=False,
         ),
+        sa.Column("claimed_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
     )
@@ -325,13 +327,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("hash", name=op.f("uq_personal_token_hash")),
     )
     op.create_index(op.f("ix_personal_token_person"), "personal_token", ["person"], unique=False)
-    op.create_table(
-        "queue",
-        sa.Column("slug", sa.Text(), nullable=False),
-        sa.Column("team", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["team"], ["team.slug"], name=op.f("fk_queue_team_team")),
-        sa.PrimaryKeyConstraint("slug", name=op.f("pk_queue")),
-    )
     op.create_table(
         "sign_in",
         sa.Column("hash", sa.LargeBinary(), nullable=False),
@@ -460,6 +455,7 @@ def upgrade() -> None:
         ),
         sa.Column("disputed_by", sa.Text(), nullable=True),
         sa.Column("queue", sa.Text(), nullable=False),
+        sa.Column("team", sa.Text(), nullable=False),
         sa.Column("owner_team", sa.Text(), nullable=True),
         sa.Column("owner_person", sa.Text(), nullable=True),
         sa.Column("claimant", sa.Text(), nullable=True),
@@ -475,6 +471,7 @@ def upgrade() -> None:
         sa.Column(
             "ladder", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
         ),
+        sa.Column("owner_since", sa.DateTime(timezone=True), nullable=False),
         sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("cycle_opened_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("claim_due_at", sa.DateTime(timezone=True), nullable=False),
@@ -541,7 +538,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["owner_team"], ["team.slug"], name=op.f("fk_case_owner_team_team")
         ),
-        sa.ForeignKeyConstraint(["queue"], ["queue.slug"], name=op.f("fk_case_queue_queue")),
+        sa.ForeignKeyConstraint(["team"], ["team.slug"], name=op.f("fk_case_team_team")),
         sa.ForeignKeyConstraint(["tool"], ["tool.slug"], name=op.f("fk_case_tool_tool")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_case")),
         sa.UniqueConstraint("tool", "output_id", name=op.f("uq_case_tool_output_id")),
@@ -568,23 +565,16 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'claimed'"),
     )
     op.create_index(
-        "ix_case_owner_person",
+        "ix_case_person_due",
         "case",
-        ["owner_person"],
+        ["owner_person", "due_at", "id"],
         unique=False,
         postgresql_where=sa.text("state IN ('open', 'claimed', 'waiting', 'snoozed')"),
     )
     op.create_index(
-        "ix_case_owner_team",
+        "ix_case_queue",
         "case",
-        ["owner_team"],
-        unique=False,
-        postgresql_where=sa.text("state IN ('open', 'claimed', 'waiting', 'snoozed')"),
-    )
-    op.create_index(
-        "ix_case_queue_due",
-        "case",
-        ["queue", "due_at", "id"],
+        ["queue"],
         unique=False,
         postgresql_where=sa.text("state IN ('open', 'claimed', 'waiting', 'snoozed')"),
     )
@@ -594,6 +584,13 @@ def upgrade() -> None:
         ["resolved_at"],
         unique=False,
         postgresql_where=sa.text("state = 'resolved'"),
+    )
+    op.create_index(
+        "ix_case_team_due",
+        "case",
+        ["team", "due_at", "id"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('open', 'claimed', 'waiting', 'snoozed')"),
     )
     op.create_table(
         "correction",
@@ -617,7 +614,6 @@ def upgrade() -> None:
             server_default=sa.text("clock_timestamp()"),
             nullable=False,
         ),
-        sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "kind IN ('correction', 'confirmation', 'dispute', 'appeal')",
             name=op.f("ck_correction_kind"),
@@ -817,7 +813,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tool", "event_id", name=op.f("pk_withdrawal")),
     )
     op.create_index(
-        op.f("ix_withdrawal_correction_id"), "withdrawal", ["correction_id"], unique=False
+        "ix_withdrawal_correction", "withdrawal", ["tool", "correction_id"], unique=False
     )
     op.create_table(
         "category",
@@ -861,7 +857,7 @@ def upgrade() -> None:
         sa.Column("step", sa.BigInteger(), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("fired_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("cancelled_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("stopped_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("clock IN ('claim', 'resolve', 'rung')", name=op.f("ck_timer_clock")),
         sa.ForeignKeyConstraint(["case_id"], ["case.id"], name=op.f("fk_timer_case_id_case")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_timer")),
@@ -874,7 +870,7 @@ def upgrade() -> None:
         "timer",
         ["due_at"],
         unique=False,
-        postgresql_where=sa.text("fired_at IS NULL AND cancelled_at IS NULL"),
+        postgresql_where=sa.text("fired_at IS NULL AND stopped_at IS NULL"),
     )
     _append_only("timeline_entry")
     _append_only("audit_entry")
@@ -884,13 +880,13 @@ def downgrade() -> None:
     op.drop_index(
         "ix_timer_due",
         table_name="timer",
-        postgresql_where=sa.text("fired_at IS NULL AND cancelled_at IS NULL"),
+        postgresql_where=sa.text("fired_at IS NULL AND stopped_at IS NULL"),
     )
     op.drop_table("timer")
     op.drop_index("ix_timeline_entry_case", table_name="timeline_entry")
     op.drop_table("timeline_entry")
     op.drop_table("category")
-    op.drop_index(op.f("ix_withdrawal_correction_id"), table_name="withdrawal")
+    op.drop_index("ix_withdrawal_correction", table_name="withdrawal")
     op.drop_table("withdrawal")
     op.drop_index("ix_verdict_output", table_name="verdict")
     op.drop_table("verdict")
@@ -907,20 +903,20 @@ def downgrade() -> None:
     op.drop_index("ix_correction_output", table_name="correction")
     op.drop_table("correction")
     op.drop_index(
+        "ix_case_team_due",
+        table_name="case",
+        postgresql_where=sa.text("state IN ('open', 'claimed', 'waiting', 'snoozed')"),
+    )
+    op.drop_index(
         "ix_case_resolved", table_name="case", postgresql_where=sa.text("state = 'resolved'")
     )
     op.drop_index(
-        "ix_case_queue_due",
+        "ix_case_queue",
         table_name="case",
         postgresql_where=sa.text("state IN ('open', 'claimed', 'waiting', 'snoozed')"),
     )
     op.drop_index(
-        "ix_case_owner_team",
-        table_name="case",
-        postgresql_where=sa.text("state IN ('open', 'claimed', 'waiting', 'snoozed')"),
-    )
-    op.drop_index(
-        "ix_case_owner_person",
+        "ix_case_person_due",
         table_name="case",
         postgresql_where=sa.text("state IN ('open', 'claimed', 'waiting', 'snoozed')"),
     )
@@ -944,7 +940,6 @@ def downgrade() -> None:
     op.drop_table("sign_in_link")
     op.drop_index(op.f("ix_sign_in_person"), table_name="sign_in")
     op.drop_table("sign_in")
-    op.drop_table("queue")
     op.drop_index(op.f("ix_personal_token_person"), table_name="personal_token")
     op.drop_table("personal_token")
     op.drop_index(op.f("ix_membership_team"), table_name="membership")
@@ -971,7 +966,6 @@ def downgrade() -> None:
     )
     op.drop_table("dead_letter")
     op.drop_table("consumer_offset")
-    op.drop_table("consumed_dispute")
     op.drop_table("audit_entry")
     op.execute("DROP FUNCTION refuse_change()")
     op.execute("DROP SEQUENCE tool_revision")

@@ -15,10 +15,9 @@ import httpx2
 import typer
 
 from services.bootstrap import Resources
-from services.commands.roles import running_address
 from services.commands.shared import AsJson, answer, resources
 from services.feedback import consumer as feedback
-from services.kit import offsets, outbox
+from services.kit import listening, offsets, outbox
 from services.kit.errors import Conflict, InvalidInput, Problem, Unavailable
 from services.kit.settings import Settings, load_settings
 from services.registry import access, queries, service
@@ -137,7 +136,7 @@ def _progress(title: str, length: int) -> Iterator[Any]:
 @contextmanager
 def _server(settings: Settings) -> Iterator[str]:
     """The server beside us, or one of our own that ends with us."""
-    running = running_address(settings)
+    running = listening.running(settings)
     if running is not None:
         _await_ready(running)
         yield running

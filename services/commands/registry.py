@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from services.commands.roles import listening_address
 from services.commands.shared import AsJson, answer, group, transaction, whoami
 from services.escalation import service as escalation
+from services.kit import listening
 from services.kit.durations import parse_duration
 from services.kit.errors import InvalidInput, Problem
 from services.registry import access, queries, service
@@ -88,7 +88,7 @@ def link_person(email: Email, as_json: AsJson = False) -> None:
     with transaction() as (found, session, now):
         length = timedelta(seconds=found.settings.link_length)
         token = access.create_link(session, email, actor=whoami(), now=now, length=length)
-        link = f"{listening_address(found.settings)}/sign-in/{token}"
+        link = f"{listening.address(found.settings)}/sign-in/{token}"
     answer({"link": link}, as_json=as_json, lines=[link])
 
 

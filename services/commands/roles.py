@@ -1,6 +1,5 @@
 """`run` and the roles that it consists of: serve, consume, tick, export; and `migrate`."""
 
-import json
 import os
 import signal
 import socket
@@ -9,7 +8,6 @@ import threading
 import time
 from contextlib import ExitStack
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import httpx2
@@ -20,11 +18,11 @@ from prometheus_client import REGISTRY, start_http_server
 from migrations import run as migrations
 from services import bootstrap
 from services.commands.shared import AsJson, answer, resources, say
-from services.kit import logging
+from services.kit import listening, logging
 from services.kit.embedded_postgres import EmbeddedPostgres
 from services.kit.loops import run_loops
 from services.kit.settings import Settings, load_settings
-from services.supervisor import Role, Supervisor, alive, bind, own_address
+from services.supervisor import Role, Supervisor, bind, own_address
 
 _SOCKET = "SECONDLOOK_LISTEN_FD"
 _WEB_POOL = 12
@@ -62,14 +60,14 @@ def run(
         url = postgres.url if postgres is not None else _external(settings)
         migrations.upgrade(url)
         environment = {"SECONDLOOK_DATABASE_URL": url}
-        listening = stack.enter_context(bind(settings.host, settings.port))
+        opened = stack.enter_context(bind(settings.host, settings.port))
         os.environ.update(environment)
-        address = own_address(listening, settings.host)
-        _remember(settings, address)
+        address = own_address(opened, settings.host)
+        listening.remember(settings, address)
         with bootstrap.opened(load_settings(), role="run", pool_size=1) as found:
             found.router  # noqa: B018 - a policy that cannot be used must not start anything
             bootstrap.ensure_topics(found)
-        roles = _roles(settings, listening)
+        roles = _roles(settings, opened)
         if demo:
             roles.append(Role("demo", ["demo", "--flow"]))
         Supervisor(roles, postgres).run(_Announcer(address))
@@ -89,10 +87,10 @@ def _external(settings: Settings) -> str:
     return settings.database_url.get_secret_value()
 
 
-def _roles(settings: Settings, listening: socket.socket) -> list[Role]:
-    os.environ[_SOCKET] = str(listening.fileno())
+def _roles(settings: Settings, opened: socket.socket) -> list[Role]:
+    os.environ[_SOCKET] = str(opened.fileno())
     return [
-        Role("web", ["serve", "all"], sockets=(listening.fileno(),)),
+        Role("web", ["serve", "all"], sockets=(opened.fileno(),)),
         Role("feedback", ["consume", "feedback"]),
         Role("escalation", ["consume", "escalation"]),
         Role("tick", ["tick"]),
@@ -120,38 +118,6 @@ class _Announcer:
             self._said = True
             say(f"ready {self._address}")
             sys.stdout.flush()
-
-
-# --- where it listens -----------------------------------------------------------------------
-
-
-def _remember(settings: Settings, address: str) -> None:
-    """Note the address that listens, for commands beside the server."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    note = {"address": address, "pid": os.getpid()}
-    path = _note(settings)
-    path.with_suffix(".new").write_text(json.dumps(note), encoding="utf-8")
-    path.with_suffix(".new").replace(path)
-
-
-def _note(settings: Settings) -> Path:
-    return settings.data_dir / "listening.json"
-
-
-def running_address(settings: Settings) -> str | None:
-    """The address of the server that runs on this data folder, or None."""
-    try:
-        note = json.loads(_note(settings).read_text(encoding="utf-8"))
-        return str(note["address"]) if alive(int(note["pid"])) else None
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def listening_address(settings: Settings) -> str:
-    """The address that people use: the public one, the one that listens, or the one set."""
-    if settings.public_url is not None:
-        return settings.public_url.rstrip("/")
-    return running_address(settings) or f"http://{settings.host}:{settings.port}"
 
 
 # --- roles ----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from services.escalation.opening import Router, Wanted
 from services.escalation.rules import Trigger, trigger_for
 from services.kit import counts, deadletters
 from services.kit.clock import Clock
+from services.kit.consumer import UNREADABLE
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.deadletters import Refusal
 from services.kit.errors import Problem
@@ -57,6 +58,8 @@ class EscalationConsumer:
 
     def reject(self, session: Session, record: Record, error: Exception | str) -> None:
         """Keep a record that no case can be made of, with the reason."""
+        if error == UNREADABLE and record.partition.topic == events.OUTPUTS:
+            return
         reason = error if isinstance(error, str) else "cannot_open_case"
         problem = Problem("", str(error)[:200], "Retry it after the cause is gone.")
         refused = [(record, Refusal(reason, (problem,)))]

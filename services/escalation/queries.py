@@ -9,7 +9,7 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation.rules import OPEN_STATES
+from services.escalation.rules import OPEN_STATES, CaseState
 from services.kit.errors import NotFound
 from services.registry.rules import Actor, Verb
 
@@ -108,6 +108,52 @@ def cases(
             ) seen {order}"""
         parameters |= {"teams": sorted(actor.teams), "me": actor.email}
     return list(session.execute(text(statement), {**parameters, "limit": limit}))
+
+
+def _in_sight(actor: Actor, wanted: Filter) -> tuple[str, dict[str, Any]]:
+    """Every clause of a count: what is asked for, and what the actor may see."""
+    clauses, parameters = _clauses(wanted)
+    if not actor.sees_all_teams:
+        clauses.append("(c.team = ANY(:teams) OR c.owner_person = :me)")
+        parameters |= {"teams": sorted(actor.teams), "me": actor.email}
+    return " AND ".join(clauses), parameters
+
+
+def count(session: Session, actor: Actor, wanted: Filter, *, most: int) -> int:
+    """How many cases there are, counted up to `most`: a queue's length must not cost more."""
+    where, parameters = _in_sight(actor, wanted)
+    statement = text(
+        f'SELECT count(*) FROM (SELECT FROM "case" c WHERE {where} LIMIT :most) counted'
+    )
+    found: int = session.execute(statement, {**parameters, "most": most}).scalar_one()
+    return found
+
+
+def newest(session: Session) -> int:
+    """The number of the newest case; 0 where there is none."""
+    found: int = session.execute(text('SELECT coalesce(max(id), 0) FROM "case"')).scalar_one()
+    return found
+
+
+def newer_than(session: Session, actor: Actor, wanted: Filter, case_id: int, *, most: int) -> int:
+    """How many cases in sight have opened since the one of this number, up to `most`."""
+    where, parameters = _in_sight(actor, wanted)
+    statement = text(
+        f'SELECT count(*) FROM (SELECT FROM "case" c WHERE c.id > :since AND {where}'
+        " LIMIT :most) counted"
+    )
+    given = {**parameters, "since": case_id, "most": most}
+    found: int = session.execute(statement, given).scalar_one()
+    return found
+
+
+def next_case(session: Session, actor: Actor, wanted: Filter) -> int | None:
+    """The case to work on next: the soonest due that the actor can judge."""
+    for case_ in cases(session, actor, wanted, limit=20):
+        free = case_.state == CaseState.OPEN or case_.claimant == actor.email
+        if free and (case_.dispute or {}).get("actor") != actor.email:
+            return int(case_.id)
+    return None
 
 
 def _clauses(wanted: Filter) -> tuple[list[str], dict[str, Any]]:

@@ -45,6 +45,11 @@ class Intake:
             self._handle, size=lambda submission: len(submission.entries)
         )
 
+    def say(self, said: Sequence[Any]) -> None:
+        """Put events of ours, such as a rep's on a page, onto the log; returns once durable."""
+        entries = [Entry(f"/{position}", event) for position, event in enumerate(said)]
+        self.worker.submit(Submission(entries)).result(timeout=10)
+
     def _handle(self, group: Sequence[Submission]) -> list[Exception | None]:
         """Refuse the submissions that clash, append all others."""
         clashes = self._clashes([entry for submission in group for entry in submission.entries])

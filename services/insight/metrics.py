@@ -228,10 +228,10 @@ def _initial(samples: Samples, tools: list[ToolInfo], totals: list[counts.Total]
         for name, words in _WORDS.items():
             for word in words:
                 samples[name][tool, version, word] = 0
-    for tool in tools:
-        samples["secondlook_escalations"][tool.slug, "1"] = 0
+    for info in tools:
+        samples["secondlook_escalations"][info.slug, "1"] = 0
         for word in DISPOSITIONS:
-            samples["secondlook_gate_disagreements"][tool.slug, word] = 0
+            samples["secondlook_gate_disagreements"][info.slug, word] = 0
     samples["secondlook_duplicates"][()] = 0
 
 

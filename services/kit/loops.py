@@ -42,7 +42,8 @@ class Loop:
             self.failures += 1
             _log.warning("step failed", loop=self.name, error=str(error)[:300])
             least, most = _BACKOFF_SECONDS
-            return min(most, least * 2 ** min(self.failures, 10)) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+            pause: float = min(most, least * 2 ** min(self.failures, 10))
+            return pause * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
         self.failures, self.last_success = 0, time.monotonic()
         return 0.0 if more else self.every
 

@@ -94,6 +94,15 @@ DELETE FROM outbox WHERE id IN (
 """)
 
 
+_WAITING = text("SELECT count(*) FROM outbox WHERE sent_at IS NULL")
+
+
+def waiting(session: Session) -> int:
+    """How many records wait to be sent."""
+    found: int = session.execute(_WAITING).scalar_one()
+    return found
+
+
 class Relay:
     """Sends what is in the outbox. Any number of relays may work on the same one."""
 

@@ -124,9 +124,7 @@ def same_value(one: Any, other: Any) -> bool:
 
 def _plain(field: Any) -> Any:
     """A field's value without its confidence."""
-    if isinstance(field, dict) and "value" in field:
-        return field["value"]
-    return field
+    return field["value"] if isinstance(field, dict) and "value" in field else field
 
 
 def value_problem(

@@ -1,0 +1,488 @@
+"""The owner's queue and the case: claim, judge, next."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Form, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from services.escalation import queries, service
+from services.escalation.queries import Filter
+from services.escalation.routing import Owner, parse_owner
+from services.escalation.rules import VerdictKind
+from services.kit.errors import Conflict, InvalidInput, NotFound, Problem
+from services.kit.http import decode_cursor, encode_cursor
+from services.registry import queries as registry
+from services.registry.rules import JUDGES, Actor, Role, Verb
+from ui.desk import Desk
+from ui.words import timeline_entries, trigger_words, value_words
+
+Text = Annotated[str, Form()]
+_PAGE = 50
+_COUNTED = 1000
+_SHOWN_FILTERS = ("tool", "trigger", "overdue", "mine", "state")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the address narrows the queue to."""
+
+    tool: str = ""
+    trigger: str = ""
+    overdue: str = ""
+    mine: str = ""
+    state: str = ""
+
+    def filter(self, actor: Actor) -> Filter:
+        """As the query takes it."""
+        return Filter(
+            tool=self.tool or None,
+            trigger=self.trigger or None,
+            overdue=True if self.overdue else None,
+            claimant=actor.email if self.mine else None,
+            state=self.state or None,
+        )
+
+    def kept(self) -> list[tuple[str, str]]:
+        """What a form of its own has to send along."""
+        return [(name, getattr(self, name)) for name in _SHOWN_FILTERS if getattr(self, name)]
+
+    def address(self, path: str = "/queue", **changes: str) -> str:
+        """A page of this queue, with some of it changed."""
+        kept = {name: getattr(self, name) for name in _SHOWN_FILTERS} | changes
+        query = urlencode({name: value for name, value in kept.items() if value})
+        return f"{path}?{query}" if query else path
+
+
+def routes(desk: Desk) -> APIRouter:
+    """The routes of the queue and of cases."""
+    router = APIRouter()
+    _add_pages(router, desk)
+    _add_work(router, desk)
+    _add_other_verbs(router, desk)
+    return router
+
+
+def _asked(request: Request) -> Asked:
+    query = request.query_params
+    return Asked(**{name: query.get(name, "")[:100] for name in _SHOWN_FILTERS})
+
+
+# --- pages ------------------------------------------------------------------------------
+
+
+def _add_pages(router: APIRouter, desk: Desk) -> None:
+    @router.get("/queue")
+    def queue(request: Request, cursor: str | None = None) -> Response:
+        actor = desk.actor(request, Verb.READ_CASES)
+        asked = _asked(request)
+        if cursor and request.headers.get("hx-target"):
+            context = _list_context(desk, actor, asked, cursor)
+            return desk.templates.render(request, "pages/queue.html", "more_rows", **context)
+        context = _list_context(desk, actor, asked, cursor)
+        return desk.templates.render(request, "pages/queue.html", **context, case=None)
+
+    @router.get("/queue/new")
+    def arrivals(request: Request, since: int = 0) -> Response:
+        """How many cases have come since the page was shown; nothing moves by itself."""
+        actor = desk.actor(request, Verb.READ_CASES)
+        asked = _asked(request)
+        with desk.transaction() as (session, _):
+            count = queries.newer_than(session, actor, asked.filter(actor), since, most=_COUNTED)
+        return desk.templates.render(
+            request, "pages/queue.html", "arrivals", count=count, asked=asked, newest=since
+        )
+
+    @router.get("/c/{case_id}")
+    def case_page(request: Request, case_id: int, q: str = "") -> Response:
+        actor = desk.actor(request, Verb.READ_CASES)
+        return _show(desk, request, actor, case_id, query=q)
+
+
+def _list_context(desk: Desk, actor: Actor, asked: Asked, cursor: str | None) -> dict[str, Any]:
+    """The rows of the queue and what surrounds them."""
+    after = _after(decode_cursor(cursor, 2))
+    with desk.transaction() as (session, now):
+        wanted = asked.filter(actor)
+        found = queries.cases(session, actor, wanted, after=after, limit=_PAGE + 1)
+        total = queries.count(session, actor, wanted, most=_COUNTED)
+        tools = registry.visible_tools(session, actor)
+        newest = queries.newest(session)
+    last = found[_PAGE - 1] if len(found) > _PAGE else None
+    following = encode_cursor(last.due_at.isoformat(), last.id) if last else None
+    return {
+        "asked": asked,
+        "rows": [_row(case, actor) for case in found[:_PAGE]],
+        "total": total,
+        "counted": _COUNTED,
+        "next": asked.address(cursor=following) if following else "",
+        "newest": newest,
+        "tools": [tool.slug for tool in tools],
+        "now": now,
+        "first_page": cursor is None,
+    }
+
+
+def _after(decoded: list[Any] | None) -> tuple[datetime, int] | None:
+    if decoded is None:
+        return None
+    try:
+        return datetime.fromisoformat(decoded[0]), int(decoded[1])
+    except (TypeError, ValueError):
+        raise NotFound("This part of the list is gone.") from None
+
+
+def _row(case: Any, actor: Actor) -> dict[str, Any]:
+    """A case as a row of the list."""
+    blind = queries.hidden(case)
+    said = "" if blind else value_words(case.value, case.failure)
+    corrected = case.verdict_value if case.verdict == VerdictKind.CORRECTED else None
+    human = value_words(corrected if corrected is not None else (case.dispute or {}).get("value"))
+    return {
+        "id": case.id,
+        "title": ("Audit: what is right?" if blind else said or "No output"),
+        "human": "" if blind else human,
+        "text": case.excerpt or (case.dispute or {}).get("note") or "",
+        "due": case.due_at,
+        "confidence": None if blind else case.confidence,
+        "meta": (trigger_words(case.trigger), case.tool),
+        "claimant": _holder(case, actor),
+        "state": "" if case.state in ("open", "claimed") else "inert",
+        "verdict": case.verdict,
+    }
+
+
+def _holder(case: Any, actor: Actor) -> str:
+    if case.state != "claimed":
+        return ""
+    return "You are on it" if case.claimant == actor.email else f"{case.claimant} is on it"
+
+
+def _show(
+    desk: Desk,
+    request: Request,
+    actor: Actor,
+    case_id: int,
+    *,
+    query: str = "",
+    status: int = 200,
+    **more: Any,
+) -> Response:
+    """The case in the reading pane, with the queue beside it."""
+    asked = _asked(request)
+    with desk.transaction() as (session, now):
+        case = queries.case_for(session, actor, case_id)
+        entries = queries.timeline(session, case_id)
+        tool = registry.tool(session, case.tool)
+        owners = _possible_owners(session)
+    shown = _case_context(case, tool, actor, query=query)
+    context = _list_context(desk, actor, asked, None)
+    context |= {
+        "case": shown,
+        "entries": timeline_entries(entries),
+        "owners": owners,
+        "problem": "",
+        "undone": "",
+        "now": now,
+    }
+    return desk.templates.render(
+        request,
+        "pages/queue.html",
+        "pane",
+        status=status,
+        push_url=asked.address(f"/c/{case_id}"),
+        **(context | more),
+    )
+
+
+def _possible_owners(session: Any) -> list[dict[str, str]]:
+    """Who a case can be given to."""
+    teams = [
+        {"value": f"team:{team.slug}", "label": f"{team.name} (team)"}
+        for team in registry.teams(session)
+        if team.active
+    ]
+    people = [
+        {"value": f"user:{person.email}", "label": person.name}
+        for person in registry.people(session)
+        if person.active and person.role in JUDGES
+    ]
+    return teams + people
+
+
+def _case_context(case: Any, tool: Any, actor: Actor, *, query: str) -> dict[str, Any]:
+    """Everything that the pane shows of a case."""
+    blind = queries.hidden(case)
+    own_dispute = case.disputed_by == actor.email
+    mine = case.state == "claimed" and case.claimant == actor.email
+    free = case.state == "open"
+    return {
+        "id": case.id,
+        "tool": case.tool,
+        "tool_name": tool.name,
+        "kind": tool.kind.value,
+        "output_id": case.output_id,
+        "subject": case.subject,
+        "trigger": trigger_words(case.trigger),
+        "text": (case.input or {}).get("text", ""),
+        "url": (case.input or {}).get("url", ""),
+        "language": (case.input or {}).get("language", ""),
+        "attributes": case.attributes or {},
+        "blind": blind,
+        "value": None if blind else case.value,
+        "said": "" if blind else value_words(case.value, case.failure),
+        "confidence": None if blind else case.confidence,
+        "failure": case.failure,
+        "dispute": case.dispute or {},
+        "dispute_value": value_words((case.dispute or {}).get("value")),
+        "disputed_by": case.disputed_by,
+        "state": case.state,
+        "level": case.level,
+        "priority": case.priority,
+        "queue": case.queue,
+        "rule": case.rule,
+        "owner": case.owner_team or case.owner_person,
+        "due": case.due_at,
+        "open": case.state in ("open", "claimed", "waiting", "snoozed"),
+        "overdue": case.overdue_since is not None,
+        "opened": case.opened_at,
+        "version": case.tool_version,
+        "mine": mine,
+        "can_judge": actor.may(Verb.JUDGE) and not own_dispute and (free or mine),
+        "can_work": actor.may(Verb.JUDGE),
+        "over_holder": actor.role in (Role.LEAD, Role.ADMIN),
+        "own_dispute": own_dispute,
+        "claimant": case.claimant,
+        "token": str(case.claim_seq) if mine else "",
+        "lease": case.lease_expires_at,
+        "verdict": case.verdict,
+        "verdict_value": value_words(case.verdict_value),
+        "verdict_by": case.verdict_by,
+        "verdict_note": case.verdict_note,
+        "choices": _choices(case, tool, blind=blind),
+        "others": _others(case, tool, blind=blind, query=query),
+        "query": query,
+    }
+
+
+def _choices(case: Any, tool: Any, *, blind: bool) -> list[dict[str, Any]]:
+    """The numbered verdicts: 1 is the tool's word, then what it also considered."""
+    if tool.kind == "flag":
+        return _flag_choices(case, blind=blind)
+    if tool.kind != "category":
+        can_uphold = not blind and case.value is not None
+        return [{"value": "upheld", "label": "Right as it is"}] if can_uphold else []
+    if blind:
+        return []
+    right = {"value": "upheld", "label": case.value, "hint": "the AI is right"}
+    choices = [{**right, "confidence": case.confidence}] if case.value is not None else []
+    disputed = (case.dispute or {}).get("value")
+    candidates = [disputed] if isinstance(disputed, str) else []
+    candidates += [a["value"] for a in case.alternatives or () if a["value"] not in candidates]
+    shares = {a["value"]: a.get("confidence") for a in case.alternatives or ()}
+    choices += [
+        {"value": f"is:{value}", "label": value, "confidence": shares.get(value)}
+        for value in candidates[:3]
+        if value != case.value and value in tool.categories
+    ]
+    return choices
+
+
+def _flag_choices(case: Any, *, blind: bool) -> list[dict[str, Any]]:
+    words = {True: "Raised", False: "Not raised"}
+    if blind or case.value is None:
+        return [{"value": f"is:{flag}", "label": words[flag]} for flag in (True, False)]
+    return [
+        {"value": "upheld", "label": words[case.value], "hint": "the AI is right"},
+        {"value": f"is:{not case.value}", "label": words[not case.value]},
+    ]
+
+
+def _others(case: Any, tool: Any, *, blind: bool, query: str) -> list[dict[str, Any]]:
+    """The other categories, narrowed by the search."""
+    if tool.kind != "category":
+        return []
+    offered = {c["value"].removeprefix("is:") for c in _choices(case, tool, blind=blind)}
+    offered |= set() if blind else {case.value}
+    letters = query.strip().lower()
+    return [
+        {"value": f"is:{name}", "label": name}
+        for name in tool.categories
+        if name not in offered and letters in name.lower()
+    ]
+
+
+# --- work -------------------------------------------------------------------------------
+
+
+def _add_work(router: APIRouter, desk: Desk) -> None:
+    @router.post("/c/{case_id}/claim")
+    def claim(request: Request, case_id: int) -> Response:
+        actor = desk.actor(request, Verb.JUDGE)
+        try:
+            with desk.transaction() as (session, now):
+                service.claim(session, actor, case_id, lease=desk.lease, now=now)
+        except Conflict as error:
+            return _show(desk, request, actor, case_id, status=409, problem=error.detail)
+        return _after_work(desk, request, actor, case_id)
+
+    @router.post("/c/{case_id}/release")
+    def release(request: Request, case_id: int, token: Text = "") -> Response:
+        actor = desk.actor(request, Verb.JUDGE)
+        try:
+            with desk.transaction() as (session, now):
+                service.release(session, actor, case_id, token=token, now=now)
+        except Conflict as error:
+            return _show(desk, request, actor, case_id, status=409, problem=error.detail)
+        return _after_work(desk, request, actor, case_id)
+
+    @router.post("/c/{case_id}/verdict")
+    async def verdict(request: Request, case_id: int) -> Response:
+        form = await request.form()
+        given = {name: str(value) for name, value in form.items()}
+        return await run_in_threadpool(_judge, desk, request, case_id, given)
+
+
+def _judge(desk: Desk, request: Request, case_id: int, form: dict[str, str]) -> Response:
+    """Judge the case, claiming it first where nobody holds it, and go on to the next one."""
+    actor = desk.actor(request, Verb.JUDGE)
+    try:
+        with desk.transaction() as (session, now):
+            case = queries.case_for(session, actor, case_id)
+            tool = registry.tool(session, case.tool)
+            verdict, value = _read_verdict(form, tool.kind.value, case)
+            token = form.get("token") or str(
+                service.claim(session, actor, case_id, lease=desk.lease, now=now)["token"]
+            )
+            service.give_verdict(
+                session,
+                actor,
+                case_id,
+                token=token,
+                verdict=verdict,
+                value=value,
+                note=form.get("note") or None,
+                now=now,
+            )
+    except Conflict as error:
+        return _show(desk, request, actor, case_id, status=409, problem=error.detail)
+    except InvalidInput as error:
+        said = "; ".join(f"{p.problem}. {p.mend}" for p in error.problems) or error.detail
+        return _show(desk, request, actor, case_id, status=422, problem=said)
+    return _next(desk, request, actor, case_id)
+
+
+def _read_verdict(form: dict[str, str], kind: str, case: Any) -> tuple[VerdictKind, Any]:
+    """The verdict and value that a pressed button stands for."""
+    choice = form.get("choice", "")
+    if choice.startswith("is:"):
+        value: Any = choice.removeprefix("is:")
+        return VerdictKind.CORRECTED, value == "True" if kind == "flag" else value
+    if choice == "corrected":
+        return VerdictKind.CORRECTED, _typed_value(form, kind, case)
+    try:
+        return VerdictKind(choice), None
+    except ValueError:
+        problem = Problem("/choice", "no verdict was chosen", "Press one of the buttons.")
+        raise InvalidInput("choice: no verdict was chosen.", problems=(problem,)) from None
+
+
+def _typed_value(form: dict[str, str], kind: str, case: Any) -> Any:
+    """What was typed: a text, or the fields of which each has an input of its own."""
+    if kind != "fields":
+        return form.get("value", "").replace("\r\n", "\n")
+    return {
+        name.removeprefix("field."): {"value": typed}
+        for name, typed in form.items()
+        if name.startswith("field.")
+    }
+
+
+def _next(desk: Desk, request: Request, actor: Actor, done: int) -> Response:
+    """The next case of the same queue, or the queue where none is left."""
+    asked = _asked(request)
+    with desk.transaction() as (session, _):
+        following = queries.next_case(session, actor, asked.filter(actor))
+        row = queries.case(session, done)
+    said = f"Case {done}: {_verdict_words(row)}."
+    if following is None:
+        return desk.on(request, asked.address())
+    if request.headers.get("hx-request") == "true":
+        return _show(desk, request, actor, following, done=said, announce=said)
+    return desk.on(request, asked.address(f"/c/{following}"))
+
+
+def _verdict_words(case: Any) -> str:
+    if case.verdict == VerdictKind.CORRECTED:
+        return f"corrected to {value_words(case.verdict_value)}"
+    return str(case.verdict or case.state).replace("_", " ")
+
+
+def _after_work(desk: Desk, request: Request, actor: Actor, case_id: int) -> Response:
+    """The case again: swapped in for htmx, by an address of its own otherwise."""
+    if request.headers.get("hx-request") == "true":
+        return _show(desk, request, actor, case_id)
+    return desk.on(request, _asked(request).address(f"/c/{case_id}"))
+
+
+def _add_other_verbs(router: APIRouter, desk: Desk) -> None:
+    @router.post("/c/{case_id}/comment")
+    def comment(request: Request, case_id: int, note: Text = "", token: Text = "") -> Response:
+        actor = desk.actor(request, Verb.JUDGE)
+        try:
+            with desk.transaction() as (session, now):
+                service.comment(
+                    session,
+                    actor,
+                    case_id,
+                    note=note,
+                    token=token or None,
+                    lease=desk.lease,
+                    now=now,
+                )
+        except (Conflict, InvalidInput) as error:
+            return _show(desk, request, actor, case_id, status=error.status, problem=error.detail)
+        return _after_work(desk, request, actor, case_id)
+
+    @router.post("/c/{case_id}/reassign")
+    def reassign(
+        request: Request,
+        case_id: int,
+        owner: Text = "",
+        note: Text = "",
+        token: Text = "",
+    ) -> Response:
+        actor = desk.actor(request, Verb.JUDGE)
+        try:
+            chosen: Owner = parse_owner(owner)
+        except ValueError as error:
+            return _show(desk, request, actor, case_id, status=422, problem=str(error))
+        try:
+            with desk.transaction() as (session, now):
+                service.reassign(
+                    session,
+                    actor,
+                    case_id,
+                    owner=chosen,
+                    note=note or None,
+                    token=token or None,
+                    now=now,
+                )
+        except (Conflict, InvalidInput) as error:
+            return _show(desk, request, actor, case_id, status=error.status, problem=error.detail)
+        return desk.on(request, _asked(request).address())
+
+    @router.post("/c/{case_id}/escalate")
+    def escalate(
+        request: Request, case_id: int, level: Annotated[int, Form()] = -1, note: Text = ""
+    ) -> Response:
+        actor = desk.actor(request, Verb.JUDGE)
+        try:
+            with desk.transaction() as (session, now):
+                service.escalate(session, actor, case_id, level=level, note=note or None, now=now)
+        except Conflict as error:
+            return _show(desk, request, actor, case_id, status=409, problem=error.detail)
+        return desk.on(request, _asked(request).address())
