@@ -174,7 +174,7 @@ def make_ui(resources: Resources) -> FastAPI:
         return Desk(
             database=resources.database,
             clock=resources.clock,
-            identity=Identity(resources.database, resources.clock),
+            identity=Identity(resources.database),
             templates=templates,
             say=resources.intake.say,
             routing=resources.router.policy,
@@ -191,7 +191,7 @@ def make_ui(resources: Resources) -> FastAPI:
 def make_api(resources: Resources) -> FastAPI:
     """The HTTP API. Its documentation page is off; `/openapi.json` is the contract."""
     database, clock = resources.database, resources.clock
-    identity = Identity(database, clock)
+    identity = Identity(database)
     intake = resources.intake
     desk = escalation_api.Desk(database, clock, timedelta(seconds=resources.settings.lease))
 

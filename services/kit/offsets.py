@@ -262,7 +262,7 @@ def positions(session: Session) -> list[Position]:
 def gaps(session: Session) -> dict[str, int]:
     """How many gaps each consumer has met."""
     rows = session.execute(select(LogGap.consumer, func.count()).group_by(LogGap.consumer))
-    return dict(rows.tuples().all())
+    return {row[0]: row[1] for row in rows}
 
 
 def missing(session: Session, consumer: str, topics: Collection[str]) -> int:

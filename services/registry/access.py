@@ -115,18 +115,6 @@ def create_token(session: Session, email: str, *, actor: str, now: datetime) -> 
     return token
 
 
-def actor_of_token(session: Session, token: str, *, now: datetime) -> Actor | None:
-    """Whose live personal token this is, or None."""
-    email = session.execute(
-        select(models.PersonalToken.person).where(
-            models.PersonalToken.hash == token_hash(token),
-            models.PersonalToken.revoked_at.is_(None),
-            models.PersonalToken.expires_at > now,
-        )
-    ).scalar_one_or_none()
-    return queries.actor(session, email) if email is not None else None
-
-
 # --- signing in -------------------------------------------------------------------------
 
 
@@ -221,19 +209,6 @@ def _begin(session: Session, who: Actor, *, now: datetime, length: timedelta, ho
     session.flush()
     note(session, now, who.email, "sign in", "person", who.email, how=how)
     return secret
-
-
-def actor_of_session(session: Session, secret: str, *, now: datetime) -> tuple[Actor, str] | None:
-    """Who a live browser session belongs to and its CSRF token, or None."""
-    row = session.execute(
-        select(models.SignIn.person, models.SignIn.csrf_token).where(
-            models.SignIn.hash == token_hash(secret),
-            models.SignIn.ended_at.is_(None),
-            models.SignIn.expires_at > now,
-        )
-    ).first()
-    who = queries.actor(session, row.person) if row is not None else None
-    return (who, row.csrf_token) if row is not None and who is not None else None
 
 
 def sign_out(session: Session, secret: str, *, now: datetime) -> None:

@@ -9,10 +9,10 @@ from fastapi import Request
 from secondlook import keys
 from starlette.concurrency import run_in_threadpool
 
-from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import NotAllowed, NotSignedIn
-from services.registry import access
+from services.kit.secrets import token_hash
+from services.registry import access, queries
 from services.registry.queries import ToolBook, ToolInfo
 from services.registry.rules import Actor, Verb
 
@@ -44,8 +44,8 @@ class SignedIn:
 class Identity:
     """Finds out who is calling. One per process; safe to share between threads."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database, self._clock = database, clock
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._book = ToolBook()
         self._known: dict[str, tuple[float, ToolCaller]] = {}
         self._lock = Lock()
@@ -84,13 +84,12 @@ class Identity:
             NotAllowed: a session's unsafe request came without its CSRF token.
         """
         token = _bearer(request)
-        with self._database.transaction() as session:
-            now = self._clock.now(session)
-            if token is not None:
-                actor = access.actor_of_token(session, token, now=now)
-                if actor is None:
-                    raise NotSignedIn("This token is not known, or is over.")
-                return actor
+        if token is not None:
+            with self._database.transaction() as session:
+                actor = queries.actor_of_token(session, token_hash(token))
+            if actor is None:
+                raise NotSignedIn("This token is not known, or is over.")
+            return actor
         return self._of_session(request).actor
 
     def caller(self, request: Request) -> Actor | ToolCaller:
@@ -106,7 +105,7 @@ class Identity:
         if not secret:
             return None
         with self._database.transaction() as session:
-            found = access.actor_of_session(session, secret, now=self._clock.now(session))
+            found = queries.actor_of_session(session, token_hash(secret))
         return SignedIn(*found) if found is not None else None
 
     def _of_session(self, request: Request) -> SignedIn:

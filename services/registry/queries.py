@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from secondlook.gate import GatePolicy
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.orm import Session
 
 from services.kit.errors import NotFound
@@ -126,6 +127,14 @@ class ToolBook:
         return found
 
 
+_books: WeakKeyDictionary[Any, ToolBook] = WeakKeyDictionary()
+
+
+def book(session: Session) -> ToolBook:
+    """The tools of the database that this session speaks to, kept by this process."""
+    return _books.setdefault(session.get_bind(), ToolBook())
+
+
 def _policy(tool: models.Tool, row: models.GatePolicy) -> GatePolicy:
     """A stored revision as the SDK's gate takes it."""
     return GatePolicy.model_validate(
@@ -178,7 +187,7 @@ def _tool_info(
 
 def visible_tools(session: Session, actor: Actor) -> list[ToolInfo]:
     """The tools of the actor's teams, or all for those who look after all."""
-    return [tool for tool in tools(session) if actor.sees(tool.team)]
+    return [tool for tool in book(session).tools(session).values() if actor.sees(tool.team)]
 
 
 def tool_for(session: Session, actor: Actor, slug: str) -> ToolInfo:
@@ -187,10 +196,10 @@ def tool_for(session: Session, actor: Actor, slug: str) -> ToolInfo:
     Raises:
         NotFound: there is none, or it is another team's.
     """
-    for tool in visible_tools(session, actor):
-        if tool.slug == slug:
-            return tool
-    raise NotFound(f"There is no tool '{slug}'.")
+    found = tool(session, slug)
+    if not actor.sees(found.team):
+        raise NotFound(f"There is no tool '{slug}'.")
+    return found
 
 
 def tool(session: Session, slug: str) -> ToolInfo:
@@ -199,10 +208,7 @@ def tool(session: Session, slug: str) -> ToolInfo:
     Raises:
         NotFound: there is none of that name.
     """
-    for found in tools(session):
-        if found.slug == slug:
-            return found
-    raise NotFound(f"There is no tool '{slug}'.")
+    return book(session).get(session, slug)
 
 
 def keys(session: Session, tool: str) -> list[KeyInfo]:
@@ -254,13 +260,46 @@ def person(session: Session, email: str) -> PersonInfo:
 
 def actor(session: Session, email: str) -> Actor | None:
     """The actor that an active person is, or None."""
-    try:
-        found = person(session, email)
-    except NotFound:
-        return None
-    if not found.active:
-        return None
-    return Actor(found.email, found.name, found.role, frozenset(found.teams))
+    row = session.execute(_BY_EMAIL, {"email": email.lower()}).first()
+    return _as_actor(row) if row is not None else None
+
+
+def actor_of_token(session: Session, hashed: bytes) -> Actor | None:
+    """Whose live personal token has this hash, or None."""
+    row = session.execute(_LIVE_TOKEN, {"hash": hashed}).first()
+    return _as_actor(row) if row is not None else None
+
+
+def actor_of_session(session: Session, hashed: bytes) -> tuple[Actor, str] | None:
+    """Whose live browser session has this hash and its CSRF token, or None."""
+    row = session.execute(_LIVE_SESSION, {"hash": hashed}).first()
+    return (_as_actor(row), row.csrf_token) if row is not None else None
+
+
+_ACTOR = """
+SELECT p.email, p.name, p.role, {more} ARRAY(
+    SELECT m.team FROM membership m WHERE m.person = p.email) AS teams
+FROM person p {joined} WHERE p.active AND {which}
+"""
+_BY_EMAIL = text(_ACTOR.format(more="", joined="", which="p.email = :email"))
+_LIVE_TOKEN = text(
+    _ACTOR.format(
+        more="",
+        joined="JOIN personal_token t ON t.person = p.email",
+        which="t.hash = :hash AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp()",
+    )
+)
+_LIVE_SESSION = text(
+    _ACTOR.format(
+        more="s.csrf_token,",
+        joined="JOIN sign_in s ON s.person = p.email",
+        which="s.hash = :hash AND s.ended_at IS NULL AND s.expires_at > clock_timestamp()",
+    )
+)
+
+
+def _as_actor(row: Any) -> Actor:
+    return Actor(row.email, row.name, Role(row.role), frozenset(row.teams))
 
 
 def teams(session: Session) -> list[TeamInfo]:

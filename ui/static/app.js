@@ -279,7 +279,7 @@ document.addEventListener("htmx:before:response", (event) => {
   const { ctx } = event.detail;
   if (ctx.response.status >= 500 && !ctx.hx.retarget) { event.preventDefault(); failed(ctx); return; }
   if (ctx.sourceEvent?.type === "every") stale(false);
-  else if (ctx.response.status < 400) byId("notice")?.querySelector("[data-over]")?.remove();
+  else if (ctx.request.method !== "GET" && ctx.response.status < 400) byId("notice")?.querySelector("[data-over]")?.remove();
   const row = ctx.response.status >= 400 && ctx.row && byId(ctx.row);
   if (row) { row.dataset.state = "error"; note(row, "Not saved."); }
 });

@@ -51,7 +51,7 @@ def _add_list(router: APIRouter, desk: Desk) -> None:
     @router.get("/outputs")
     def outputs(
         request: Request, tool: str = "", cursor: str | None = None, id: str = ""
-    ) -> Response:  # noqa: A002 - the address's word
+    ) -> Response:
         actor = desk.actor(request, Verb.READ_OUTPUTS)
         with desk.transaction() as (session, now):
             tools = registry.visible_tools(session, actor)

@@ -7,12 +7,12 @@ from urllib.parse import quote
 from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
-from services.kit.errors import InvalidInput, SecondlookError, TooMany
+from services.kit.errors import InvalidInput, TooMany
 from services.registry import access
 from services.registry.errors import SignInRefused
 from services.registry.identity import COOKIE, SECURE_COOKIE
 from services.registry.rules import Actor, Verb
-from ui.desk import Desk, session_of
+from ui.desk import Desk
 from ui.templating import local_url
 
 _VISITOR = "secondlook-visitor"

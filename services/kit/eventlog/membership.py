@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
@@ -59,7 +60,8 @@ class Membership:
     """One member's heartbeat, on a thread of its own so that a long transaction keeps it."""
 
     def __init__(self, log: "PostgresLog", group: str, topics: Sequence[str]) -> None:
-        self.member = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+        self._machine = _machine()
+        self.member = f"{self._machine}/{os.getpid()}/{uuid4().hex[:8]}"
         self._log = log
         self._group = group
         self._topics = list(topics)
@@ -87,8 +89,12 @@ class Membership:
         self._left.set()
         if self._thread.is_alive():
             self._thread.join()
-        with contextlib.suppress(LogUnavailable), self._log.connection() as connection:
-            connection.execute("DELETE FROM log_member WHERE member = %s", (self.member,))
+        with contextlib.suppress(LogUnavailable):
+            self._remove([self.member])
+
+    def _remove(self, members: Sequence[str]) -> None:
+        with self._log.connection() as connection:
+            connection.execute("DELETE FROM log_member WHERE member = ANY(%s)", (list(members),))
 
     def _sweep(self) -> None:
         with self._log.connection() as connection:
@@ -97,8 +103,12 @@ class Membership:
     def _beat(self) -> None:
         values = {"group": self._group, "member": self.member, "expiry": EXPIRY_SECONDS}
         with self._log.connection() as connection:
-            rows = connection.execute(_BEAT, values).fetchall()
-        self._view = View([row[0] for row in rows], self._log.partition_ids(self._topics))
+            members = [row[0] for row in connection.execute(_BEAT, values).fetchall()]
+        # The dead of this machine need not be waited for.
+        if gone := [member for member in members if _is_gone(member, self._machine)]:
+            self._remove(gone)
+        alive = [member for member in members if member not in gone]
+        self._view = View(alive, self._log.partition_ids(self._topics))
 
     def _keep_beating(self) -> None:
         while not self._left.wait(HEARTBEAT_SECONDS):
@@ -108,3 +118,26 @@ class Membership:
                 self._beat()
             except LogUnavailable as error:
                 _log.debug("no heartbeat: %s", error)
+
+
+def _machine() -> str:
+    """A name for everything that sees the same processes as we do: a machine, a container."""
+    try:
+        processes = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        processes = 0
+    return f"{socket.gethostname()}/{processes}"
+
+
+def _is_gone(member: str, machine: str) -> bool:
+    """Whether a member's process, being one that we would see, is not there."""
+    where, pid, _ = member.rsplit("/", 2)
+    if where != machine:
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
