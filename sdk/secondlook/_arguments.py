@@ -11,6 +11,8 @@ from secondlook.events import Alternative
 
 M = TypeVar("M", bound=BaseModel)
 
+_PAIR = 2
+
 AnAlternative = Alternative | Mapping[str, Any] | tuple[Any, float | None]
 
 
@@ -31,17 +33,24 @@ def some(**facts: Any) -> dict[str, Any] | None:
     return facts if any(fact is not None for fact in facts.values()) else None
 
 
+def some_map(given: Any) -> Any:
+    """A map as a plain dict, and none for None; the contract judges everything else."""
+    return dict(given or {}) if isinstance(given, Mapping | None) else given
+
+
 def plain(value: Any) -> Any:
-    """A number or truth value of numpy or torch as Python's own."""
-    item = getattr(value, "item", None)
-    return item() if callable(item) else value
+    """A number, truth value or text of numpy or torch as Python's own."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
 
 
-def alternative(one: AnAlternative) -> Any:
-    """An alternative in a form that the contract takes."""
-    if isinstance(one, tuple):
-        value, confidence = one
-        return {"value": plain(value), "confidence": plain(confidence)}
+def alternatives_of(given: Any) -> Any:
+    """Alternatives as dicts or models; the contract judges everything else."""
+    return [_alternative(one) for one in given] if isinstance(given, list | tuple) else given
+
+
+def _alternative(one: AnAlternative) -> Any:
+    if isinstance(one, tuple) and len(one) == _PAIR:
+        return {"value": plain(one[0]), "confidence": plain(one[1])}
     return dict(one) if isinstance(one, Mapping) else one
 
 

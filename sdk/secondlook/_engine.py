@@ -74,7 +74,7 @@ class Engine:
         self._config = config
         self._starting = threading.Lock()
         self._closed = False
-        self._build(None)
+        self._build(policy=None, adopt=True)
         _live.add(self)
         self._start()
 
@@ -131,7 +131,7 @@ class Engine:
             self._closed = True
         _live.discard(self)
         waiting = self._config.close_timeout if timeout is None else timeout
-        done = self._started and self._backlog.flush(waiting)
+        done = not self._started or self._backlog.flush(waiting)
         self._keeper.stop()
         self._backlog.stop()
         self._transport.abort()
@@ -145,16 +145,18 @@ class Engine:
         if self._spill:
             self._spill.let_go()
         self._starting = threading.Lock()
-        self._build(self._keeper.policy)
+        self._build(policy=self._keeper.policy, adopt=False)
 
-    def _build(self, policy: GatePolicy | None) -> None:
+    def _build(self, *, policy: GatePolicy | None, adopt: bool) -> None:
         config = self._config
         key_hash = keys.key_hash(config.key)
         cache = config.spill_dir / "policy.json" if config.spill_dir else None
         asking = Connection(config.url, config.key, timeout=WAIT_SECONDS + config.timeout)
         self._keeper = PolicyKeeper(asking, key_hash, policy=policy, cache=cache)
         self._spill = (
-            Spill(config.spill_dir, most_bytes=config.spill_bytes) if config.spill_dir else None
+            Spill(config.spill_dir, most_bytes=config.spill_bytes, adopt=adopt)
+            if config.spill_dir
+            else None
         )
         self._backlog = Backlog(
             most_items=config.buffer_size, most_bytes=config.buffer_bytes, spill=self._spill

@@ -70,7 +70,7 @@ class Sender:
         """How many to send next, after a refusal: fewer, until the one to blame is alone."""
         if len(items) == 1:
             self._backlog.settle(batch, 1, sent=False)
-            logger.warning("the server refused an event: %s", refused)
+            self._warner.warn("the server refused an event: %s", refused)
             return len(batch.items)
         return len(items) // 2
 

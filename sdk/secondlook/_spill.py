@@ -34,22 +34,25 @@ class Segment:
 class Spill:
     """Segments on disk, oldest first. Not safe for threads: the backlog's lock guards it."""
 
-    def __init__(self, folder: Path, *, most_bytes: int) -> None:
-        """Open the folder and adopt what earlier processes left.
+    def __init__(self, folder: Path, *, most_bytes: int, adopt: bool) -> None:
+        """Use the folder, and adopt what earlier processes left there if asked to.
 
         Raises:
             OSError: the folder can't be made or written to.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(f"the spill folder {folder} can't be written to")
+        self._folder = folder
         self._most_bytes = most_bytes
         self._segments: deque[Segment] = deque()
         self._bytes = 0
         self._adopted: list[Path] = []
         self._locks: list[int] = []
-        self._adopt(folder)
-        self._own = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
-        self._lock(self._own)
+        self._own: Path | None = None
         self._next = 0
+        if adopt:
+            self._adopt()
 
     @property
     def count(self) -> int:
@@ -61,7 +64,14 @@ class Spill:
         return self._bytes + size <= self._most_bytes
 
     def name_next(self) -> Path:
-        """Where the next segment goes."""
+        """Where the next segment goes; makes this process's folder if there is none yet.
+
+        Raises:
+            OSError: the folder can't be made.
+        """
+        if self._own is None:
+            self._own = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._folder))
+            self._lock(self._own)
         self._next += 1
         return self._own / f"{self._next:010}.jsonl"
 
@@ -85,7 +95,7 @@ class Spill:
 
     def close(self) -> None:
         """Let go of the folders; those that are empty are removed."""
-        for folder in (*self._adopted, self._own):
+        for folder in (*self._adopted, *filter(None, [self._own])):
             if not any(folder.glob("*.jsonl")):
                 shutil.rmtree(folder, ignore_errors=True)
         self.let_go()
@@ -95,8 +105,8 @@ class Spill:
         while self._locks:
             os.close(self._locks.pop())
 
-    def _adopt(self, folder: Path) -> None:
-        for left in sorted(folder.glob(f"{_PREFIX}*"), key=_age):
+    def _adopt(self) -> None:
+        for left in sorted(self._folder.glob(f"{_PREFIX}*"), key=_age):
             if self._lock(left):
                 self._adopted.append(left)
                 for segment in _segments_in(left):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from secondlook._arguments import AnAlternative, alternative, plain, some, tame, valid
+from secondlook._arguments import AnAlternative, alternatives_of, plain, some, some_map, tame, valid
 from secondlook._engine import Engine
 from secondlook._problems import InvalidEvent
 from secondlook._warn import Warner
@@ -104,9 +104,9 @@ class Verbs:
                 kind=kind,
                 value=plain(value),
                 confidence=plain(confidence),
-                alternatives=[alternative(one) for one in alternatives],
+                alternatives=alternatives_of(alternatives),
                 input=some(text=tame(input_text), language=language, url=url),
-                attributes=dict(attributes or {}),
+                attributes=some_map(attributes),
                 version=some(model=model, prompt=prompt),
                 cohort=cohort,
                 latency_ms=plain(latency_ms),
@@ -162,7 +162,7 @@ class Verbs:
                     subject=subject,
                     error={"kind": kind, "message": (tame(message) or "")[:_MESSAGE_LENGTH]},
                     input=some(text=tame(input_text), language=language, url=url),
-                    attributes=dict(attributes or {}),
+                    attributes=some_map(attributes),
                     version=some(model=model, prompt=prompt),
                     cohort=cohort,
                     latency_ms=plain(latency_ms),

@@ -32,6 +32,7 @@ class Client(Verbs):
         kafka_bootstrap_servers: str | None = None,
         kafka_options: Mapping[str, Any] | None = None,
         spill_dir: str | os.PathLike[str] | None = None,
+        spill_bytes: int = 268_435_456,
         safe_default: Disposition = "review",
         buffer_size: int = 10_000,
         on_invalid: OnInvalid = "raise",
@@ -45,6 +46,7 @@ class Client(Verbs):
             kafka_bootstrap_servers: send events straight to Kafka; the policy still comes by HTTP.
             kafka_options: more settings of kafka-python's producer, such as TLS and SASL.
             spill_dir: a folder of this tool's own for events that can't be sent just now.
+            spill_bytes: how large the folder may get.
             safe_default: the disposition while no policy has ever been seen.
             buffer_size: how many events wait in memory at most.
             on_invalid: whether a bad argument raises, or is logged and counted as dropped.
@@ -66,6 +68,7 @@ class Client(Verbs):
             kafka_bootstrap_servers=kafka_bootstrap_servers or None,
             kafka_options=kafka_options or {},
             spill_dir=Path(spill_dir) if spill_dir else None,
+            spill_bytes=spill_bytes,
             buffer_size=buffer_size,
             timeout=timeout,
         )

@@ -10,9 +10,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from hypothesis import settings
 from secondlook import Secondlook, keys
 from secondlook.gate import GatePolicy, write_document
 from secondlook.testing import a_policy
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("sdk", deadline=None)
+settings.load_profile("sdk")
 
 # What a script makes of one POST: a status, or a way not to answer.
 Act = int | str
