@@ -98,19 +98,6 @@ def test_start_makes_a_durable_server_for_us_alone(server: EmbeddedPostgres) -> 
         psycopg.connect(f"{head}x@{tail}")
 
 
-def test_start_is_quick(folder: Path) -> None:
-    server = EmbeddedPostgres(folder)
-    took = []
-    for _ in range(2):
-        before = time.monotonic()
-        server.start()
-        took.append(time.monotonic() - before)
-        server.stop()
-    # A second at rest is well below one; the suite shares its cores.
-    assert took[0] < 6
-    assert took[1] < 3
-
-
 def test_stop_and_start_keeps_the_data(folder: Path) -> None:
     server = EmbeddedPostgres(folder)
     server.start()

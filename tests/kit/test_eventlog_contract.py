@@ -131,7 +131,7 @@ class TestEventLog:
 
     def test_append_from_many_threads_leaves_no_gap(self, rig: Rig) -> None:
         store = Store()
-        consumer = rig.log.consumer("g", [rig.topic], start_at=store.start_at)
+        consumer = rig.log.consumer(rig.topic, [rig.topic], start_at=store.start_at)
         until(lambda: store.asked, lambda: store.step(consumer))
 
         def append(thread: int) -> None:
@@ -170,7 +170,7 @@ class TestEventLog:
             asked.extend(partitions)
             return {p: 30 if p == partition else 0 for p in partitions}
 
-        consumer = rig.log.consumer("g", [rig.topic], start_at=start_at)
+        consumer = rig.log.consumer(rig.topic, [rig.topic], start_at=start_at)
         found = poll_records(consumer, 10)
         assert [record.offset for record in found] == list(range(30, 40))
         assert sorted(asked) == rig.partitions()
@@ -180,7 +180,7 @@ class TestEventLog:
     def test_poll_takes_no_more_than_it_was_asked_for(self, rig: Rig) -> None:
         rig.log.append(numbered(rig.topic, 50))
         store = Store()
-        consumer = rig.log.consumer("g", [rig.topic], start_at=store.start_at)
+        consumer = rig.log.consumer(rig.topic, [rig.topic], start_at=store.start_at)
         sizes = []
 
         def step() -> None:
@@ -194,7 +194,7 @@ class TestEventLog:
 
     def test_poll_of_nothing_waits_and_returns(self, rig: Rig) -> None:
         store = Store()
-        consumer = rig.log.consumer("g", [rig.topic], start_at=store.start_at)
+        consumer = rig.log.consumer(rig.topic, [rig.topic], start_at=store.start_at)
         until(lambda: store.asked, lambda: store.step(consumer))
         before = time.monotonic()
         assert consumer.poll(max_records=10, timeout=0.5) == []
@@ -210,7 +210,7 @@ class TestEventLog:
                 raise failures.pop()
             return dict.fromkeys(partitions, 0)
 
-        consumer = rig.log.consumer("g", [rig.topic], start_at=start_at)
+        consumer = rig.log.consumer(rig.topic, [rig.topic], start_at=start_at)
         with pytest.raises(RuntimeError, match="the database is away"):
             poll_records(consumer, 5)
         assert len(poll_records(consumer, 5)) == 5
@@ -224,7 +224,7 @@ class TestEventLog:
         def start_at(partitions: Sequence[Partition]) -> dict[Partition, int]:
             return {p: 0 for p in partitions if p != refused or not refusing}
 
-        consumer = rig.log.consumer("g", [rig.topic], start_at=start_at)
+        consumer = rig.log.consumer(rig.topic, [rig.topic], start_at=start_at)
         held = rig.log.bounds([rig.topic])
         found = poll_records(consumer, 40 - held[refused].next)
         assert refused not in {record.partition for record in found}
@@ -239,7 +239,7 @@ class TestEventLog:
         partition = rig.holding(b"key-0")
         starts = [12, 0]
         consumer = rig.log.consumer(
-            "g",
+            rig.topic,
             [rig.topic],
             start_at=lambda asked: {p: starts[-1] if p == partition else 0 for p in asked},
         )
@@ -251,7 +251,7 @@ class TestEventLog:
 
     def test_pause_holds_a_partition_back_until_resume(self, rig: Rig) -> None:
         store = Store()
-        consumer = rig.log.consumer("g", [rig.topic], start_at=store.start_at)
+        consumer = rig.log.consumer(rig.topic, [rig.topic], start_at=store.start_at)
         until(lambda: len(store.offsets) == 4, lambda: store.step(consumer))
         paused = rig.holding(b"key-0")
         consumer.pause([paused])
@@ -267,7 +267,7 @@ class TestEventLog:
 
     def test_lag_counts_what_was_not_delivered(self, rig: Rig) -> None:
         store = Store()
-        consumer = rig.log.consumer("g", [rig.topic], start_at=store.start_at)
+        consumer = rig.log.consumer(rig.topic, [rig.topic], start_at=store.start_at)
         until(lambda: len(store.offsets) == 4, lambda: store.step(consumer))
         rig.log.append(numbered(rig.topic, 30))
         assert sum(consumer.lag().values()) == 30
@@ -281,7 +281,7 @@ class TestEventLog:
         partition = rig.holding(b"key-0")
         starts = [0, wrong]
         consumer = rig.log.consumer(
-            "g",
+            rig.topic,
             [rig.topic],
             start_at=lambda asked: {p: starts[-1] if p == partition else 0 for p in asked},
         )
@@ -311,10 +311,10 @@ class TestEventLog:
 
     def test_group_shares_partitions_as_members_come_and_leave(self, rig: Rig) -> None:
         store = Store()
-        first = rig.log.consumer("g", [rig.topic], start_at=store.start_at)
+        first = rig.log.consumer(rig.topic, [rig.topic], start_at=store.start_at)
         until(lambda: len(first.assigned()) == 4, lambda: store.step(first))
         rig.log.append(numbered(rig.topic, 100))
-        second = rig.log.consumer("g", [rig.topic], start_at=store.start_at)
+        second = rig.log.consumer(rig.topic, [rig.topic], start_at=store.start_at)
         until(
             lambda: len(first.assigned()) == len(second.assigned()) == 2,
             lambda: store.step(first, second),
@@ -340,14 +340,14 @@ class TestEventLog:
     @pytest.mark.slow
     def test_group_takes_over_from_a_member_that_was_killed(self, rig: Rig) -> None:
         child = subprocess.Popen(
-            [sys.executable, "-c", MEMBER, rig.kind, rig.address, "g", rig.topic],
+            [sys.executable, "-c", MEMBER, rig.kind, rig.address, rig.topic, rig.topic],
             stdout=subprocess.PIPE,
         )
         rig.log.append(numbered(rig.topic, 20))
         assert child.stdout is not None
         child.stdout.readline()
         store = Store()
-        survivor = rig.log.consumer("g", [rig.topic], start_at=store.start_at)
+        survivor = rig.log.consumer(rig.topic, [rig.topic], start_at=store.start_at)
         until(lambda: len(survivor.assigned()) == 2, lambda: store.step(survivor))
         child.kill()
         child.communicate()
@@ -359,18 +359,20 @@ class TestEventLog:
         rig.log.append(numbered(rig.topic, 10, keys=1))
         partition = rig.holding(b"key-0")
         store = Store()
-        consumer = rig.log.consumer("g", [rig.topic], start_at=store.start_at)
+        consumer = rig.log.consumer(rig.topic, [rig.topic], start_at=store.start_at)
         until(lambda: len(store.applied) == 10, lambda: store.step(consumer))
         consumer.publish_offsets({partition: 10})
         store.step(consumer)
         consumer.close()
-        again = rig.log.consumer("g", [rig.topic], start_at=lambda asked: dict.fromkeys(asked, 0))
+        again = rig.log.consumer(
+            rig.topic, [rig.topic], start_at=lambda asked: dict.fromkeys(asked, 0)
+        )
         assert len(poll_records(again, 10)) == 10
         again.close()
 
     def test_close_is_quick_and_may_come_twice(self, rig: Rig) -> None:
         store = Store()
-        consumer = rig.log.consumer("g", [rig.topic], start_at=store.start_at)
+        consumer = rig.log.consumer(rig.topic, [rig.topic], start_at=store.start_at)
         until(lambda: store.asked, lambda: store.step(consumer))
         before = time.monotonic()
         consumer.close()

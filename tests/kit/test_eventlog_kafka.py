@@ -156,7 +156,7 @@ def test_member_starts_in_the_middle_of_an_unreadable_batch(
         kafka_bootstrap, topic, kafka_wire.recompressed(plain, kafka_wire.ZSTD, packed)
     )
     store = Store(offsets={Partition(topic, 0): 2})
-    consumer = log.consumer("g", [topic], start_at=store.start_at)
+    consumer = log.consumer(topic, [topic], start_at=store.start_at)
     batches: list[Any] = []
     until(lambda: batches, lambda: batches.extend(consumer.poll(max_records=10, timeout=0.2)))
     assert (batches[0].first_offset, batches[0].next_offset) == (2, 4)
@@ -195,7 +195,7 @@ def stop_fetching(consumer: LogConsumer) -> None:
 
 def test_stalled_member_is_made_anew(log: KafkaLog, topic: str) -> None:
     store = Store()
-    consumer = log.consumer("g", [topic], start_at=store.start_at)
+    consumer = log.consumer(topic, [topic], start_at=store.start_at)
     log.append(numbered(topic, 10))
     until(lambda: len(store.applied) == 10, lambda: store.step(consumer))
     stop_fetching(consumer)
@@ -209,7 +209,7 @@ def test_stalled_member_is_made_anew(log: KafkaLog, topic: str) -> None:
 
 def test_idle_member_is_left_alone(log: KafkaLog, topic: str) -> None:
     store = Store()
-    consumer = log.consumer("g", [topic], start_at=store.start_at)
+    consumer = log.consumer(topic, [topic], start_at=store.start_at)
     until(lambda: store.asked, lambda: store.step(consumer))
     client = consumer._client  # type: ignore[attr-defined]
     consumer.poll(max_records=1, timeout=2.5)
@@ -220,7 +220,7 @@ def test_idle_member_is_left_alone(log: KafkaLog, topic: str) -> None:
 @pytest.mark.slow
 def test_killed_broker_costs_no_record(log: KafkaLog, topic: str, kafka_broker: Broker) -> None:
     store = Store()
-    members = [log.consumer("g", [topic], start_at=store.start_at) for _ in range(2)]
+    members = [log.consumer(topic, [topic], start_at=store.start_at) for _ in range(2)]
     done = threading.Event()
     sent: list[int] = []
     refused: list[LogUnavailable] = []

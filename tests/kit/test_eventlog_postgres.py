@@ -158,6 +158,23 @@ def test_stuck_member_loses_its_partitions_but_lives(
     other.close()
 
 
+def test_member_elsewhere_is_waited_for_until_it_expires(
+    log: PostgresLog, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membership, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(membership, "EXPIRY_SECONDS", 1)
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "INSERT INTO log_member (consumer_group, member) VALUES ('g', 'elsewhere/0/1/x')"
+        )
+    store = Store()
+    consumer = log.consumer("g", ["many"], start_at=store.start_at)
+    store.step(consumer)
+    assert len(consumer.assigned()) == 2
+    until(lambda: len(consumer.assigned()) == 4, lambda: store.step(consumer))
+    consumer.close()
+
+
 def test_outage_is_log_unavailable_and_passes(memory_folder: Path) -> None:
     server = EmbeddedPostgres(memory_folder / "outage")
     server.start()
