@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from services.kit.eventlog.port import Batch, LogConsumer, NewRecord, Partition, Record
 
-DEADLINE = 40.0
+DEADLINE = 60.0
 
 
 @dataclass

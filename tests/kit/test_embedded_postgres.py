@@ -39,8 +39,8 @@ time.sleep(60)
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="secondlook-pg-"))
+def folder(memory_folder: Path) -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(dir=memory_folder))
     yield made
     _end_whatever_runs(made)
     shutil.rmtree(made)
