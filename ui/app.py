@@ -17,7 +17,7 @@ from ui.desk import Desk, session_of
 from ui.security import CsrfProtection, SecurityHeaders
 from ui.static_files import StaticFiles
 from ui.templating import NavItem, Person, Shell, Templates, make_templates
-from ui.views import cases, outputs, sign_in
+from ui.views import cases, health, outputs, people, sign_in, tools
 
 _STATIC = Path(__file__).parent / "static"
 _GZIP_FROM = 1_000
@@ -46,7 +46,7 @@ def make_app(make_desk: Callable[[Templates], Desk], *, public_url: str | None) 
     desk = make_desk(make_templates(static=static, shell=shell))
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/static", static, name="static")
-    for view in (sign_in, cases, outputs):
+    for view in (sign_in, cases, outputs, health, tools, people):
         app.include_router(view.routes(desk), include_in_schema=False)
     install_errors(app, lambda request, error: _refused(desk, request, error))
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_FROM)

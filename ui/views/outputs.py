@@ -50,7 +50,10 @@ def address(tool: str, output_id: str, part: str = "") -> str:
 def _add_list(router: APIRouter, desk: Desk) -> None:
     @router.get("/outputs")
     def outputs(
-        request: Request, tool: str = "", cursor: str | None = None, id: str = ""
+        request: Request,
+        tool: str = "",
+        cursor: str | None = None,
+        id: str = "",  # noqa: A002 - the address's word
     ) -> Response:
         actor = desk.actor(request, Verb.READ_OUTPUTS)
         with desk.transaction() as (session, now):

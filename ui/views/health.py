@@ -1,0 +1,132 @@
+"""Tool health: is something breaking, and since when? And the switch that stops it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from math import sqrt
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import Response
+
+from services.feedback import queries as feedback
+from services.insight import queries as insight
+from services.registry import queries as registry
+from services.registry import service
+from services.registry.rules import ToolState, Verb
+from ui.desk import Desk
+
+Text = Annotated[str, Form()]
+_STATE_WORDS = {
+    ToolState.LIVE: "Its outputs are used as the gate says.",
+    ToolState.SHADOW: "It runs, and nothing that it says is used.",
+    ToolState.FALLBACK: "Its outputs are not used; what was done before it is done instead.",
+    ToolState.STOPPED: "It is stopped; nothing that it says is used at all.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A tool's row on the health page."""
+
+    tool: registry.ToolInfo
+    rates: insight.Rates
+    days: list[insight.Day]
+    last: datetime | None
+
+    @property
+    def exception_trend(self) -> list[float | None]:
+        """The exception rate of each day, None where there was no output."""
+        return [day.exceptions / day.outputs if day.outputs else None for day in self.days]
+
+    @property
+    def band(self) -> tuple[float, float] | None:
+        """Where the daily exception rate normally lies (p-chart, three sigmas)."""
+        return _limits(self.rates.exception_rate.value, [day.outputs for day in self.days])
+
+
+def _limits(centre: float | None, sizes: list[int]) -> tuple[float, float] | None:
+    """Three-sigma limits around `centre` for a day of the usual size; None without data."""
+    known = [size for size in sizes if size]
+    if centre is None or not known:
+        return None
+    width = 3 * sqrt(centre * (1 - centre) / (sum(known) / len(known)))
+    return max(0.0, centre - width), min(1.0, centre + width)
+
+
+def routes(desk: Desk) -> APIRouter:
+    """The routes of health."""
+    router = APIRouter()
+
+    @router.get("/health")
+    def overview(request: Request) -> Response:
+        actor = desk.actor(request, Verb.READ_NUMBERS)
+        with desk.transaction() as (session, now):
+            rows = [_health(session, tool, now) for tool in registry.visible_tools(session, actor)]
+        return desk.templates.render(request, "pages/health.html", now=now, rows=rows)
+
+    @router.get("/health/{slug}")
+    def one(request: Request, slug: str) -> Response:
+        actor = desk.actor(request, Verb.READ_NUMBERS)
+        with desk.transaction() as (session, now):
+            tool = registry.tool_for(session, actor, slug)
+            health = _health(session, tool, now)
+            changes = [policy.effective_at for policy in tool.policies.values()]
+        return desk.templates.render(
+            request,
+            "pages/health_tool.html",
+            now=now,
+            health=health,
+            series=_series(health.days),
+            markers=_markers(health.days, changes),
+            limits=health.band,
+            states=[
+                {"value": state.value, "label": f"{state.value.capitalize()}: {words}"}
+                for state, words in _STATE_WORDS.items()
+            ],
+            state_words=_STATE_WORDS[tool.state],
+            may_switch=actor.may(Verb.SWITCH_TOOL),
+            may_manage=actor.may(Verb.MANAGE_TOOLS),
+        )
+
+    @router.post("/health/{slug}/state")
+    def switch(request: Request, slug: str, state: Text = "") -> Response:
+        actor = desk.actor(request, Verb.SWITCH_TOOL)
+        with desk.transaction() as (session, now):
+            registry.tool_for(session, actor, slug)
+            service.change_tool(session, slug, {"state": state}, actor=actor.id, now=now)
+        return desk.on(request, f"/health/{slug}")
+
+    return router
+
+
+def _health(session: Any, tool: registry.ToolInfo, now: datetime) -> Health:
+    return Health(
+        tool=tool,
+        rates=insight.rates(session, tool, now=now),
+        days=insight.daily(session, tool, now=now),
+        last=feedback.last_recorded(session, tool.slug),
+    )
+
+
+def _series(days: list[insight.Day]) -> dict[str, list[dict[str, Any]]]:
+    """Each rate's points as the chart takes them."""
+    return {
+        "exceptions": [_point(day, day.exceptions, day.outputs) for day in days],
+        "overrides": [_point(day, day.overridden, day.matured) for day in days],
+        "coverage": [_point(day, day.proceeded, day.outputs) for day in days],
+    }
+
+
+def _point(day: insight.Day, numerator: int, denominator: int) -> dict[str, Any]:
+    return {
+        "label": f"{day.day:%-d %b}",
+        "value": numerator / denominator if denominator else None,
+        "n": denominator,
+    }
+
+
+def _markers(days: list[insight.Day], changes: list[datetime]) -> list[dict[str, Any]]:
+    """The days on which the tool's policy was changed."""
+    dates = {day.day.date(): index for index, day in enumerate(days)}
+    marked = sorted({dates[c.date()] for c in changes[1:] if c.date() in dates})
+    return [{"index": index, "label": "policy changed"} for index in marked]

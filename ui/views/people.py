@@ -1,0 +1,155 @@
+"""People and teams administration, and the audit log."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import Response
+
+from services.escalation import service as escalation
+from services.kit import audit
+from services.kit.errors import Conflict, InvalidInput, Problem
+from services.registry import access, queries, service
+from services.registry.rules import Role, Verb
+from ui.desk import Desk
+from ui.views.tools import field_errors
+
+Text = Annotated[str, Form()]
+Teams = Annotated[list[str], Form()]
+_PAGE = 50
+_ROLE_WORDS = {
+    Role.REP: "Rep: puts outputs right",
+    Role.OWNER: "Owner: judges cases",
+    Role.OPS: "Ops: watches and switches tools",
+    Role.LEAD: "Lead: judges, reassigns, exports",
+    Role.ADMIN: "Admin: everything, all teams",
+    Role.AUDITOR: "Auditor: reads everything",
+}
+
+
+def routes(desk: Desk) -> APIRouter:
+    """The routes of people and the audit log."""
+    router = APIRouter()
+    _add_people(router, desk)
+    _add_person(router, desk)
+    _add_audit(router, desk)
+    return router
+
+
+def _show(
+    desk: Desk,
+    request: Request,
+    *,
+    form: dict[str, str] | None = None,
+    errors: dict[str, str] | None = None,
+    link: str = "",
+    link_for: str = "",
+    status: int = 200,
+) -> Response:
+    desk.actor(request, Verb.MANAGE_PEOPLE)
+    with desk.transaction() as (session, now):
+        people, teams = queries.people(session), queries.teams(session)
+    return desk.templates.render(
+        request,
+        "pages/people.html",
+        status=status,
+        now=now,
+        people=people,
+        teams=teams,
+        form={"role": "rep"} | (form or {}),
+        errors=errors or {},
+        roles=[{"value": role.value, "label": words} for role, words in _ROLE_WORDS.items()],
+        link=link,
+        link_for=link_for,
+    )
+
+
+def _add_people(router: APIRouter, desk: Desk) -> None:
+    @router.get("/people")
+    def people(request: Request) -> Response:
+        return _show(desk, request)
+
+    @router.post("/people")
+    def add(
+        request: Request, email: Text = "", name: Text = "", role: Text = "", team: Text = ""
+    ) -> Response:
+        actor = desk.actor(request, Verb.MANAGE_PEOPLE)
+        form = {"email": email, "name": name, "role": role, "team": team}
+        try:
+            with desk.transaction() as (session, now):
+                service.add_person(
+                    session,
+                    email,
+                    name=name,
+                    role=_role(role),
+                    teams=[team] if team else (),
+                    actor=actor.id,
+                    now=now,
+                )
+        except (InvalidInput, Conflict) as error:
+            errors = field_errors(error)
+            if "slug" in errors:
+                errors = {"email": errors["slug"]}
+            return _show(desk, request, form=form, errors=errors, status=error.status)
+        return desk.on(request, "/people")
+
+    @router.post("/people/teams")
+    def add_team(request: Request, slug: Text = "", title: Text = "") -> Response:
+        actor = desk.actor(request, Verb.MANAGE_PEOPLE)
+        try:
+            with desk.transaction() as (session, now):
+                service.add_team(session, slug.strip(), name=title or None, actor=actor.id, now=now)
+        except (InvalidInput, Conflict) as error:
+            form = {"slug": slug, "title": title}
+            return _show(desk, request, form=form, errors=field_errors(error), status=error.status)
+        return desk.on(request, "/people")
+
+
+def _role(text: str) -> Role:
+    try:
+        return Role(text)
+    except ValueError:
+        problem = Problem("/role", f"'{text[:20]}' is no role", "Choose one")
+        raise InvalidInput("role", problems=(problem,)) from None
+
+
+def _add_person(router: APIRouter, desk: Desk) -> None:
+    @router.post("/people/change")
+    def change(request: Request, email: Text, role: Text, team: Teams = []) -> Response:  # noqa: B006 - FastAPI copies it
+        actor = desk.actor(request, Verb.MANAGE_PEOPLE)
+        with desk.transaction() as (session, now):
+            service.change_person(
+                session, email, role=_role(role), teams=team, actor=actor.id, now=now
+            )
+        return desk.on(request, "/people")
+
+    @router.post("/people/active")
+    def set_active(request: Request, email: Text, active: Text) -> Response:
+        """Deactivating hands the person's open cases to their teams, in one transaction."""
+        actor = desk.actor(request, Verb.MANAGE_PEOPLE)
+        staying = active == "yes"
+        with desk.transaction() as (session, now):
+            if not staying:
+                desk.require_not_in_policy(email)
+                escalation.hand_over(session, email, actor=actor, now=now)
+            service.change_person(session, email, active=staying, actor=actor.id, now=now)
+        return desk.on(request, "/people")
+
+    @router.post("/people/link")
+    def link(request: Request, email: Text) -> Response:
+        actor = desk.actor(request, Verb.MANAGE_PEOPLE)
+        with desk.transaction() as (session, now):
+            token = access.create_link(
+                session, email, actor=actor.id, now=now, length=desk.link_length
+            )
+        made = f"{desk.address()}/sign-in/{token}"
+        return _show(desk, request, link=made, link_for=email)
+
+
+def _add_audit(router: APIRouter, desk: Desk) -> None:
+    @router.get("/audit")
+    def entries(request: Request, before: int | None = None) -> Response:
+        desk.actor(request, Verb.READ_AUDIT)
+        with desk.transaction() as (session, now):
+            found = audit.recent(session, before=before, limit=_PAGE)
+        more = f"/audit?before={found[-1].id}" if len(found) == _PAGE else ""
+        return desk.templates.render(request, "pages/audit.html", now=now, entries=found, next=more)
