@@ -197,6 +197,8 @@ class Backlog:
 
     def spill_rest(self) -> None:
         """Move all that is left to disk; count as dropped what finds no room there."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._moving, _DISK_RETRY_SECONDS)
         self.reclaim()
         while self._memory and self._move_to_disk():
             pass

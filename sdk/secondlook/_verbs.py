@@ -76,7 +76,7 @@ class Verbs:
 
         Args:
             output_id: 1 to 200 bytes, unique among the tool's outputs. The same id again with
-                the same facts counts once, so a retried job needs no care.
+                the same facts counts once, so that a retried job needs no care.
             kind: `category`, `text`, `flag` or `fields`.
             value: a category or text; True or False; or `{name: {"value": …, "confidence": …}}`.
             confidence: the tool's own number from 0 to 1, None where it has none.
@@ -96,8 +96,8 @@ class Verbs:
         Raises:
             InvalidEvent: a ValueError that names each bad argument, unless `on_invalid="drop"`.
         """
-        try:
-            output = valid(
+        return self._judge(
+            lambda: valid(
                 Output,
                 output_id=output_id,
                 subject=subject,
@@ -110,20 +110,10 @@ class Verbs:
                 version=some(model=model, prompt=prompt),
                 cohort=cohort,
                 latency_ms=plain(latency_ms),
-                cost=dict(cost) if isinstance(cost, Mapping) else cost,
+                cost=some_map(cost) if cost else None,
                 occurred_at=occurred_at,
             )
-            decision = self._decide(output)
-            outcome = {
-                "disposition": decision.disposition,
-                "policy_revision": decision.policy_revision,
-            }
-            decided = output.model_copy(update=outcome)
-            self._engine.put(output_recorded(self._tool, decided, time=self._clock()))
-        except InvalidEvent as error:
-            self._bear(error)
-            return Decision(self._safe_default, "invalid", None)
-        return decision
+        )
 
     def failed(
         self,
@@ -257,6 +247,23 @@ class Verbs:
     def _tool(self) -> str:
         policy = self._engine.policy
         return policy.tool if policy else _UNNAMED
+
+    def _judge(self, make: Callable[[], Output]) -> Decision:
+        """Decide about an output and queue it, with what was decided."""
+        try:
+            output = make()
+            decision = self._decide(output)
+            decided = output.model_copy(
+                update={
+                    "disposition": decision.disposition,
+                    "policy_revision": decision.policy_revision,
+                }
+            )
+            self._engine.put(output_recorded(self._tool, decided, time=self._clock()))
+        except InvalidEvent as error:
+            self._bear(error)
+            return Decision(self._safe_default, "invalid", None)
+        return decision
 
     def _decide(self, output: Output) -> Decision:
         policy = self._engine.policy
