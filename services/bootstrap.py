@@ -31,14 +31,15 @@ from services.feedback.consumer import FeedbackConsumer
 from services.feedback.intake import Intake
 from services.insight import api as insight_api
 from services.insight.metrics import BusinessCollector
-from services.kit import idempotency, listening
+from services.kit import idempotency, listening, offsets
 from services.kit.clock import Clock, DatabaseClock
 from services.kit.consumer import Consumer, Handler
 from services.kit.database import Database, make_engine
 from services.kit.embedded_postgres import EmbeddedPostgres, connect_url
 from services.kit.errors import InvalidInput, NotFound, Unavailable
 from services.kit.eventlog import open_log
-from services.kit.eventlog.port import EventLog, TopicSpec
+from services.kit.eventlog.port import EventLog, Partition, TopicSpec
+from services.kit.eventlog.postgres import PostgresLog
 from services.kit.http import RefuseEncodedBody, install_errors
 from services.kit.loops import Loop
 from services.kit.outbox import Relay
@@ -317,7 +318,24 @@ def make_loops(resources: Resources) -> list[Loop]:
         Loop("unmatched", in_transaction(unmatched), every=2.0),
         Loop("relay", lambda: relay.step() > 0, every=0.05),
         Loop("tidying", in_transaction(forget), every=600.0),
+        Loop("purging", partial(_purge, resources, relay), every=600.0),
     ]
+
+
+def _purge(resources: Resources, relay: Relay) -> bool:
+    """Drop what was sent and consumed longer ago than the log's retention."""
+    retention = timedelta(seconds=resources.settings.log_retention)
+    relay.purge(retention)
+    if not isinstance(resources.log, PostgresLog):
+        return False
+    with resources.database.transaction() as session:
+        before = resources.clock.now(session) - retention
+        consumed: dict[Partition, int] = {}
+        for at in offsets.positions(session):
+            place = Partition(at.topic, at.partition)
+            consumed[place] = min(at.next_offset, consumed.get(place, at.next_offset))
+    resources.log.trim(before, consumed)
+    return False
 
 
 def make_collector(resources: Resources) -> BusinessCollector:

@@ -239,7 +239,7 @@ def _exported(scene: Scene, version: str) -> list[Ticket]:
 
 def report(tool: str, versions: Sequence[Played]) -> list[str]:
     """The figures for people, a line each, versions side by side."""
-    rows = [
+    rows: list[tuple[str, Callable[[Played], str]]] = [
         ("outputs", lambda v: f"{v.outputs:,}"),
         ("coverage", lambda v: _percent(v.coverage)),
         ("exception rate", lambda v: _percent(v.exception_rate)),

@@ -143,7 +143,11 @@ def value_problem(
     shape, words = shapes[kind]
     if not isinstance(value, shape):
         return Problem(pointer, f"it is not {words}", f"Send {words}; the tool returns {kind}.")
-    if kind is OutputKind.CATEGORY and categories and value not in categories:
+    if (
+        isinstance(value, str)
+        and kind is OutputKind.CATEGORY
+        and value not in (categories or [value])
+    ):
         return Problem(
             pointer,
             f"'{value[:80]}' is no category of this tool",
