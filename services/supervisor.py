@@ -5,13 +5,16 @@ listening socket, which a web process that is started anew finds with its caller
 """
 
 import ctypes
+import gc
+import multiprocessing
+import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 
 import structlog
 
@@ -24,7 +27,8 @@ _TURN_SECONDS = 0.1
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _STEADY_SECONDS = 10.0
 _PATIENCE_SECONDS = 6.0
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_FORK = multiprocessing.get_context("fork")
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -56,55 +60,62 @@ def bind(host: str, port: int) -> socket.socket:
 
 @dataclass(slots=True)
 class Role:
-    """A role's command line, and the process that does it now."""
+    """What a role does, and the process that does it now.
+
+    The process is forked from the supervisor, which has imported everything: a role that
+    died is back within milliseconds, and all roles share the memory of the code.
+    """
 
     name: str
-    arguments: Sequence[str]
-    sockets: tuple[int, ...] = ()
-    process: "subprocess.Popen[bytes] | None" = None
+    work: Callable[[], None]
+    process: BaseProcess | None = None
     started: float = 0.0
     pause: float = _SHORTEST_PAUSE
     next_start: float = field(default=0.0)
 
-    def keep_up(self, now: float) -> None:
-        """Start the process where it is not there, soon at first, later with pauses."""
-        if self.process is not None and self.process.poll() is None:
+    def keep_up(self, now: float, let_go: Callable[[], None]) -> None:
+        """Start the process where it is not there, soon at first, later with pauses.
+
+        `let_go` is called in the new process: what is the supervisor's is not its own.
+        """
+        if self.process is not None and self.process.is_alive():
             return
         if self.process is not None:
             steady = now - self.started > _STEADY_SECONDS
             self.pause = _SHORTEST_PAUSE if steady else min(self.pause * 2, _LONGEST_PAUSE)
-            _log.warning("role ended", name=self.name, code=self.process.returncode)
+            _log.warning("role ended", name=self.name, code=self.process.exitcode)
             self.next_start, self.process = now + self.pause, None
         if now >= self.next_start:
             self.started = now
-            self.process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-m", "services.cli", *self.arguments],
-                pass_fds=self.sockets,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - the supervisor has no threads
-            )
+            self.process = _FORK.Process(target=_begin, args=(self.name, self.work, let_go))
+            self.process.start()
 
     def ask_to_end(self) -> None:
         """Send SIGTERM."""
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.process.is_alive():
             self.process.terminate()
 
     def end(self, deadline: float) -> None:
         """Wait until `deadline`, then end it by force."""
         if self.process is None:
             return
-        try:
-            self.process.wait(max(0.05, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        self.process.join(max(0.05, deadline - time.monotonic()))
+        if self.process.is_alive():
             _log.warning("role did not end in time", name=self.name)
             self.process.kill()
-            self.process.wait()
+            self.process.join()
 
 
-def _die_with_parent() -> None:
-    """Between fork and exec: get SIGTERM when the supervisor is gone, however it went."""
+def _begin(name: str, work: Callable[[], None], let_go: Callable[[], None]) -> None:
+    """A role's process: out of the terminal's reach, and gone when the supervisor is."""
+    os.setsid()
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        _LIBC.prctl(_PR_SET_NAME, f"sl-{name}".encode())
+    for sent in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sent, signal.SIG_DFL)
+    let_go()
+    work()
 
 
 class Supervisor:
@@ -119,6 +130,7 @@ class Supervisor:
         """Work until SIGTERM or SIGINT; then end every child within ten seconds."""
         for sent in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sent, self._stop)
+        gc.freeze()
         try:
             while not self._stopping:
                 self._turn()
@@ -138,7 +150,12 @@ class Supervisor:
             _log.error("PostgreSQL does not start", error=error.detail)
         now = time.monotonic()
         for role in self._roles:
-            role.keep_up(now)
+            role.keep_up(now, self._let_go)
+
+    def _let_go(self) -> None:
+        """In a new role's process: the data folder's lock is not its to hold."""
+        if self._postgres is not None:
+            self._postgres.abandon()
 
     def _end_all(self) -> None:
         deadline = time.monotonic() + _PATIENCE_SECONDS

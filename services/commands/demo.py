@@ -56,7 +56,6 @@ def demo(
     tickets: Annotated[int | None, typer.Option(min=1, help="How many tickets arrive.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same story.")] = 1,
     speed: Annotated[float, typer.Option(min=0, help="Tickets a second; 0: no waiting.")] = 0,
-    flow: Annotated[bool, typer.Option("--flow", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
     """Play the example: a pilot goes live, people correct it, it is trained again."""
@@ -64,11 +63,6 @@ def demo(
     with ExitStack() as stack:
         address = stack.enter_context(_server(settings))
         found = stack.enter_context(resources("demo"))
-        if flow:
-            from services.commands.flow import flow_for_ever
-
-            flow_for_ever(found, address, seed=seed)
-            return
         played = _play(found, address, data, tickets, seed, speed)
     from examples.ticket_categoriser.demo import report
 
@@ -138,7 +132,7 @@ def _server(settings: Settings) -> Iterator[str]:
     """The server beside us, or one of our own that ends with us."""
     running = listening.running(settings)
     if running is not None:
-        _await_ready(running)
+        await_ready(running)
         yield running
         return
     command = [sys.executable, "-m", "services.cli", "run", "--port", "0"]
@@ -158,7 +152,7 @@ def _announced(own: "subprocess.Popen[str]") -> str:
     raise Unavailable("The server ended before it was ready; its own words are above.")
 
 
-def _await_ready(address: str) -> None:
+def await_ready(address: str) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         try:

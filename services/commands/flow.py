@@ -9,16 +9,22 @@ from examples.ticket_categoriser.model import train
 from examples.ticket_categoriser.people import Owners, Rep, chance
 from examples.ticket_categoriser.tickets import categories, generate
 from services.bootstrap import Resources
-from services.commands.demo import TOOL, links, prepare
-from services.commands.shared import say
+from services.commands.demo import TOOL, await_ready, links, prepare
+from services.commands.shared import resources, say
 
 _PILOT, _AT_ONCE = 300, 160
 _SECONDS_BETWEEN = 2.0
 _LEFT_OPEN = 40
 
 
-def flow_for_ever(found: Resources, address: str, *, seed: int) -> None:
+def flow(address: str, *, seed: int = 1) -> None:
     """Print the sign-in links, then let tickets arrive until the process is ended."""
+    await_ready(address)
+    with resources("demo") as found:
+        _flow(found, address, seed)
+
+
+def _flow(found: Resources, address: str, seed: int) -> None:
     pilot = generate(_PILOT, seed=seed)
     props = prepare(found, categories(pilot), seed=seed)
     for name, role, link in links(found, address):

@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import ExitStack
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any
 
 import httpx2
@@ -69,8 +70,15 @@ def run(
             bootstrap.ensure_topics(found)
         roles = _roles(settings, opened)
         if demo:
-            roles.append(Role("demo", ["demo", "--flow"]))
+            roles.append(Role("demo", partial(flow, address)))
         Supervisor(roles, postgres).run(_Announcer(address))
+
+
+def flow(address: str) -> None:
+    """Let the demo flow, once the server is ready."""
+    from services.commands import flow as story
+
+    story.flow(address)
 
 
 def _postgres(settings: Settings, stack: ExitStack) -> EmbeddedPostgres | None:
@@ -90,11 +98,11 @@ def _external(settings: Settings) -> str:
 def _roles(settings: Settings, opened: socket.socket) -> list[Role]:
     os.environ[_SOCKET] = str(opened.fileno())
     return [
-        Role("web", ["serve", "all"], sockets=(opened.fileno(),)),
-        Role("feedback", ["consume", "feedback"]),
-        Role("escalation", ["consume", "escalation"]),
-        Role("tick", ["tick"]),
-        Role("export", ["export"]),
+        Role("web", partial(serve, Served.ALL)),
+        Role("feedback", partial(consume, Consumed.FEEDBACK)),
+        Role("escalation", partial(consume, Consumed.ESCALATION)),
+        Role("tick", tick),
+        Role("export", export),
     ]
 
 

@@ -217,6 +217,12 @@ class EmbeddedPostgres:
         self._pid = self._child = None
         self._let_go()
 
+    def abandon(self) -> None:
+        """In a forked child: the folder stays held by the parent alone."""
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = self._pid = self._child = None
+
     @property
     def url(self) -> str:
         """The address of our database, password included."""
