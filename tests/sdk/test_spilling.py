@@ -1,5 +1,6 @@
 """What can't be sent waits on disk, and outlives the process."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -113,14 +114,53 @@ def test_a_resend_cut_short_is_begun_again(down: Any, tmp_path: Path) -> None:
     assert set(down.ids) == set(names(600))
 
 
-def test_folders_of_running_processes_are_left_alone(down: Any, tmp_path: Path) -> None:
-    first = down.client(spill_dir=tmp_path)
-    record(first, 0, 10)
+def test_folders_of_running_processes_are_left_alone(
+    down: Any, tmp_path: Path, eventually: Eventually
+) -> None:
+    first = down.client(spill_dir=tmp_path, buffer_size=100)
+    record(first, 0, 60)
+    record(first, 60, 60)
+    eventually(lambda: first.stats().spilled > 0)
     second = down.client(spill_dir=tmp_path)
     assert second.stats().taken == 0
-    first.close(0.1)
     second.close(0.1)
-    assert len(list(tmp_path.glob("held-*/*.jsonl"))) == 1
+    first.close(0.1)
+    assert first.stats().spilled == 120 - first.stats().dropped
+
+
+ORPHAN = """
+import os, sys, time
+from secondlook import Secondlook
+
+look = Secondlook(sys.argv[1], sys.argv[2], spill_dir=sys.argv[3], buffer_size=3_000)
+for number in range(3_000):
+    look.output(f"t-{number}", kind="category", value="refund", confidence=0.9)
+while not look.stats().spilled:
+    time.sleep(0.01)
+if os.fork() == 0:
+    print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_child_that_outlives_its_parent_does_not_hold_its_folder(
+    down: Any, tmp_path: Path
+) -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", ORPHAN, down.url, down.key, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    child = int(running.stdout.readline())
+    running.kill()
+    running.wait()
+    running.stdout.close()
+    try:
+        look = down.client(spill_dir=tmp_path)
+        assert look.stats().spilled > 0
+        look.close(0)
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 def test_the_folder_is_bounded(
