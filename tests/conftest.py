@@ -42,10 +42,15 @@ _ROOM = 2 * 1024**3
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let kafka-python be: how it reads its files, and where it leaves sockets that failed."""
+    """Let kafka-python be: how it reads its files, and sockets that it leaves to the collector.
+
+    It drops those whose connecting failed, and now and then one to a broker (they listen on
+    `free_port`) that was just being opened when its client was closed.
+    """
     reads = "ignore:(read|open)_text is deprecated:DeprecationWarning"
-    sockets = r"ignore:Exception ignored in. <socket.socket .*laddr=\('0.0.0.0'"
-    for allowed in (reads, f"{sockets}:pytest.PytestUnraisableExceptionWarning"):
+    sockets = r"<socket.socket .*(laddr=\('0.0.0.0'|raddr=\('127.0.0.1', 1[0-4]\d\d\d\))"
+    dropped = f"ignore:Exception ignored in. {sockets}:pytest.PytestUnraisableExceptionWarning"
+    for allowed in (reads, dropped):
         config.addinivalue_line("filterwarnings", allowed)
 
 
