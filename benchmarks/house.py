@@ -100,11 +100,10 @@ def _cpu(pid: int) -> float:
 
 def _pss(pid: int) -> int:
     try:
-        found = re.search(
-            r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE
-        )
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
         return 0
+    found = re.search(r"^Pss:\s+(\d+)", rollup, re.MULTILINE)
     return int(found[1]) if found else 0
 
 

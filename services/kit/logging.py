@@ -50,5 +50,6 @@ def configure(level: str, *, role: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("kafka").setLevel(max(logging.WARNING, root.level))
+    for chatty in ("kafka", "httpx2", "httpcore2", "alembic", "uvicorn"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
     structlog.contextvars.bind_contextvars(role=role)

@@ -39,7 +39,11 @@ class PolicyWatch:
             tool = (await self._tools())[slug]
             if tool.policy.revision != unless or asyncio.get_running_loop().time() >= deadline:
                 return tool
-            await asyncio.sleep(_WATCH_SECONDS)
+            try:
+                await asyncio.sleep(_WATCH_SECONDS)
+            except asyncio.CancelledError:
+                # The server is going down; the tool asks the next one.
+                return tool
 
     async def _tools(self) -> Mapping[str, ToolInfo]:
         """All tools, at most a moment old; whoever asks meanwhile shares the one read."""

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, cast
 
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer
@@ -46,6 +47,9 @@ from services.kit.settings import Settings
 
 # An event may have 1 MiB; its key, its headers and the batch around it come on top.
 MESSAGE_BYTES = 2 * 1024 * 1024
+# What one poll may hold of values, and what a record weighs beside its value.
+POLL_BYTES = 32 * 1024 * 1024
+_RECORD_OVERHEAD = 256
 _REQUEST_MS = 5_000
 _DELIVERY_MS = 30_000
 _SLICE = 0.1
@@ -202,11 +206,15 @@ class KafkaLog:
             "fetch_max_bytes": 16 * 1024 * 1024,
             "max_partition_fetch_bytes": 2 * MESSAGE_BYTES,
             "fetch_max_wait_ms": 250,
+            # How soon a topic that somebody made later is noticed.
+            "metadata_max_age_ms": 30_000,
             "request_timeout_ms": _REQUEST_MS,
             "metrics_enabled": False,
         }
         made = _make(KafkaConsumer, {**self._options, **options, **more})
-        made._fetcher.PartitionRecords = _TolerantRecords  # noqa: SLF001 - its only way in
+        made.budget = _Budget(made)
+        tolerant = partial(_TolerantRecords, made.budget)
+        made._fetcher.PartitionRecords = tolerant  # noqa: SLF001 - the only way in
         return made
 
     def ensure_topics(self, topics: Sequence[TopicSpec]) -> None:
@@ -316,14 +324,18 @@ class KafkaLog:
         return int(found.offset)
 
     def read(self, partition: Partition, *, start: int, limit: int) -> list[Record]:
-        """Up to `limit` records; what cannot be decoded is left out."""
+        """Up to `limit` records, fewer where they are large; the unreadable are left out."""
         name, found = KafkaPartition(*partition), list[Record]()
         end = self._bounds_of([partition])[partition].next
         deadline = time.monotonic() + _REQUEST_MS / 1000
         with _reachable(), self._reader.exclusively() as reader:
             reader.assign([name])
             reader.seek(name, start)
+            for held in reader.budget.renew():
+                reader.resume(held)
             while len(found) < limit and reader.position(name, timeout_ms=_REQUEST_MS) < end:
+                if reader.budget.is_spent:
+                    break
                 if time.monotonic() > deadline:
                     raise LogUnavailable(f"Kafka sent nothing of {partition} from {start}")
                 got = reader.poll(timeout_ms=200, max_records=limit - len(found)).get(name, [])
@@ -357,6 +369,39 @@ def _described(admin: KafkaAdminClient, topics: Sequence[str]) -> list[dict[str,
     return [topic for topic in answer if topic["error_code"] == 0]
 
 
+class _Budget:
+    """How many bytes one poll of a client may hold: a small fetch can inflate to gigabytes.
+
+    A partition whose turn comes when nothing is left is paused. The client then keeps what
+    it has of it, still packed, and goes on to the next one.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._left = POLL_BYTES
+        self._held: set[KafkaPartition] = set()
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing more may be unpacked."""
+        return self._left <= 0
+
+    def spend(self, item: Record | Unreadable) -> None:
+        """Count something that was unpacked."""
+        content = item.raw if isinstance(item, Unreadable) else item.value
+        self._left -= len(content) + _RECORD_OVERHEAD
+
+    def hold(self, name: KafkaPartition) -> None:
+        """Keep a partition for the next poll."""
+        self._client.pause(name)
+        self._held.add(name)
+
+    def renew(self) -> set[KafkaPartition]:
+        """Begin a new poll; answers the partitions that were held and are to be resumed."""
+        held, self._held, self._left = self._held, set(), POLL_BYTES
+        return held
+
+
 class _TolerantRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
     """The records of one fetched partition, with `Unreadable` among them where needed.
 
@@ -364,6 +409,25 @@ class _TolerantRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
     """
 
     next_fetch_offset: int
+
+    def __init__(self, budget: _Budget, *arguments: Any, **more: Any) -> None:
+        self._budget = budget
+        super().__init__(*arguments, **more)
+
+    def take(self, n: int) -> list[Record | Unreadable]:
+        """The next `n`, or as many as the poll can still hold."""
+        self._maybe_raise_next_inline_exception()
+        if self._budget.is_spent:
+            self._budget.hold(self.topic_partition)
+        taken: list[Record | Unreadable] = []
+        unpacked = self.record_iterator
+        while len(taken) < n and not self._budget.is_spent:
+            item = next(unpacked, None)
+            if item is None:
+                break
+            self._budget.spend(item)
+            taken.append(item)
+        return taken
 
     def _maybe_skip_record(self, record: Record | Unreadable) -> bool:
         """Whether it lies before what was asked for: a batch is only sent whole."""
@@ -382,7 +446,8 @@ class _TolerantRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
                 self.next_fetch_offset = max(self.next_fetch_offset, batch.next)
         except Malformed as error:
             raise kafka_errors.CorruptRecordError(f"{partition}: {error}") from error
-        self.drain()
+        finally:
+            self.drain()
 
     def _unpack_batch(self, batch: RawBatch, partition: Partition) -> Iterator[Record | Unreadable]:
         for record in decode(batch, partition):
@@ -509,6 +574,7 @@ class KafkaLogConsumer:
         client = self._connected()
         self._ask_starts(client)
         self._publish(client)
+        self._set_flow([Partition(*name) for name in client.budget.renew()], still=False)
         wait = int(max(0.0, min(_SLICE, left)) * 1000)
         found = client.poll(timeout_ms=wait, max_records=max_records)
         unasked = set(self._assignment.fresh())
@@ -616,13 +682,17 @@ class KafkaLogConsumer:
     def resume(self, partitions: Sequence[Partition]) -> None:
         """End a pause."""
         self._paused.difference_update(partitions)
-        self._set_flow([p for p in partitions if p in self._positions], still=False)
+        self._set_flow(partitions, still=False)
 
     def _set_flow(self, partitions: Sequence[Partition], *, still: bool) -> None:
+        """Pause or resume at the client; what is paused or has no start yet stays still."""
         for partition in self._assignment.held().intersection(partitions):
+            flows = partition in self._positions and partition not in self._paused
             with contextlib.suppress(KeyError):  # just taken from us
-                flow = self._client.pause if still else self._client.resume
-                flow(KafkaPartition(*partition))
+                if still:
+                    self._client.pause(KafkaPartition(*partition))
+                elif flows:
+                    self._client.resume(KafkaPartition(*partition))
 
     def lag(self) -> dict[Partition, int]:
         """Records not yet delivered, per assigned partition whose position is known."""
