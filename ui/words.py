@@ -52,8 +52,57 @@ def value_words(value: Any, failure: Mapping[str, Any] | None = None) -> str:
 
 def plain(field: Any) -> str:
     """A field's value as text."""
-    inner = field.get("value") if isinstance(field, dict) and "value" in field else field
+    inner = _inner(field)
+    if inner is None:
+        return ""
     return inner if isinstance(inner, str) else json.dumps(inner, ensure_ascii=False)
+
+
+def _inner(field: Any) -> Any:
+    """A field's value without its confidence."""
+    return field["value"] if isinstance(field, dict) and "value" in field else field
+
+
+def read_text(form: Mapping[str, str], said: Any) -> str:
+    """The text that was typed; browsers change how lines end, which is no change of the text."""
+    typed = form.get("value", "").replace("\r\n", "\n")
+    if isinstance(said, str) and typed == said.replace("\r\n", "\n"):
+        return said
+    return typed
+
+
+def read_fields(form: Mapping[str, str], said: Any) -> dict[str, Any]:
+    """The fields that were typed, as values of the type that the tool's have.
+
+    An empty field that the tool did not return either is none.
+    """
+    known = said if isinstance(said, dict) else {}
+    typed = {
+        name.removeprefix("field."): words
+        for name, words in form.items()
+        if name.startswith("field.")
+    }
+    return {
+        name: {"value": _as_before(words, _inner(known.get(name)))}
+        for name, words in typed.items()
+        if words or name in known
+    }
+
+
+def _as_before(words: str, before: Any) -> Any:
+    """`words` as the type of what was there: a number stays one."""
+    if words == plain(before):
+        return before
+    if before is None or isinstance(before, str):
+        return words
+    try:
+        return json.loads(words, parse_constant=_no_number)
+    except ValueError:
+        return words
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
 
 
 def timeline_entries(entries: Sequence[Any]) -> list[dict[str, Any]]:

@@ -142,6 +142,9 @@ document.addEventListener("click", (event) => {
   if (element) act(element.dataset.do, element);
   for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
 });
+document.addEventListener("toggle", (event) => {
+  if (event.target.matches("details.tray[open]")) event.target.querySelector("textarea, select, input:not([type=hidden])")?.focus();
+}, true);
 function closeMenus(target) {
   const menu = target.closest?.("details.menu[open]") ?? document.querySelector("details.menu[open]");
   if (menu) { menu.open = false; menu.querySelector("summary").focus(); }
@@ -303,12 +306,36 @@ document.addEventListener("htmx:before:swap", () => {
   for (let one = active; one && one !== document.body; one = one.parentElement) if (one.id) around.push(one.id);
   before = { had: active && active !== document.body, around, row: row && [row.id, ...ids(row, "nextElementSibling"), ...ids(row, "previousElementSibling"), row.parentElement.id] };
 });
-document.addEventListener("htmx:after:swap", () => {
+// The pane says which row it shows (data-shows) and which one is done with (data-done).
+let worked = "pane";
+document.addEventListener("focusin", (event) => { worked = event.target.closest("[data-list]") ? "list" : "pane"; });
+function follow() {
+  const pane = byId("pane");
+  const shows = pane?.querySelector("[data-shows]");
+  if (!shows || shows === followed) return;
+  const last = followed;
+  followed = shows;
+  byId("split")?.setAttribute("data-open", "");
+  byId(shows.dataset.done)?.remove();
+  const link = byId(`${shows.dataset.shows}-link`);
+  if (link) markCurrent(link);
+  if (last?.dataset.shows === shows.dataset.shows) return;
+  pane.scrollTop = 0;
+  if (link && worked === "list" && link.checkVisibility()) return focusRow(link.closest("[data-row]"));
+  byId("case-title")?.focus({ preventScroll: true });
+  if (pane.getBoundingClientRect().top < 0) pane.scrollIntoView({ block: "start" });
+}
+let followed = document.querySelector("#pane [data-shows]");
+document.addEventListener("htmx:after:swap", (event) => {
+  const posted = event.detail.ctx?.request?.method === "POST";
   applyKeys();
   times();
   const was = before;
+  follow();
   requestAnimationFrame(() => {
-    if (!was?.had || (document.activeElement && document.activeElement !== document.body)) return;
+    if (document.activeElement && document.activeElement !== document.body) return;
+    if (posted) document.querySelector("[data-land]")?.focus({ preventScroll: true });
+    if (!was?.had || document.activeElement !== document.body) return;
     const row = was.row?.map(byId).find((one) => one?.matches("[data-row]"));
     if (row) focusRow(row);
     else for (const place of [...(was.row ?? []), ...was.around, "page-title", "main"].map(byId)) {

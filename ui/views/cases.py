@@ -5,24 +5,34 @@ from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from services.escalation import queries, service
 from services.escalation.queries import Filter
 from services.escalation.routing import Owner, parse_owner
-from services.escalation.rules import VerdictKind
+from services.escalation.rules import OPEN_STATES, VerdictKind
+from services.feedback import queries as feedback
 from services.kit.errors import Conflict, InvalidInput, NotFound, Problem
 from services.kit.http import decode_cursor, encode_cursor
 from services.registry import queries as registry
-from services.registry.rules import JUDGES, Actor, Role, Verb
+from services.registry.rules import JUDGES, Actor, OutputKind, Verb
 from ui.desk import Desk
-from ui.words import timeline_entries, trigger_words, value_words
+from ui.templating import wants_fragment
+from ui.words import (
+    plain,
+    read_fields,
+    read_text,
+    timeline_entries,
+    trigger_words,
+    value_words,
+)
 
 Text = Annotated[str, Form()]
 _PAGE = 50
 _COUNTED = 1000
+_LOOK_AHEAD = 20
 _SHOWN_FILTERS = ("tool", "trigger", "overdue", "mine", "state")
 
 
@@ -76,14 +86,14 @@ def _asked(request: Request) -> Asked:
 
 def _add_pages(router: APIRouter, desk: Desk) -> None:
     @router.get("/queue")
-    def queue(request: Request, cursor: str | None = None) -> Response:
+    def queue(
+        request: Request, cursor: str | None = None, shown: Annotated[int, Query(ge=0)] = 0
+    ) -> Response:
         actor = desk.actor(request, Verb.READ_CASES)
-        asked = _asked(request)
-        if cursor and request.headers.get("hx-target"):
-            context = _list_context(desk, actor, asked, cursor)
-            return desk.templates.render(request, "pages/queue.html", "more_rows", **context)
-        context = _list_context(desk, actor, asked, cursor)
-        return desk.templates.render(request, "pages/queue.html", **context, case=None)
+        context = _list_context(desk, actor, _asked(request), cursor, shown)
+        return desk.templates.render(
+            request, "pages/queue.html", ["more_rows", "more"], **context, case=None, oob=True
+        )
 
     @router.get("/queue/new")
     def arrivals(request: Request, since: int = 0) -> Response:
@@ -97,12 +107,14 @@ def _add_pages(router: APIRouter, desk: Desk) -> None:
         )
 
     @router.get("/c/{case_id}")
-    def case_page(request: Request, case_id: int, q: str = "") -> Response:
+    def case_page(request: Request, case_id: int, q: str = "", done: int = 0) -> Response:
         actor = desk.actor(request, Verb.READ_CASES)
-        return _show(desk, request, actor, case_id, query=q)
+        return _show(desk, request, actor, case_id, query=q, done_id=done)
 
 
-def _list_context(desk: Desk, actor: Actor, asked: Asked, cursor: str | None) -> dict[str, Any]:
+def _list_context(
+    desk: Desk, actor: Actor, asked: Asked, cursor: str | None = None, shown: int = 0
+) -> dict[str, Any]:
     """The rows of the queue and what surrounds them."""
     after = _after(decode_cursor(cursor, 2))
     with desk.transaction() as (session, now):
@@ -113,16 +125,17 @@ def _list_context(desk: Desk, actor: Actor, asked: Asked, cursor: str | None) ->
         newest = queries.newest(session)
     last = found[_PAGE - 1] if len(found) > _PAGE else None
     following = encode_cursor(last.due_at.isoformat(), last.id) if last else None
+    shown += min(len(found), _PAGE)
     return {
         "asked": asked,
         "rows": [_row(case, actor) for case in found[:_PAGE]],
         "total": total,
         "counted": _COUNTED,
-        "next": asked.address(cursor=following) if following else "",
+        "shown": shown,
+        "next": asked.address(cursor=following, shown=str(shown)) if following else "",
         "newest": newest,
         "tools": [tool.slug for tool in tools],
         "now": now,
-        "first_page": cursor is None,
     }
 
 
@@ -145,7 +158,7 @@ def _row(case: Any, actor: Actor) -> dict[str, Any]:
         "id": case.id,
         "title": ("Audit: what is right?" if blind else said or "No output"),
         "human": "" if blind else human,
-        "text": case.excerpt or (case.dispute or {}).get("note") or "",
+        "text": case.excerpt or ("" if blind else (case.dispute or {}).get("note")) or "",
         "due": case.due_at,
         "confidence": None if blind else case.confidence,
         "meta": (trigger_words(case.trigger), case.tool),
@@ -168,34 +181,55 @@ def _show(
     case_id: int,
     *,
     query: str = "",
+    done_id: int = 0,
     status: int = 200,
     **more: Any,
 ) -> Response:
-    """The case in the reading pane, with the queue beside it."""
+    """The case in the reading pane, with the queue beside it; `done_id` was judged just now."""
     asked = _asked(request)
     with desk.transaction() as (session, now):
+        done = _done_words(session, actor, done_id) if done_id else ""
         case = queries.case_for(session, actor, case_id)
         entries = queries.timeline(session, case_id)
         tool = registry.tool(session, case.tool)
         owners = _possible_owners(session)
-    shown = _case_context(case, tool, actor, query=query)
-    context = _list_context(desk, actor, asked, None)
+        names = _field_names(session, case, tool)
+    if queries.hidden(case):
+        entries = [entry for entry in entries if entry.event != "disputed"]
+    context = _list_context(desk, actor, asked)
     context |= {
-        "case": shown,
+        "case": _case_context(case, tool, actor, query=query, names=names),
         "entries": timeline_entries(entries),
         "owners": owners,
         "problem": "",
-        "undone": "",
+        "typed": {},
+        "done": done,
+        "done_id": done_id,
+        "oob": wants_fragment(request),
         "now": now,
     }
     return desk.templates.render(
         request,
         "pages/queue.html",
-        "pane",
+        ["pane", "counted"],
         status=status,
+        announce=done or str(more.get("problem", "")),
+        urgent=not done,
         push_url=asked.address(f"/c/{case_id}"),
         **(context | more),
     )
+
+
+def _field_names(session: Any, case: Any, tool: Any) -> list[str]:
+    """The names of the fields to fill in; on a blind case those that the tool returns at all,
+    so that they tell nothing of this output.
+    """
+    if tool.kind != OutputKind.FIELDS:
+        return []
+    if case.value is not None and not queries.hidden(case):
+        return list(case.value)
+    recent = feedback.recent_outputs(session, tool.slug, limit=_PAGE)
+    return sorted({name for row in recent for name in row.value or {}})
 
 
 def _possible_owners(session: Any) -> list[dict[str, str]]:
@@ -213,12 +247,57 @@ def _possible_owners(session: Any) -> list[dict[str, str]]:
     return teams + people
 
 
-def _case_context(case: Any, tool: Any, actor: Actor, *, query: str) -> dict[str, Any]:
+def _case_context(
+    case: Any, tool: Any, actor: Actor, *, query: str, names: list[str]
+) -> dict[str, Any]:
     """Everything that the pane shows of a case."""
-    blind = queries.hidden(case)
-    own_dispute = case.disputed_by == actor.email
-    mine = case.state == "claimed" and case.claimant == actor.email
-    free = case.state == "open"
+    return (
+        _facts(case, tool)
+        | _tools_word(case, blind=queries.hidden(case), names=names)
+        | _standing(case, actor)
+        | {
+            "title": _title(case),
+            "choices": _choices(case, tool, blind=queries.hidden(case)),
+            "others": _others(case, tool, blind=queries.hidden(case), query=query),
+            "query": query,
+        }
+    )
+
+
+def _title(case: Any) -> str:
+    if queries.hidden(case):
+        return "What is right?"
+    if case.failure:
+        return "The tool failed"
+    if case.value is None:
+        return "The tool's output has not come"
+    titles = {"text": "Is this text right?", "fields": "Are these values right?"}
+    return titles.get(case.kind) or f"AI said {value_words(case.value)}"
+
+
+def _tools_word(case: Any, *, blind: bool, names: list[str]) -> dict[str, Any]:
+    """What the tool said and what was said against it: nothing of it on a blind case."""
+    value = None if blind else case.value
+    dispute = {} if blind else case.dispute or {}
+    return {
+        "blind": blind,
+        "value": value,
+        "fields": [(name, plain((value or {}).get(name))) for name in names],
+        "confidence": None if blind else case.confidence,
+        "failure": None if blind else case.failure,
+        "dispute": {"note": None, "reason": None} | dispute if dispute else {},
+        "dispute_value": value_words(dispute.get("value")),
+        "disputed_by": case.disputed_by,
+        "verdict": case.verdict,
+        "verdict_value": value_words(case.verdict_value),
+        "verdict_by": case.verdict_by,
+        "verdict_note": case.verdict_note,
+    }
+
+
+def _facts(case: Any, tool: Any) -> dict[str, Any]:
+    """What holds of a case whoever looks."""
+    given = case.input or {}
     return {
         "id": case.id,
         "tool": case.tool,
@@ -227,18 +306,10 @@ def _case_context(case: Any, tool: Any, actor: Actor, *, query: str) -> dict[str
         "output_id": case.output_id,
         "subject": case.subject,
         "trigger": trigger_words(case.trigger),
-        "text": (case.input or {}).get("text", ""),
-        "url": (case.input or {}).get("url", ""),
-        "language": (case.input or {}).get("language", ""),
+        "text": given.get("text") or "",
+        "url": given.get("url") or "",
+        "language": given.get("language") or "",
         "attributes": case.attributes or {},
-        "blind": blind,
-        "value": None if blind else case.value,
-        "said": "" if blind else value_words(case.value, case.failure),
-        "confidence": None if blind else case.confidence,
-        "failure": case.failure,
-        "dispute": case.dispute or {},
-        "dispute_value": value_words((case.dispute or {}).get("value")),
-        "disputed_by": case.disputed_by,
         "state": case.state,
         "level": case.level,
         "priority": case.priority,
@@ -246,25 +317,25 @@ def _case_context(case: Any, tool: Any, actor: Actor, *, query: str) -> dict[str
         "rule": case.rule,
         "owner": case.owner_team or case.owner_person,
         "due": case.due_at,
-        "open": case.state in ("open", "claimed", "waiting", "snoozed"),
+        "open": case.state in OPEN_STATES,
         "overdue": case.overdue_since is not None,
         "opened": case.opened_at,
         "version": case.tool_version,
+    }
+
+
+def _standing(case: Any, actor: Actor) -> dict[str, Any]:
+    """What this person may do with the case."""
+    own_dispute = case.disputed_by == actor.email
+    mine = case.state == "claimed" and case.claimant == actor.email
+    free = case.state == "open"
+    return {
         "mine": mine,
         "can_judge": actor.may(Verb.JUDGE) and not own_dispute and (free or mine),
         "can_work": actor.may(Verb.JUDGE),
-        "over_holder": actor.role in (Role.LEAD, Role.ADMIN),
         "own_dispute": own_dispute,
         "claimant": case.claimant,
         "token": str(case.claim_seq) if mine else "",
-        "lease": case.lease_expires_at,
-        "verdict": case.verdict,
-        "verdict_value": value_words(case.verdict_value),
-        "verdict_by": case.verdict_by,
-        "verdict_note": case.verdict_note,
-        "choices": _choices(case, tool, blind=blind),
-        "others": _others(case, tool, blind=blind, query=query),
-        "query": query,
     }
 
 
@@ -274,7 +345,8 @@ def _choices(case: Any, tool: Any, *, blind: bool) -> list[dict[str, Any]]:
         return _flag_choices(case, blind=blind)
     if tool.kind != "category":
         can_uphold = not blind and case.value is not None
-        return [{"value": "upheld", "label": "Right as it is"}] if can_uphold else []
+        right = {"value": "upheld", "label": "Right as it is", "hint": "change nothing"}
+        return [right] if can_uphold else []
     if blind:
         return []
     right = {"value": "upheld", "label": case.value, "hint": "the AI is right"}
@@ -371,8 +443,8 @@ def _judge(desk: Desk, request: Request, case_id: int, form: dict[str, str]) -> 
         return _show(desk, request, actor, case_id, status=409, problem=error.detail)
     except InvalidInput as error:
         said = "; ".join(f"{p.problem}. {p.mend}" for p in error.problems) or error.detail
-        return _show(desk, request, actor, case_id, status=422, problem=said)
-    return _next(desk, request, actor, case_id)
+        return _show(desk, request, actor, case_id, status=422, problem=said, typed=form)
+    return _next(desk, request, actor, case)
 
 
 def _read_verdict(form: dict[str, str], kind: str, case: Any) -> tuple[VerdictKind, Any]:
@@ -382,7 +454,8 @@ def _read_verdict(form: dict[str, str], kind: str, case: Any) -> tuple[VerdictKi
         value: Any = choice.removeprefix("is:")
         return VerdictKind.CORRECTED, value == "True" if kind == "flag" else value
     if choice == "corrected":
-        return VerdictKind.CORRECTED, _typed_value(form, kind, case)
+        read = read_fields if kind == "fields" else read_text
+        return VerdictKind.CORRECTED, read(form, case.value)
     try:
         return VerdictKind(choice), None
     except ValueError:
@@ -390,35 +463,34 @@ def _read_verdict(form: dict[str, str], kind: str, case: Any) -> tuple[VerdictKi
         raise InvalidInput("choice: no verdict was chosen.", problems=(problem,)) from None
 
 
-def _typed_value(form: dict[str, str], kind: str, case: Any) -> Any:
-    """What was typed: a text, or the fields of which each has an input of its own."""
-    if kind != "fields":
-        return form.get("value", "").replace("\r\n", "\n")
-    return {
-        name.removeprefix("field."): {"value": typed}
-        for name, typed in form.items()
-        if name.startswith("field.")
-    }
-
-
-def _next(desk: Desk, request: Request, actor: Actor, done: int) -> Response:
-    """The next case of the same queue, or the queue where none is left."""
+def _next(desk: Desk, request: Request, actor: Actor, done: Any) -> Response:
+    """The case after this one, else the first that is left, else the queue."""
     asked = _asked(request)
     with desk.transaction() as (session, _):
-        following = queries.next_case(session, actor, asked.filter(actor))
-        row = queries.case(session, done)
-    said = f"Case {done}: {_verdict_words(row)}."
+        following = _following(session, actor, asked.filter(actor), done)
     if following is None:
         return desk.on(request, asked.address())
-    if request.headers.get("hx-request") == "true":
-        return _show(desk, request, actor, following, done=said, announce=said)
-    return desk.on(request, asked.address(f"/c/{following}"))
+    if wants_fragment(request):
+        return _show(desk, request, actor, following, done_id=done.id)
+    return desk.on(request, asked.address(f"/c/{following}", done=str(done.id)))
 
 
-def _verdict_words(case: Any) -> str:
+def _following(session: Any, actor: Actor, wanted: Filter, done: Any) -> int | None:
+    """The next case in the list that the actor can judge: nobody is thrown back to its top."""
+    after = queries.cases(session, actor, wanted, after=(done.due_at, done.id), limit=_LOOK_AHEAD)
+    for case in after:
+        free = case.state == "open" or case.claimant == actor.email
+        if free and (case.dispute or {}).get("actor") != actor.email:
+            return int(case.id)
+    return queries.next_case(session, actor, wanted)
+
+
+def _done_words(session: Any, actor: Actor, case_id: int) -> str:
+    """What became of the case that was judged just now."""
+    case = queries.case_for(session, actor, case_id)
     if case.verdict == VerdictKind.CORRECTED:
-        return f"corrected to {value_words(case.verdict_value)}"
-    return str(case.verdict or case.state).replace("_", " ")
+        return f"Case {case_id} corrected to {value_words(case.verdict_value)[:60]}"
+    return f"Case {case_id} {str(case.verdict or case.state).replace('_', ' ')}"
 
 
 def _after_work(desk: Desk, request: Request, actor: Actor, case_id: int) -> Response:

@@ -14,19 +14,19 @@ from services.feedback import queries
 from services.kit.errors import InvalidInput, NotFound, Problem
 from services.kit.http import decode_cursor, encode_cursor
 from services.registry import queries as registry
-from services.registry.rules import Actor, Verb, value_problem
+from services.registry.rules import Actor, Verb, same_value, value_problem
 from ui.desk import Desk
-from ui.words import plain, value_words
+from ui.words import plain, read_fields, read_text, value_words
 
 Text = Annotated[str, Form()]
 _PAGE = 50
-_SETTLE_SECONDS = 2.0
 _REASONS = (
     ("misread", "Misread"),
     ("two_issues", "Two issues"),
     ("topic_changed", "Topic changed"),
     ("no_category", "No fitting category"),
 )
+_SAID = {"recorded": "Recorded", "late": "Recorded", "undone": "Taken back"}
 
 
 def routes(desk: Desk) -> APIRouter:
@@ -69,6 +69,7 @@ def _add_list(router: APIRouter, desk: Desk) -> None:
                 if slug
                 else []
             )
+            blind = _blind(session, actor, found)
         last = found[_PAGE - 1] if len(found) > _PAGE else None
         following = encode_cursor(last.recorded_at.isoformat(), last.output_id) if last else ""
         return desk.templates.render(
@@ -77,7 +78,7 @@ def _add_list(router: APIRouter, desk: Desk) -> None:
             now=now,
             tools=[{"value": one.slug, "label": one.name} for one in tools],
             tool=slug,
-            rows=[_row(row) for row in found[:_PAGE]],
+            rows=[_row(row, blind=row.output_id in blind) for row in found[:_PAGE]],
             next=f"/outputs?{urlencode({'tool': slug, 'cursor': following})}" if following else "",
         )
 
@@ -91,15 +92,23 @@ def _before(decoded: list[Any] | None) -> tuple[datetime, str] | None:
         raise NotFound("This part of the list is gone.") from None
 
 
-def _row(row: Any) -> dict[str, Any]:
+def _blind(session: Any, actor: Actor, found: list[Any]) -> set[str]:
+    """The outputs of which somebody who judges may not know yet what the tool said."""
+    if not actor.may(Verb.JUDGE):
+        return set()
+    cases = (escalation.case_of_output(session, row.tool, row.output_id) for row in found)
+    return {case.output_id for case in cases if case is not None and escalation.hidden(case)}
+
+
+def _row(row: Any, *, blind: bool) -> dict[str, Any]:
     said = "Failed" if row.failed else value_words(row.value)
     return {
         "id": row.output_id,
         "href": address(row.tool, row.output_id),
-        "said": said,
-        "human": value_words(row.decided_value) if row.overridden else "",
+        "said": "Audit: what is right?" if blind else said,
+        "human": value_words(row.decided_value) if row.overridden and not blind else "",
         "text": row.excerpt or "",
-        "confidence": row.confidence,
+        "confidence": None if blind else row.confidence,
         "at": row.recorded_at,
         "meta": (row.disposition, row.subject or row.output_id),
     }
@@ -137,7 +146,7 @@ def _show(
     said: str = "",
     status: int = 200,
     problem: str = "",
-    announce: str = "",
+    typed: dict[str, str] | None = None,
 ) -> Response:
     with desk.transaction() as (session, now):
         tool = registry.tool_for(session, actor, slug)
@@ -152,13 +161,15 @@ def _show(
         "answer",
         status=status,
         now=now,
-        announce=announce,
+        announce=problem or _SAID.get(said, ""),
+        urgent=bool(problem),
         output=_output_context(row, tool, words, actor, query),
         case=case.id if case is not None and actor.may(Verb.READ_CASES) else None,
         may_correct=actor.may(Verb.CORRECT),
         said=said,
         reasons=[{"value": value, "label": label} for value, label in _REASONS],
         problem=problem,
+        typed=typed or {},
     )
 
 
@@ -174,7 +185,8 @@ def _output_context(
         "tool_name": tool.name,
         "kind": tool.kind.value,
         "value": row.value,
-        "said": value_words(row.value, row.failure),
+        "said": value_words(row.value),
+        "failed": (row.failure or {}).get("kind", ""),
         "confidence": row.confidence,
         "text": (row.input or {}).get("text", ""),
         "url": (row.input or {}).get("url", ""),
@@ -229,7 +241,8 @@ def _choices(row: Any, tool: Any) -> list[dict[str, Any]]:
     """1 always means that the AI is right; then what it also considered."""
     if row.failure:
         return []
-    keep = {"value": "keep", "label": "Keep", "hint": value_words(row.value)}
+    short = value_words(row.value) if tool.kind in ("category", "flag") else "It is right"
+    keep = {"value": "keep", "label": "Keep", "hint": short}
     if tool.kind == "flag":
         return [keep, {"value": f"is:{not row.value}", "label": value_words(not row.value)}]
     if tool.kind != "category":
@@ -278,8 +291,8 @@ def _add_words(router: APIRouter, desk: Desk) -> None:
             channel="ui",
         )
         desk.say([events.correction_withdrawn(tool, data, time=now)])
-        desk.wait(lambda session: _is_withdrawn(session, tool, id, correction))
-        return _again(desk, request, actor, tool, id, "Undone")
+        shown = desk.wait(lambda session: _is_withdrawn(session, tool, id, correction))
+        return _again(desk, request, actor, tool, id, "undone" if shown else "late")
 
 
 def _say(desk: Desk, request: Request, slug: str, output_id: str, form: dict[str, str]) -> Response:
@@ -292,7 +305,7 @@ def _say(desk: Desk, request: Request, slug: str, output_id: str, form: dict[str
         kind, value = _read_choice(form, tool, row)
     except InvalidInput as error:
         said = "; ".join(f"{p.problem}. {p.mend}" for p in error.problems)
-        return _show(desk, request, actor, slug, output_id, status=422, problem=said)
+        return _show(desk, request, actor, slug, output_id, status=422, problem=said, typed=form)
     data = events.Correction(
         output_id=output_id,
         kind=kind,
@@ -305,8 +318,8 @@ def _say(desk: Desk, request: Request, slug: str, output_id: str, form: dict[str
     )
     event = events.correction_recorded(slug, data, time=now)
     desk.say([event])
-    desk.wait(lambda session: _is_stored(session, slug, output_id, event.id))
-    return _again(desk, request, actor, slug, output_id, "Recorded")
+    shown = desk.wait(lambda session: _is_stored(session, slug, output_id, event.id))
+    return _again(desk, request, actor, slug, output_id, "recorded" if shown else "late")
 
 
 def _read_choice(form: dict[str, str], tool: Any, row: Any) -> tuple[Any, Any]:
@@ -320,19 +333,17 @@ def _read_choice(form: dict[str, str], tool: Any, row: Any) -> tuple[Any, Any]:
         value: Any = choice.removeprefix("is:")
         value = value == "True" if tool.kind == "flag" else value
     elif choice == "text":
-        value = form.get("value", "").replace("\r\n", "\n")
+        value = read_text(form, row.value)
     elif choice == "fields":
-        value = {
-            name.removeprefix("field."): {"value": typed}
-            for name, typed in form.items()
-            if name.startswith("field.")
-        }
+        value = read_fields(form, row.value)
     else:
         raise _invalid("choice", "nothing was chosen", "Press one of the buttons")
     problem = value_problem(tool.kind, tool.categories, value, pointer="/choice")
     if problem is not None:
         raise InvalidInput(problem.problem, problems=(problem,))
-    if value in (row.value, "", {}):
+    if value in ("", {}):
+        raise _invalid("choice", "it is empty", "Write what is right")
+    if same_value(value, row.value):
         raise _invalid("choice", "that is what the AI said", "Press Keep if it is right")
     return "correction", value
 
@@ -345,7 +356,7 @@ def _again(
     desk: Desk, request: Request, actor: Actor, slug: str, output_id: str, said: str
 ) -> Response:
     if request.headers.get("hx-request") == "true":
-        return _show(desk, request, actor, slug, output_id, said=said, announce=said)
+        return _show(desk, request, actor, slug, output_id, said=said)
     return desk.on(request, f"{address(slug, output_id)}&said={quote(said)}")
 
 
