@@ -107,6 +107,31 @@ def test_batch_that_would_fill_the_memory_is_unreadable(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150 * 1024
 
 
+def test_poll_bounds_what_compressed_records_grow_to(
+    log: KafkaLog, topic: str, kafka_bootstrap: str
+) -> None:
+    mebibyte = 1024 * 1024
+    for first in (0, 20, 40):
+        values = [bytes([i]) * mebibyte for i in range(first, first + 20)]
+        kafka_wire.produce(kafka_bootstrap, topic, kafka_wire.batch(values, codec=kafka_wire.GZIP))
+    store = Store()
+    consumer = log.consumer(topic, [topic], start_at=store.start_at)
+    sizes: list[int] = []
+    seen: list[int] = []
+
+    def step() -> None:
+        for batch in consumer.poll(max_records=1000, timeout=0.2):
+            sizes.append(len(batch.records))
+            seen.extend(record.value[0] for record in batch.records)
+
+    until(lambda: len(seen) == 60, step)
+    assert seen == list(range(60))
+    assert max(sizes) == 32
+    consumer.close()
+    assert len(log.read(Partition(topic, 0), start=0, limit=1000)) == 32
+    assert [r.value[0] for r in log.read(Partition(topic, 0), start=59, limit=1)] == [59]
+
+
 def test_batch_without_a_library_is_unreadable(
     log: KafkaLog, topic: str, kafka_bootstrap: str
 ) -> None:
@@ -200,6 +225,19 @@ def test_stalled_member_is_made_anew(log: KafkaLog, topic: str) -> None:
     assert time.monotonic() - before < 20
     assert [int(record.value) for record in store.applied] == list(range(20))
     consumer.close()
+
+
+def test_join_that_outlasts_polls_is_not_lost(log: KafkaLog) -> None:
+    for _ in range(10):
+        topic = f"test-{uuid4().hex}"
+        log.ensure_topics([TopicSpec(topic, 1)])
+        store = Store()
+        consumer = log.consumer(topic, [topic], start_at=store.start_at)
+        before = time.monotonic()
+        while not store.asked:
+            consumer.poll(max_records=1, timeout=0.002)
+        assert time.monotonic() - before < 15
+        consumer.close()
 
 
 def test_idle_member_is_left_alone(log: KafkaLog, topic: str) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
@@ -185,6 +186,16 @@ def server(memory_folder: Path) -> Iterator[EmbeddedPostgres]:
     made.stop()
 
 
+def _append_until_unavailable(log: PostgresLog) -> int:
+    """Backends live on for a moment; answers the number of the first record not taken."""
+    for n in count(1):
+        try:
+            log.append(numbered("one", 1, start=n))
+        except LogUnavailable:
+            break
+    return n
+
+
 def test_outage_is_log_unavailable_and_passes(server: EmbeddedPostgres) -> None:
     log = PostgresLog(server.url)
     log.ensure_topics([TopicSpec("one", 1)])
@@ -193,11 +204,7 @@ def test_outage_is_log_unavailable_and_passes(server: EmbeddedPostgres) -> None:
     assert len(poll_records(consumer, 1)) == 1
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
-    n = 1
-    with pytest.raises(LogUnavailable):
-        while True:  # its backends live on for a moment
-            log.append(numbered("one", 1, start=n))
-            n += 1
+    n = _append_until_unavailable(log)
     with pytest.raises(LogUnavailable):
         consumer.poll(max_records=1, timeout=0.1)
     while not server.ensure_running():

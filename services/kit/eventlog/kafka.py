@@ -6,6 +6,7 @@ What is peculiar here answers something seen with kafka-python 3.0.12 and a real
   notes; positions are asked for and set on the polling thread;
 * an idempotent producer can wedge for ever after a stalled broker, so ours is not: what is
   sent twice has the same event id, and consumers count it once;
+* a join that outlasts a poll can end with nobody looking, so we ask it to be looked at;
 * a member can be given partitions and then fetch nothing, so a watchdog makes a new one.
 """
 
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from math import ceil
 from typing import Any, cast
 
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer
@@ -575,7 +577,8 @@ class KafkaLogConsumer:
         self._ask_starts(client)
         self._publish(client)
         self._set_flow([Partition(*name) for name in client.budget.renew()], still=False)
-        wait = int(max(0.0, min(_SLICE, left)) * 1000)
+        _finish_join(client)
+        wait = ceil(max(0.0, min(_SLICE, left)) * 1000)
         found = client.poll(timeout_ms=wait, max_records=max_records)
         unasked = set(self._assignment.fresh())
         batches = []
@@ -723,6 +726,17 @@ class KafkaLogConsumer:
             except kafka_errors.KafkaError as error:
                 _log.debug("publishing offsets: %r", error)
         self._drop()
+
+
+def _finish_join(client: KafkaConsumer) -> None:
+    """Have the next poll wait for a join that goes on.
+
+    A leader that joins again because partitions came to be known does not remember that
+    it has to: when the join ends between two polls, what it was given would be lost, and
+    with it the heartbeat.
+    """
+    if client.group_metadata().state == MemberState.REBALANCING:
+        client._coordinator.request_rejoin()  # noqa: SLF001 - there is no other way in
 
 
 def _note_publication(_: object, answer: object) -> None:
