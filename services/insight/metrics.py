@@ -44,6 +44,11 @@ class Declared:
     meaning: str
     labels: tuple[str, ...] = ()
 
+    @property
+    def sample(self) -> str:
+        """The name under which Prometheus knows it."""
+        return f"{self.name}_total" if self.kind is CounterMetricFamily else self.name
+
 
 _C, _G = CounterMetricFamily, GaugeMetricFamily
 _TV = ("tool", "version")
