@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from services.commands import demo, letters, registry, roles, route
+from services.commands import demo, doctor, letters, registry, roles, route
 from services.kit.errors import SecondlookError
 from services.kit.eventlog.port import LogUnavailable
 
@@ -23,6 +23,7 @@ app.command()(roles.tick)
 app.command()(roles.export)
 app.command()(letters.replay)
 app.command()(letters.account)
+app.command()(doctor.doctor)
 app.add_typer(letters.dead_letters, name="dead-letters")
 app.add_typer(letters.audit, name="audit")
 app.add_typer(registry.tools, name="tools")

@@ -5,6 +5,7 @@ expected to be. So an effect is there exactly once, however often a record is re
 consumer that was thought dead cannot write after somebody else took over.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -257,6 +258,23 @@ def positions(session: Session) -> list[Position]:
     )
     rows = session.execute(select(*columns).order_by(*columns[:3]))
     return [Position(*row) for row in rows]
+
+
+def consumed(session: Session, readers: Mapping[str, Collection[str]]) -> dict[Partition, int]:
+    """Up to where every partition was consumed by all who have to: what retention may remove.
+
+    `readers` names the consumers of each topic. A partition that one of them has not
+    begun yet is left out.
+    """
+    found: dict[Partition, dict[str, int]] = defaultdict(dict)
+    for at in positions(session):
+        if at.consumer in readers.get(at.topic, ()):
+            found[Partition(at.topic, at.partition)][at.consumer] = at.next_offset
+    return {
+        partition: min(offsets.values())
+        for partition, offsets in found.items()
+        if offsets.keys() >= set(readers[partition.topic])
+    }
 
 
 def gaps(session: Session) -> dict[str, int]:

@@ -10,7 +10,8 @@ def open_log(settings: Settings, database_url: str) -> EventLog:
         from services.kit.eventlog.postgres import PostgresLog
 
         return PostgresLog(database_url)
-    from services.kit.eventlog.kafka import KafkaLog, client_options
+    from services.kit.eventlog.kafka import KafkaLog
+    from services.kit.eventlog.kafka_clients import client_options
 
     return KafkaLog(
         client_options(settings),

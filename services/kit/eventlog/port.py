@@ -52,7 +52,10 @@ class NewRecord:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record as read. `appended_at` is the log's time, never the sender's."""
+    """A record as read. `appended_at` is the log's time, never the sender's.
+
+    (On a Kafka topic that somebody else made it is what that topic is set to keep.)
+    """
 
     partition: Partition
     offset: int
@@ -64,7 +67,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Offsets that the log holds and its client cannot decode, with the bytes if it has them."""
+    """Offsets from `first` to `next - 1` that the log holds and nobody can decode.
+
+    `raw` is the record, or the whole batch that it lies in, as the log has it.
+    """
 
     first: int
     next: int
@@ -100,7 +106,11 @@ class OffsetOutOfRange(Exception):
 
 
 StartAt = Callable[[Sequence[Partition]], Mapping[Partition, int]]
-"""Asked, on the polling thread, where to start newly assigned or rewound partitions."""
+"""Asked, on the polling thread, where to start newly assigned or rewound partitions.
+
+A partition that the answer leaves out is not read until it is rewound or assigned anew.
+What this raises, `poll` raises, and the same partitions are asked about again.
+"""
 
 
 class LogConsumer(Protocol):
@@ -109,8 +119,10 @@ class LogConsumer(Protocol):
     def poll(self, *, max_records: int, timeout: float) -> list[Batch]:
         """Batches of the assigned partitions, at most `max_records` records altogether.
 
-        Waits up to `timeout` seconds when there is nothing. Newly assigned partitions
-        are read from where `start_at` says, never before that was asked.
+        Fewer where they are large: a poll holds some 32 MiB. What is unreadable counts, and
+        a batch may hold nothing and still lead on. Waits up to `timeout` seconds when there
+        is nothing. Newly assigned partitions are read from where `start_at` says, never
+        before that was asked.
 
         Raises:
             LogUnavailable: the log cannot be reached; poll again later.
@@ -143,7 +155,7 @@ class LogConsumer(Protocol):
         ...
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group; may be called twice."""
         ...
 
 
@@ -158,6 +170,7 @@ class EventLog(Protocol):
         """Append; returns once every record is durable.
 
         Raises:
+            ValueError: the log takes no record as large as one of these.
             LogUnavailable: not all are known to be durable; append them again.
         """
         ...
@@ -171,7 +184,10 @@ class EventLog(Protocol):
         ...
 
     def read(self, partition: Partition, *, start: int, limit: int) -> list[Record]:
-        """Up to `limit` records from `start`, outside any consumer group."""
+        """Up to `limit` records from `start`, outside any consumer group.
+
+        Fewer where they are large, none at the end.
+        """
         ...
 
     def consumer(self, group: str, topics: Sequence[str], *, start_at: StartAt) -> LogConsumer:

@@ -1,0 +1,84 @@
+"""Writes docs/settings.md, docs/metrics.md and docs/commands.md from the code they describe."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from services.cli import app
+from services.insight.metrics import METRICS
+from services.kit.settings import PREFIX, Settings
+
+HERE = Path(__file__).parent
+
+
+def settings() -> str:
+    """A row a setting."""
+    rows = [
+        "# Settings",
+        "",
+        "Environment variables. A secret can come from a file: `…_FILE` names it. Durations:",
+        "`30s`, `15m`, `2h`, `3d`. Whatever cannot be used is refused at the start, by name.",
+        "",
+        "| variable | default | meaning |",
+        "|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = "the user's data folder" if name == "data_dir" else field.default
+        shown = "none" if default is None else f"`{default}`" if name != "data_dir" else default
+        rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def metrics() -> str:
+    """A row a metric."""
+    rows = [
+        "# Metrics",
+        "",
+        "Served by `secondlook export`. Counts are read from the database, where they are kept",
+        "in the transaction of the facts that they count. Rates are for Prometheus to divide;",
+        "leaders' numbers come from the API (`/v1/rates`), with n and interval.",
+        "",
+        "| metric | labels | meaning |",
+        "|---|---|---|",
+    ]
+    for declared in METRICS.values():
+        labels = ", ".join(f"`{label}`" for label in declared.labels) or "none"
+        rows.append(f"| `{declared.sample}` | {labels} | {declared.meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+def commands() -> str:
+    """A row a command."""
+    rows = [
+        "# Commands",
+        "",
+        "`--json` on every command that prints something. Exit 0: done; 1: not done, the reason on",
+        "stderr; 2: wrong usage.",
+        "",
+        "| command | does |",
+        "|---|---|",
+    ]
+    rows += [f"| `secondlook {name}` | {said} |" for name, said in each_command()]
+    return "\n".join(rows) + "\n"
+
+
+def each_command() -> Iterator[tuple[str, str]]:
+    """Every command with the first line of its help."""
+    yield from _walk(typer.main.get_command(app), "")
+
+
+def _walk(command: Any, name: str) -> Iterator[tuple[str, str]]:
+    if hasattr(command, "commands"):
+        for inner in command.commands.values():
+            yield from _walk(inner, f"{name} {inner.name}".strip())
+    else:
+        yield name, (command.help or "").partition("\n")[0]
+
+
+DOCUMENTS = {"settings.md": settings, "metrics.md": metrics, "commands.md": commands}
+
+if __name__ == "__main__":
+    for file, write in DOCUMENTS.items():
+        (HERE / file).write_text(write(), encoding="utf-8")

@@ -1,0 +1,87 @@
+"""`doctor`: is everything there that should be, and if not, what to do."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import typer
+
+from services import bootstrap
+from services.bootstrap import Resources
+from services.commands.shared import AsJson, answer, resources
+from services.escalation import queries as escalation
+from services.feedback import queries as feedback
+from services.insight.account import TOPICS
+from services.kit import audit, offsets, outbox
+from services.kit.errors import SecondlookError
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at; `problem` is empty where all is well."""
+
+    looked_at: str
+    problem: str = ""
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Look at everything that can be wrong; exit 1 where something is."""
+    with resources("doctor") as found:
+        findings = list(_findings(found))
+    lines = [f"{f.looked_at}: {f.problem or 'well'}" for f in findings]
+    answer([f._asdict() for f in findings], as_json=as_json, lines=lines)
+    if any(finding.problem for finding in findings):
+        raise typer.Exit(1)
+
+
+def _findings(found: Resources) -> Iterator[Finding]:
+    for name, look in (
+        ("database and log", _look_at_readiness),
+        ("routing policy", _look_at_routing),
+        ("events", _look_at_events),
+        ("owners", _look_at_owners),
+        ("audit log", _look_at_audit),
+    ):
+        yield Finding(name, _looked(look, found))
+
+
+def _looked(look: Callable[[Resources], str], found: Resources) -> str:
+    try:
+        return look(found)
+    except SecondlookError as error:
+        return error.detail
+
+
+def _look_at_readiness(found: Resources) -> str:
+    bootstrap.require_ready(found)
+    return ""
+
+
+def _look_at_routing(found: Resources) -> str:
+    bootstrap.load_routing(found.settings)
+    return ""
+
+
+def _look_at_events(found: Resources) -> str:
+    with found.database.transaction() as session:
+        letters = feedback.dead_letters(session, limit=1)
+        gone = offsets.missing(session, "feedback", TOPICS)
+        unsent = outbox.waiting(session)
+    problems = []
+    if letters:
+        problems.append("dead letters wait: see `secondlook dead-letters list`")
+    if gone:
+        problems.append(f"{gone} events were gone before they were taken")
+    if unsent:
+        problems.append(f"{unsent} events of ours wait to be sent: is `tick` running?")
+    return "; ".join(problems)
+
+
+def _look_at_owners(found: Resources) -> str:
+    with found.database.transaction() as session:
+        unowned = escalation.unowned(session)
+    return f"open cases without an active owner: {unowned}" if unowned else ""
+
+
+def _look_at_audit(found: Resources) -> str:
+    with found.database.transaction() as session:
+        broken = next(audit.verify(session), None)
+    return f"entry {broken.entry}: {broken.problem}" if broken is not None else ""
