@@ -503,6 +503,17 @@ def test_running_consumer_notices_a_rewind(rig: Rig) -> None:
     assert rig.effects() == ["0", "1", "2", "1", "2"]
 
 
+def test_retention_spares_what_one_consumer_has_yet_to_read(rig: Rig) -> None:
+    rig.append("0", "1", "2")
+    with running(rig.consumer()):
+        wait(rig.done(3))
+    with rig.database.transaction() as session:
+        assert offsets.consumed(session, {"topic": ["test"], "other": ["test"]}) == {ONE: 3}
+        assert offsets.consumed(session, {"topic": ["test", "late"]}) == {}
+        Offsets("late").load(session, rig.log.bounds(["topic"]))
+        assert offsets.consumed(session, {"topic": ["test", "late"]}) == {ONE: 0}
+
+
 # --- over Kafka ---------------------------------------------------------------------------
 
 

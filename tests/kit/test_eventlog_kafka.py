@@ -17,7 +17,8 @@ from pydantic import SecretStr
 from services.kit.eventlog import open_log
 from services.kit.eventlog.compression import Unpackable, decompress
 from services.kit.eventlog.decoding import Malformed, decode, split
-from services.kit.eventlog.kafka import KafkaLog, client_options
+from services.kit.eventlog.kafka import KafkaLog
+from services.kit.eventlog.kafka_clients import client_options
 from services.kit.eventlog.port import (
     Bounds,
     LogConsumer,
