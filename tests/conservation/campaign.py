@@ -1,0 +1,297 @@
+"""A campaign: traffic on a real server whose parts are killed, then the checker's word."""
+
+import json
+import random
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from secondlook import events
+
+from services.kit.clock import DatabaseClock
+from services.kit.database import Database, make_engine
+from services.kit.eventlog.port import EventLog, LogUnavailable
+from services.registry import access, service
+from services.registry.rules import OutputKind
+from tests.conftest import Broker
+from tests.conservation.checker import Ends, Ledger, check, figures
+from tests.conservation.server import Server, running
+from tests.conservation.traffic import Owner, Traffic, plan
+from tests.house import CATEGORIES, LEAD, OWNER, TEAMMATE, TOOL, furnish
+
+COMEBACK_SECONDS = 20.0
+QUIET_SECONDS = 240.0
+# The tool that the poison pretends to be.
+FORGED = "ticket-categoriser"
+POLICY = """
+version: 1
+catch_all: {team: support, sla: {claim: 4s, resolve: 8s}, escalate: steep}
+rules:
+  - id: taxes
+    when: {predicted.category: tax}
+    owner: {user: olga@example.org}
+    priority: P1
+    sla: {claim: 3s, resolve: 9s}
+    escalate: slow
+policies:
+  steep:
+    - {at: 0s, own: team:support}
+    - {at: 4s, own: user:lea@example.org}
+    - {at: 10s, own: user:ada@example.org, repeat: 1h}
+  slow:
+    - {at: 6s, own: user:lea@example.org}
+"""
+_TOPICS = [topic.name for topic in events.TOPICS]
+_CONSUMED = {
+    "feedback": (events.OUTPUTS, events.CORRECTIONS, events.VERDICTS),
+    "escalation": (events.OUTPUTS, events.DISPUTES),
+}
+_PENDING = """
+SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL
+           AND created_at < clock_timestamp() - make_interval(secs => %(age)s)),
+       (SELECT count(*) FROM timer t JOIN "case" c ON c.id = t.case_id
+         WHERE t.fired_at IS NULL AND t.stopped_at IS NULL
+           AND t.due_at < clock_timestamp() - make_interval(secs => %(age)s)),
+       (SELECT count(*) FROM "case" WHERE state = 'claimed'),
+       (SELECT count(*) FROM timer t JOIN "case" c ON c.id = t.case_id
+         WHERE t.fired_at IS NULL AND t.stopped_at IS NULL
+           AND t.due_at < clock_timestamp() + interval '1 min')
+"""
+
+
+@dataclass
+class Report:
+    """What a campaign found."""
+
+    log: str
+    seed: int
+    events: int
+    kills: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    slowest: dict[str, float] = field(default_factory=dict)
+    resent: int = 0
+    cases: int = 0
+    fired: int = 0
+    verdicts: int = 0
+    account: dict[str, int] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+
+    def note_comeback(self, victim: str, seconds: float) -> None:
+        """Keep the slowest; one that was too slow is a violation."""
+        self.slowest[victim] = round(max(seconds, self.slowest.get(victim, 0.0)), 1)
+        if seconds > COMEBACK_SECONDS:
+            self.violations.append(
+                f"comeback: {seconds:.1f} s after {victim} was back, not everything had moved on"
+            )
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts."""
+        return {**self.__dict__, "kills": dict(self.kills), "sound": not self.violations}
+
+
+class Pulse:
+    """How far the consumers, the relay and the timers have come, seen from outside."""
+
+    def __init__(self, server: Server, log: EventLog) -> None:
+        self._url, self._log = server.url, log
+
+    def positions(self) -> tuple[dict[str, int], dict[str, int]] | None:
+        """What each consumer has taken, and what waits for it; None while nobody can say."""
+        try:
+            ends = self.ends()
+            with psycopg.connect(self._url, connect_timeout=2) as connection:
+                rows = connection.execute(
+                    "SELECT consumer, topic, partition, next_offset FROM consumer_offset"
+                ).fetchall()
+        except (psycopg.Error, LogUnavailable):
+            return None
+        at = {(consumer, topic, number): offset for consumer, topic, number, offset in rows}
+        taken: Counter[str] = Counter()
+        lag: Counter[str] = Counter()
+        for consumer, topics in _CONSUMED.items():
+            for (topic, number), end in ends.items():
+                if topic in topics:
+                    offset = at.get((consumer, topic, number), 0)
+                    taken[consumer] += offset
+                    lag[consumer] += end - offset
+        return dict(taken), dict(lag)
+
+    def ends(self) -> dict[tuple[str, int], int]:
+        """Where the log ends."""
+        return {tuple(place): held.next for place, held in self._log.bounds(_TOPICS).items()}  # type: ignore[misc]
+
+    def pending(self, age: float) -> tuple[int, int, int, int] | None:
+        """Unsent records and unfired steps older than `age`; claims; steps due within a minute."""
+        try:
+            with psycopg.connect(self._url, connect_timeout=2) as connection:
+                return connection.execute(_PENDING, {"age": age}).fetchone()  # type: ignore[return-value]
+        except psycopg.Error:
+            return None
+
+
+class Campaign:
+    """Kills while traffic flows, then waits for quiet and asks the checker."""
+
+    def __init__(self, server: Server, report: Report, *, kills: int, pace: float) -> None:
+        self.server, self.report, self.kills, self.pace = server, report, kills, pace
+        self.draw = random.Random(report.seed + 2)
+        self.log = server.open_log()
+        self.pulse = Pulse(server, self.log)
+        key, tokens = _furnish(server.url)
+        self.traffic = Traffic(
+            server.address, key, self.log, plan(report.events, report.seed), report.seed
+        )
+        self.traffic.allowed = self._allowed
+        self.owners = [
+            Owner(server.address, email, token, self.traffic.ledger, threading.Lock(), number)
+            for number, (email, token) in enumerate(tokens.items())
+        ]
+        self._begun = time.monotonic()
+        self._killed = 0
+
+    def _allowed(self) -> float:
+        """Which part of the plan may be sent by now: it shall last as long as the kills do."""
+        by_time = (time.monotonic() - self._begun) / (self.pace * max(1, self.kills))
+        by_kills = (self._killed + 1) / (self.kills + 1)
+        return 1.0 if self._killed >= self.kills else min(by_time, by_kills)
+
+    def run(self) -> None:
+        """All of it."""
+        self._begun = time.monotonic()
+        self.traffic.start()
+        threads = [owner.start() for owner in self.owners]
+        try:
+            for victim in self._victims():
+                time.sleep(self.draw.uniform(0.2, self.pace / 2))
+                self._kill(victim)
+            self.traffic.join()
+        finally:
+            self.traffic.stopping.set()
+            for owner in self.owners:
+                owner.stopping.set()
+            for thread in threads:
+                thread.join()
+        ends = self._await_quiet()
+        self._judge(ends)
+        self.report.seconds = round(time.monotonic() - self._begun, 1)
+        self.log.close()
+
+    def _victims(self) -> list[str]:
+        """Everybody in turn, each round in another order."""
+        found: list[str] = []
+        while len(found) < self.kills:
+            found += self.draw.sample(self.server.victims, len(self.server.victims))
+        return found[: self.kills]
+
+    def _kill(self, victim: str) -> None:
+        self.server.kill(victim)
+        returned = self.server.await_return(victim)
+        back = self._await_comeback(returned)
+        self.report.kills[victim] += 1
+        self.report.note_comeback(victim, back)
+        self._killed += 1
+
+    def _await_comeback(self, returned: float) -> float:
+        """Seconds from the return until consumers, relay, timers and answers have moved on."""
+        before = None
+        while True:
+            now = self.pulse.positions()
+            pending = self.pulse.pending(time.monotonic() - returned)
+            before = before or now
+            if now is not None and before is not None and pending is not None:
+                moved = all(now[0][c] > before[0][c] or now[1][c] == 0 for c in _CONSUMED)
+                answered = self.traffic.answered_at > returned or self.traffic.done
+                if moved and answered and pending[:2] == (0, 0):
+                    return time.monotonic() - returned
+            if time.monotonic() - returned > 3 * COMEBACK_SECONDS:
+                self.report.violations.append(f"comeback: {now} {pending} and no further")
+                return time.monotonic() - returned
+            time.sleep(0.1)
+
+    def _await_quiet(self) -> Ends:
+        """Wait until nothing is on its way; answers where the log ends then."""
+        deadline = time.monotonic() + QUIET_SECONDS
+        while time.monotonic() < deadline:
+            now, pending = self.pulse.positions(), self.pulse.pending(0.0)
+            if now is not None and pending == (0, 0, 0, 0) and not any(now[1].values()):
+                return self.pulse.ends()
+            time.sleep(0.25)
+        self.report.violations.append(
+            f"quiet: {self.pulse.positions()} {self.pulse.pending(0.0)} after {QUIET_SECONDS} s"
+        )
+        return self.pulse.ends()
+
+    def _judge(self, ends: Ends) -> None:
+        """What the checker finds, and whether `secondlook account` says the same."""
+        report, url = self.report, self.server.url
+        ledger: Ledger = self.traffic.ledger
+        problems = [*self.traffic.problems, *(p for o in self.owners for p in o.problems)]
+        report.violations += [f"answers: {problem}" for problem in problems]
+        report.violations += [f"{name}: {found}" for name, found in check(url, ledger, ends)]
+        said = json.loads(self.server.command("account", "--json"))
+        counted = figures(url, ends)
+        report.account = {name: said[name] for name in counted}
+        if report.account != counted:
+            report.violations.append(f"account: it says {report.account}, there is {counted}")
+        if said["cases"]["unowned"]:
+            report.violations.append(f"account: {said['cases']['unowned']} cases are unowned")
+        report.resent = self.traffic.resent
+        report.verdicts = sum(entry.times for entry in ledger.verdicts.values())
+        with psycopg.connect(url) as connection:
+            row = connection.execute(
+                'SELECT (SELECT count(*) FROM "case"), (SELECT count(fired_at) FROM timer)'
+            ).fetchone()
+        report.cases, report.fired = row if row is not None else (0, 0)
+
+
+def _furnish(url: str) -> tuple[str, dict[str, str]]:
+    """People, tools, the tool's key, and the tokens of those who judge."""
+    database = Database(make_engine(url, pool_size=1))
+    furnish(database, audit_rate=0.02)
+    with database.transaction() as session:
+        now = DatabaseClock().now(session)
+        service.add_tool(
+            session,
+            FORGED,
+            kind=OutputKind.CATEGORY,
+            team="support",
+            categories=[*CATEGORIES],
+            threshold=0.7,
+            maturity_seconds=0,
+            actor="test",
+            now=now,
+        )
+        key = access.create_key(session, TOOL, actor="test", now=now)
+        tokens = {
+            email: access.create_token(session, email, actor="test", now=now)
+            for email in (OWNER, TEAMMATE, LEAD)
+        }
+    database.close()
+    return key, tokens
+
+
+@contextmanager
+def _policy_file() -> Iterator[str]:
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(POLICY)
+        file.flush()
+        yield file.name
+
+
+def campaign(
+    *, size: int, kills: int, seed: int, broker: Broker | None = None, pace: float = 6.0
+) -> Report:
+    """Run one campaign, on Kafka where a broker is given, and answer what it found."""
+    report = Report("kafka" if broker is not None else "postgres", seed, size)
+    with (
+        _policy_file() as policy,
+        running(broker, SECONDLOOK_ROUTING_FILE=policy, SECONDLOOK_LEASE="5s") as server,
+    ):
+        Campaign(server, report, kills=kills, pace=pace).run()
+    return report
