@@ -48,7 +48,7 @@ def fetch(folder: Path) -> Path:
     half = target.with_name(f"{target.name}.{os.getpid()}")
     half.mkdir(parents=True)
     command = ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies"]
-    done = subprocess.run(  # noqa: S603 - our own arguments
+    done = subprocess.run(
         [*command, f"-DoutputDirectory={half.absolute()}"],
         check=False,
         capture_output=True,
@@ -102,7 +102,7 @@ def prepare(folder: Path, host: str, port: int) -> list[str]:
 def format_storage(jars: Path, settings: Path, cluster: str) -> None:
     """Make an empty storage for a cluster of that id."""
     command = java(jars, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings))
-    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise BrokerError(f"The storage could not be formatted: {done.stdout}{done.stderr}")
 
@@ -139,7 +139,7 @@ def start(folder: Path, host: str, port: int) -> None:
         raise BrokerError(f"A broker runs on {folder} already; stop it first.")
     command = prepare(folder, host, port)
     with (folder / "broker.log").open("ab") as log:
-        child = subprocess.Popen(  # noqa: S603 - our own arguments
+        child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
     (folder / "broker.pid").write_text(str(child.pid))
@@ -179,14 +179,14 @@ def main() -> int:
             fetch(folder)
         elif given.command == "start":
             start(folder, given.host, given.port)
-            print(f"{given.host}:{given.port}")  # noqa: T201
+            print(f"{given.host}:{given.port}")
         elif given.command == "stop":
             stop(folder)
         else:
             command = prepare(folder, given.host, given.port)
-            os.execv(command[0], command)  # noqa: S606 - Java takes our place and our signals
+            os.execv(command[0], command)
     except BrokerError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)
         return 1
     return 0
 
