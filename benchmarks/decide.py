@@ -8,14 +8,26 @@ rows are wall time of `output()` with the server down, as a tool would feel it.
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from secondlook import Secondlook, decide, events, keys
 from secondlook.gate import GatePolicy
 from secondlook.testing import TOOL, FakeSecondlook, a_policy, an_output
 
+from benchmarks.table import Row
+
 ROUNDS = 9
 TEXT = "I was charged twice for my order and would like the second payment back, please. " * 4
+
+
+def rows() -> list[Row]:
+    """The figures for the table of all benchmarks."""
+    found = [Row(what, value, "µs") for what, value in measure().items()]
+    return [
+        replace(row, against=50, against_what="aim") if "decide" in row.what else row
+        for row in found
+    ]
 
 
 def measure() -> dict[str, float]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,7 +167,7 @@ def _announced(process: "subprocess.Popen[str]") -> str:
     raise RuntimeError("the server ended before it was ready")
 
 
-def await_taken(url: str, consumers: Mapping[str, str], *, timeout: float = 300) -> None:
+def await_taken(url: str, consumers: Sequence[tuple[str, str]], *, timeout: float = 300) -> None:
     """Wait until each consumer has taken everything of its topic on the embedded log."""
     query = """
         SELECT coalesce(sum(p.next_offset - o.next_offset), 0), count(o.consumer)
@@ -176,7 +176,7 @@ def await_taken(url: str, consumers: Mapping[str, str], *, timeout: float = 300)
         WHERE p.topic = %s AND p.next_offset > 0"""
     deadline = time.monotonic() + timeout
     with psycopg.connect(url, autocommit=True) as connection:
-        for consumer, topic in consumers.items():
+        for consumer, topic in consumers:
             while time.monotonic() < deadline:
                 row = connection.execute(query, (consumer, topic)).fetchone()
                 if row is not None and row[0] == 0 and row[1] > 0:

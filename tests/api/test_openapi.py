@@ -1,0 +1,69 @@
+"""Schemathesis over the API's own description: nothing that it says makes the server fail."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+
+from tests.api.conftest import House, make_house
+from tests.browser.harness import serve_app
+from tests.house import output
+
+FAILED, REFUSED = 500, 400
+
+
+@pytest.fixture(scope="module")
+def described(postgres_url: str) -> Iterator[House]:
+    """A house with a case, an output and everything that the paths speak of."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE described TEMPLATE template")
+        made = make_house(f"{postgres_url.rpartition('/')[0]}/described")
+        made.log.take(output("o-1", confidence=0.1))
+        with made.client:
+            yield made
+        made.resources.close()
+        connection.execute("DROP DATABASE described WITH (FORCE)")
+
+
+def test_no_request_makes_the_server_fail(described: House) -> None:
+    document = json.loads(described.client.get("/openapi.json").text)
+    schema = schemathesis.openapi.from_dict(document)
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert len(operations) > 20
+    app: Any = described.client.app
+    with serve_app(app) as address:
+        for operation in operations:
+            _try(operation, described, address)
+
+
+def _try(operation: Any, house: House, address: str) -> None:
+    """Make requests of all shapes, good and bad, to one operation."""
+
+    @given(
+        case=st.one_of(
+            operation.as_strategy(),
+            operation.as_strategy(generation_mode=GenerationMode.NEGATIVE),
+        )
+    )
+    @settings(
+        max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None
+    )
+    def once(case: Any) -> None:
+        who = "tool" if case.path in _BY_TOOLS else "admin.support"
+        if case.path == "/v1/policy" and case.query:
+            case.query["wait"] = 0
+        answer = case.call(base_url=address, headers=house.bearer(who))
+        assert answer.status_code < FAILED, answer.text
+        if answer.status_code >= REFUSED:
+            assert "application/problem+json" in "".join(answer.headers["content-type"])
+
+    once()
+
+
+_BY_TOOLS = {"/v1/events", "/v1/outputs", "/v1/corrections", "/v1/policy"}
