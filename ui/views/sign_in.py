@@ -157,9 +157,12 @@ def _add_links(router: APIRouter, desk: Desk) -> None:
 
 def _add_account(router: APIRouter, desk: Desk) -> None:
     @router.get("/account")
-    def account(request: Request) -> Response:
+    def account(request: Request, saved: str = "") -> Response:
         return desk.templates.render(
-            request, "pages/account.html", actor=desk.signed_in(request).actor
+            request,
+            "pages/account.html",
+            actor=desk.signed_in(request).actor,
+            saved=bool(saved),
         )
 
     @router.post("/account/password")
@@ -176,7 +179,7 @@ def _add_account(router: APIRouter, desk: Desk) -> None:
             return desk.templates.render(
                 request, "pages/account.html", status=422, actor=actor, errors=errors
             )
-        return _enter(desk, request, secret, "/account")
+        return _enter(desk, request, secret, "/account?saved=1")
 
     @router.post("/account/token")
     def make_token(request: Request) -> Response:

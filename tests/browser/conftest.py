@@ -1,0 +1,49 @@
+"""One town and one Chromium for each module."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser.harness import Look, chromium, look
+from tests.browser.town import Town, open_town
+
+__all__ = ["chromium"]
+
+Visit = Callable[..., AbstractContextManager[Look]]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs Chromium, and keep it on one worker."""
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.xdist_group("chromium"))
+
+
+@pytest.fixture(scope="module")
+def town(postgres_url: str) -> Iterator[Town]:
+    """The product at work."""
+    with open_town(postgres_url) as opened:
+        yield opened
+
+
+@pytest.fixture(params=[True, False], ids=["script", "no-script"])
+def script(request: pytest.FixtureRequest) -> bool:
+    """Once with JavaScript and once without."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def visit(chromium: Browser, town: Town, request: pytest.FixtureRequest) -> Visit:
+    """`visit(email, javascript=…, size=…)`: a browser in which that person is signed in."""
+
+    def opened(email: str | None, **given: Any) -> AbstractContextManager[Look]:
+        if email is not None:
+            given["storage_state"] = town.signed_in(email)
+        return look(chromium, town.origin, name=request.node.name, **given)
+
+    return opened

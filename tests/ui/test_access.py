@@ -1,0 +1,174 @@
+"""What another team has is not there; what a role may not do is refused; nothing else is said."""
+
+import re
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from services.bootstrap import make_ui
+from services.registry.identity import COOKIE
+from tests import house
+from tests.browser.town import AUDITOR, OPS, OTHERS, Town, at_work, resources
+
+_THEIRS = "o/0 %"
+_OURS = "o/1 %"
+_NAVIGATION = {
+    house.REP: ["Outputs"],
+    house.OWNER: ["Queue", "Outputs", "Health"],
+    house.LEAD: ["Queue", "Outputs", "Health"],
+    OPS: ["Queue", "Outputs", "Health"],
+    AUDITOR: ["Queue", "Outputs", "Health", "Audit"],
+    house.ADMIN: ["Queue", "Outputs", "Health", "Tools", "People", "Audit"],
+}
+_NEEDS = {
+    "/queue": "Queue",
+    "/outputs": "Outputs",
+    "/health": "Health",
+    "/tools": "Tools",
+    "/tools/new": "Tools",
+    f"/tools/{house.TOOL}": "Tools",
+    "/people": "People",
+    "/audit": "Audit",
+}
+
+
+@pytest.fixture(scope="module")
+def town(postgres_url: str) -> Iterator[Town]:
+    """A town with one case of the other team and one of ours; pages without a browser."""
+    with resources(postgres_url) as opened:
+        made = Town(opened)
+        with at_work(opened):
+            made.case(OTHERS)
+            made.case()
+        yield made
+
+
+def _client(town: Town, email: str | None) -> TestClient:
+    client = TestClient(
+        make_ui(town.resources),
+        base_url="http://127.0.0.1",
+        headers={"sec-fetch-site": "same-origin"},
+        follow_redirects=False,
+    )
+    if email is not None:
+        client.cookies.set(COOKIE, town.session(email))
+    return client
+
+
+def _post(client: TestClient, path: str, **fields: str) -> Response:
+    """A POST with the token of a page of this person's."""
+    page = client.get("/account")
+    found = re.search(r'name="csrf_token" value="([^"]+)"', page.text)
+    assert found is not None
+    return client.post(path, data={"csrf_token": found[1], **fields})
+
+
+def _output(tool: str, output_id: str, part: str = "") -> str:
+    return f"/output{part}?{urlencode({'tool': tool, 'id': output_id})}"
+
+
+def _case(town: Town, output_id: str) -> int:
+    return int(town.one('SELECT id FROM "case" WHERE output_id = :id', id=output_id))
+
+
+@pytest.mark.parametrize("email", [house.OWNER, house.LEAD, house.REP, OPS])
+def test_read_what_another_team_has(town: Town, email: str) -> None:
+    client, case = _client(town, email), _case(town, _THEIRS)
+    for path in (
+        _output(OTHERS, _THEIRS),
+        f"/outputs?tool={OTHERS}",
+        *([] if email == house.REP else [f"/c/{case}", f"/health/{OTHERS}"]),
+    ):
+        answer = client.get(path)
+        assert answer.status_code == 404, path
+        assert "Where is my money" not in answer.text
+    for path in ("/queue", "/outputs", "/health"):
+        assert OTHERS not in client.get(path).text
+
+
+def test_do_something_to_what_another_team_has(town: Town) -> None:
+    client, case = _client(town, house.OWNER), _case(town, _THEIRS)
+    before = house.rows(town.database, 'SELECT * FROM "case" ORDER BY id')
+    posts = {
+        f"/c/{case}/claim": {},
+        f"/c/{case}/release": {"token": "1"},
+        f"/c/{case}/verdict": {"choice": "upheld"},
+        f"/c/{case}/comment": {"note": "Hello"},
+        f"/c/{case}/reassign": {"owner": "team:support"},
+        f"/c/{case}/escalate": {"level": "0"},
+        f"/health/{OTHERS}/state": {"state": "stopped"},
+        _output(OTHERS, _THEIRS): {"choice": "keep"},
+        _output(OTHERS, _THEIRS, "/undo"): {"correction": "x"},
+    }
+    for path, fields in posts.items():
+        assert _post(client, path, **fields).status_code == 404, path
+    assert house.rows(town.database, 'SELECT * FROM "case" ORDER BY id') == before
+    assert town.one("SELECT count(*) FROM correction") == 0
+    states = "SELECT string_agg(state, ' ') FROM gate_policy WHERE tool = :tool"
+    assert town.one(states, tool=OTHERS) == "live"
+
+
+@pytest.mark.parametrize("email", list(_NAVIGATION))
+def test_see_and_open_what_the_role_allows_alone(town: Town, email: str) -> None:
+    client = _client(town, email)
+    home = client.get(client.get("/").headers["location"])
+    assert home.status_code == 200
+    shown = re.findall(r'data-does="Go to (\w+)"', home.text)
+    assert [label.capitalize() for label in shown] == _NAVIGATION[email]
+    for path, label in _NEEDS.items():
+        wanted = 200 if label in _NAVIGATION[email] else 403
+        assert client.get(path).status_code == wanted, path
+
+
+@pytest.mark.parametrize("email", [house.REP, house.OWNER, house.LEAD, OPS, AUDITOR])
+def test_do_what_the_role_does_not_allow(town: Town, email: str) -> None:
+    client, case = _client(town, email), _case(town, _OURS)
+    judges, switches = (house.OWNER, house.LEAD), (house.OWNER, OPS)
+    posts = {
+        "/tools/new": {"slug": "x"},
+        f"/tools/{house.TOOL}": {"name": "x"},
+        f"/tools/{house.TOOL}/keys": {},
+        f"/tools/{house.TOOL}/keys/x/revoke": {},
+        "/people": {"email": "x@example.org"},
+        "/people/teams": {"slug": "x"},
+        "/people/change": {"email": house.REP, "role": "admin"},
+        "/people/active": {"email": house.ADMIN, "active": "no"},
+        "/people/link": {"email": house.ADMIN},
+    }
+    if email not in judges:
+        posts |= {f"/c/{case}/{verb}": {} for verb in ("claim", "release", "verdict", "comment")}
+        posts |= {f"/c/{case}/reassign": {"owner": "team:support"}, f"/c/{case}/escalate": {}}
+    if email not in switches:
+        posts[f"/health/{house.TOOL}/state"] = {"state": "stopped"}
+    if email in (OPS, AUDITOR):
+        posts[_output(house.TOOL, _OURS)] = {"choice": "keep"}
+    for path, fields in posts.items():
+        assert _post(client, path, **fields).status_code == 403, path
+    assert town.one('SELECT state FROM "case" WHERE id = :id', id=case) == "open"
+    assert town.one("SELECT count(*) FROM api_key") == 0
+    assert town.one("SELECT role FROM person WHERE email = :email", email=house.REP) == "rep"
+
+
+def test_open_a_page_without_having_signed_in(town: Town) -> None:
+    client = _client(town, None)
+    for path in [*_NEEDS, "/account", f"/c/{_case(town, _OURS)}", "/"]:
+        answer = client.get(path)
+        assert (answer.status_code, answer.headers["location"][:8]) == (303, "/sign-in"), path
+    for path in ("/people", f"/c/{_case(town, _OURS)}/claim", _output(house.TOOL, _OURS)):
+        assert client.post(path).status_code == 403, path
+
+
+def test_post_without_the_pages_token(town: Town) -> None:
+    client = _client(town, house.OWNER)
+    case = _case(town, _OURS)
+    assert client.post(f"/c/{case}/claim").status_code == 403
+    assert client.post(f"/c/{case}/claim", data={"csrf_token": "guessed"}).status_code == 403
+    assert town.one('SELECT state FROM "case" WHERE id = :id', id=case) == "open"
+
+
+@pytest.mark.parametrize("path", ["/c/0", "/c/99999", f"/c/{2**80}", "/output?tool=x&id=y", "/x"])
+def test_open_what_is_not_there(town: Town, path: str) -> None:
+    assert _client(town, house.OWNER).get(path).status_code == 404

@@ -1,0 +1,44 @@
+"""What is typed into forms becomes values as the tool has them."""
+
+from typing import Any
+
+import pytest
+
+from ui.words import plain, read_fields, read_text, value_words
+
+
+@pytest.mark.parametrize(
+    ("typed", "said", "read"),
+    [
+        ("12.50", {"value": "12.5", "confidence": 0.4}, "12.50"),
+        ("130", {"value": 128.5, "confidence": 0.4}, 130),
+        ("128.5", {"value": 128.5}, 128.5),
+        ("true", {"value": False}, True),
+        ("NaN", {"value": 1.0}, "NaN"),
+        ("a lot", {"value": 1.0}, "a lot"),
+        ("", {"value": None}, None),
+        ("", {"value": "x"}, ""),
+        ("[1, 2]", {"value": [1]}, [1, 2]),
+    ],
+)
+def test_field_keeps_the_type_that_it_had(typed: str, said: Any, read: Any) -> None:
+    assert read_fields({"field.total": typed}, {"total": said}) == {"total": {"value": read}}
+
+
+def test_empty_field_that_the_tool_has_not_is_none() -> None:
+    assert read_fields({"field.total": "", "field.name": "Ada", "csrf_token": "x"}, None) == {
+        "name": {"value": "Ada"}
+    }
+
+
+def test_text_is_not_changed_by_the_ends_of_its_lines() -> None:
+    assert read_text({"value": "One\r\ntwo"}, "One\r\ntwo") == "One\r\ntwo"
+    assert read_text({"value": "One\r\ntwo"}, "One\ntwo") == "One\ntwo"
+    assert read_text({"value": "One\r\n2"}, "One\r\ntwo") == "One\n2"
+
+
+def test_value_is_one_short_line() -> None:
+    assert plain({"value": None}) == ""
+    assert value_words(True) == "Raised"
+    assert value_words({"a": {"value": 1}, "b": {"value": "x"}}) == "a: 1, b: x"
+    assert value_words(None, {"kind": "timeout"}) == "Failed: timeout"
