@@ -1,0 +1,111 @@
+"""The kill switch, tools and people, with and without JavaScript."""
+
+import json
+import uuid
+
+from playwright.sync_api import expect
+from secondlook import events
+
+from tests import house
+from tests.browser.conftest import Visit
+from tests.browser.town import AUDITOR, Town
+
+_STATE = "SELECT state FROM gate_policy WHERE tool = :slug ORDER BY revision DESC LIMIT 1"
+_PERSON = "SELECT role, active FROM person WHERE email = :email"
+_KEYS = "SELECT count(*) FROM api_key WHERE tool = :slug AND revoked_at IS NULL"
+
+
+def _new() -> str:
+    return f"new-{uuid.uuid4().hex[:8]}"
+
+
+def _changes(town: Town, slug: str) -> list[str]:
+    """The states that events on the log or on their way to it tell of a tool."""
+    query = "SELECT value FROM outbox WHERE topic = :topic ORDER BY id"
+    found = [
+        json.loads(bytes(row.value)) for row in house.rows(town.database, query, topic=events.TOOLS)
+    ]
+    return [one["data"]["state"] for one in found if one["data"]["tool"] == slug]
+
+
+def test_stop_a_tool_and_start_it_again(town: Town, visit: Visit, script: bool) -> None:
+    with visit(house.OWNER, javascript=script) as view:
+        page = view.open(f"/health/{house.TOOL}")
+        page.locator("summary", has_text="Stop the tool").click()
+        page.get_by_role("button", name="Stop it now").click()
+        expect(page.get_by_text("Stopped", exact=True)).to_be_visible()
+        assert town.one(_STATE, slug=house.TOOL) == "stopped"
+        assert _changes(town, house.TOOL)[-1] == "stopped"
+        page.locator("summary", has_text="Switch to another state").click()
+        page.get_by_label("Live: ").check()
+        page.get_by_role("button", name="Switch", exact=True).click()
+        expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    assert town.one(_STATE, slug=house.TOOL) == "live"
+    assert _changes(town, house.TOOL)[-2:] == ["stopped", "live"]
+
+
+def test_register_a_tool_and_turn_its_keys(town: Town, visit: Visit, script: bool) -> None:
+    slug = _new()
+    with visit(house.ADMIN, javascript=script) as view:
+        page = view.open("/tools/new")
+        page.get_by_label("Slug").fill("Not a slug")
+        page.get_by_label("Categories").fill("billing\ntax")
+        page.get_by_role("button", name="Register").click()
+        expect(page.locator(".summary")).to_be_visible()
+        expect(page.get_by_label("Categories")).to_have_value("billing\ntax")
+        page.get_by_label("Slug").fill(slug)
+        page.get_by_role("button", name="Register").click()
+        expect(page.get_by_text("shown this once")).to_be_visible()
+        assert town.one(_STATE, slug=slug) == "live"
+        assert town.one(_KEYS, slug=slug) == 1
+        page.get_by_role("button", name="Make a key").click()
+        expect(page.get_by_text("shown this once")).to_be_visible()
+        assert town.one(_KEYS, slug=slug) == 2
+        page.get_by_role("button", name="Make a key").click()
+        expect(page.get_by_role("alert").filter(has_text="two live keys")).to_be_visible()
+        page.get_by_role("button", name="Revoke key").first.click()
+        expect(page.get_by_text("revoked")).to_be_visible()
+        assert town.one(_KEYS, slug=slug) == 1
+        page.get_by_label("Confidence below which").fill("0.55")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("Saved.")).to_be_visible()
+    policy = "SELECT threshold FROM gate_policy WHERE tool = :slug ORDER BY revision DESC LIMIT 1"
+    assert float(town.one(policy, slug=slug)) == 0.55
+
+
+def test_add_change_and_deactivate_a_person(town: Town, visit: Visit, script: bool) -> None:
+    name = _new()
+    email = f"{name}@example.org"
+    with visit(house.ADMIN, javascript=script) as view:
+        page = view.open("/people")
+        page.locator("#f-slug").fill(name)
+        page.get_by_role("button", name="Add a team").click()
+        expect(page.locator("#teams").get_by_text(name).first).to_be_visible()
+        assert town.one("SELECT active FROM team WHERE slug = :slug", slug=name) is True
+        page.get_by_label("E-mail").fill(email)
+        page.locator("#f-name").fill(name)
+        page.locator("#f-team").select_option(name)
+        page.get_by_role("button", name="Add", exact=True).click()
+        row = page.get_by_role("row").filter(has_text=email)
+        expect(row).to_be_visible()
+        assert tuple(town.one(_PERSON, email=email)) == ("rep", True)
+        row.locator("summary").click()
+        row.get_by_label("Role").select_option("owner")
+        row.get_by_role("button", name="Save").click()
+        expect(row.get_by_text("Owner,")).to_be_visible()
+        assert tuple(town.one(_PERSON, email=email)) == ("owner", True)
+        row.get_by_role("button", name="Make a sign-in link").click()
+        expect(page.get_by_text(f"Sign-in link for {email}")).to_be_visible()
+        row.locator("summary").click()
+        row.get_by_role("button", name="Deactivate").click()
+        expect(row.get_by_text("Inactive")).to_be_visible()
+    assert tuple(town.one(_PERSON, email=email)) == ("owner", False)
+
+
+def test_auditor_reads_who_did_what(town: Town, visit: Visit, script: bool) -> None:
+    with visit(AUDITOR, javascript=script) as view:
+        expect(view.open("/audit").get_by_role("row")).not_to_have_count(0)
+        page = view.open("/audit?before=12")
+        expect(
+            page.get_by_role("row").filter(has_text="add person rita@example.org").first
+        ).to_be_visible()
