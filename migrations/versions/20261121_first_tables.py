@@ -16,6 +16,50 @@ branch_labels = None
 depends_on = None
 
 
+# An open case's owner is there: nobody becomes one who is not active, and nobody who is one
+# stops being active. FOR SHARE makes the two wait for each other.
+_OWNERS_STAY = (
+    """
+CREATE FUNCTION require_active_owner() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.owner_team IS NOT NULL THEN
+        PERFORM FROM team WHERE slug = NEW.owner_team AND active FOR SHARE;
+    ELSE
+        PERFORM FROM person WHERE email = NEW.owner_person AND active FOR SHARE;
+    END IF;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION '% is not active and cannot own a case',
+            coalesce(NEW.owner_team, NEW.owner_person)
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'owner_is_active';
+    END IF;
+    RETURN NEW;
+END $$""",
+    """
+CREATE TRIGGER owner_is_active BEFORE INSERT OR UPDATE OF owner_team, owner_person ON "case"
+FOR EACH ROW EXECUTE FUNCTION require_active_owner()""",
+    """
+CREATE FUNCTION refuse_leaving_owner() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM "case" c
+        WHERE c.state IN ('open', 'claimed', 'waiting', 'snoozed')
+          AND CASE TG_TABLE_NAME WHEN 'person' THEN c.owner_person = to_jsonb(OLD)->>'email'
+                                 ELSE c.owner_team = to_jsonb(OLD)->>'slug' END
+    ) THEN
+        RAISE EXCEPTION 'an owner of open cases cannot leave'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'owner_stays';
+    END IF;
+    RETURN NEW;
+END $$""",
+    """
+CREATE TRIGGER owner_stays BEFORE UPDATE OF active ON person
+FOR EACH ROW WHEN (OLD.active AND NOT NEW.active) EXECUTE FUNCTION refuse_leaving_owner()""",
+    """
+CREATE TRIGGER owner_stays BEFORE UPDATE OF active ON team
+FOR EACH ROW WHEN (OLD.active AND NOT NEW.active) EXECUTE FUNCTION refuse_leaving_owner()""",
+)
+
+
 def _append_only(table: str) -> None:
     """Let the database itself refuse to change or remove what was once written."""
     op.execute(
@@ -874,6 +918,8 @@ def upgrade() -> None:
     )
     _append_only("timeline_entry")
     _append_only("audit_entry")
+    for statement in _OWNERS_STAY:
+        op.execute(statement)
 
 
 def downgrade() -> None:
@@ -968,4 +1014,6 @@ def downgrade() -> None:
     op.drop_table("consumer_offset")
     op.drop_table("audit_entry")
     op.execute("DROP FUNCTION refuse_change()")
+    op.execute("DROP FUNCTION require_active_owner()")
+    op.execute("DROP FUNCTION refuse_leaving_owner()")
     op.execute("DROP SEQUENCE tool_revision")

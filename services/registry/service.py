@@ -9,13 +9,14 @@ from typing import Any
 from secondlook import events
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from services.kit import outbox
 from services.kit.errors import NotFound
 from services.kit.eventlog.port import NewRecord
 from services.registry import access, models, queries
-from services.registry.errors import AlreadyThere, ChangedMeanwhile
+from services.registry.errors import AlreadyThere, ChangedMeanwhile, StillOwns
 from services.registry.notes import invalid, note
 from services.registry.rules import OutputKind, Role, ToolState
 
@@ -83,6 +84,7 @@ def change_person(
 
     Raises:
         NotFound: nobody has that address.
+        StillOwns: the person owns open cases.
     """
     before = queries.person(session, email)
     # Waits for cases that are being given to this person just now.
@@ -95,9 +97,11 @@ def change_person(
     if active is not None and active != before.active:
         changes["active"] = active
     if changes:
-        session.execute(
-            update(models.Person).where(models.Person.email == before.email).values(**changes)
-        )
+        statement = update(models.Person).where(models.Person.email == before.email)
+        try:
+            session.execute(statement.values(**changes))
+        except IntegrityError:
+            raise StillOwns(f"{before.email} owns open cases; hand them over first.") from None
     if active is False:
         access.end_every_sign_in(session, before.email, now=now)
     if teams is not None:

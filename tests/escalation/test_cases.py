@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from secondlook import events
+from sqlalchemy.exc import IntegrityError
 
 from services.escalation import queries, routing, service, timers
 from services.escalation.errors import HeldBySomebody, MovedOn, OwnDispute, StaleToken
@@ -13,6 +14,8 @@ from services.escalation.rules import VerdictKind
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, NotAllowed, NotFound, SecondlookError
+from services.registry import service as registry
+from services.registry.errors import StillOwns
 from tests.house import (
     ADMIN,
     LEAD,
@@ -377,6 +380,26 @@ def test_person_who_leaves_hands_cases_over(log: Log, desk: Desk, database: Data
         now = DatabaseClock().now(session)
         assert service.hand_over(session, LEAD, actor=person(session, ADMIN), now=now) == 1
     assert rows(database, 'SELECT owner_team, owner_person FROM "case"') == [("support", None)]
+
+
+def leave(database: Database, email: str) -> None:
+    with database.transaction() as session:
+        now = DatabaseClock().now(session)
+        registry.change_person(session, email, active=False, actor="test", now=now)
+
+
+def test_owner_of_an_open_case_cannot_leave(log: Log, database: Database) -> None:
+    log.take(output("o-1", value="tax", confidence=0.1))
+    with pytest.raises(StillOwns):
+        leave(database, LEAD)
+    assert one(database, "SELECT active FROM person WHERE email = :e", e=LEAD)
+
+
+def test_nobody_who_left_becomes_an_owner(case: int, database: Database) -> None:
+    leave(database, TEAMMATE)
+    statement = queries.text('UPDATE "case" SET owner_team = NULL, owner_person = :who')
+    with pytest.raises(IntegrityError, match="not active"), database.transaction() as session:
+        session.execute(statement, {"who": TEAMMATE})
 
 
 def test_list_shows_the_soonest_due_first_and_only_what_is_in_sight(
