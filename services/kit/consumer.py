@@ -41,6 +41,7 @@ UNREADABLE = "unreadable"
 
 _POLL_SECONDS = 0.25
 _LOOK_SECONDS = 1.0
+_LAG_SECONDS = 5.0
 _NAG_SECONDS = 60.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _SLICE = 0.05
@@ -135,7 +136,7 @@ class Consumer:
         self._tried: dict[Partition, int] = {}
         self._held_back = False
         self._failures = 0
-        self._look_at = 0.0
+        self._look_at = self._lag_at = 0.0
         self._nagged_at: dict[Partition, float] = {}
         self._stopping = False
 
@@ -258,7 +259,9 @@ class Consumer:
             self._hold()
         assigned = self._member.assigned()
         self._member.rewind([p for p in assigned if self._moved(p, stored)])
-        self._show_lag()
+        if now >= self._lag_at:
+            self._lag_at = now + _LAG_SECONDS
+            self._show_lag()
 
     def _moved(self, partition: Partition, stored: Mapping[Partition, int]) -> bool:
         """Whether somebody moved the stored offset since we last did: a replay, say."""

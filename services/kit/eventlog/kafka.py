@@ -38,6 +38,8 @@ from services.kit.eventlog.port import (
 # An event may have 1 MiB; its key, its headers and the batch around it come on top.
 MESSAGE_BYTES = 2 * 1024 * 1024
 _REQUEST_MS = 5_000
+# Looking up offsets is done on the way, by loops that must stay able to end.
+_LOOKUP_MS = 2_000
 _DELIVERY_MS = 30_000
 
 
@@ -195,8 +197,8 @@ class KafkaLog:
         if not asked:
             return {}
         with reachable(), self._reader.exclusively() as reader:
-            firsts = reader.beginning_offsets(asked, timeout_ms=_REQUEST_MS)
-            nexts = reader.end_offsets(asked, timeout_ms=_REQUEST_MS)
+            firsts = reader.beginning_offsets(asked, timeout_ms=_LOOKUP_MS)
+            nexts = reader.end_offsets(asked, timeout_ms=_LOOKUP_MS)
         return {Partition(*name): Bounds(firsts[name], nexts[name]) for name in asked}
 
     def offset_at(self, partition: Partition, moment: datetime) -> int:
@@ -204,7 +206,7 @@ class KafkaLog:
         name = KafkaPartition(*partition)
         milliseconds = -int(-moment.timestamp() * 1000 // 1)
         with reachable(), self._reader.exclusively() as reader:
-            found = reader.offsets_for_times({name: milliseconds}, timeout_ms=_REQUEST_MS)[name]
+            found = reader.offsets_for_times({name: milliseconds}, timeout_ms=_LOOKUP_MS)[name]
         if found is None or found.offset < 0:
             return self._bounds_of([partition])[partition].next
         return int(found.offset)
