@@ -1,0 +1,100 @@
+"""The demo's report is what SQL, `account` and the exporter say too."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from services import bootstrap
+from services.bootstrap import opened
+from services.kit.settings import Settings
+
+_TICKETS = 80
+
+
+@pytest.fixture(scope="module")
+def played(public_folder: Path) -> tuple[Settings, dict[str, Any], dict[str, Any]]:
+    """A demo by itself on a fresh folder: it starts a server and ends it."""
+    folder = public_folder / "demo"
+    environment = os.environ | {
+        "SECONDLOOK_DATA_DIR": str(folder),
+        "SECONDLOOK_METRICS_PORT": "0",
+    }
+    for name in ("SECONDLOOK_DATABASE_URL", "SECONDLOOK_KAFKA_BOOTSTRAP_SERVERS"):
+        environment.pop(name, None)
+
+    def run(*arguments: str) -> Any:
+        command = [sys.executable, "-m", "services.cli", *arguments, "--json"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=170)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    report = run("demo", "--tickets", str(_TICKETS), "--seed", "3")
+    return Settings(data_dir=folder), report, run("account")
+
+
+def test_report_agrees_with_sql_account_and_exporter(
+    played: tuple[Settings, dict[str, Any], dict[str, Any]],
+) -> None:
+    settings, report, account = played
+    with opened(settings, role="test") as resources:
+        exported = _exported(resources)
+        for version in report["versions"]:
+            _agrees_with_sql(resources.database_url, version)
+            _agrees_with_exporter(exported, version)
+    sent = sum(version["outputs"] for version in report["versions"])
+    assert account["unexplained"] == 0
+    assert account["received"] == account["stored"] >= sent
+    assert account["cases"]["open"] == account["cases"]["unowned"] == 0
+    assert sum(v["counts"]["exceptions"] for v in report["versions"]) <= account["cases"]["closed"]
+
+
+_RECOUNT = """
+SELECT count(*), count(*) FILTER (WHERE disposition = 'proceed'),
+       count(*) FILTER (WHERE overridden),
+       (SELECT count(*) FROM "case" WHERE tool_version = %(v)s AND trigger <> 'audit')
+FROM output WHERE version = %(v)s AND recorded_at IS NOT NULL
+"""
+
+
+def _agrees_with_sql(url: str, version: dict[str, Any]) -> None:
+    with psycopg.connect(url) as connection:
+        row = connection.execute(_RECOUNT, {"v": version["version"]}).fetchone()
+        disputed_audits = connection.execute(
+            "SELECT count(*) FROM \"case\" WHERE tool_version = %s AND trigger = 'audit'"
+            " AND exception_trigger IS NOT NULL",
+            (version["version"],),
+        ).fetchone()
+    assert row is not None
+    assert disputed_audits is not None
+    outputs, straight, overridden, exceptions = row
+    exceptions += disputed_audits[0]
+    assert version["outputs"] == outputs == _TICKETS
+    assert version["coverage"] == pytest.approx(straight / outputs)
+    assert version["override_rate"] == pytest.approx(overridden / outputs)
+    assert version["exception_rate"] == pytest.approx(exceptions / outputs)
+
+
+def _exported(resources: bootstrap.Resources) -> dict[tuple[str, str], float]:
+    """Sums of the exporter's counters by metric and version."""
+    sums: dict[tuple[str, str], float] = {}
+    for family in bootstrap.make_collector(resources).collect():
+        for sample in family.samples:
+            key = (sample.name, sample.labels.get("version", ""))
+            sums[key] = sums.get(key, 0) + sample.value
+    return sums
+
+
+def _agrees_with_exporter(exported: dict[tuple[str, str], float], version: dict[str, Any]) -> None:
+    name = version["version"]
+    assert exported["secondlook_outputs_total", name] == version["outputs"]
+    assert exported["secondlook_matured_outputs_total", name] == version["counts"]["matured"]
+    assert exported["secondlook_exceptions_total", name] == version["counts"]["exceptions"]
+    overridden = exported["secondlook_overridden_outputs_total", name]
+    withdrawn = exported["secondlook_overrides_withdrawn_total", name]
+    assert overridden - withdrawn == version["counts"]["overridden"]
