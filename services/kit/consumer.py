@@ -204,13 +204,16 @@ class Consumer:
 
     def _start_at(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         """Answer the log from the stored offsets, and count this process' starts."""
+        # Read before the bounds: who moves on in between has not come past an end.
+        with self._database.transaction() as session:
+            seen = self._offsets.current(session)
         held = self._log.bounds(sorted({partition.topic for partition in partitions}))
         bounds = {partition: held[partition] for partition in partitions if partition in held}
         with self._database.transaction() as session:
             known = self._offsets.current(session)
             # A rewind is no new start: only a new process at the same place is.
             new = [p for p in bounds if self._counted.get(p) != known.get(p, bounds[p].first)]
-            places = self._offsets.load(session, bounds, starting=new)
+            places = self._offsets.load(session, bounds, starting=new, seen=seen)
         for partition in partitions:
             self._expected.pop(partition, None)
         for partition, place in places.items():

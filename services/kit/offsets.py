@@ -103,6 +103,7 @@ class Offsets:
         bounds: Mapping[Partition, Bounds],
         *,
         starting: Collection[Partition] = (),
+        seen: Mapping[Partition, int] | None = None,
     ) -> dict[Partition, Place]:
         """Where these partitions go on; those met for the first time begin at their first.
 
@@ -110,6 +111,12 @@ class Offsets:
         passed over. A partition that ends before its stored offset, as one that was made
         anew does, is left out until somebody rewinds it. Where there is something to
         read, a start is counted for each partition in `starting`.
+
+        `seen` are the offsets from before `bounds` were read.
+
+        Raises:
+            StaleOffset: somebody has moved past the end that `bounds` tell of meanwhile,
+                so they say nothing about where the partition ends now.
         """
         self._begin(session, bounds)
         cut_off = self._cut_off(session)
@@ -118,6 +125,8 @@ class Offsets:
             partition = Partition(row.topic, row.partition)
             held = bounds[partition]
             if row.next_offset > held.next:
+                if seen is not None and seen.get(partition) != row.next_offset:
+                    raise StaleOffset(f"{self.consumer} is moving on in {partition}")
                 self._note_gap(session, row, held.next)
             elif (partition, row.next_offset) not in cut_off:
                 if row.next_offset < held.first:

@@ -49,10 +49,10 @@ class Small:
         self.clock = DatabaseClock()
         self.ledger = ledger or Ledger()
 
-    def furnish(self) -> None:
+    def furnish(self, *, partitions: int = PARTITIONS) -> None:
         """Two teams, their people, a tool and the topics."""
         furnish(self.database)
-        self.log.ensure_topics([TopicSpec(topic.name, PARTITIONS) for topic in events.TOPICS])
+        self.log.ensure_topics([TopicSpec(topic.name, partitions) for topic in events.TOPICS])
 
     # --- events ---------------------------------------------------------------------------
 
@@ -150,11 +150,13 @@ class Small:
 
 
 @contextmanager
-def small_house(url: str, ledger: Ledger | None = None) -> Iterator[Small]:
+def small_house(
+    url: str, ledger: Ledger | None = None, *, partitions: int = PARTITIONS
+) -> Iterator[Small]:
     """A small house on the embedded log: a new one, or one whose ledger is given."""
     house = Small(url, PostgresLog(url), ledger)
     if ledger is None:
-        house.furnish()
+        house.furnish(partitions=partitions)
     try:
         yield house
     finally:
