@@ -1,0 +1,95 @@
+"""Two hundred people reach for one case at once: one gets it, the others learn who."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from starlette.testclient import TestClient
+
+from services import bootstrap
+from services.bootstrap import Resources
+from services.escalation import service as escalation
+from services.escalation.errors import HeldBySomebody
+from services.kit.database import Database, make_engine
+from services.kit.settings import Settings
+from services.registry import access, service
+from services.registry.rules import Role
+from tests.conservation.small import Small, small_house
+from tests.house import output, person, rows
+
+PEOPLE = [f"reviewer-{number}@example.org" for number in range(200)]
+LEASE = timedelta(minutes=15)
+
+
+@pytest.fixture
+def house(fresh_database: Callable[[], str]) -> Iterator[Small]:
+    with small_house(fresh_database()) as opened:
+        opened.say(output("o-1", confidence=0.2))
+        opened.settle()
+        with opened.database.transaction() as session:
+            now = opened.clock.now(session)
+            for email in PEOPLE:
+                given = {"role": Role.OWNER, "teams": ["support"], "actor": "test", "now": now}
+                service.add_person(session, email, name="Reviewer", **given)
+        yield opened
+
+
+def all_at_once(attempt: Callable[[str], tuple[bool, str]]) -> tuple[list[str], set[str]]:
+    """Everybody's attempt at the same moment: who won, and whom the others were told of."""
+    barrier = threading.Barrier(len(PEOPLE))
+
+    def wait_and_try(who: str) -> tuple[bool, str]:
+        barrier.wait()
+        return attempt(who)
+
+    with ThreadPoolExecutor(len(PEOPLE)) as threads:
+        answers = list(threads.map(wait_and_try, PEOPLE))
+    winners = [who for who, (won, _) in zip(PEOPLE, answers, strict=True) if won]
+    return winners, {said for won, said in answers if not won}
+
+
+def assert_one_winner(house: Small, winners: list[str], named: set[str]) -> None:
+    assert len(winners) == 1
+    assert named == set(winners)
+    held = rows(house.database, 'SELECT claimant, claim_seq FROM "case"')
+    assert held == [(winners[0], 1)]
+    house.settle()
+    assert house.check() == []
+
+
+def test_claim_by_two_hundred_has_one_winner(house: Small) -> None:
+    case, wide = house.case("o-1"), Database(make_engine(house.url, pool_size=40))
+
+    def attempt(who: str) -> tuple[bool, str]:
+        try:
+            with wide.transaction() as session:
+                now = house.clock.now(session)
+                escalation.claim(session, person(session, who), case, lease=LEASE, now=now)
+        except HeldBySomebody as error:
+            return False, str(error.extra["holder"])
+        return True, who
+
+    assert_one_winner(house, *all_at_once(attempt))
+    wide.close()
+
+
+def test_claim_by_two_hundred_over_http_has_one_winner(house: Small) -> None:
+    case = house.case("o-1")
+    with house.database.transaction() as session:
+        now = house.clock.now(session)
+        tokens = {who: access.create_token(session, who, actor="test", now=now) for who in PEOPLE}
+    engine = make_engine(house.url, pool_size=12)
+    resources = Resources(Settings(), Database(engine), house.url, house.clock)
+
+    def attempt(who: str) -> tuple[bool, str]:
+        headers = {"Authorization": f"Bearer {tokens[who]}"}
+        answer = client.post(f"/v1/cases/{case}/claim", headers=headers)
+        assert answer.status_code in (200, 409), answer.text
+        return answer.status_code == 200, answer.json().get("holder", who)
+
+    with TestClient(bootstrap.make_api(resources)) as client:
+        winners, named = all_at_once(attempt)
+    assert_one_winner(house, winners, named)
+    resources.close()

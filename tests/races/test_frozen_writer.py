@@ -1,0 +1,127 @@
+"""A writer that is frozen past its lease: whatever it had read before, it cannot write."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conservation.small import Small, small_house
+from tests.house import OWNER, TEAMMATE, output, rows
+
+ROOT = Path(__file__).parent.parent.parent
+LEASE = 2.0
+
+
+@pytest.fixture
+def house(fresh_database: Callable[[], str]) -> Iterator[Small]:
+    with small_house(fresh_database()) as opened:
+        opened.say(output("o-1", confidence=0.2))
+        opened.settle()
+        yield opened
+
+
+class Writer:
+    """The process of `tests.races.writer`, step by step."""
+
+    def __init__(self, house: Small) -> None:
+        arguments = [house.url, str(house.case("o-1")), OWNER, str(LEASE)]
+        self.child = subprocess.Popen(
+            [sys.executable, "-m", "tests.races.writer", *arguments],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def read(self) -> str:
+        assert self.child.stdout is not None
+        return self.child.stdout.readline().strip()
+
+    def go_on(self) -> None:
+        assert self.child.stdin is not None
+        self.child.stdin.write("\n")
+        self.child.stdin.flush()
+
+    def run_to(self, step: str) -> None:
+        while (said := self.read()) != step:
+            assert said, "the writer ended"
+            self.go_on()
+
+    def freeze(self) -> None:
+        os.kill(self.child.pid, signal.SIGSTOP)
+
+    def thaw(self) -> str:
+        """Let it go on to its end; answers its last word."""
+        os.kill(self.child.pid, signal.SIGCONT)
+        words = ["nothing"]
+        while self.child.poll() is None and not words[-1].startswith(("refused", "failed", "jud")):
+            self.go_on()
+            words.append(self.read())
+        return words[-1]
+
+    def close(self) -> None:
+        self.child.kill()
+        self.child.communicate()
+
+
+@pytest.fixture
+def writer(house: Small) -> Iterator[Writer]:
+    made = Writer(house)
+    yield made
+    made.close()
+
+
+def state(house: Small) -> tuple[str, str | None, str | None]:
+    row = rows(house.database, 'SELECT state, claimant, verdict_by FROM "case"')[0]
+    return tuple(row)
+
+
+@pytest.mark.parametrize("step", ["claimed", "clock read"])
+def test_frozen_while_somebody_else_claims(step: str, house: Small, writer: Writer) -> None:
+    writer.run_to(step)
+    writer.freeze()
+    time.sleep(LEASE + 0.2)
+    token = house.claim(TEAMMATE, house.case("o-1"))
+    assert writer.thaw() == f"refused StaleToken {TEAMMATE}"
+    assert state(house) == ("claimed", TEAMMATE, None)
+    house.judge(TEAMMATE, house.case("o-1"), token=token)
+    house.settle()
+    assert house.check() == []
+
+
+@pytest.mark.parametrize("step", ["claimed", "clock read"])
+def test_frozen_while_nobody_claims(step: str, house: Small, writer: Writer) -> None:
+    writer.run_to(step)
+    writer.freeze()
+    time.sleep(LEASE + 0.2)
+    assert writer.thaw() == f"refused StaleToken {OWNER}"
+    assert state(house)[2] is None
+    house.settle()
+    assert house.check() == []
+
+
+def test_frozen_before_its_commit_loses_the_case(house: Small, writer: Writer) -> None:
+    """It holds the row's lock, so the next one waits until the server ends its transaction."""
+    writer.run_to("written")
+    writer.freeze()
+    time.sleep(LEASE + 0.2)
+    begun = time.monotonic()
+    house.claim(TEAMMATE, house.case("o-1"))
+    assert time.monotonic() - begun < 10
+    assert writer.thaw().startswith("failed")
+    assert state(house) == ("claimed", TEAMMATE, None)
+    house.settle()
+    assert house.check() == []
+
+
+def test_not_frozen_it_judges(house: Small, writer: Writer) -> None:
+    writer.run_to("written")
+    assert writer.thaw() == "judged"
+    house.ledger.verdict(house.case("o-1"), OWNER).times += 1
+    house.settle()
+    assert house.check() == []

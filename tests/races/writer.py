@@ -1,0 +1,58 @@
+"""Somebody who claims a case and judges it, and can be frozen at any step in between.
+
+`python -m tests.races.writer DATABASE_URL CASE E-MAIL LEASE_SECONDS`: prints what it has done
+and waits for a line before each next step: the claim, reading the clock, writing, committing.
+"""
+
+import sys
+from datetime import timedelta
+
+from sqlalchemy.exc import DBAPIError
+
+from services.escalation import service
+from services.escalation.rules import VerdictKind
+from services.kit.clock import DatabaseClock
+from services.kit.database import Database, make_engine
+from services.kit.errors import SecondlookError
+from tests.house import person
+
+
+def pause(done: str) -> None:
+    """Say what was done; go on when told to."""
+    print(done, flush=True)
+    sys.stdin.readline()
+
+
+def judge(database: Database, who: str, case: int, token: str) -> None:
+    """The verdict, with a stop after every step."""
+    with database.transaction() as session:
+        actor = person(session, who)
+        now = DatabaseClock().now(session)
+        pause("clock read")
+        given = {"token": token, "verdict": VerdictKind.UPHELD, "now": now}
+        service.give_verdict(session, actor, case, **given)
+        pause("written")
+
+
+def main() -> None:
+    """Claim, and judge."""
+    url, case, who, lease = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
+    database = Database(make_engine(url))
+    with database.transaction() as session:
+        now = DatabaseClock().now(session)
+        actor = person(session, who)
+        taken = service.claim(session, actor, case, lease=timedelta(seconds=lease), now=now)
+    pause("claimed")
+    try:
+        judge(database, who, case, taken["token"])
+    except SecondlookError as error:
+        print(f"refused {type(error).__name__} {error.extra.get('holder')}", flush=True)
+    except DBAPIError as error:
+        print(f"failed {type(error).__name__}", flush=True)
+    else:
+        print("judged", flush=True)
+    database.close()
+
+
+if __name__ == "__main__":
+    main()
