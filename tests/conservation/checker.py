@@ -396,7 +396,12 @@ CHECKS = (
            UNION ALL
            SELECT format('case %s is about output %s, which is not stored', c.id, c.output_id)
              FROM "case" c LEFT JOIN output o USING (tool, output_id)
-            WHERE c.trigger <> 'unmatched' AND o.recorded_at IS NULL""",
+            WHERE c.trigger <> 'unmatched' AND o.recorded_at IS NULL AND NOT EXISTS (
+                  -- Escalation knows no event ids: a clash of these is feedback's to see.
+                  SELECT FROM dead_letter d
+                   CROSS JOIN LATERAL (SELECT convert_from(d.value, 'UTF8')::jsonb AS v) j
+                   WHERE d.reason = 'conflict' AND c.output_id
+                         = coalesce(j.v->'data'->>'output_id', j.v->>'output_id'))""",
     ),
     # What one room tells the other.
     _Check(
