@@ -23,7 +23,7 @@ import uuid
 from pathlib import Path
 
 HERE = Path(__file__).parent
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 STOP_SECONDS = 15.0
 # ApiVersions, version 0, correlation 1, no client id: the first thing any client asks.
 PROBE = struct.pack(">ihhih", 10, 18, 0, 1, -1)

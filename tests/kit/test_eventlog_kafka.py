@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from pydantic import SecretStr
 
 from services.kit.eventlog import open_log
@@ -239,6 +239,21 @@ def test_join_that_outlasts_polls_is_not_lost(log: KafkaLog) -> None:
             consumer.poll(max_records=1, timeout=0.002)
         assert time.monotonic() - before < 15
         consumer.close()
+
+
+def test_published_offsets_are_seen_by_kafkas_tools(
+    log: KafkaLog, topic: str, kafka_bootstrap: str
+) -> None:
+    store = Store()
+    consumer = log.consumer(topic, [topic], start_at=store.start_at)
+    log.append(numbered(topic, 10))
+    until(lambda: len(store.applied) == 10, lambda: store.step(consumer))
+    consumer.publish_offsets({Partition(topic, 0): 7})
+    store.step(consumer)
+    consumer.publish_offsets({Partition(topic, 0): 10})
+    consumer.close()
+    with KafkaConsumer(bootstrap_servers=[kafka_bootstrap], group_id=topic) as tool:
+        assert tool.committed(TopicPartition(topic, 0)) == 10
 
 
 def test_idle_member_is_left_alone(log: KafkaLog, topic: str) -> None:
