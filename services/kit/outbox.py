@@ -19,8 +19,9 @@ from services.kit.database import Database
 from services.kit.eventlog.headers import headers_from_json, headers_to_json
 from services.kit.eventlog.port import EventLog, LogUnavailable, NewRecord
 
-# Longer than an append may take, so that two relays send the same only after a crash.
-LEASE = timedelta(seconds=60)
+# Longer than an append takes unless the log is in trouble, and short, because what a killed
+# relay had claimed waits for it. Two relays that send the same cost consumers a duplicate.
+LEASE = timedelta(seconds=10)
 # A record that the log refuses is tried again now and then; those of its key wait behind it.
 _REFUSED_FOR = timedelta(hours=1)
 _PURGE_ROWS = 5_000
