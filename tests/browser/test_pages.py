@@ -1,0 +1,49 @@
+"""Every page of every role: accessible, within its window, true to the content policy."""
+
+from typing import Literal
+
+import pytest
+
+from tests import house
+from tests.browser.conftest import Visit
+from tests.browser.harness import PHONE, WIDE, axe_violations, sideways_scroll
+from tests.browser.town import AUDITED, AUDITOR, FIELDS, FLAG, OPS, TEXT, Town
+from ui.views.outputs import address
+
+_OPEN_ALL = "for (const one of document.querySelectorAll('main details')) one.open = true"
+_LONG = "a-category-with-a-very-long-name-that-nobody-would-want-to-read-aloud-twice"
+
+
+@pytest.fixture(scope="module")
+def paths(town: Town) -> list[tuple[str | None, str]]:
+    """Who looks at what."""
+    cases = [town.case(tool) for tool in (house.TOOL, TEXT, FLAG, FIELDS)]
+    blind = [town.case(AUDITED, confidence=0.95), town.case(value=_LONG)]
+    outputs = [address(tool, town.output(tool)) for tool in (house.TOOL, TEXT, FLAG, FIELDS)]
+    owner = ["/queue", "/queue?trigger=policy", *(f"/c/{case}" for case in cases + blind)]
+    admin = ["/tools", "/tools/new", f"/tools/{house.TOOL}", "/people", "/audit", "/account"]
+    wanted: list[tuple[str | None, str]] = [(house.OWNER, path) for path in owner]
+    wanted += [(house.REP, path) for path in ["/outputs", *outputs, "/nowhere"]]
+    wanted += [(OPS, path) for path in ("/health", f"/health/{house.TOOL}", outputs[1])]
+    wanted += [(AUDITOR, f"/c/{cases[1]}"), (AUDITOR, outputs[3])]
+    wanted += [(house.ADMIN, path) for path in admin]
+    return [*wanted, (None, "/sign-in"), (None, town.link(house.REP))]
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_page_is_accessible_and_fits(
+    paths: list[tuple[str | None, str]],
+    visit: Visit,
+    theme: Literal["light", "dark"],
+    size: tuple[int, int],
+) -> None:
+    found = {}
+    for who in dict.fromkeys(email for email, _ in paths):
+        with visit(who, theme=theme, size=size) as view:
+            for path in (path for email, path in paths if email == who):
+                page = view.open(path)
+                page.evaluate(_OPEN_ALL)
+                found[path] = axe_violations(page) + sideways_scroll(page)
+                page.close()
+    assert {path: wrong for path, wrong in found.items() if wrong} == {}
