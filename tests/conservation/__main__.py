@@ -3,30 +3,10 @@
 import argparse
 import json
 import random
-import socket
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
-from tests.conftest import Broker
 from tests.conservation.campaign import Report, campaign
-
-
-@contextmanager
-def a_broker() -> Iterator[Broker]:
-    """A Kafka broker of our own."""
-    with tempfile.TemporaryDirectory(prefix="secondlook-kafka-") as folder:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        broker = Broker(Path(folder), port)
-        broker.run("start")
-        try:
-            yield broker
-        finally:
-            broker.run("stop")
+from tests.conservation.server import a_broker
 
 
 def run(log: str, given: argparse.Namespace) -> Report:

@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -193,3 +195,24 @@ def _end(process: "subprocess.Popen[str]") -> None:
         process.kill()
     if process.stdout is not None:
         process.stdout.close()
+
+
+@contextmanager
+def a_broker() -> Iterator[Broker]:
+    """A Kafka broker of our own, on a port that it will find free again after a kill."""
+    with tempfile.TemporaryDirectory(prefix="secondlook-kafka-") as folder:
+        broker = Broker(Path(folder), _free_port())
+        broker.run("start")
+        try:
+            yield broker
+        finally:
+            broker.run("stop")
+
+
+def _free_port() -> int:
+    """A port that nobody listens on, outside the range of outgoing connections."""
+    while True:
+        port = random.randrange(10_000, 15_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
