@@ -1,0 +1,68 @@
+"""Where the consumers' time goes: `python -m benchmarks.hot_path` prints it.
+
+CPU of this process alone, by cProfile on the process clock: shares are to be trusted, the
+microseconds are inflated by the profiler.
+"""
+
+import cProfile
+import json
+import pstats
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from secondlook import events
+
+from benchmarks.ingest import outputs
+from migrations import run
+from services.kit.database import Database, make_engine
+from services.kit.embedded_postgres import EmbeddedPostgres
+from tests import house
+
+_EVENTS, _BATCH, _SHOWN = 8_000, 2_000, 12
+
+
+@contextmanager
+def _database() -> Iterator[Database]:
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="secondlook-") as folder:
+        Path(folder).chmod(0o711)
+        postgres = EmbeddedPostgres(Path(folder) / "data")
+        postgres.start()
+        run.upgrade(postgres.url)
+        database = Database(make_engine(postgres.url))
+        house.furnish(database)
+        yield database
+        database.close()
+        postgres.stop()
+
+
+def _event(output: dict[str, Any]) -> Any:
+    told = json.dumps(output | {"value": "billing"})
+    return events.output_recorded(
+        house.TOOL, events.Output.model_validate_json(told), time=house.NOON
+    )
+
+
+def main() -> None:
+    """Print the share of each function, for each consumer."""
+    with _database() as database:
+        log = house.Log(database)
+        sent = [_event(output) for output in outputs(_EVENTS)]
+        batches = [
+            house.as_batches(log.records(sent[n : n + _BATCH])) for n in range(0, _EVENTS, _BATCH)
+        ]
+        for name, consumer in (("feedback", log.feedback), ("escalation", log.escalation)):
+            profile = cProfile.Profile(time.process_time)
+            profile.enable()
+            for batch in batches:
+                log.feed(consumer, batch)
+            profile.disable()
+            print(f"\n{name}")
+            pstats.Stats(profile).sort_stats("cumulative").print_stats(_SHOWN)
+
+
+if __name__ == "__main__":
+    main()
