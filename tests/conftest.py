@@ -13,21 +13,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from alembic.autogenerate import produce_migrations
-from alembic.migration import MigrationContext
-from alembic.operations import Operations
-from alembic.operations.ops import (
-    AddColumnOp,
-    AddConstraintOp,
-    CreateIndexOp,
-    CreateTableOp,
-    MigrateOperation,
-    OpContainer,
-)
 from sqlalchemy.orm import Session
 
 from migrations import run
-from migrations.target import metadata
 from services.kit.database import Database, make_engine
 from services.kit.embedded_postgres import EmbeddedPostgres
 
@@ -75,31 +63,6 @@ def public_folder() -> Iterator[Path]:
 def build_schema(url: str) -> None:
     """Bring an empty database to the newest schema."""
     run.upgrade(url)
-    _add_what_migrations_lack(url)
-
-
-def _add_what_migrations_lack(url: str) -> None:
-    """Add what the tables in code have and no migration makes yet.
-
-    For the days in which rooms change their tables side by side; `alembic check` in the
-    migrations' own test says what is missing.
-    """
-    engine = make_engine(url, pool_size=1)
-    with engine.begin() as connection:
-        context = MigrationContext.configure(connection)
-        found = produce_migrations(context, metadata).upgrade_ops
-        for step in _steps(found):
-            if isinstance(step, CreateTableOp | AddColumnOp | CreateIndexOp | AddConstraintOp):
-                Operations(context).invoke(step)
-    engine.dispose()
-
-
-def _steps(container: OpContainer | None) -> Iterator[MigrateOperation]:
-    for step in container.ops if container is not None else ():
-        if isinstance(step, OpContainer):
-            yield from _steps(step)
-        else:
-            yield step
 
 
 @pytest.fixture(scope="session")
