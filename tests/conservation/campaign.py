@@ -1,7 +1,9 @@
 """A campaign: traffic on a real server whose parts are killed, then the checker's word."""
 
 import json
+import math
 import random
+import sys
 import tempfile
 import threading
 import time
@@ -82,17 +84,20 @@ class Report:
     account: dict[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
 
-    def note_comeback(self, victim: str, seconds: float) -> None:
+    def note_comeback(self, victim: str, seconds: float, last: str) -> None:
         """Keep the slowest; one that was too slow is a violation."""
         self.slowest[victim] = round(max(seconds, self.slowest.get(victim, 0.0)), 1)
         if seconds > COMEBACK_SECONDS:
             self.violations.append(
-                f"comeback: {seconds:.1f} s after {victim} was back, not everything had moved on"
+                f"comeback: {seconds:.1f} s after {victim} was back, {last} had not moved on"
             )
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
         return {**self.__dict__, "kills": dict(self.kills), "sound": not self.violations}
+
+
+Positions = tuple[dict[str, int], dict[str, int]]
 
 
 class Pulse:
@@ -101,7 +106,7 @@ class Pulse:
     def __init__(self, server: Server, log: EventLog) -> None:
         self._url, self._log = server.url, log
 
-    def positions(self) -> tuple[dict[str, int], dict[str, int]] | None:
+    def positions(self) -> Positions | None:
         """What each consumer has taken, and what waits for it; None while nobody can say."""
         try:
             ends = self.ends()
@@ -152,18 +157,20 @@ class Campaign:
             Owner(server.address, email, token, self.traffic.ledger, threading.Lock(), number)
             for number, (email, token) in enumerate(tokens.items())
         ]
-        self._begun = time.monotonic()
+        self._begun = self._since = time.monotonic()
         self._killed = 0
 
     def _allowed(self) -> float:
-        """Which part of the plan may be sent by now: it shall last as long as the kills do."""
-        by_time = (time.monotonic() - self._begun) / (self.pace * max(1, self.kills))
-        by_kills = (self._killed + 1) / (self.kills + 1)
-        return 1.0 if self._killed >= self.kills else min(by_time, by_kills)
+        """Which part of the plan may be sent by now: ever less until the next kill, never nothing,
+        so that there is traffic whenever something is killed and while it comes back."""
+        if self._killed >= self.kills:
+            return 1.0
+        since = (time.monotonic() - self._since) / (2 * self.pace)
+        return (self._killed + 1 - math.exp(-since)) / (self.kills + 1)
 
     def run(self) -> None:
         """All of it."""
-        self._begun = time.monotonic()
+        self._begun = self._since = time.monotonic()
         self.traffic.start()
         threads = [owner.start() for owner in self.owners]
         try:
@@ -191,28 +198,40 @@ class Campaign:
 
     def _kill(self, victim: str) -> None:
         self.server.kill(victim)
+        killed = time.monotonic()
         returned = self.server.await_return(victim)
-        back = self._await_comeback(returned)
+        back, last = self._await_comeback(returned)
         self.report.kills[victim] += 1
-        self.report.note_comeback(victim, back)
-        self._killed += 1
+        self.report.note_comeback(victim, back, last)
+        self._killed, self._since = self._killed + 1, time.monotonic()
+        say = f"killed {victim}: returned after {returned - killed:.1f} s, back {back:.1f} s later"
+        print(f"{say}, last {last}", file=sys.stderr, flush=True)
 
-    def _await_comeback(self, returned: float) -> float:
-        """Seconds from the return until consumers, relay, timers and answers have moved on."""
-        before = None
+    def _await_comeback(self, returned: float) -> tuple[float, str]:
+        """Seconds from the return until all have moved on, and who was the last to."""
+        before, last = None, "nobody"
         while True:
             now = self.pulse.positions()
             pending = self.pulse.pending(time.monotonic() - returned)
             before = before or now
-            if now is not None and before is not None and pending is not None:
-                moved = all(now[0][c] > before[0][c] or now[1][c] == 0 for c in _CONSUMED)
-                answered = self.traffic.answered_at > returned or self.traffic.done
-                if moved and answered and pending[:2] == (0, 0):
-                    return time.monotonic() - returned
-            if time.monotonic() - returned > 3 * COMEBACK_SECONDS:
-                self.report.violations.append(f"comeback: {now} {pending} and no further")
-                return time.monotonic() - returned
+            waiting = self._waiting(returned, before, now, pending)
+            seconds = time.monotonic() - returned
+            if not waiting or seconds > 3 * COMEBACK_SECONDS:
+                return seconds, last
+            last = ", ".join(waiting)
             time.sleep(0.1)
+
+    def _waiting(
+        self, returned: float, before: Positions | None, now: Positions | None, pending: Any
+    ) -> list[str]:
+        """Who has not moved on since a part's return."""
+        if now is None or before is None or pending is None:
+            return ["whoever looks"]
+        waiting = [c for c in _CONSUMED if now[0][c] <= before[0][c] and now[1][c] > 0]
+        if self.traffic.answered_at <= returned and not self.traffic.done:
+            waiting.append("answers")
+        names = ("relay", "timers")
+        return waiting + [name for name, n in zip(names, pending[:2], strict=True) if n]
 
     def _await_quiet(self) -> Ends:
         """Wait until nothing is on its way; answers where the log ends then."""
