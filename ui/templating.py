@@ -276,8 +276,15 @@ def _theme() -> str:
     return chosen if chosen in THEMES else ""
 
 
+# Pages of one thing, and the place in the top bar that they belong to.
+_BELONGS = (("/c/", "/queue/"), ("/output", "/outputs"))
+
+
 def _is_current(href: str) -> bool:
     path = _rendering.get().request.url.path
+    for start, place in _BELONGS:
+        if path.startswith(start) and not path.startswith(place):
+            path = place
     return path == href or (href != "/" and path.startswith(href.rstrip("/") + "/"))
 
 

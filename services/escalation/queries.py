@@ -196,6 +196,18 @@ def case_of_output(session: Session, tool: str, output_id: str) -> SqlRow[Any] |
     return session.execute(_OF_OUTPUT, {"tool": tool, "output_id": output_id}).first()
 
 
+_BLIND = text("""
+SELECT output_id FROM "case"
+WHERE tool = :tool AND output_id = ANY(:output_ids) AND blind AND verdict IS NULL
+""")
+
+
+def blind_outputs(session: Session, tool: str, output_ids: Sequence[str]) -> set[str]:
+    """Those of these outputs whose case is shown blind until its verdict."""
+    found = session.execute(_BLIND, {"tool": tool, "output_ids": list(output_ids)})
+    return {row.output_id for row in found}
+
+
 _OPEN_OF = text(f'SELECT id, team FROM "case" WHERE owner_person = :email AND {_OPEN}')
 
 

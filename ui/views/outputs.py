@@ -69,7 +69,11 @@ def _add_list(router: APIRouter, desk: Desk) -> None:
                 if slug
                 else []
             )
-            blind = _blind(session, actor, found)
+            blind = (
+                escalation.blind_outputs(session, slug, [row.output_id for row in found])
+                if actor.may(Verb.JUDGE)
+                else set()
+            )
         last = found[_PAGE - 1] if len(found) > _PAGE else None
         following = encode_cursor(last.recorded_at.isoformat(), last.output_id) if last else ""
         return desk.templates.render(
@@ -90,14 +94,6 @@ def _before(decoded: list[Any] | None) -> tuple[datetime, str] | None:
         return datetime.fromisoformat(decoded[0]), str(decoded[1])
     except (TypeError, ValueError):
         raise NotFound("This part of the list is gone.") from None
-
-
-def _blind(session: Any, actor: Actor, found: list[Any]) -> set[str]:
-    """The outputs of which somebody who judges may not know yet what the tool said."""
-    if not actor.may(Verb.JUDGE):
-        return set()
-    cases = (escalation.case_of_output(session, row.tool, row.output_id) for row in found)
-    return {case.output_id for case in cases if case is not None and escalation.hidden(case)}
 
 
 def _row(row: Any, *, blind: bool) -> dict[str, Any]:
