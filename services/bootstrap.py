@@ -38,7 +38,7 @@ from services.kit.database import Database, make_engine
 from services.kit.embedded_postgres import EmbeddedPostgres, connect_url
 from services.kit.errors import InvalidInput, NotFound, Unavailable
 from services.kit.eventlog import open_log
-from services.kit.eventlog.port import EventLog, Partition, TopicSpec
+from services.kit.eventlog.port import EventLog, TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
 from services.kit.http import RefuseEncodedBody, install_errors
 from services.kit.loops import Loop
@@ -330,12 +330,16 @@ def _purge(resources: Resources, relay: Relay) -> bool:
         return False
     with resources.database.transaction() as session:
         before = resources.clock.now(session) - retention
-        consumed: dict[Partition, int] = {}
-        for at in offsets.positions(session):
-            place = Partition(at.topic, at.partition)
-            consumed[place] = min(at.next_offset, consumed.get(place, at.next_offset))
+        consumed = offsets.consumed(session, _readers())
     resources.log.trim(before, consumed)
     return False
+
+
+def _readers() -> dict[str, list[str]]:
+    """The consumers of each topic."""
+    consumers = (feedback_consumer, escalation_consumer)
+    topics = {topic for consumer in consumers for topic in consumer.TOPICS}
+    return {t: [c.NAME for c in consumers if t in c.TOPICS] for t in topics}
 
 
 def make_collector(resources: Resources) -> BusinessCollector:
