@@ -252,7 +252,8 @@ class Campaign:
         ledger: Ledger = self.traffic.ledger
         problems = [*self.traffic.problems, *(p for o in self.owners for p in o.problems)]
         report.violations += [f"answers: {problem}" for problem in problems]
-        report.violations += [f"{name}: {found}" for name, found in check(url, ledger, ends)]
+        broken = check(url, ledger, ends, repeats=self.server.broker is not None)
+        report.violations += [f"{name}: {found}" for name, found in broken]
         said = json.loads(self.server.command("account", "--json"))
         counted = figures(url, ends)
         report.account = {name: said[name] for name in counted}
