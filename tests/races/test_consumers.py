@@ -122,11 +122,14 @@ def test_join_while_another_member_moves_on(fresh_database: Callable[[], str]) -
     with small_house(fresh_database(), partitions=1) as house:
         house.say(*(output(f"o-{n}") for n in range(10)))
         house.settle()
-        log = Overtaken(house.url)
+        log, everyone = Overtaken(house.url), Everyone(house.url)
+        other = house.consumer("feedback", log=everyone)
 
         def meanwhile() -> None:
             house.say(*(output(f"o-{n}") for n in range(10, 20)))
-            house.settle()
+            while house.behind("feedback"):
+                other._turn()
+            other._member.close()
 
         log.meanwhile = meanwhile
         with running([house.consumer("feedback", log=log)]):
@@ -136,3 +139,4 @@ def test_join_while_another_member_moves_on(fresh_database: Callable[[], str]) -
         house.settle()
         assert house.check() == []
         log.close()
+        everyone.close()
