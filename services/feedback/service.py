@@ -533,4 +533,5 @@ def _key(row: Row) -> Key:
 
 
 def _json(rows: Sequence[Row]) -> str:
-    return to_json(rows).decode()
+    """The batch as one document; what is absent becomes NULL, in columns and in contracts."""
+    return to_json(rows, exclude_none=True).decode()
