@@ -28,6 +28,6 @@ def test_conservation_on_kafka() -> None:
         assert not IN_CI, why
         pytest.skip(why)
     with a_broker() as broker:
-        report = campaign(size=2_000, kills=6, seed=SEED, pace=4, broker=broker)
+        report = campaign(size=2_000, kills=6, seed=SEED, pace=2, broker=broker)
     assert report.violations == [], report
     assert report.kills["broker"] == 1
