@@ -16,6 +16,7 @@ from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.types import ASGIApp
 
 from migrations import run as migrations
 from services.escalation import api as escalation_api
@@ -40,7 +41,7 @@ from services.kit.errors import InvalidInput, NotFound, Unavailable
 from services.kit.eventlog import open_log
 from services.kit.eventlog.port import EventLog, TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
-from services.kit.http import RefuseEncodedBody, install_errors
+from services.kit.http import OneOrigin, RefuseEncodedBody, install_errors
 from services.kit.loops import Loop
 from services.kit.outbox import Relay
 from services.kit.settings import Settings
@@ -48,8 +49,10 @@ from services.registry import api as registry_api
 from services.registry.identity import Identity
 from ui.app import make_app
 from ui.desk import Desk
+from ui.security import SecurityHeaders
 from ui.templating import Templates
 
+_API_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 _BODY_BYTES = 8 * 1024 * 1024
 _LOOPBACK = ("127.0.0.1", "::1", None)
 
@@ -157,14 +160,19 @@ def ensure_topics(resources: Resources) -> None:
 # --- the web ------------------------------------------------------------------------------
 
 
-def make_web(resources: Resources, *, api: bool, ui: bool) -> FastAPI:
-    """What `serve` serves: the API, the pages, or the pages with the API beside them."""
+def make_web(resources: Resources, *, api: bool, ui: bool) -> ASGIApp:
+    """What `serve` serves: the API, the pages, or both on one origin."""
     if not ui:
         return make_api(resources)
     pages = make_ui(resources)
-    if api:
-        pages.mount("/", make_api(resources))
-    return pages
+    if not api:
+        return pages
+    return OneOrigin(pages=pages, api=make_api(resources), api_paths=_API_PATHS)
+
+
+def _https(settings: Settings) -> bool:
+    """Whether people reach us over https."""
+    return (settings.public_url or "").startswith("https:")
 
 
 def make_ui(resources: Resources) -> FastAPI:
@@ -182,7 +190,7 @@ def make_ui(resources: Resources) -> FastAPI:
             lease=timedelta(seconds=settings.lease),
             session_length=timedelta(seconds=settings.session_length),
             link_length=timedelta(seconds=settings.link_length),
-            https=(settings.public_url or "").startswith("https:"),
+            https=_https(settings),
             address=lambda: listening.address(settings),
         )
 
@@ -205,6 +213,7 @@ def make_api(resources: Resources) -> FastAPI:
     _add_probes(app, resources)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=_BODY_BYTES)
     app.add_middleware(RefuseEncodedBody)
+    app.add_middleware(SecurityHeaders, https=_https(resources.settings))
     install_errors(app)
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
     return app

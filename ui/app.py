@@ -22,9 +22,6 @@ from ui.views import cases, health, outputs, people, sign_in, tools
 _STATIC = Path(__file__).parent / "static"
 _GZIP_FROM = 1_000
 
-# Paths that the API answers where both are on one origin; it has its own ways of proof.
-API_PATHS = ("/v1", "/healthz", "/readyz", "/metrics", "/openapi.json")
-
 
 class Sessions:
     """Finds the browser session of each request once, before anything needs it."""
@@ -33,8 +30,8 @@ class Sessions:
         self._app, self._identity = app, identity
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Look the session up, but for static files and the API."""
-        if scope["type"] == "http" and not scope["path"].startswith(("/static/", *API_PATHS)):
+        """Look the session up, but for static files."""
+        if scope["type"] == "http" and not scope["path"].startswith("/static/"):
             request = Request(scope)
             scope["secondlook.session"] = await run_in_threadpool(self._identity.session, request)
         await self._app(scope, receive, send)
@@ -54,7 +51,6 @@ def make_app(make_desk: Callable[[Templates], Desk], *, public_url: str | None) 
         CsrfProtection,
         check=_knows_token,
         public_origin=public_url,
-        exempt=("/v1",),
         refuse=desk.templates.error,
     )
     app.add_middleware(Sessions, identity=desk.identity)

@@ -1,7 +1,7 @@
 """What every answer says to the browser, and what every unsafe request must prove."""
 
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -94,7 +94,6 @@ class CsrfProtection:
     1 MiB of it, and the app reads it as if nobody had.
 
     A request with `Authorization: Bearer` is let through: no browser adds that by itself.
-    So are paths below `exempt`, for callers that prove themselves otherwise (webhooks).
     """
 
     def __init__(
@@ -103,14 +102,12 @@ class CsrfProtection:
         *,
         check: TokenCheck,
         public_origin: str | None = None,
-        exempt: Iterable[str] = (),
         refuse: Refusal = _plain_refusal,
         body_limit: int = BODY_LIMIT,
     ) -> None:
         self._app = app
         self._check = check
         self._public_origin = _origin_of(public_origin) if public_origin else None
-        self._exempt = tuple(prefix.rstrip("/") + "/" for prefix in exempt)
         self._refuse = refuse
         self._limit = body_limit
 
@@ -144,8 +141,6 @@ class CsrfProtection:
 
     def _concerns(self, scope: Scope) -> bool:
         if scope["method"] in _SAFE_METHODS:
-            return False
-        if (scope["path"].rstrip("/") + "/").startswith(self._exempt):
             return False
         scheme = Headers(scope=scope).get("authorization", "").partition(" ")[0]
         return scheme.lower() != "bearer"

@@ -137,13 +137,10 @@ def serve(what: Annotated[Served, typer.Argument(help="api, ui or all")]) -> Non
     logging.configure(settings.log_level, role=f"serve {what}")
     with bootstrap.opened(settings, role=f"serve {what}", pool_size=_WEB_POOL) as found:
         app = bootstrap.make_web(found, api=what is not Served.UI, ui=what is not Served.API)
-        inherited = os.environ.get(_SOCKET)
-        where: dict[str, Any] = {"host": settings.host, "port": settings.port}
-        if inherited is not None:
-            where = {"fd": int(inherited)}
-        uvicorn.run(
+        config = uvicorn.Config(
             app,
-            **where,
+            host=settings.host,
+            port=settings.port,
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=3,
@@ -151,6 +148,18 @@ def serve(what: Annotated[Served, typer.Argument(help="api, ui or all")]) -> Non
             proxy_headers=False,
             limit_concurrency=1000,
         )
+        uvicorn.Server(config).run(sockets=_inherited_sockets())
+
+
+def _inherited_sockets() -> list[socket.socket] | None:
+    """The socket that the supervisor opened for this role, or None where there is none.
+
+    Opened by its number, so that Python asks the system what it is: of a socket that it
+    does not know for TCP, asyncio leaves Nagle's algorithm on, and every answer to a
+    client that waits for it takes 40 ms.
+    """
+    inherited = os.environ.get(_SOCKET)
+    return None if inherited is None else [socket.socket(fileno=int(inherited))]
 
 
 def consume(what: Annotated[Consumed, typer.Argument(help="feedback or escalation")]) -> None:

@@ -103,6 +103,18 @@ class RefuseEncodedBody:
         await self.app(scope, receive, send)
 
 
+class OneOrigin:
+    """Pages and API on one origin: each request passes through its own app alone."""
+
+    def __init__(self, *, pages: FastAPI, api: FastAPI, api_paths: tuple[str, ...]) -> None:
+        self.pages, self.api, self._api_paths = pages, api, api_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the API's paths to the API, everything else to the pages."""
+        of_api = scope["type"] == "http" and scope["path"].startswith(self._api_paths)
+        await (self.api if of_api else self.pages)(scope, receive, send)
+
+
 def encode_cursor(*parts: Any) -> str:
     """Where a list goes on, as an opaque word for the next request."""
     return base64.urlsafe_b64encode(json.dumps(parts, default=str).encode()).decode().rstrip("=")

@@ -275,5 +275,13 @@ def sideways_scroll(page: Page) -> list[str]:
 
 
 def focus_is_nowhere(page: Page) -> bool:
-    """Whether the keyboard has lost its place."""
-    return bool(page.evaluate("document.activeElement === document.body"))
+    """Whether the keyboard has lost its place: focus returns in the frame after a swap."""
+    return bool(
+        page.evaluate(
+            """async () => {
+        const frame = () => new Promise(requestAnimationFrame);
+        for (let n = 0; n < 3 && document.activeElement === document.body; n++) await frame();
+        return document.activeElement === document.body;
+    }"""
+        )
+    )

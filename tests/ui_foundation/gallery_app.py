@@ -77,7 +77,6 @@ def make_app(*, payloads: tuple[str, ...] = ()) -> FastAPI:
         CsrfProtection,
         check=lambda _request, token: token == TOKEN,
         refuse=desk.templates.error,
-        exempt=("/hooks",),
     )
     app.add_middleware(SecurityHeaders)
     app.mount("/static", static)
@@ -152,12 +151,6 @@ async def slow() -> HTMLResponse:
 def parts(request: Request) -> HTMLResponse:
     """A page of buttons, each with another kind of answer."""
     return _desk(request).templates.render(request, "parts.html", "part", count=1)
-
-
-@pages.post("/hooks/{name}")
-async def hook(request: Request, name: str) -> dict[str, int]:
-    """A caller that proves itself otherwise."""
-    return {name: len(await request.body())}
 
 
 @pages.post("/parts/{what}")
