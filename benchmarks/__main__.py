@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import corrections, decide, ingest, limits, pages
+from benchmarks.house import broker
 from benchmarks.table import Row, write
 
 _RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -33,15 +34,16 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of everything, for a look")
-    parser.add_argument("--kafka", help="bootstrap servers of a real broker, for the Kafka rows")
+    parser.add_argument("--no-kafka", action="store_true", help="leave out what needs Java")
     asked = parser.parse_args()
     scale = 10 if asked.quick else 1
     rows: list[Row] = list(decide.rows())
-    rows += ingest.rows(40_000 // scale)
+    limit = limits.measure(40_000 // scale)
+    rows += limit.rows() + ingest.rows(40_000 // scale, limit)
+    if not asked.no_kafka:
+        with broker() as bootstrap:
+            rows += ingest.kafka_rows(bootstrap, 60_000 // scale, limit)
     rows += corrections.rows(10_000 // scale)
-    if asked.kafka:
-        rows += ingest.kafka_rows(asked.kafka, 60_000 // scale)
-    rows += limits.rows(40_000 // scale)
     for outputs, cases in ((100_000, 10_000), (1_000_000, 100_000)):
         rows += pages.rows(outputs // scale, cases // scale)
     day = datetime.now(UTC).date()

@@ -5,7 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.house import Server, await_taken, server
-from benchmarks.ingest import BATCH, outputs, post_all
+from benchmarks.load import BATCH, outputs, post_all
 from benchmarks.table import Row
 
 _CONNECTIONS = 64

@@ -16,7 +16,7 @@ from typing import Any
 
 from secondlook import events
 
-from benchmarks.ingest import outputs
+from benchmarks.load import outputs
 from migrations import run
 from services.kit.database import Database, make_engine
 from services.kit.embedded_postgres import EmbeddedPostgres

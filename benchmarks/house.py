@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,8 @@ import psycopg
 
 from services.kit.embedded_postgres import connect_url
 
-TOOL = "benched"
+TOOL, THRESHOLD = "benched", 0.7
+_BROKER = Path(__file__).parent.parent / "deploy" / "kafka" / "broker.py"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _START_SECONDS = 60
 
@@ -59,6 +61,19 @@ class Server:
         )
         return sorted(_tree(self.process.pid) | _tree(postmaster))
 
+    @contextmanager
+    def frozen(self, *roles: str) -> Iterator[None]:
+        """Stop these roles in their tracks for a while, as a debugger would."""
+        pids = [pid for pid in self.processes() if _role(pid) in roles]
+        assert len(pids) == len(roles)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def cpu_seconds(self) -> float:
         """CPU that these processes have used, ended children included."""
         return sum(_cpu(pid) for pid in self.processes())
@@ -90,6 +105,13 @@ def _tree(pid: int) -> set[int]:
     return found
 
 
+def _role(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def _cpu(pid: int) -> float:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -108,7 +130,7 @@ def _pss(pid: int) -> int:
 
 
 @contextmanager
-def server(*, threshold: float = 0.7, **settings: str) -> Iterator[Server]:
+def server(**settings: str) -> Iterator[Server]:
     """Start a server with one tool, and end it with everything that it made."""
     folder = Path(tempfile.mkdtemp(prefix="secondlook-bench-", dir="/var/tmp"))
     folder.chmod(0o711)
@@ -145,7 +167,7 @@ def server(*, threshold: float = 0.7, **settings: str) -> Iterator[Server]:
             "--team",
             "bench",
             "--threshold",
-            str(threshold),
+            str(THRESHOLD),
             "--maturity",
             "0s",
         )
@@ -165,6 +187,22 @@ def _announced(process: "subprocess.Popen[str]") -> str:
             return line.split()[1]
         assert time.monotonic() < deadline
     raise RuntimeError("the server ended before it was ready")
+
+
+@contextmanager
+def broker() -> Iterator[str]:
+    """A Kafka broker of its own; gives its bootstrap servers. Needs Java."""
+    folder = tempfile.mkdtemp(prefix="secondlook-bench-kafka-", dir="/var/tmp")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, str(_BROKER), "{}", "--dir", folder, "--port", str(port)]
+    try:
+        subprocess.run([part.format("start") for part in command], check=True)
+        yield f"127.0.0.1:{port}"
+    finally:
+        subprocess.run([part.format("stop") for part in command], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def await_taken(url: str, consumers: Sequence[tuple[str, str]], *, timeout: float = 300) -> None:

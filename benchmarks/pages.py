@@ -2,12 +2,16 @@
 
 import http.client
 import time
+from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import psycopg
 
 from benchmarks.house import TOOL, Server, server
 from benchmarks.table import Row
+
+Ask = Callable[[http.client.HTTPConnection, str, int], None]
 
 _ASKED = 100
 _FILL_OUTPUTS = """
@@ -39,8 +43,8 @@ def rows(outputs: int, cases: int) -> list[Row]:
         cookie = _sign_in(running)
         size = f"{outputs:,} outputs, {cases:,} open cases"
         found = []
-        for what, path in (("queue page", "/queue"), ("next case", "/c/{n}")):
-            times = _ask(running, path, cookie)
+        for what, ask in (("queue page", _open_queue), ("verdict to next case", _judge)):
+            times = _time(running, ask, cookie)
             found += [
                 Row(f"{what}, {size}, p50", times[len(times) // 2], "ms"),
                 Row(f"{what}, {size}, p95", times[int(len(times) * 0.95)], "ms", 25, "aim"),
@@ -56,7 +60,7 @@ def _sign_in(running: Server) -> str:
     shown = connection.getresponse()
     page = shown.read().decode()
     visitor = shown.headers["set-cookie"].partition(";")[0]
-    token = page.partition('name="csrf_token" value="')[2].partition('"')[0]
+    token = _token_in(page)
     headers = {
         "Cookie": visitor,
         "Content-Type": "application/x-www-form-urlencoded",
@@ -73,17 +77,42 @@ def _sign_in(running: Server) -> str:
     return session
 
 
-def _ask(running: Server, path: str, cookie: str) -> list[float]:
-    """Milliseconds of each request, sorted."""
+def _open_queue(connection: http.client.HTTPConnection, cookie: str, _: int) -> None:
+    connection.request("GET", "/queue", headers={"Cookie": cookie})
+
+
+def _judge(connection: http.client.HTTPConnection, cookie: str, case: int) -> None:
+    """Press the verdict's button: claims the case, judges it, and shows the next one."""
+    headers = {
+        "Cookie": cookie,
+        "Content-Type": "application/x-www-form-urlencoded",
+        "HX-Request": "true",
+        "Sec-Fetch-Site": "same-origin",
+        "X-CSRF-Token": _csrf_token(connection, cookie),
+    }
+    connection.request("POST", f"/c/{case}/verdict", "choice=upheld", headers)
+
+
+@lru_cache
+def _csrf_token(connection: http.client.HTTPConnection, cookie: str) -> str:
+    connection.request("GET", "/queue", headers={"Cookie": cookie})
+    return _token_in(connection.getresponse().read().decode())
+
+
+def _token_in(page: str) -> str:
+    return page.partition('name="csrf_token" value="')[2].partition('"')[0]
+
+
+def _time(running: Server, ask: Ask, cookie: str) -> list[float]:
+    """Milliseconds from request to the answer's end, sorted; the first ten are warm-up."""
     where = urlsplit(running.address)
     connection = http.client.HTTPConnection(where.hostname or "", where.port)
     times = []
-    for n in range(1, _ASKED + 11):
+    for case in range(1, _ASKED + 11):
         begun = time.monotonic()
-        connection.request("GET", path.format(n=n), headers={"Cookie": cookie})
+        ask(connection, cookie, case)
         answer = connection.getresponse()
         answer.read()
         assert answer.status == 200, answer.status
-        if n > 10:
-            times.append((time.monotonic() - begun) * 1000)
-    return sorted(times)
+        times.append((time.monotonic() - begun) * 1000)
+    return sorted(times[10:])

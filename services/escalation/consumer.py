@@ -46,9 +46,10 @@ class EscalationConsumer:
         shard = min(batch.partition.number for batch in batches)
         wanted: list[Wanted] = []
         tally: Counts = Counts()
+        hour = hour_of(now)
         for batch in batches:
             for record in batch.records:
-                one = self._wanted(record, tools, tally, hour_of(now))
+                one = self._wanted(record, tools, tally, hour)
                 if one is not None:
                     wanted.append(one)
         known = opening.open_cases(session, self._router, wanted, tools=tools, now=now, shard=shard)

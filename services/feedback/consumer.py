@@ -1,5 +1,6 @@
 """From the log into feedback's tables: decode, judge, store, count, all in one transaction."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -101,10 +102,9 @@ def _shard(batches: Sequence[Batch]) -> int:
 
 
 def _explain(taken: service.Taken, topic: str, tally: Counts, hour: datetime) -> None:
-    for row in taken.stored:
-        tally[Count("stored", row["tool"], hour, "", topic)] += 1
-    for row in taken.duplicates:
-        tally[Count("duplicate", row["tool"], hour, "", topic)] += 1
+    for measure, rows in (("stored", taken.stored), ("duplicate", taken.duplicates)):
+        for tool, n in Counter(row["tool"] for row in rows).items():
+            tally[Count(measure, tool, hour, "", topic)] += n
 
 
 def _conflict(row: Row) -> Refusal:

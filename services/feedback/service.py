@@ -4,7 +4,7 @@ Every verb that touches output rows takes them in (tool, output_id) order, so th
 consumers wait for each other instead of deadlocking.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -117,9 +117,9 @@ def store_outputs(session: Session, rows: Sequence[Row], *, now: datetime, shard
     stored = {Key(row.tool, row.output_id) for row in answered}
     for row in fresh:
         (taken.stored if _key(row) in stored else taken.duplicates).append(row)
-    tally: Counts = Counts()
-    for row in taken.stored:
-        tally[Count("outputs", row["tool"], hour_of(now), row["version"], row["disposition"])] += 1
+    alike = Counter((row["tool"], row["version"], row["disposition"]) for row in taken.stored)
+    hour = hour_of(now)
+    tally = {Count("outputs", tool, hour, *rest): n for (tool, *rest), n in alike.items()}
     counts.add(session, tally, shard=shard)
     if met:
         _meet(session, met, now=now, shard=shard)

@@ -1,0 +1,43 @@
+"""What the benchmarks send."""
+
+import http.client
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks.house import Server
+
+BATCH = 500
+CASE_EVERY = 10
+_WORDS = "I still have not received my new card, although I ordered it over a week ago. " * 4
+
+
+def outputs(count: int, *, start: int = 0) -> Iterator[dict[str, Any]]:
+    """Outputs of about 600 bytes; one in ten needs a person."""
+    for n in range(start, start + count):
+        yield {
+            "output_id": f"o-{n}",
+            "kind": "category",
+            "value": "card_arrival",
+            "confidence": 0.4 if n % CASE_EVERY == 0 else 0.93,
+            "alternatives": [
+                {"value": "lost_card", "confidence": 0.04},
+                {"value": "card_delivery_estimate", "confidence": 0.02},
+            ],
+            "input": {"text": _WORDS[:300], "language": "en"},
+            "subject": f"ticket-{n}",
+            "version": {"model": "bench-1"},
+        }
+
+
+def post_all(server: Server, path: str, bodies: list[bytes]) -> None:
+    """POST every body in turn over one connection."""
+    where = urlsplit(server.address)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port)
+    headers = {"Authorization": f"Bearer {server.key}", "Content-Type": "application/json"}
+    for body in bodies:
+        connection.request("POST", path, body, headers)
+        answer = connection.getresponse()
+        said = answer.read()
+        assert answer.status == 202, said
+    connection.close()
