@@ -8,6 +8,7 @@ import typer
 
 from services.cli import app
 from services.insight.metrics import METRICS
+from services.kit.consumer_metrics import PROCESS_METRICS
 from services.kit.settings import PREFIX, Settings
 
 HERE = Path(__file__).parent
@@ -46,6 +47,17 @@ def metrics() -> str:
     for declared in METRICS.values():
         labels = ", ".join(f"`{label}`" for label in declared.labels) or "none"
         rows.append(f"| `{declared.sample}` | {labels} | {declared.meaning} |")
+    rows += [
+        "",
+        "Each consumer's own process tells these beside the usual process metrics, since it",
+        "started, on the exporter's port plus 1 (feedback) or plus 2 (escalation).",
+        "",
+        "| metric | meaning |",
+        "|---|---|",
+    ]
+    for family in (family for metric in PROCESS_METRICS for family in metric.describe()):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        rows.append(f"| `{name}` | {family.documentation} |")
     return "\n".join(rows) + "\n"
 
 

@@ -32,7 +32,7 @@ from services.feedback.consumer import FeedbackConsumer
 from services.feedback.intake import Intake
 from services.insight import api as insight_api
 from services.insight.metrics import BusinessCollector
-from services.kit import idempotency, listening, offsets
+from services.kit import consumer_metrics, deadletters, idempotency, listening, offsets
 from services.kit.clock import Clock, DatabaseClock
 from services.kit.consumer import Consumer, Handler
 from services.kit.database import Database, make_engine
@@ -284,6 +284,10 @@ def make_consumer(resources: Resources, name: str) -> Consumer:
         database=resources.database,
         handler=handler,
         batch_records=resources.settings.batch_records,
+        should_pause=partial(
+            deadletters.too_many, consumer=name, limit=resources.settings.dead_letter_limit
+        ),
+        counters=consumer_metrics.counters(name),
     )
 
 

@@ -7,8 +7,7 @@ from secondlook import events
 
 from services.escalation import rules as escalation
 from services.feedback import rules as feedback
-from services.insight import metrics
-from services.kit.words import values
+from services.kit.words import VerdictKind, values
 from services.registry import rules as registry
 
 
@@ -17,8 +16,7 @@ from services.registry import rules as registry
     [
         (feedback.Disposition, events.DISPOSITIONS),
         (feedback.CorrectionKind, events.CORRECTION_KINDS),
-        (feedback.VerdictKind, events.VERDICT_WORDS),
-        (escalation.VerdictKind, events.VERDICT_WORDS),
+        (VerdictKind, events.VERDICT_WORDS),
         (escalation.Trigger, events.TRIGGERS),
         (escalation.CaseState, events.CASE_STATES),
         (registry.OutputKind, events.KINDS),
@@ -27,10 +25,3 @@ from services.registry import rules as registry
 )
 def test_words_are_those_of_the_contracts(ours: type[StrEnum], contract: tuple[str, ...]) -> None:
     assert sorted(values(ours)) == sorted(contract)
-
-
-def test_metrics_start_every_word_at_zero() -> None:
-    assert set(metrics.DISPOSITIONS) == set(events.DISPOSITIONS)
-    assert set(metrics.TRIGGERS) == set(events.TRIGGERS)
-    assert set(metrics.CORRECTIONS) == set(events.CORRECTION_KINDS)
-    assert set(metrics.VERDICTS) == set(events.VERDICT_WORDS)

@@ -71,10 +71,10 @@ def retry_letters(
         for letter in letters or ():
             with found.database.transaction() as session:
                 now = found.clock.now(session)
-                deadletters.retry(session, found.log, letter, now=now)
+                deadletters.retry(session, letter, now=now)
                 _note(session, now, "retry", "dead letter", str(letter))
             done.append(letter)
-    answer({"retried": done}, as_json=as_json, lines=[f"{len(done)} sent again"])
+    answer({"retried": done}, as_json=as_json, lines=[f"{len(done)} are sent again"])
 
 
 def _note(session: Any, now: Any, verb: str, kind: str, name: str, **detail: Any) -> None:

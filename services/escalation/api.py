@@ -12,12 +12,13 @@ from sqlalchemy.orm import Session
 from services.escalation import queries, service
 from services.escalation.queries import Filter
 from services.escalation.routing import Owner
-from services.escalation.rules import CaseState, Trigger, VerdictKind
+from services.escalation.rules import CaseState, Trigger
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import NotFound
 from services.kit.http import decode_cursor, encode_cursor
 from services.kit.idempotency import once, request_digest
+from services.kit.words import VerdictKind
 from services.registry.identity import Identity
 from services.registry.rules import Actor, Verb
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from services.escalation.rules import OPEN_STATES, CaseState
 from services.kit.errors import NotFound
-from services.registry.rules import Actor, Verb
+from services.registry.rules import JUDGES, Actor, Verb
 
 _OPEN = "state IN ('open', 'claimed', 'waiting', 'snoozed')"
 _BY_ID = text('SELECT * FROM "case" WHERE id = :id')
@@ -291,10 +291,13 @@ FROM "case" GROUP BY tool
 """)
 
 _UNOWNED = text("""
+WITH judge AS (SELECT email FROM person WHERE active AND role = ANY(:judges))
 SELECT c.tool, count(*) AS n FROM "case" c
-LEFT JOIN team t ON t.slug = c.owner_team AND t.active
-LEFT JOIN person p ON p.email = c.owner_person AND p.active
-WHERE c.state IN ('open', 'claimed', 'waiting', 'snoozed') AND t.slug IS NULL AND p.email IS NULL
+WHERE c.state IN ('open', 'claimed', 'waiting', 'snoozed')
+  AND NOT EXISTS (SELECT FROM judge j WHERE j.email = c.owner_person)
+  AND NOT EXISTS (
+    SELECT FROM team t JOIN membership m ON m.team = t.slug JOIN judge j ON j.email = m.person
+    WHERE t.slug = c.owner_team AND t.active)
 GROUP BY c.tool
 """)
 
@@ -316,5 +319,9 @@ def case_states(session: Session) -> dict[str, tuple[int, int]]:
 
 
 def unowned(session: Session) -> dict[str, int]:
-    """Open cases without an active owner, by tool. Anything but empty is a fault."""
-    return {row.tool: row.n for row in session.execute(_UNOWNED)}
+    """Open cases whose owner is nobody who is active and may judge, by tool.
+
+    Anything but empty is a fault.
+    """
+    judges = [role.value for role in JUDGES]
+    return {row.tool: row.n for row in session.execute(_UNOWNED, {"judges": judges})}

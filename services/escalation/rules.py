@@ -29,15 +29,6 @@ class CaseState(StrEnum):
 OPEN_STATES = (CaseState.OPEN, CaseState.CLAIMED, CaseState.WAITING, CaseState.SNOOZED)
 
 
-class VerdictKind(StrEnum):
-    """What a reviewer judged."""
-
-    UPHELD = "upheld"
-    CORRECTED = "corrected"
-    UNDECIDABLE = "undecidable"
-    NOT_ACTIONABLE = "not_actionable"
-
-
 class Priority(StrEnum):
     """How urgent a case is; P1 first."""
 

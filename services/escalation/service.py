@@ -16,10 +16,11 @@ from services.escalation import announce, queries, timers
 from services.escalation.errors import HeldBySomebody, MovedOn, OwnDispute, StaleToken
 from services.escalation.opening import Wanted, owner_columns
 from services.escalation.routing import Owner
-from services.escalation.rules import OPEN_STATES, CaseState, Trigger, VerdictKind
+from services.escalation.rules import OPEN_STATES, CaseState, Trigger
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.errors import InvalidInput, NotAllowed, Problem
+from services.kit.words import VerdictKind
 from services.registry import queries as registry
 from services.registry.rules import JUDGES, SYSTEM, Actor, Verb, same_value, value_problem
 

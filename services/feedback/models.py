@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.feedback.rules import CorrectionKind, DecidedBy, Disposition, VerdictKind
+from services.feedback.rules import CorrectionKind, DecidedBy, Disposition
 from services.kit.database import Base, Json
 from services.kit.models import NOW
-from services.kit.words import one_of
+from services.kit.words import VerdictKind, one_of
 
 
 class Output(Base):

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from services.kit.words import VerdictKind
 from services.registry.rules import same_value
 
 
@@ -25,15 +26,6 @@ class CorrectionKind(StrEnum):
     CONFIRMATION = "confirmation"
     DISPUTE = "dispute"
     APPEAL = "appeal"
-
-
-class VerdictKind(StrEnum):
-    """What a reviewer judged."""
-
-    UPHELD = "upheld"
-    CORRECTED = "corrected"
-    UNDECIDABLE = "undecidable"
-    NOT_ACTIONABLE = "not_actionable"
 
 
 class DecidedBy(StrEnum):

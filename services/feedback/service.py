@@ -19,6 +19,7 @@ from services.feedback import rules
 from services.kit import counts, outbox
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.eventlog.port import NewRecord
+from services.kit.words import VerdictKind
 from services.registry.rules import UNVERSIONED
 
 Row = dict[str, Any]
@@ -447,7 +448,7 @@ def _settle(session: Session, outputs: Locked, *, now: datetime, shard: int) -> 
     words = _standing_words(session, recorded)
     given: dict[Key, list[rules.GivenVerdict]] = defaultdict(list)
     for row in session.execute(_VERDICTS, {"rows": _json([k._asdict() for k in recorded])}):
-        verdict = rules.GivenVerdict(rules.VerdictKind(row.verdict), row.value, row.at)
+        verdict = rules.GivenVerdict(VerdictKind(row.verdict), row.value, row.at)
         given[Key(row.tool, row.output_id)].append(verdict)
     changed, tally = [], Counts()
     for key, output in recorded.items():

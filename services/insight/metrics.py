@@ -14,6 +14,7 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from secondlook import events
 from sqlalchemy.orm import Session
 
 from services.escalation import queries as escalation
@@ -27,11 +28,7 @@ from services.registry import queries as registry
 from services.registry.queries import ToolInfo
 from services.registry.rules import ToolState
 
-DISPOSITIONS = ("proceed", "review", "fallback", "stop")
-EXCEPTION_TRIGGERS = ("low_confidence", "dispute", "tool_failure", "policy", "unmatched")
-TRIGGERS = (*EXCEPTION_TRIGGERS, "audit")
-CORRECTIONS = ("correction", "confirmation", "dispute", "appeal")
-VERDICTS = ("upheld", "corrected", "undecidable", "not_actionable")
+EXCEPTION_TRIGGERS = tuple(word for word in events.TRIGGERS if word != "audit")
 CLOCKS = ("claim", "resolve")
 
 
@@ -215,14 +212,14 @@ _BY_VERSION = {
     "verdicts": "secondlook_verdicts",
 }
 _WORDS = {
-    "secondlook_outputs": DISPOSITIONS,
+    "secondlook_outputs": events.DISPOSITIONS,
     "secondlook_exceptions": EXCEPTION_TRIGGERS,
-    "secondlook_cases": TRIGGERS,
-    "secondlook_matured_outputs": DISPOSITIONS,
-    "secondlook_overridden_outputs": DISPOSITIONS,
-    "secondlook_overrides_withdrawn": DISPOSITIONS,
-    "secondlook_corrections": CORRECTIONS,
-    "secondlook_verdicts": VERDICTS,
+    "secondlook_cases": events.TRIGGERS,
+    "secondlook_matured_outputs": events.DISPOSITIONS,
+    "secondlook_overridden_outputs": events.DISPOSITIONS,
+    "secondlook_overrides_withdrawn": events.DISPOSITIONS,
+    "secondlook_corrections": events.CORRECTION_KINDS,
+    "secondlook_verdicts": events.VERDICT_WORDS,
 }
 
 
@@ -235,7 +232,7 @@ def _initial(samples: Samples, tools: list[ToolInfo], totals: list[counts.Total]
                 samples[name][tool, version, word] = 0
     for info in tools:
         samples["secondlook_escalations"][info.slug, "1"] = 0
-        for word in DISPOSITIONS:
+        for word in events.DISPOSITIONS:
             samples["secondlook_gate_disagreements"][info.slug, word] = 0
     samples["secondlook_duplicates"][()] = 0
 

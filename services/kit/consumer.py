@@ -41,7 +41,6 @@ UNREADABLE = "unreadable"
 
 _POLL_SECONDS = 0.25
 _LOOK_SECONDS = 1.0
-_LAG_SECONDS = 5.0
 _NAG_SECONDS = 60.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _SLICE = 0.05
@@ -81,15 +80,13 @@ def _ignore(*_: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What the runner tells of itself, one function each, for a metrics file to fill in."""
+    """What the runner tells of itself, one function each, for metrics to fill in."""
 
-    polled: Callable[[Partition, int], None] = _ignore
     committed: Callable[[Partition, int], None] = _ignore
     retried: Callable[[str], None] = _ignore
     rejected: Callable[[Partition, str], None] = _ignore
     stale: Callable[[Partition], None] = _ignore
-    lag: Callable[[Partition, int], None] = _ignore
-    last_progress: Callable[[float], None] = _ignore
+    held: Callable[[bool], None] = _ignore
 
 
 class _Held(Exception):
@@ -103,8 +100,8 @@ class _Interrupted(Exception):
 class Consumer:
     """One member of the group of consumers called `name`.
 
-    `should_pause` is asked before a record is rejected and every second while it says
-    yes; until it says no, nothing is read. `hang_seconds` is how long the loop may stand
+    `should_pause` is asked every second and before a record is rejected; from a yes to the
+    next no, nothing is read. `hang_seconds` is how long the loop may stand
     still before the process is ended.
     """
 
@@ -136,7 +133,7 @@ class Consumer:
         self._tried: dict[Partition, int] = {}
         self._held_back = False
         self._failures = 0
-        self._look_at = self._lag_at = 0.0
+        self._look_at = 0.0
         self._nagged_at: dict[Partition, float] = {}
         self._stopping = False
 
@@ -254,17 +251,13 @@ class Consumer:
         self._look_at = now + _LOOK_SECONDS
         with self._database.transaction() as session:
             stored = self._offsets.current(session)
-            release = self._held_back and not self._asks_to_pause(session)
-        if release:
-            self._held_back = False
-            self._member.resume(sorted(self._member.assigned()))
-        elif self._held_back:
+            pause = self._asks_to_pause(session)
+        if pause:
             self._hold()
+        elif self._held_back:
+            self._release()
         assigned = self._member.assigned()
         self._member.rewind([p for p in assigned if self._moved(p, stored)])
-        if now >= self._lag_at:
-            self._lag_at = now + _LAG_SECONDS
-            self._show_lag()
 
     def _moved(self, partition: Partition, stored: Mapping[Partition, int]) -> bool:
         """Whether somebody moved the stored offset since we last did: a replay, say."""
@@ -272,28 +265,25 @@ class Consumer:
             return self._expected[partition] != stored.get(partition)
         return partition in self._counted or partition in self._nagged_at
 
-    def _show_lag(self) -> None:
-        try:
-            lag = self._member.lag()
-        except LogUnavailable:
-            return  # polling will say so
-        for partition, behind in lag.items():
-            self._counters.lag(partition, behind)
-
     def _asks_to_pause(self, session: Session) -> bool:
         return self._should_pause is not None and self._should_pause(session)
 
     def _hold(self) -> None:
+        """Read nothing, of partitions that came since either, until nobody asks to pause."""
         if not self._held_back:
-            _log.error("held: too much would be rejected", consumer=self.name)
+            _log.error("held: too much is rejected; see `dead-letters list`", consumer=self.name)
         self._held_back = True
+        self._counters.held(True)
         self._member.pause(sorted(self._member.assigned()))
+
+    def _release(self) -> None:
+        self._held_back = False
+        self._counters.held(False)
+        self._member.resume(sorted(self._member.assigned()))
 
     # --- processing -----------------------------------------------------------------------
 
     def _take(self, batches: Sequence[Batch]) -> None:
-        for batch in batches:
-            self._counters.polled(batch.partition, len(batch.records))
         together = [batch for batch in batches if batch.partition not in self._careful]
         if together:
             self._process(together)
@@ -406,7 +396,6 @@ class Consumer:
             self._counters.committed(batch.partition, len(batch.records))
             for _ in batch.unreadable:
                 self._counters.rejected(batch.partition, UNREADABLE)
-        self._counters.last_progress(time.time())
         self._member.publish_offsets({batch.partition: batch.next_offset for batch in batches})
 
 

@@ -5,14 +5,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from services.kit import outbox
 from services.kit.errors import NotFound, Problem
 from services.kit.eventlog.headers import headers_from_json, headers_to_json
-from services.kit.eventlog.port import EventLog, Headers, NewRecord, Record
+from services.kit.eventlog.port import Headers, NewRecord, Record
 from services.kit.models import DeadLetter
 
 RETRY_HEADER = "secondlook-retry"
@@ -82,23 +82,40 @@ def _headers(record: Record, refusal: Refusal) -> Headers:
     )
 
 
-def retry(session: Session, log: EventLog, letter_id: int, *, now: datetime) -> None:
-    """Append a dead letter's bytes to their topic again, so that every consumer sees them.
+_KEPT_LATELY = text("""
+SELECT EXISTS (
+    SELECT FROM dead_letter
+    WHERE consumer = :consumer AND kept_at > clock_timestamp() - interval '1 hour'
+      AND retried_at IS NULL AND NOT parked
+    OFFSET :limit LIMIT 1)
+""")
 
-    The append comes before the commit that marks the letter: a crash between the two
-    sends it twice, and the second is a duplicate by its event id.
+
+def too_many(session: Session, consumer: str, *, limit: int) -> bool:
+    """Whether this consumer kept more than `limit` dead letters within the last hour.
+
+    Parked ones and those that were retried do not count.
+    """
+    given = {"consumer": consumer, "limit": limit}
+    return bool(session.execute(_KEPT_LATELY, given).scalar_one())
+
+
+def retry(session: Session, letter_id: int, *, now: datetime) -> None:
+    """Send a dead letter's bytes to their topic again, so that every consumer sees them.
+
+    They leave through the outbox, written with the mark that they were retried.
 
     Raises:
         NotFound: there is no such letter, or it was retried already.
     """
     letter = session.execute(
-        select(DeadLetter)
+        update(DeadLetter)
         .where(DeadLetter.id == letter_id, DeadLetter.retried_at.is_(None))
-        .with_for_update()
+        .values(retried_at=now)
+        .returning(DeadLetter)
     ).scalar_one_or_none()
     if letter is None:
         raise NotFound(f"There is no dead letter {letter_id} that waits to be retried.")
     kept = tuple(h for h in headers_from_json(letter.headers) if h[0] != RETRY_HEADER)
     again = (*kept, (RETRY_HEADER, str(letter.id).encode()))
-    log.append([NewRecord(letter.topic, letter.key or b"", letter.value, again)])
-    session.execute(update(DeadLetter).where(DeadLetter.id == letter_id).values(retried_at=now))
+    outbox.enqueue(session, [NewRecord(letter.topic, letter.key or b"", letter.value, again)])

@@ -65,7 +65,9 @@ def _as_ours(request: Request, error: Exception) -> SecondlookError:
         return HttpError(error.status_code, str(error.detail))
     if isinstance(error, OperationalError | LogUnavailable):
         _log.warning("unavailable", path=request.url.path, error=str(error)[:200])
-        return Unavailable("Storage cannot be reached just now. Nothing was taken; try again.")
+        return Unavailable(
+            "Storage cannot be reached just now. Send it again; nothing counts twice."
+        )
     _log.error("unhandled", path=request.url.path, exc_info=error)
     return HttpError(500, "Something went wrong on our side. It has been logged.")
 

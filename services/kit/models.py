@@ -129,6 +129,7 @@ class DeadLetter(Base):
     __table_args__ = (
         UniqueConstraint("consumer", "topic", "partition", "offset"),
         Index("ix_dead_letter_open", "id", postgresql_where=text("retried_at IS NULL")),
+        Index("ix_dead_letter_kept", "consumer", "kept_at"),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -144,6 +145,7 @@ class DeadLetter(Base):
     reason: Mapped[str]
     problems: Mapped[list[Any] | None]
     received_at: Mapped[datetime]
+    kept_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
     retried_at: Mapped[datetime | None]
 
 

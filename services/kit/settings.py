@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     batch_records: int = Field(
         2000, ge=1, le=20_000, description="Most records a consumer takes in one transaction."
     )
+    dead_letter_limit: int = Field(
+        10_000, ge=1, description="Dead letters within an hour at which a consumer pauses."
+    )
     host: str = Field("127.0.0.1", description="Address that the API and the pages listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port of both; 0 takes a free one.")
     public_url: str | None = Field(

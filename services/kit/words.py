@@ -1,4 +1,7 @@
-"""String enums as columns: a CHECK beside the column keeps both saying the same."""
+"""Words that more than one room uses, and string enums as columns.
+
+A CHECK beside the column keeps both saying the same.
+"""
 
 from enum import StrEnum
 from typing import Any
@@ -16,3 +19,12 @@ def values(words: type[StrEnum]) -> list[str]:
     """The words as plain strings, in their declared order."""
     members: Any = words
     return [word.value for word in members]
+
+
+class VerdictKind(StrEnum):
+    """What a reviewer judged."""
+
+    UPHELD = "upheld"
+    CORRECTED = "corrected"
+    UNDECIDABLE = "undecidable"
+    NOT_ACTIONABLE = "not_actionable"

@@ -9,13 +9,13 @@ from secondlook import events
 
 from services import bootstrap
 from services.escalation import routing, service, timers
-from services.escalation.rules import VerdictKind
 from services.kit.clock import DatabaseClock
 from services.kit.consumer import Consumer
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import EventLog, NewRecord, TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
 from services.kit.outbox import Relay
+from services.kit.words import VerdictKind
 from tests.conservation.checker import Ledger, Violation, check
 from tests.house import furnish, person, rows
 

@@ -5,15 +5,16 @@ from datetime import datetime, timedelta
 
 import pytest
 from secondlook import events
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from services.escalation import queries, routing, service, timers
 from services.escalation.errors import HeldBySomebody, MovedOn, OwnDispute, StaleToken
 from services.escalation.routing import Owner
-from services.escalation.rules import VerdictKind
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, NotAllowed, NotFound, SecondlookError
+from services.kit.words import VerdictKind
 from services.registry import service as registry
 from services.registry.errors import StillOwns
 from tests.house import (
@@ -417,3 +418,12 @@ def test_list_shows_the_soonest_due_first_and_only_what_is_in_sight(
     assert theirs == []
     assert [row.id for row in mine] == [row.id for row in first + rest]
     assert [row.due_at for row in mine] == sorted(row.due_at for row in mine)
+
+
+def test_unowned_counts_cases_whose_team_has_nobody_to_judge(log: Log, database: Database) -> None:
+    log.take(output("o-1", confidence=0.1))
+    with database.transaction() as session:
+        assert queries.unowned(session) == {}
+        # Past the verbs, which refuse this: the check must not lean on them.
+        session.execute(text("UPDATE person SET role = 'rep'"))
+        assert queries.unowned(session) == {"categoriser": 1}

@@ -10,10 +10,10 @@ from datetime import timedelta
 from sqlalchemy.exc import DBAPIError
 
 from services.escalation import service
-from services.escalation.rules import VerdictKind
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.errors import SecondlookError
+from services.kit.words import VerdictKind
 from tests.house import person
 
 

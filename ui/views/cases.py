@@ -12,10 +12,11 @@ from starlette.responses import Response
 from services.escalation import queries, service
 from services.escalation.queries import Filter
 from services.escalation.routing import Owner, parse_owner
-from services.escalation.rules import OPEN_STATES, VerdictKind
+from services.escalation.rules import OPEN_STATES
 from services.feedback import queries as feedback
 from services.kit.errors import Conflict, InvalidInput, NotFound, Problem
 from services.kit.http import decode_cursor, encode_cursor
+from services.kit.words import VerdictKind
 from services.registry import queries as registry
 from services.registry.rules import JUDGES, Actor, OutputKind, Verb
 from ui.desk import Desk

@@ -1,0 +1,25 @@
+"""How the roles' processes are wired."""
+
+import os
+import socket
+
+import pytest
+
+from services.commands import roles
+from services.supervisor import bind
+
+
+def test_inherited_socket_is_known_for_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """asyncio turns Nagle's algorithm off for those alone; else each answer takes 40 ms."""
+    opened = bind("127.0.0.1", 0)
+    monkeypatch.setenv("SECONDLOOK_LISTEN_FD", str(os.dup(opened.fileno())))
+    (inherited,) = roles._inherited_sockets() or ()
+    with opened, inherited, socket.create_connection(opened.getsockname()):
+        accepted, _ = inherited.accept()
+        with accepted:
+            assert (accepted.family, accepted.proto) == (socket.AF_INET, socket.IPPROTO_TCP)
+
+
+def test_nothing_is_inherited_by_a_role_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SECONDLOOK_LISTEN_FD", raising=False)
+    assert roles._inherited_sockets() is None
