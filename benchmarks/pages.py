@@ -10,36 +10,18 @@ import psycopg
 
 from benchmarks.house import TOOL, Server, server
 from benchmarks.table import Row
+from tests.many import fill
 
 Ask = Callable[[http.client.HTTPConnection, str, int], None]
 
 _ASKED = 100
-_FILL_OUTPUTS = """
-INSERT INTO output (tool, output_id, event_id, digest, version, kind, value, confidence, input,
-    disposition, occurred_at, recorded_at)
-SELECT %(tool)s, 'f-' || n, 'e-' || n, decode(md5(n::text), 'hex'), 'bench-1', 'category',
-    '"card_arrival"', 0.93, '{"text": "I still have not received my new card."}', 'proceed',
-    now(), now() - n * interval '1 millisecond'
-FROM generate_series(1, %(outputs)s) n"""
-_FILL_CASES = """
-INSERT INTO "case" (tool, output_id, tool_version, trigger, exception_trigger, kind, value,
-    confidence, input, queue, team, owner_team, priority, rule, routing_revision, ladder, opened_at,
-    cycle_opened_at, owner_since, claim_due_at, resolve_due_at, due_at)
-SELECT %(tool)s, 'f-' || n, 'bench-1', 'low_confidence', 'low_confidence', 'category',
-    '"card_arrival"', 0.4, '{"text": "I still have not received my new card."}', 'bench', 'bench',
-    'bench', 'P3', 'catch-all', 'bench', '[]', now(), now(), now(), now() + interval '4h',
-    now() + interval '2d', now() + n * interval '1 second'
-FROM generate_series(1, %(cases)s) n"""
 
 
 def rows(outputs: int, cases: int) -> list[Row]:
     """p50 and p95 of the queue page and of going to the next case, one client."""
     with server() as running:
         with psycopg.connect(running.database_url, autocommit=True) as connection:
-            given = {"tool": TOOL, "outputs": outputs, "cases": cases}
-            connection.execute(_FILL_OUTPUTS, given)
-            connection.execute(_FILL_CASES, given)
-            connection.execute("VACUUM ANALYZE")
+            fill(connection, tool=TOOL, team="bench", outputs=outputs, cases=cases)
         cookie = _sign_in(running)
         size = f"{outputs:,} outputs, {cases:,} open cases"
         found = []

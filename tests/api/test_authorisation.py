@@ -230,6 +230,7 @@ def test_pages_follow_the_matrix_for_each_role(role: Role, house: House) -> None
             continue
         allowed = need in ALLOWED[role]
         own = _page(house, browser, method, path, own=True)
+        assert own < 500, f"{method} {path} own: {own}"
         assert (own == FORBIDDEN) != allowed, f"{method} {path} own: {own}"
         if about_an_object and allowed and role not in EVERY_TEAM:
             foreign = _page(house, browser, method, path, own=False)

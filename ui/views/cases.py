@@ -101,6 +101,8 @@ def _add_pages(router: APIRouter, desk: Desk) -> None:
         """How many cases have come since the page was shown; nothing moves by itself."""
         actor = desk.actor(request, Verb.READ_CASES)
         asked = _asked(request)
+        if not wants_fragment(request):
+            return desk.on(request, asked.address())
         with desk.transaction() as (session, _):
             count = queries.newer_than(session, actor, asked.filter(actor), since, most=_COUNTED)
         return desk.templates.render(

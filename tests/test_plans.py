@@ -1,0 +1,137 @@
+"""No statement of a page, a consumer or a loop reads more as more is stored.
+
+Every statement that the real apps send is run under EXPLAIN ANALYZE first, on a database
+with much in it, and no step of its plan may have read more than a page's or a batch's rows.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import event
+
+from services import bootstrap
+from services.kit.clock import DatabaseClock
+from services.registry import access
+from tests.api.conftest import House, make_house
+from tests.house import TOOL, correction, failure, one, output
+from tests.many import fill
+
+OUTPUTS, CASES, OF_A_PAGE = 20_000, 5_000, 1_500
+
+PAGES = (
+    "/queue",
+    "/queue?show=overdue",
+    "/queue?show=mine",
+    "/queue?q=card",
+    "/queue/new",
+    "/c/{case}",
+    "/outputs",
+    f"/outputs?tool={TOOL}",
+    f"/output?tool={TOOL}&id=f-77",
+    "/health",
+    f"/health/{TOOL}",
+    "/tools",
+    f"/tools/{TOOL}",
+    "/people",
+    "/audit",
+    "/account",
+    "/v1/cases",
+    "/v1/cases/{case}",
+    "/v1/outputs/f-77?tool=" + TOOL,
+    f"/v1/rates?tool={TOOL}",
+    "/v1/tools",
+    "/readyz",
+)
+
+
+@pytest.fixture
+def house(fresh_database: Callable[[], str]) -> Iterator[House]:
+    """A house with much in it."""
+    made = make_house(fresh_database())
+    with psycopg.connect(made.resources.database_url, autocommit=True) as connection:
+        fill(connection, tool=TOOL, team="support", outputs=OUTPUTS, cases=CASES)
+    with made.client:
+        yield made
+    made.resources.close()
+
+
+@contextmanager
+def explained(house: House) -> Iterator[dict[str, int]]:
+    """Most rows that a step of each statement's plan read, by statement."""
+    most: dict[str, int] = {}
+
+    def explain(connection: Any, _cursor: Any, statement: str, given: Any, *_: Any) -> None:
+        if not statement.lstrip().startswith(("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")):
+            return
+        with connection.connection.driver_connection.cursor() as cursor:
+            cursor.execute("SAVEPOINT explained")
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", given)
+            plan = cursor.fetchone()[0][0]["Plan"]
+            cursor.execute("ROLLBACK TO SAVEPOINT explained; RELEASE SAVEPOINT explained")
+        most[statement] = max(most.get(statement, 0), *map(rows_read, steps(plan)))
+
+    engine = house.resources.database.engine
+    event.listen(engine, "before_cursor_execute", explain)
+    yield most
+    event.remove(engine, "before_cursor_execute", explain)
+
+
+def steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every step of a plan."""
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from steps(inner)
+
+
+def rows_read(step: dict[str, Any]) -> int:
+    """What a step looked at, found or not."""
+    looked_at = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Join Filter")
+    return int(sum(step.get(name, 0) for name in looked_at) * step.get("Actual Loops", 1))
+
+
+def browser(house: House, email: str) -> dict[str, str]:
+    """The headers of somebody's browser."""
+    with house.resources.database.transaction() as session:
+        now = DatabaseClock().now(session)
+        link = access.create_link(session, email, actor="t", now=now, length=timedelta(hours=1))
+        secret, _ = access.use_link(session, link, now=now, length=timedelta(hours=1))
+    return {"Cookie": f"secondlook={secret}"}
+
+
+@pytest.mark.parametrize("who", ["owner.support", "admin.support", "rep.support"])
+def test_pages_read_a_page(house: House, who: str) -> None:
+    headers = browser(house, f"{who}@example.org")
+    case = one(house.resources.database, 'SELECT min(id) FROM "case"')
+    with explained(house) as most:
+        for path in PAGES:
+            answer = house.client.get(path.format(case=case), headers=headers)
+            assert answer.status_code in (200, 303, 403), f"{path}: {answer.status_code}"
+    assert most
+    assert not over_a_page(most)
+
+
+def test_consumers_read_their_batch(house: House) -> None:
+    sent = [output(f"n-{n}", confidence=0.1 if n % 2 else 0.9) for n in range(40)]
+    known = [correction(f"f-{n}", value="tax", event_id=f"c-{n}") for n in range(40)]
+    with explained(house) as most:
+        house.log.take(*sent, *known, failure("n-failed"))
+        house.log.take(*sent, *known)
+    assert len(most) > 20
+    assert not over_a_page(most)
+
+
+def test_loops_read_what_is_due(house: House) -> None:
+    with explained(house) as most:
+        for loop in bootstrap.make_loops(house.resources):
+            loop.step()
+    assert len(most) > 5
+    assert not over_a_page(most)
+
+
+def over_a_page(most: dict[str, int]) -> dict[str, int]:
+    """The statements that read too much."""
+    return {statement: n for statement, n in most.items() if n > OF_A_PAGE}
