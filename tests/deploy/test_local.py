@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,23 @@ def _ask(address: str, path: str, **query: str) -> Any:
         return json.load(answer)["data"]
 
 
+def _outputs(prometheus: str) -> float:
+    found = _ask(prometheus, "/api/v1/query", query="sum(secondlook_outputs_total)")["result"]
+    return float(found[0]["value"][1]) if found else 0.0
+
+
+def _healths(prometheus: str) -> set[str]:
+    return {one["health"] for one in _ask(prometheus, "/api/v1/targets")["activeTargets"]}
+
+
+def _soon(ask: Callable[[], Any], wanted: Any) -> Any:
+    """The answer once it is the wanted one, else the last one of 40 seconds."""
+    deadline = time.monotonic() + 40
+    while (answer := ask()) != wanted and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return answer
+
+
 @needs_prometheus
 def test_prometheus_reads_the_exporter_and_evaluates_the_rules(
     parts: tuple[Path, dict[str, str]],
@@ -54,14 +71,7 @@ def test_prometheus_reads_the_exporter_and_evaluates_the_rules(
     played = subprocess.run(demo, env=environment, capture_output=True, text=True, check=True)
     sent = sum(version["outputs"] for version in json.loads(played.stdout)["versions"])
     prometheus = addresses["prometheus"]
-    deadline = time.monotonic() + 40
-    while time.monotonic() < deadline:
-        found = _ask(prometheus, "/api/v1/query", query="sum(secondlook_outputs_total)")["result"]
-        if found and float(found[0]["value"][1]) == sent:
-            break
-        time.sleep(0.5)
-    assert float(found[0]["value"][1]) == sent
-    targets = _ask(prometheus, "/api/v1/targets")["activeTargets"]
-    assert {target["health"] for target in targets} == {"up"}
+    assert _soon(lambda: _outputs(prometheus), sent) == sent
+    assert _soon(lambda: _healths(prometheus), {"up"}) == {"up"}
     assert len(_ask(prometheus, "/api/v1/rules")["groups"]) == 2
     assert _ask(prometheus, "/api/v1/alertmanagers")["activeAlertmanagers"]
