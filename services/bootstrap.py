@@ -77,6 +77,11 @@ class Resources:
         return Intake(self.database, self.log)
 
     @cached_property
+    def policy_watch(self) -> registry_api.PolicyWatch:
+        """What the SDKs' long polls wait at."""
+        return registry_api.PolicyWatch(self.database)
+
+    @cached_property
     def router(self) -> Router:
         """How cases are routed: by the policy file, or by the tools' teams.
 
@@ -207,8 +212,7 @@ def make_api(resources: Resources) -> FastAPI:
     app = FastAPI(title="Secondlook", version="1", docs_url=None, redoc_url=None)
     app.include_router(feedback_api.router(database, intake, identity, _case_of_output))
     app.include_router(escalation_api.router(desk, identity))
-    watch = registry_api.PolicyWatch(database)
-    app.include_router(registry_api.router(database, clock, identity, watch))
+    app.include_router(registry_api.router(database, clock, identity, resources.policy_watch))
     app.include_router(insight_api.router(database, clock, identity))
     _add_probes(app, resources)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=_BODY_BYTES)

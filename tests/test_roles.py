@@ -1,12 +1,17 @@
 """How the roles' processes are wired."""
 
+import asyncio
 import os
 import socket
 
 import pytest
 
 from services.commands import roles
+from services.kit.database import Database
+from services.registry import queries
+from services.registry.api import PolicyWatch
 from services.supervisor import bind
+from tests.house import TOOL, furnish
 
 
 def test_inherited_socket_is_known_for_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,3 +28,19 @@ def test_inherited_socket_is_known_for_tcp(monkeypatch: pytest.MonkeyPatch) -> N
 def test_nothing_is_inherited_by_a_role_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SECONDLOOK_LISTEN_FD", raising=False)
     assert roles._inherited_sockets() is None
+
+
+def test_server_that_ends_keeps_no_tool_waiting(database: Database) -> None:
+    furnish(database)
+    with database.transaction() as session:
+        known = queries.tool(session, TOOL).policy.revision
+    watch = PolicyWatch(database)
+
+    async def ask() -> int:
+        waiting = asyncio.create_task(watch.tool(TOOL, unless=known, wait=25))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        watch.close()
+        return (await asyncio.wait_for(waiting, 5)).policy.revision
+
+    assert asyncio.run(ask()) == known

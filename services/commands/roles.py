@@ -6,9 +6,11 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from enum import StrEnum
 from functools import partial
+from types import FrameType
 from typing import Annotated, Any
 
 import httpx2
@@ -148,7 +150,20 @@ def serve(what: Annotated[Served, typer.Argument(help="api, ui or all")]) -> Non
             proxy_headers=False,
             limit_concurrency=1000,
         )
-        uvicorn.Server(config).run(sockets=_inherited_sockets())
+        _Server(config, on_exit=found.policy_watch.close).run(sockets=_inherited_sockets())
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it is asked to end, so that nobody is kept waiting."""
+
+    def __init__(self, config: uvicorn.Config, *, on_exit: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_exit = on_exit
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal to end."""
+        self._on_exit()
+        super().handle_exit(sig, frame)
 
 
 def _inherited_sockets() -> list[socket.socket] | None:

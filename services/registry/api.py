@@ -28,6 +28,11 @@ class PolicyWatch:
         self._database = database
         self._book = ToolBook()
         self._reading: asyncio.Task[Mapping[str, ToolInfo]] | None = None
+        self._closing = False
+
+    def close(self) -> None:
+        """Answer whoever waits: the server is going down, and the tool asks the next one."""
+        self._closing = True
 
     async def tool(self, slug: str, *, unless: int | None, wait: float) -> ToolInfo:
         """The tool, at once or as soon as its policy's revision is no longer `unless`.
@@ -37,13 +42,10 @@ class PolicyWatch:
         deadline = asyncio.get_running_loop().time() + wait
         while True:
             tool = (await self._tools())[slug]
-            if tool.policy.revision != unless or asyncio.get_running_loop().time() >= deadline:
+            late = self._closing or asyncio.get_running_loop().time() >= deadline
+            if late or tool.policy.revision != unless:
                 return tool
-            try:
-                await asyncio.sleep(_WATCH_SECONDS)
-            except asyncio.CancelledError:
-                # The server is going down; the tool asks the next one.
-                return tool
+            await asyncio.sleep(_WATCH_SECONDS)
 
     async def _tools(self) -> Mapping[str, ToolInfo]:
         """All tools, at most a moment old; whoever asks meanwhile shares the one read."""
