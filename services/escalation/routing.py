@@ -134,12 +134,21 @@ def _known_facts(when: Any) -> Any:
             if fact not in _FACTS and not str(fact).startswith(_FACT_FAMILIES):
                 listed = ", ".join((*_FACTS, "predicted.category", "attributes.<name>"))
                 raise ValueError(f"'{str(fact)[:40]}' is nothing that a case has; use {listed}")
+            _require_bounds(fact, when[fact])
         trigger = when.get("trigger")
         for word in trigger if isinstance(trigger, list) else [trigger]:
             if word is not None and word not in [t.value for t in Trigger]:
                 listed = ", ".join(t.value for t in Trigger)
                 raise ValueError(f"'{word}' is no trigger; use one of {listed}")
     return when
+
+
+def _require_bounds(fact: str, clause: Any) -> None:
+    """Say one thing about a comparison that is none; else each shape of a clause would object."""
+    if isinstance(clause, dict) and not (
+        clause and clause.keys() <= Comparison.model_fields.keys()
+    ):
+        raise ValueError(f"'{fact}' is compared with {clause}; use lt, le, gt and ge")
 
 
 When = Annotated[dict[str, Clause], BeforeValidator(_known_facts)]
@@ -365,13 +374,10 @@ def parse(text: str) -> RoutingPolicy:
     Raises:
         InvalidInput: it is no YAML or no policy; every problem names its place.
     """
-    try:
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}" if mark else ""
-        found = Problem(place, "it is no YAML", "Check indentation, quotes and brackets there.")
-        raise InvalidInput(f"The routing policy is no YAML ({place}).", problems=(found,)) from None
+    document = _read_yaml(text)
+    if not isinstance(document, dict):
+        found = Problem("/", "it is no mapping", "Begin with `version: 1` and `catch_all:`.")
+        raise InvalidInput("The routing policy is no mapping.", problems=(found,))
     try:
         policy = RoutingPolicy.model_validate(document)
     except ValidationError as error:
@@ -380,6 +386,34 @@ def parse(text: str) -> RoutingPolicy:
         raise InvalidInput(f"The routing policy: {detail}", problems=problems) from None
     revision = hashlib.sha256(text.encode()).hexdigest()[:12]
     return policy.model_copy(update={"revision": revision})
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML in which no key may stand twice: of two, the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT002 - PyYAML's
+        """Answer the mapping, each key once."""
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode):
+                problem = f"the key '{key.value[:40]}' stands here twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(text: str) -> Any:
+    try:
+        return yaml.load(text, _StrictLoader)  # noqa: S506 - it is a SafeLoader
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}" if mark else ""
+        said = getattr(error, "problem", None) or "it cannot be read"
+        found = Problem(
+            place, f"it is no YAML: {said}", "Check keys, indentation and quotes there."
+        )
+        detail = f"The routing policy is no YAML ({place}): {said}."
+        raise InvalidInput(detail, problems=(found,)) from None
 
 
 def _problem(item: Any) -> Problem:

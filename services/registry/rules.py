@@ -117,9 +117,19 @@ def same_value(one: Any, other: Any) -> bool:
     """
     if isinstance(one, dict) and isinstance(other, dict):
         return all(
-            name in other and _plain(other[name]) == _plain(said) for name, said in one.items()
+            name in other and _equal(_plain(other[name]), _plain(said))
+            for name, said in one.items()
         )
-    return type(one) is type(other) and bool(one == other)
+    return _equal(one, other)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal: to Python alone `true` is also 1."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 def _plain(field: Any) -> Any:

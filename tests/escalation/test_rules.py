@@ -1,0 +1,155 @@
+"""Which outputs become cases, and where a routing policy sends them."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.escalation import routing
+from services.escalation.routing import RoutingPolicy
+from services.escalation.rules import Trigger, trigger_for
+from services.kit.errors import InvalidInput
+
+CATCH_ALL: dict[str, Any] = {
+    "team": "support",
+    "priority": "P3",
+    "sla": {"claim": "30m", "resolve": "2h"},
+}
+
+
+@pytest.mark.parametrize("disposition", ["proceed", "review", "fallback", "stop"])
+@pytest.mark.parametrize("audit", [True, False])
+def test_trigger_is_one_word_for_each_answer_of_the_gate(disposition: str, audit: bool) -> None:
+    def trigger(reason: str, *, failed: bool = False) -> Trigger | None:
+        return trigger_for(disposition=disposition, reason=reason, failed=failed, audit=audit)
+
+    assert trigger("threshold", failed=True) is Trigger.TOOL_FAILURE
+    assert trigger("holdout") is Trigger.AUDIT
+    wanted = Trigger.AUDIT if audit else None
+    assert trigger("threshold") is (Trigger.LOW_CONFIDENCE if disposition == "review" else wanted)
+
+
+CATEGORIES = ("billing", "refund", "tax", "tariff")
+CLAUSES = st.fixed_dictionaries(
+    {},
+    optional={
+        "predicted.category": st.sampled_from(["ta*", "billing", ["refund", "tax"], "*"]),
+        "predicted.confidence": st.sampled_from([{"lt": 0.3}, {"ge": 0.5}]),
+        "tool": st.sampled_from(["categoriser", "other"]),
+    },
+)
+FACTS = st.fixed_dictionaries(
+    {
+        "predicted.category": st.sampled_from([*CATEGORIES, None]),
+        "predicted.confidence": st.sampled_from([None, 0.0, 0.29, 0.3, 0.5, 1.0]),
+        "tool": st.sampled_from(["categoriser", "other"]),
+    }
+)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> RoutingPolicy:
+    rules = [
+        {
+            "id": f"r{n}",
+            "when": draw(CLAUSES.filter(bool)),
+            "owner": {"team": f"team-{n}"},
+            "priority": "P2",
+            "mode": draw(st.sampled_from(["active", "monitor"])),
+        }
+        for n in range(draw(st.integers(0, 4)))
+    ]
+    return RoutingPolicy.model_validate({"version": 1, "catch_all": CATCH_ALL, "rules": rules})
+
+
+def matches(when: dict[str, Any], facts: dict[str, Any]) -> bool:
+    """What 'all clauses hold' means, written another way."""
+
+    def holds(clause: Any, value: Any) -> bool:
+        if isinstance(clause, list):
+            return any(holds(one, value) for one in clause)
+        if not isinstance(clause, str):
+            below = value is None or (clause.lt is not None and value < clause.lt)
+            return below if clause.lt is not None else value is not None and value >= clause.ge
+        if value is None:
+            return False
+        return value.startswith(clause[:-1]) if clause.endswith("*") else value == clause
+
+    return all(holds(clause, facts[fact]) for fact, clause in when.items())
+
+
+@given(policies(), FACTS)
+def test_first_active_rule_that_matches_decides(
+    policy: RoutingPolicy, facts: dict[str, Any]
+) -> None:
+    wanted = next(
+        (r.id for r in policy.rules if r.mode == "active" and matches(r.when, facts)),  # type: ignore[arg-type]
+        "catch-all",
+    )
+    route = policy.route(facts)
+    assert route.rule == wanted
+    assert route.ladder, "a case without a rung has nobody"
+    assert route.ladder[0].own == route.owner
+
+
+@given(policies(), FACTS)
+def test_explanation_ends_at_the_rule_that_decides(
+    policy: RoutingPolicy, facts: dict[str, Any]
+) -> None:
+    tried = list(policy.explain(facts))
+    assert tried[-1].rule == policy.route(facts).rule
+    assert tried[-1].matched
+    assert all(one.failed for one in tried if not one.matched)
+
+
+WHOLE = "version: 1\ncatch_all: {team: a, priority: P3, sla: {claim: 1h, resolve: 2h}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "version: 1"),
+        ("- a", "version: 1"),
+        ("version: 1", "/catch_all"),
+        (WHOLE.replace("version: 1", "version: 2"), "/version"),
+        (WHOLE.replace("P3", "P9"), "/catch_all/priority"),
+        (WHOLE.replace("1h", "soon"), "/catch_all/sla/claim"),
+        (WHOLE.replace("team: a", "team: a, user: b"), "/catch_all"),
+        (WHOLE + "rules: [", "line 3"),
+        (WHOLE + "rules: []\nrules: []", "line 4"),
+        (WHOLE + "rule: []", "/rule"),
+        (
+            WHOLE + "rules: [{id: a, when: {confidance: 1}, owner: {team: a}}]",
+            "'confidance' is nothing that a case has",
+        ),
+        (
+            WHOLE + "rules: [{id: a, when: {predicted.confidence: {gte: 1}}, owner: {team: a}}]",
+            "use lt, le, gt and ge",
+        ),
+    ],
+)
+def test_policy_that_cannot_be_used_names_the_field(text: str, named: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        routing.parse(text)
+    assert named in " ".join(f"{p.pointer} {p.problem} {p.mend}" for p in refused.value.problems)
+    assert all(problem.mend for problem in refused.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("ladder", "problem"),
+    [
+        ([], "no rung"),
+        ([{"at": "1h", "own": "team:a"}, {"at": "1h", "own": "team:b"}], "later"),
+        (
+            [{"at": "0m", "own": "team:a", "repeat": "1h"}, {"at": "1h", "own": "team:b"}],
+            "last rung",
+        ),
+        ([{"at": "0m", "own": "team:a", "repeat": "0s"}], "every 0s"),
+        ([{"at": "0m", "own": "nobody"}], "names nobody"),
+    ],
+)
+def test_ladder_ends_with_somebody(ladder: list[Any], problem: str) -> None:
+    policy = {"version": 1, "catch_all": CATCH_ALL, "policies": {"standard": ladder}}
+    with pytest.raises(ValueError, match=problem):
+        RoutingPolicy.model_validate(policy)
