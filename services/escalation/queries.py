@@ -1,7 +1,7 @@
 """Reads of cases. Everything that a person may not see is not found."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +9,7 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation.rules import OPEN_STATES, CaseState
+from services.escalation.rules import OPEN_STATES
 from services.kit.errors import NotFound
 from services.registry.rules import JUDGES, Actor, Verb
 
@@ -75,6 +75,8 @@ class Filter:
     owner: str | None = None
     overdue: bool | None = None
     claimant: str | None = None
+    judgeable_by: str | None = None
+    """Nobody else holds it, and it is not this person's own dispute."""
 
 
 def cases(
@@ -147,13 +149,13 @@ def newer_than(session: Session, actor: Actor, wanted: Filter, case_id: int, *, 
     return found
 
 
-def next_case(session: Session, actor: Actor, wanted: Filter) -> int | None:
-    """The case to work on next: the soonest due that the actor can judge."""
-    for case_ in cases(session, actor, wanted, limit=20):
-        free = case_.state == CaseState.OPEN or case_.claimant == actor.email
-        if free and (case_.dispute or {}).get("actor") != actor.email:
-            return int(case_.id)
-    return None
+def next_case(
+    session: Session, actor: Actor, wanted: Filter, *, after: tuple[datetime, int] | None = None
+) -> int | None:
+    """The soonest due case that the actor can judge, from `after` (due_at, id) on."""
+    judgeable = replace(wanted, judgeable_by=actor.email)
+    found = cases(session, actor, judgeable, after=after, limit=1)
+    return int(found[0].id) if found else None
 
 
 def _clauses(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
@@ -173,6 +175,10 @@ def _clauses(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
     if wanted.owner is not None:
         clauses.append("(c.owner_team = :owner OR c.owner_person = :owner)")
         parameters["owner"] = wanted.owner
+    if wanted.judgeable_by is not None:
+        clauses.append("(c.state = 'open' OR c.claimant = :judge)")
+        clauses.append("c.disputed_by IS DISTINCT FROM :judge")
+        parameters["judge"] = wanted.judgeable_by
     if wanted.overdue is not None:
         clauses.append(f"c.overdue_since IS {'NOT' if wanted.overdue else ''} NULL")
     return clauses, parameters

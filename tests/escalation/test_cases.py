@@ -420,6 +420,38 @@ def test_list_shows_the_soonest_due_first_and_only_what_is_in_sight(
     assert [row.due_at for row in mine] == sorted(row.due_at for row in mine)
 
 
+def test_counts_tell_nothing_of_other_teams(log: Log, database: Database) -> None:
+    log.take(output("o-1", confidence=0.1))
+    with database.transaction() as session:
+        for who, seen in ((OWNER, 1), (OUTSIDER, 0), (ADMIN, 1)):
+            actor, everything = person(session, who), queries.Filter()
+            assert queries.count(session, actor, everything, most=9) == seen
+            assert queries.newer_than(session, actor, everything, 0, most=9) == seen
+
+
+def test_next_case_is_found_behind_any_number_that_others_hold(
+    log: Log, desk: Desk, database: Database
+) -> None:
+    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(30)))
+    with database.transaction() as session:
+        listed = [
+            row.id for row in queries.cases(session, person(session, OWNER), queries.Filter())
+        ]
+    for case in listed[:-2]:
+        desk.claim(TEAMMATE, case)
+    log.take(correction(output_of(database, listed[-2]), kind="dispute", reason="no"))
+    with database.transaction() as session:
+        rep = queries.Filter(judgeable_by=REP)
+        assert [row.id for row in queries.cases(session, person(session, OWNER), rep)] == [
+            listed[-1]
+        ]
+        assert queries.next_case(session, person(session, OWNER), queries.Filter()) == listed[-2]
+
+
+def output_of(database: Database, case: int) -> str:
+    return str(one(database, 'SELECT output_id FROM "case" WHERE id = :c', c=case))
+
+
 def test_unowned_counts_cases_whose_team_has_nobody_to_judge(log: Log, database: Database) -> None:
     log.take(output("o-1", confidence=0.1))
     with database.transaction() as session:
