@@ -53,6 +53,9 @@ from ui.security import SecurityHeaders
 from ui.templating import Templates
 
 _API_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
+CONSUMED = {consumer.NAME: consumer.TOPICS for consumer in (feedback_consumer, escalation_consumer)}
+"""The topics that each consumer reads."""
+
 _BODY_BYTES = 8 * 1024 * 1024
 _LOOPBACK = ("127.0.0.1", "::1", None)
 
@@ -347,16 +350,15 @@ def _purge(resources: Resources, relay: Relay) -> bool:
         return False
     with resources.database.transaction() as session:
         before = resources.clock.now(session) - retention
-        consumed = offsets.consumed(session, _readers())
+        consumed = offsets.consumed(session, readers())
     resources.log.trim(before, consumed)
     return False
 
 
-def _readers() -> dict[str, list[str]]:
+def readers() -> dict[str, list[str]]:
     """The consumers of each topic."""
-    consumers = (feedback_consumer, escalation_consumer)
-    topics = {topic for consumer in consumers for topic in consumer.TOPICS}
-    return {t: [c.NAME for c in consumers if t in c.TOPICS] for t in topics}
+    topics = {topic for read in CONSUMED.values() for topic in read}
+    return {topic: [name for name, read in CONSUMED.items() if topic in read] for topic in topics}
 
 
 def make_collector(resources: Resources) -> BusinessCollector:

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import httpx2
 import typer
 
+from services import bootstrap
 from services.bootstrap import Resources
 from services.commands.shared import AsJson, answer, resources
-from services.feedback import consumer as feedback
 from services.kit import listening, offsets, outbox
 from services.kit.errors import Conflict, InvalidInput, Problem, Unavailable
 from services.kit.settings import Settings, load_settings
@@ -171,10 +171,9 @@ def prepare(found: Resources, categories: list[str], *, seed: int) -> Props:
     """Make the demo's team, people and tool where they are missing, and fresh secrets."""
     with found.database.transaction() as session:
         now = found.clock.now(session)
+        _require_ours(session)
         _furnish(session, categories, seed, now)
-        for old in queries.keys(session, TOOL):
-            if old.revoked_at is None:
-                access.revoke_key(session, old.prefix, actor=ACTOR, now=now)
+        _make_room_for_a_key(session, now)
         key = access.create_key(session, TOOL, actor=ACTOR, now=now)
         tokens = {
             email: access.create_token(session, email, actor=ACTOR, now=now)
@@ -182,6 +181,24 @@ def prepare(found: Resources, categories: list[str], *, seed: int) -> Props:
         }
         runs = queries.version_count(session, TOOL)
     return Props(key, [tokens[email] for email in _OWNERS], tokens[_LEAD], str(runs + 1))
+
+
+def _make_room_for_a_key(session: Any, now: Any) -> None:
+    """Revoke the demo's older key where two are live: the newer one's demo may be running."""
+    live = [key for key in queries.keys(session, TOOL) if key.revoked_at is None]
+    ours = sorted((key for key in live if key.actor == ACTOR), key=lambda key: key.created_at)
+    if len(live) > 1 and ours:
+        access.revoke_key(session, ours[0].prefix, actor=ACTOR, now=now)
+
+
+def _require_ours(session: Any) -> None:
+    """Leave somebody else's tool of this name alone."""
+    maker = queries.tool_maker(session, TOOL)
+    if maker not in (None, ACTOR):
+        raise Conflict(
+            f"The demo's tool is called '{TOOL}', and {maker} has made one of that name. "
+            "Run the demo on a data folder of its own (SECONDLOOK_DATA_DIR)."
+        )
 
 
 def _furnish(session: Any, categories: list[str], seed: int, now: Any) -> None:
@@ -238,17 +255,10 @@ def quiet(found: Resources) -> bool:
         if outbox.waiting(session):
             return False
         positions = offsets.positions(session)
-    ends = found.log.bounds([*feedback.TOPICS, "secondlook.disputes"])
+    ends = found.log.bounds(sorted(bootstrap.readers()))
     reached = {(at.consumer, at.topic, at.partition): at.next_offset for at in positions}
     return all(
         reached.get((consumer, partition.topic, partition.number), held.first) >= held.next
         for partition, held in ends.items()
-        for consumer in _readers(partition.topic)
+        for consumer in bootstrap.readers()[partition.topic]
     )
-
-
-def _readers(topic: str) -> list[str]:
-    from services.escalation import consumer as escalation
-
-    consumers = ((feedback.NAME, feedback.TOPICS), (escalation.NAME, escalation.TOPICS))
-    return [name for name, topics in consumers if topic in topics]

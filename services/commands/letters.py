@@ -4,13 +4,13 @@ from typing import Annotated, Any
 
 import typer
 
-from services.commands.shared import AsJson, answer, group, resources, transaction, whoami
+from services import bootstrap
+from services.commands.shared import AsJson, Consumed, answer, group, resources, transaction, whoami
 from services.feedback import queries as feedback
 from services.insight.account import TOPICS
 from services.insight.account import account as explain
 from services.kit import audit as audit_log
 from services.kit import deadletters, offsets
-from services.kit.eventlog.port import Partition
 
 dead_letters = group("Events that could not be used: list, show, retry.")
 audit = group("The audit log.")
@@ -109,19 +109,21 @@ def verify_audit(as_json: AsJson = False) -> None:
 
 
 def replay(
-    consumer: Annotated[str, typer.Argument(help="feedback or escalation")],
+    consumer: Annotated[Consumed, typer.Argument(help="feedback or escalation")],
     topic: Annotated[str, typer.Argument(help="The topic to read again.")],
-    offset: Annotated[int, typer.Option(help="From here on, in every partition.")] = 0,
+    offset: Annotated[int, typer.Option(min=0, help="From here on, in every partition.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Let a consumer read a topic again; what it knows already changes nothing."""
+    topics = bootstrap.CONSUMED[consumer.value]
+    if topic not in topics:
+        raise typer.BadParameter(f"{consumer.value} reads {', '.join(topics)}", param_hint="topic")
     with resources() as found:
         bounds = found.log.bounds([topic])
         with found.database.transaction() as session:
             now = found.clock.now(session)
-            for partition, held in bounds.items():
-                start = min(max(offset, held.first), held.next)
-                offsets.rewind_to(session, consumer, Partition(*partition), start)
-            _note(session, now, "replay", "consumer", consumer, topic=topic, offset=offset)
-    lines = [f"{consumer} reads {topic} again from {offset}"]
-    answer({"consumer": consumer, "topic": topic, "offset": offset}, as_json=as_json, lines=lines)
+            again = offsets.replay(session, consumer.value, bounds, offset)
+            _note(session, now, "replay", "consumer", consumer.value, topic=topic, offset=offset)
+    data = {"consumer": consumer.value, "topic": topic, "offset": offset, "again": again}
+    lines = [f"{consumer.value} reads {again} offsets of {topic} again, from {offset} on"]
+    answer(data, as_json=as_json, lines=lines)

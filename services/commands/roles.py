@@ -20,7 +20,7 @@ from prometheus_client import REGISTRY, start_http_server
 
 from migrations import run as migrations
 from services import bootstrap
-from services.commands.shared import AsJson, answer, resources, say
+from services.commands.shared import AsJson, Consumed, answer, resources, say
 from services.kit import listening, logging
 from services.kit.embedded_postgres import EmbeddedPostgres
 from services.kit.loops import run_loops
@@ -37,13 +37,6 @@ class Served(StrEnum):
     API = "api"
     UI = "ui"
     ALL = "all"
-
-
-class Consumed(StrEnum):
-    """What `consume` consumes for."""
-
-    FEEDBACK = "feedback"
-    ESCALATION = "escalation"
 
 
 # --- run ----------------------------------------------------------------------------------

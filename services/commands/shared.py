@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,14 @@ from sqlalchemy.orm import Session
 
 from services.bootstrap import Resources, opened
 from services.kit.settings import load_settings
+
+
+class Consumed(StrEnum):
+    """The consumers, by the name of what they consume for."""
+
+    FEEDBACK = "feedback"
+    ESCALATION = "escalation"
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON, for scripts.")]
 

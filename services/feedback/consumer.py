@@ -88,12 +88,15 @@ class FeedbackConsumer:
         self._keep(session, found.refused, shard=shard, now=now)
 
     def _keep(self, session: Session, refused: Refused, *, shard: int, now: datetime) -> None:
-        deadletters.keep(session, NAME, refused, topic=events.DEAD_LETTERS)
+        fresh = deadletters.keep(session, NAME, refused, topic=events.DEAD_LETTERS)
         tally: Counts = Counts()
-        for record, refusal in refused:
-            measure = "parked" if refusal.parked else "dead_lettered"
-            place = (refusal.tool or "", hour_of(now))
-            tally[Count(measure, *place, refusal.reason, record.partition.topic)] += 1
+        for (record, refusal), new in zip(refused, fresh, strict=True):
+            place, topic = (refusal.tool or "", hour_of(now)), record.partition.topic
+            if new:
+                measure = "parked" if refusal.parked else "dead_lettered"
+                tally[Count(measure, *place, refusal.reason, topic)] += 1
+            else:
+                tally[Count("duplicate", *place, "", topic)] += 1
         counts.add(session, tally, shard=shard)
 
 

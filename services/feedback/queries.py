@@ -148,7 +148,7 @@ _DEAD_LETTERS = text("""
 SELECT id, consumer, topic, partition, "offset", key, value, headers, tool, parked, reason,
        problems, received_at, retried_at
 FROM dead_letter
-WHERE (:id IS NULL OR id = :id) AND (:all OR retried_at IS NULL) AND id > :after
+WHERE (CAST(:id AS bigint) IS NULL OR id = :id) AND (:all OR retried_at IS NULL) AND id > :after
 ORDER BY id LIMIT :limit
 """)
 

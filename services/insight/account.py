@@ -31,15 +31,19 @@ def account(session: Session, bounds: Mapping[Partition, Bounds], peek: Peek) ->
     for total in counts.totals(session):
         if total.measure in OUTCOMES and _of_tools(total):
             found[total.tool][total.measure] += total.n
+    explained = sum(outcomes.total() for outcomes in found.values())
     for letter in feedback.retried_letters(session):
         found[letter.tool or ""]["parked" if letter.parked else "dead_lettered"] -= letter.n
-    waiting = _in_flight(session, bounds, peek, found)
     everything: Counter[str] = Counter()
     for outcomes in found.values():
         everything.update(outcomes)
+    positions = _positions(session)
+    taken = sum(at.taken for at in positions.values())
+    waiting = _in_flight(session, bounds, peek, positions, found)
     slugs = {tool.slug for tool in registry.tools(session)}
     cases = _cases(session, slugs)
-    everything["unexplained"] = waiting
+    # Taken is counted by the runner and explained by the handler: neither knows the other.
+    everything["unexplained"] = waiting + taken - explained
     return {
         **_entry(everything),
         "cases": _sum(cases.values()),
@@ -52,18 +56,23 @@ def _of_tools(total: counts.Total) -> bool:
     return total.label in TOPICS
 
 
-def _in_flight(
-    session: Session,
-    bounds: Mapping[Partition, Bounds],
-    peek: Peek,
-    found: dict[str, Counter[str]],
-) -> int:
-    """Records that the consumer has not taken yet, and those that were gone before it could."""
-    positions = {
+def _positions(session: Session) -> dict[Partition, offsets.Position]:
+    """How far the consumer that explains events has come."""
+    return {
         Partition(at.topic, at.partition): at
         for at in offsets.positions(session)
         if at.consumer == CONSUMER and at.topic in TOPICS
     }
+
+
+def _in_flight(
+    session: Session,
+    bounds: Mapping[Partition, Bounds],
+    peek: Peek,
+    positions: Mapping[Partition, offsets.Position],
+    found: dict[str, Counter[str]],
+) -> int:
+    """Records that the consumer has not taken yet, and those that were gone before it could."""
     waiting = offsets.missing(session, CONSUMER, TOPICS)
     for partition, held in bounds.items():
         at = positions.get(partition)

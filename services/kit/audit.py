@@ -69,12 +69,20 @@ def record(
         verb=verb,
         object_kind=object_kind,
         object_id=object_id,
-        detail=detail,
+        detail=_as_kept(session, detail),
         previous_hash=last.hash if last else _FIRST,
     )
     entry.hash = entry_hash(entry)
     session.add(entry)
     session.flush()
+
+
+_AS_KEPT = text("SELECT CAST(:detail AS jsonb)")
+
+
+def _as_kept(session: Session, detail: dict[str, Any]) -> Any:
+    """The detail as jsonb gives it back, which is what will be verified: -0.0 becomes 0.0."""
+    return session.execute(_AS_KEPT, {"detail": to_json(detail).decode()}).scalar_one()
 
 
 def verify(session: Session) -> Iterator[Broken]:

@@ -382,7 +382,10 @@ class Consumer:
         self._note_progress([batch])
 
     def _advance(self, session: Session, batches: Sequence[Batch], *, careful: bool) -> None:
-        moves = [Move(batch.partition, batch.first_offset, batch.next_offset) for batch in batches]
+        moves = [
+            Move(b.partition, b.first_offset, b.next_offset, len(b.records) + len(b.unreadable))
+            for b in batches
+        ]
         try:
             self._offsets.advance(session, moves, careful=careful)
         except StaleOffset:

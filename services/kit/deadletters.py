@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from services.kit import outbox
 from services.kit.errors import NotFound, Problem
 from services.kit.eventlog.headers import headers_from_json, headers_to_json
-from services.kit.eventlog.port import Headers, NewRecord, Record
+from services.kit.eventlog.port import Headers, NewRecord, Partition, Record
 from services.kit.models import DeadLetter
 
 RETRY_HEADER = "secondlook-retry"
@@ -34,26 +34,34 @@ class Refusal:
 
 def keep(
     session: Session, consumer: str, refused: Sequence[tuple[Record, Refusal]], *, topic: str | None
-) -> None:
+) -> list[bool]:
     """Keep records with their bytes, and send those bytes to the dead-letter topic.
 
     The same record refused twice by the same consumer is kept once. `topic` is where a
     copy of the bytes goes; None sends none.
+
+    Returns:
+        Of each record, whether it was kept now: False where it had been kept before.
     """
     if not refused:
-        return
+        return []
     rows = [_row(consumer, record, refusal) for record, refusal in refused]
     statement = (
-        insert(DeadLetter).values(rows).on_conflict_do_nothing().returning(DeadLetter.offset)
+        insert(DeadLetter)
+        .values(rows)
+        .on_conflict_do_nothing()
+        .returning(DeadLetter.topic, DeadLetter.partition, DeadLetter.offset)
     )
-    kept = set(session.scalars(statement))
+    kept = {(Partition(t, number), offset) for t, number, offset in session.execute(statement)}
+    fresh = [(record.partition, record.offset) in kept for record, _ in refused]
     if topic is not None:
         copies = [
             NewRecord(topic, record.key or b"", record.value, _headers(record, refusal))
-            for record, refusal in refused
-            if record.offset in kept
+            for (record, refusal), new in zip(refused, fresh, strict=True)
+            if new
         ]
         outbox.enqueue(session, copies)
+    return fresh
 
 
 def _row(consumer: str, record: Record, refusal: Refusal) -> dict[str, Any]:

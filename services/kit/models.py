@@ -66,7 +66,8 @@ class LogMember(Base):
 class ConsumerOffset(Base):
     """How far a consumer has come, moved only by compare-and-set in the consumer's transaction.
 
-    `start_offset` is where it began, so that what it must account for can be counted.
+    `start_offset` is where it began. `taken` counts the records that it read and committed,
+    replays included, so that whoever says what became of them can be held against it.
     `attempts` counts the starts at `attempted_offset` without progress: a record that
     kills its reader is found that way.
     """
@@ -79,6 +80,7 @@ class ConsumerOffset(Base):
     partition: Mapped[int] = mapped_column(primary_key=True)
     start_offset: Mapped[int]
     next_offset: Mapped[int]
+    taken: Mapped[int] = mapped_column(server_default="0")
     attempted_offset: Mapped[int] = mapped_column(server_default="-1")
     attempts: Mapped[int] = mapped_column(server_default="0")
     progressed_at: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import func, select, text, tuple_, update
+from sqlalchemy import func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -27,11 +27,15 @@ class StaleOffset(Exception):
 
 
 class Move(NamedTuple):
-    """A step of one partition, from the offset that is expected to the one after the work."""
+    """A step of one partition, from the offset that is expected to the one after the work.
+
+    `records` is how many lay between: fewer than the offsets, where some hold none.
+    """
 
     partition: Partition
     start: int
     end: int
+    records: int
 
 
 class Place(NamedTuple):
@@ -49,16 +53,17 @@ class Position(NamedTuple):
     partition: int
     start_offset: int
     next_offset: int
+    taken: int
     progressed_at: datetime
 
 
 _ADVANCE = text("""
     UPDATE consumer_offset o
-       SET next_offset = move.hi, progressed_at = clock_timestamp(),
+       SET next_offset = move.hi, progressed_at = clock_timestamp(), taken = taken + move.n,
            attempted_offset = move.hi, attempts = :attempts
       FROM unnest(CAST(:topics AS text[]), CAST(:numbers AS bigint[]),
-                  CAST(:lows AS bigint[]), CAST(:highs AS bigint[]))
-           AS move (topic, number, lo, hi)
+                  CAST(:lows AS bigint[]), CAST(:highs AS bigint[]), CAST(:counts AS bigint[]))
+           AS move (topic, number, lo, hi, n)
      WHERE o.consumer = :consumer AND o.topic = move.topic AND o.partition = move.number
        AND o.next_offset = move.lo
 """)
@@ -217,6 +222,7 @@ class Offsets:
             "numbers": [move.partition.number for move in moves],
             "lows": [move.start for move in moves],
             "highs": [move.end for move in moves],
+            "counts": [move.records for move in moves],
             "attempts": CAREFUL if careful else 0,
         }
         moved = session.execute(_ADVANCE, values).rowcount  # type: ignore[attr-defined]
@@ -233,26 +239,45 @@ class Offsets:
         return {Partition(topic, number): offset for topic, number, offset in rows}
 
 
-def rewind_to(session: Session, consumer: str, partition: Partition, offset: int) -> None:
-    """Let a consumer read on from `offset`, a running one within seconds.
+_REPLAY = text("""
+    WITH wanted AS (
+        SELECT o.consumer, o.topic, o.partition, o.next_offset AS was,
+               least(o.next_offset, held.next, greatest(:offset, held.first)) AS start
+          FROM consumer_offset o
+          JOIN unnest(CAST(:topics AS text[]), CAST(:numbers AS bigint[]),
+                      CAST(:firsts AS bigint[]), CAST(:nexts AS bigint[]))
+               AS held (topic, number, first, next)
+            ON held.topic = o.topic AND held.number = o.partition
+         WHERE o.consumer = :consumer ORDER BY o.topic, o.partition FOR UPDATE OF o)
+    UPDATE consumer_offset o
+       SET next_offset = wanted.start, start_offset = least(o.start_offset, wanted.start),
+           attempts = 0, attempted_offset = -1
+      FROM wanted
+     WHERE o.consumer = wanted.consumer AND o.topic = wanted.topic
+       AND o.partition = wanted.partition
+ RETURNING wanted.was - wanted.start
+""")
 
-    For replays and for partitions that were made anew. What lies between is accounted
-    for again from there.
+
+def replay(session: Session, consumer: str, bounds: Mapping[Partition, Bounds], offset: int) -> int:
+    """Let a consumer read on from `offset` in all of these partitions, within seconds.
+
+    For replays and for partitions that were made anew. It never moves forward, where
+    records would lie that nobody reads: a partition that has not come so far stays.
+
+    Returns:
+        How many offsets are read again.
     """
-    session.execute(
-        update(ConsumerOffset)
-        .where(
-            ConsumerOffset.consumer == consumer,
-            ConsumerOffset.topic == partition.topic,
-            ConsumerOffset.partition == partition.number,
-        )
-        .values(
-            next_offset=offset,
-            start_offset=func.least(ConsumerOffset.start_offset, offset),
-            attempts=0,
-            attempted_offset=-1,
-        )
-    )
+    names = sorted(bounds)
+    values = {
+        "consumer": consumer,
+        "offset": offset,
+        "topics": [name.topic for name in names],
+        "numbers": [name.number for name in names],
+        "firsts": [bounds[name].first for name in names],
+        "nexts": [bounds[name].next for name in names],
+    }
+    return sum(session.scalars(_REPLAY, values))
 
 
 def positions(session: Session) -> list[Position]:
@@ -263,6 +288,7 @@ def positions(session: Session) -> list[Position]:
         ConsumerOffset.partition,
         ConsumerOffset.start_offset,
         ConsumerOffset.next_offset,
+        ConsumerOffset.taken,
         ConsumerOffset.progressed_at,
     )
     rows = session.execute(select(*columns).order_by(*columns[:3]))

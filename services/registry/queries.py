@@ -105,9 +105,9 @@ class ToolBook:
         if max_age and time.monotonic() - self._checked < max_age:
             return self._tools
         asked = time.monotonic()
-        revision = session.execute(
-            select(func.coalesce(func.max(models.Tool.revision), 0))
-        ).scalar_one()
+        # The sum grows with every change. The highest revision would not: of two changes the
+        # one that took the lower number may be committed last.
+        revision = int(session.scalar(select(func.sum(models.Tool.revision))) or 0)
         with self._lock:
             if revision != self._revision:
                 self._tools = {tool.slug: tool for tool in tools(session)}
@@ -153,15 +153,27 @@ def _policy(tool: models.Tool, row: models.GatePolicy) -> GatePolicy:
     )
 
 
+def tool_maker(session: Session, slug: str) -> str | None:
+    """Who added the tool, or None where there is no such tool."""
+    first = (
+        select(models.GatePolicy.actor)
+        .where(models.GatePolicy.tool == slug)
+        .order_by(models.GatePolicy.revision)
+        .limit(1)
+    )
+    return session.scalar(first)
+
+
 def tools(session: Session) -> list[ToolInfo]:
     """Every tool, by name."""
+    # Tools first: one that is added meanwhile has no row here, and so needs no policy.
+    rows = session.scalars(select(models.Tool).order_by(models.Tool.slug)).all()
     policies: dict[str, list[models.GatePolicy]] = {}
     for policy in session.scalars(select(models.GatePolicy)):
         policies.setdefault(policy.tool, []).append(policy)
     categories: dict[str, list[models.Category]] = {}
     for category in session.scalars(select(models.Category).order_by(models.Category.position)):
         categories.setdefault(category.tool, []).append(category)
-    rows = session.scalars(select(models.Tool).order_by(models.Tool.slug)).all()
     return [_tool_info(row, policies[row.slug], categories.get(row.slug, [])) for row in rows]
 
 

@@ -204,7 +204,7 @@ def test_stale_offset_undoes_the_effect(rig: Rig) -> None:
     def write_from(start: int) -> None:
         with rig.database.transaction() as session:
             session.execute(text("INSERT INTO effect (value) VALUES ('x')"))
-            stored.advance(session, [Move(ONE, start, start + 10)])
+            stored.advance(session, [Move(ONE, start, start + 10, 10)])
 
     write_from(0)
     with pytest.raises(StaleOffset):
@@ -498,7 +498,7 @@ def test_partition_that_ends_before_its_offset_waits_for_a_rewind(rig: Rig) -> N
         time.sleep(1)
         assert len(rig.effects()) == 3
         with rig.database.transaction() as session:
-            offsets.rewind_to(session, "test", ONE, 0)
+            offsets.replay(session, "test", rig.log.bounds(["topic"]), 0)
         wait(rig.done(7))
     assert rig.effects() == ["0", "1", "2", "a", "b", "c", "d"]
     with rig.database.transaction() as session:
@@ -511,9 +511,26 @@ def test_running_consumer_notices_a_rewind(rig: Rig) -> None:
     with running(rig.consumer()):
         wait(rig.done(3))
         with rig.database.transaction() as session:
-            offsets.rewind_to(session, "test", ONE, 1)
+            offsets.replay(session, "test", rig.log.bounds(["topic"]), 1)
         wait(rig.done(5))
     assert rig.effects() == ["0", "1", "2", "1", "2"]
+    with rig.database.transaction() as session:
+        assert [at.taken for at in offsets.positions(session)] == [5]
+        assert offsets.replay(session, "test", rig.log.bounds(["topic"]), 99) == 0
+    assert rig.position() == 3
+
+
+def test_replay_never_moves_past_what_nobody_has_read(rig: Rig) -> None:
+    rig.append("0", "1", "2")
+    with running(rig.consumer()):
+        wait(rig.done(3))
+    rig.append("3", "4")
+    with rig.database.transaction() as session:
+        assert offsets.replay(session, "test", rig.log.bounds(["topic"]), 5) == 0
+        assert offsets.replay(session, "test", rig.log.bounds(["topic"]), 2) == 1
+    with running(rig.consumer()):
+        wait(rig.done(6))
+    assert rig.effects() == ["0", "1", "2", "2", "3", "4"]
 
 
 def test_retention_spares_what_one_consumer_has_yet_to_read(rig: Rig) -> None:

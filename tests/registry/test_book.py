@@ -1,0 +1,38 @@
+"""The tools in memory: never older than the last change that was committed."""
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.kit.clock import DatabaseClock
+from services.kit.database import Database
+from services.registry import service
+from services.registry.queries import ToolBook
+from services.registry.rules import OutputKind
+from tests.house import TOOL, furnish
+
+_CHANGE = text("UPDATE tool SET revision = nextval('tool_revision') WHERE slug = :tool")
+
+
+def test_book_sees_a_change_that_was_numbered_first_and_committed_last(database: Database) -> None:
+    furnish(database)
+    with database.transaction() as session:
+        now = DatabaseClock().now(session)
+        service.add_tool(
+            session,
+            "other",
+            kind=OutputKind.FLAG,
+            team="other",
+            maturity_seconds=0,
+            actor="t",
+            now=now,
+        )
+    book = ToolBook()
+    with Session(database.engine) as slow, Session(database.engine) as quick:
+        slow.execute(_CHANGE, {"tool": TOOL})
+        quick.execute(_CHANGE, {"tool": "other"})
+        quick.commit()
+        with database.transaction() as session:
+            before = book.get(session, TOOL).revision
+        slow.commit()
+    with database.transaction() as session:
+        assert book.get(session, TOOL).revision > before

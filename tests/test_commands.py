@@ -1,0 +1,115 @@
+"""Every command does what it says, on a house with something in it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from secondlook import events
+from typer.testing import CliRunner
+
+from docs.make_reference import each_command
+from services.cli import app
+from services.kit.clock import DatabaseClock
+from services.kit.database import Database, make_engine
+from services.kit.eventlog.port import TopicSpec
+from services.kit.eventlog.postgres import PostgresLog
+from services.registry import access
+from tests.escalation.test_cases import POLICY
+from tests.house import OWNER, REP, TOOL, Log, furnish, output
+
+SERVING = {"run", "demo", "serve", "consume", "tick", "export"}
+"""Commands that run until they are stopped; they have tests of their own."""
+
+COMMANDS: dict[str, list[str]] = {
+    "migrate": [],
+    "replay": ["feedback", events.OUTPUTS],
+    "account": [],
+    "doctor": [],
+    "dead-letters list": ["--all"],
+    "dead-letters show": ["1"],
+    "dead-letters retry": ["--all"],
+    "audit verify": [],
+    "tools add": ["scanner", "--kind", "flag", "--team", "support"],
+    "tools list": [],
+    "tools state": [TOOL, "stopped"],
+    "teams add": ["billing"],
+    "teams list": [],
+    "people add": ["new@example.org", "--name", "New", "--role", "rep", "--team", "support"],
+    "people list": [],
+    "people deactivate": [REP],
+    "people link": [OWNER],
+    "people token": [OWNER],
+    "keys create": [TOOL],
+    "keys list": [TOOL],
+    "keys revoke": ["<prefix>"],
+    "route check": [],
+    "route test": [],
+    "route explain": ["1"],
+}
+ONCE = {"tools add", "teams add", "people add", "people deactivate", "keys revoke", "keys create"}
+"""Commands that cannot be done a second time."""
+
+
+@pytest.fixture
+def run(
+    fresh_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Any]:
+    """Runs a command on a house with a case and a dead letter."""
+    url = fresh_database()
+    policy = tmp_path / "routing.yaml"
+    policy.write_text(POLICY)
+    for name, value in (("DATABASE_URL", url), ("DATA_DIR", tmp_path), ("ROUTING_FILE", policy)):
+        monkeypatch.setenv(f"SECONDLOOK_{name}", str(value))
+    database, log = Database(make_engine(url)), PostgresLog(url)
+    furnish(database)
+    with database.transaction() as session:
+        access.create_key(session, TOOL, actor="test", now=DatabaseClock().now(session))
+    log.ensure_topics([TopicSpec(topic.name, 2) for topic in events.TOPICS])
+    house = Log(database)
+    house.take(output("o-1", confidence=0.1))
+    house.take(b"nonsense", topic=events.OUTPUTS)
+    log.close()
+    database.close()
+    runner = CliRunner()
+    return lambda *arguments: runner.invoke(app, list(arguments))
+
+
+def test_every_command_is_tried() -> None:
+    assert {name for name, _ in each_command()} == SERVING | COMMANDS.keys()
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_command_ends_well_and_speaks_json(name: str, run: Callable[..., Any]) -> None:
+    (key,) = json.loads(run("keys", "list", TOOL, "--json").output)
+    given = [argument.replace("<prefix>", key["prefix"]) for argument in COMMANDS[name]]
+    for more in (["--json"], []) if name not in ONCE else (["--json"],):
+        done = run(*name.split(), *given, *more)
+        # The dead letter is something to look at.
+        assert done.exit_code == (1 if name == "doctor" else 0), done.output + repr(done.exception)
+        assert done.output
+        if more:
+            json.loads(done.output)
+
+
+def test_retried_letter_waits_no_longer(run: Callable[..., Any]) -> None:
+    assert [one["id"] for one in json.loads(run("dead-letters", "list", "--json").output)] == [1]
+    assert json.loads(run("dead-letters", "retry", "--all", "--json").output) == {"retried": [1]}
+    assert json.loads(run("dead-letters", "list", "--json").output) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nobody", events.OUTPUTS], "nobody"),
+        (["feedback", "nope"], "feedback reads"),
+        (["feedback", events.OUTPUTS, "--offset", "-5"], "--offset"),
+    ],
+)
+def test_replay_of_what_is_not_there_is_refused(
+    arguments: list[str], says: str, run: Callable[..., Any]
+) -> None:
+    done = run("replay", *arguments)
+    assert done.exit_code == 2
+    assert says in done.output

@@ -1,0 +1,51 @@
+"""What the demo makes and leaves alone in the registry."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from services.bootstrap import Resources
+from services.commands import demo
+from services.kit.clock import DatabaseClock
+from services.kit.database import Database, make_engine
+from services.kit.errors import Conflict
+from services.kit.settings import Settings
+from services.registry import access, queries, service
+from services.registry.rules import OutputKind
+
+
+@pytest.fixture
+def found(fresh_database: Callable[[], str]) -> Iterator[Resources]:
+    url = fresh_database()
+    made = Resources(Settings(), Database(make_engine(url)), url, DatabaseClock())
+    yield made
+    made.close()
+
+
+def live(found: Resources, key: str) -> bool:
+    with found.database.transaction() as session:
+        return access.tool_of_key(session, key) is not None
+
+
+def test_second_demo_leaves_the_key_of_the_first_one_alone(found: Resources) -> None:
+    first = demo.prepare(found, ["a", "b"], seed=1).key
+    second = demo.prepare(found, ["a", "b"], seed=1).key
+    assert live(found, first)
+    assert live(found, second)
+    third = demo.prepare(found, ["a", "b"], seed=1).key
+    assert not live(found, first)
+    assert live(found, second)
+    assert live(found, third)
+
+
+def test_tool_of_somebody_else_is_left_alone(found: Resources) -> None:
+    with found.database.transaction() as session:
+        now = found.clock.now(session)
+        service.add_team(session, "support", name=None, actor="ada", now=now)
+        given = {"kind": OutputKind.CATEGORY, "team": "support", "maturity_seconds": 0}
+        service.add_tool(session, demo.TOOL, actor="ada", now=now, **given)
+    with pytest.raises(Conflict, match="ada has made one"):
+        demo.prepare(found, ["a", "b"], seed=1)
+    with found.database.transaction() as session:
+        assert queries.people(session) == []
+        assert queries.keys(session, demo.TOOL) == []
