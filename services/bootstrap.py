@@ -364,5 +364,8 @@ def readers() -> dict[str, list[str]]:
 def make_collector(resources: Resources) -> BusinessCollector:
     """What `export` serves."""
     return BusinessCollector(
-        resources.database, resources.clock, lambda topics: resources.log.bounds(list(topics))
+        resources.database,
+        resources.clock,
+        lambda topics: resources.log.bounds(list(topics)),
+        consumed=CONSUMED,
     )

@@ -39,8 +39,13 @@ class PortTaken(SecondlookError):
     title = "The port is taken"
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Listen on `host` and `port` (0: a free one).
+def bind(
+    host: str,
+    port: int,
+    *,
+    mend: str = "Stop what uses it, or choose another with --port or SECONDLOOK_PORT.",
+) -> socket.socket:
+    """Listen on `host` and `port` (0: a free one). `mend` goes with a refusal.
 
     Raises:
         PortTaken: something else does already, or the address is not this machine's.
@@ -52,7 +57,6 @@ def bind(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        mend = "Stop what uses it, or choose another with --port or SECONDLOOK_PORT."
         raise PortTaken(f"Cannot listen on {host}:{port}: {error.strerror}. {mend}") from None
     listening.listen(1024)
     return listening

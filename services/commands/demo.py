@@ -1,5 +1,6 @@
 """`demo`: the example tool and its people, played through the real services."""
 
+import os
 import subprocess
 import sys
 import time
@@ -136,7 +137,9 @@ def _server(settings: Settings) -> Iterator[str]:
         yield running
         return
     command = [sys.executable, "-m", "services.cli", "run", "--port", "0"]
-    own = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own
+    # Nobody scrapes a demo, and the usual ports may be in use.
+    environment = os.environ | {"SECONDLOOK_METRICS_PORT": "0"}
+    own = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own
     try:
         yield _announced(own)
     finally:

@@ -28,6 +28,8 @@ from services.kit.settings import Settings, load_settings
 from services.supervisor import Role, Supervisor, bind, own_address
 
 _SOCKET = "SECONDLOOK_LISTEN_FD"
+_METRICS_PORTS = 4
+_METRICS_MEND = "Set SECONDLOOK_METRICS_PORT to the first of four free ports in a row, or to 0."
 _WEB_POOL = 12
 
 
@@ -56,6 +58,7 @@ def run(
         url = postgres.url if postgres is not None else _external(settings)
         migrations.upgrade(url)
         environment = {"SECONDLOOK_DATABASE_URL": url}
+        _require_free_metrics_ports(settings)
         opened = stack.enter_context(bind(settings.host, settings.port))
         os.environ.update(environment)
         address = own_address(opened, settings.host)
@@ -67,6 +70,17 @@ def run(
         if demo:
             roles.append(Role("demo", partial(flow, address)))
         Supervisor(roles, postgres).run(_Announcer(address))
+
+
+def _require_free_metrics_ports(settings: Settings) -> None:
+    """Refuse to start roles that could not: each serves its metrics on a port of its own.
+
+    Raises:
+        PortTaken: something else listens there.
+    """
+    if settings.metrics_port:
+        for place in range(_METRICS_PORTS):
+            bind(settings.metrics_host, settings.metrics_port + place, mend=_METRICS_MEND).close()
 
 
 def flow(address: str) -> None:

@@ -152,7 +152,7 @@ def case_answer(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:
     case = queries.case_for(session, actor, case_id)
     entries = [
         {"event": e.event, "at": e.at, "actor": e.actor, "note": e.note, "detail": e.detail}
-        for e in queries.timeline(session, case_id)
+        for e in queries.timeline(session, case)
     ]
     return {**queries.as_answer(case), "timeline": entries}
 

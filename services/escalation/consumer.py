@@ -10,10 +10,9 @@ from sqlalchemy.orm import Session
 from services.escalation import opening, service
 from services.escalation.opening import Router, Wanted
 from services.escalation.rules import Trigger, trigger_for
-from services.kit import counts, deadletters
+from services.kit import deadletters
 from services.kit.clock import Clock
 from services.kit.consumer import UNREADABLE
-from services.kit.counts import Count, Counts, hour_of
 from services.kit.deadletters import Refusal
 from services.kit.errors import Problem
 from services.kit.eventlog.port import Batch, Record
@@ -45,17 +44,14 @@ class EscalationConsumer:
         now = self._clock.now(session)
         shard = min(batch.partition.number for batch in batches)
         wanted: list[Wanted] = []
-        tally: Counts = Counts()
-        hour = hour_of(now)
         for batch in batches:
             for record in batch.records:
-                one = self._wanted(record, tools, tally, hour)
+                one = self._wanted(record, tools)
                 if one is not None:
                     wanted.append(one)
         known = opening.open_cases(session, self._router, wanted, tools=tools, now=now, shard=shard)
         for one in known:
             add_to_case(session, one, now=now, shard=shard)
-        counts.add(session, tally, shard=shard)
 
     def reject(self, session: Session, record: Record, error: Exception | str) -> None:
         """Keep a record that no case can be made of, with the reason."""
@@ -66,7 +62,7 @@ class EscalationConsumer:
         refused = [(record, Refusal(reason, (problem,)))]
         deadletters.keep(session, NAME, refused, topic=events.DEAD_LETTERS)
 
-    def _wanted(self, record: Record, tools: Tools, tally: Counts, hour: datetime) -> Wanted | None:
+    def _wanted(self, record: Record, tools: Tools) -> Wanted | None:
         try:
             event = events.decode(record.value, record.headers)
         except (events.InvalidEvent, events.UnknownEventType):
@@ -80,15 +76,11 @@ class EscalationConsumer:
             return None
         if not isinstance(event, events.OutputRecorded | events.OutputFailed):
             return None
-        return self._of_output(event, record, tool, tally, hour)
+        return self._of_output(event, record, tool)
 
-    def _of_output(
-        self, event: Any, record: Record, tool: ToolInfo, tally: Counts, hour: datetime
-    ) -> Wanted | None:
+    def _of_output(self, event: Any, record: Record, tool: ToolInfo) -> Wanted | None:
         decision = decide(event, tool, record.appended_at)
         said = getattr(event.data, "disposition", None)
-        if said is not None and said != decision.disposition:
-            tally[Count("gate_disagreements", tool.slug, hour, "", said)] += 1
         failed = isinstance(event, events.OutputFailed)
         trigger = trigger_for(
             disposition=_stricter(said, decision),
@@ -132,9 +124,6 @@ def _as_wanted(event: Any, tool: ToolInfo, trigger: Trigger, *, note: str | None
 def _plain(model: Any) -> dict[str, Any] | None:
     """A contract's model as a mapping without absent fields."""
     return model.model_dump(exclude_none=True) if model is not None else None
-
-
-_DISPUTE_WORDS = {"kind", "value", "reason", "note", "channel"}
 
 
 def _of_dispute(event: Any) -> Wanted:

@@ -185,13 +185,17 @@ def _clauses(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
 
 
 _TIMELINE = text("""
-SELECT at, event, actor, note, detail FROM timeline_entry WHERE case_id = :id ORDER BY id
+SELECT at, event, actor, note, detail FROM timeline_entry
+WHERE case_id = :id AND NOT (:hidden AND event = 'disputed') ORDER BY id
 """)
 
 
-def timeline(session: Session, case_id: int) -> list[SqlRow[Any]]:
-    """Everything that happened to a case, from its opening on."""
-    return list(session.execute(_TIMELINE, {"id": case_id}))
+def timeline(session: Session, case_: SqlRow[Any]) -> list[SqlRow[Any]]:
+    """Everything that happened to a case, from its opening on.
+
+    Of a blind one nothing that was said against the tool's answer.
+    """
+    return list(session.execute(_TIMELINE, {"id": case_.id, "hidden": hidden(case_)}))
 
 
 _OF_OUTPUT = text('SELECT * FROM "case" WHERE tool = :tool AND output_id = :output_id')
@@ -270,7 +274,7 @@ def as_answer(case_: SqlRow[Any]) -> dict[str, Any]:
         "opened_at": case_.opened_at,
         "version": case_.version,
         "blind": hidden(case_),
-        "dispute": case_.dispute,
+        "dispute": None if hidden(case_) else case_.dispute,
         "verdict": case_.verdict,
         "verdict_value": case_.verdict_value,
         "verdict_by": case_.verdict_by,

@@ -25,8 +25,6 @@ from services.registry.service import ensure_versions
 
 NAME = "feedback"
 TOPICS = (events.OUTPUTS, events.CORRECTIONS, events.VERDICTS)
-FROM_TOOLS = (events.OUTPUTS, events.CORRECTIONS)
-"""The topics whose every record `account` explains."""
 
 Row = dict[str, Any]
 Tools = Mapping[str, ToolInfo]
@@ -81,6 +79,8 @@ class FeedbackConsumer:
             records = [row.pop("record") for row in rows]
             taken = verb(session, rows, now=now, shard=shard)
             _explain(taken, topic, tally, hour_of(now))
+            if topic == events.OUTPUTS:
+                _compare_gates(taken.stored, tally, hour_of(now))
             if taken.conflicts:
                 by_row = {id(row): record for row, record in zip(rows, records, strict=True)}
                 found.refused += [(by_row[id(r)], _conflict(r)) for r in taken.conflicts]
@@ -108,6 +108,13 @@ def _explain(taken: service.Taken, topic: str, tally: Counts, hour: datetime) ->
     for measure, rows in (("stored", taken.stored), ("duplicate", taken.duplicates)):
         for tool, n in Counter(row["tool"] for row in rows).items():
             tally[Count(measure, tool, hour, "", topic)] += n
+
+
+def _compare_gates(stored: Sequence[Row], tally: Counts, hour: datetime) -> None:
+    """Count the outputs whose gate in the SDK answered otherwise than the server's."""
+    for row in stored:
+        if row["disposition"] != row["gate_disposition"]:
+            tally[Count("gate_disagreements", row["tool"], hour, "", row["disposition"])] += 1
 
 
 def _conflict(row: Row) -> Refusal:
@@ -218,6 +225,7 @@ def output_row(event: Any, record: Record, tool: ToolInfo) -> Row:
         "cohort": data.cohort,
         "latency_ms": data.latency_ms,
         "disposition": decision.disposition,
+        "gate_disposition": decision.disposition,
         "gate_reason": decision.reason,
         "policy_revision": decision.policy_revision,
         "audit": decision.audit,

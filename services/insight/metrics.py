@@ -7,11 +7,12 @@ replayed topic or a killed worker never counts anything twice. Every metric is d
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from secondlook import events
@@ -29,7 +30,6 @@ from services.registry.queries import ToolInfo
 from services.registry.rules import ToolState
 
 EXCEPTION_TRIGGERS = tuple(word for word in events.TRIGGERS if word != "audit")
-CLOCKS = ("claim", "resolve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ METRICS = {
         Declared(
             "secondlook_consumer_last_progress_timestamp_seconds",
             _G,
-            "When the consumer last took something.",
+            "When the consumer last took something; 0 where it never has.",
             ("consumer",),
         ),
         Declared(
@@ -135,6 +135,8 @@ METRICS = {
     )
 }
 
+_log = structlog.get_logger()
+
 BoundsOf = Callable[[Iterable[str]], Mapping[Partition, Bounds]]
 Samples = dict[str, dict[tuple[str, ...], float]]
 
@@ -142,8 +144,17 @@ Samples = dict[str, dict[tuple[str, ...], float]]
 class BusinessCollector(Collector):
     """Reads everything in one transaction, at every scrape."""
 
-    def __init__(self, database: Database, clock: Clock, bounds_of: BoundsOf) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        bounds_of: BoundsOf,
+        *,
+        consumed: Mapping[str, Sequence[str]],
+    ) -> None:
+        """`consumed` names the topics that each consumer reads, whether it has begun or not."""
         self._database, self._clock, self._bounds_of = database, clock, bounds_of
+        self._consumed = consumed
         self._errors = 0
 
     def describe(self) -> Iterator[Metric]:
@@ -156,7 +167,8 @@ class BusinessCollector(Collector):
         samples: Samples = defaultdict(dict)
         try:
             self._read(samples)
-        except Exception:
+        except Exception as error:  # a scrape answers whatever is wrong with the database
+            _log.warning("scrape failed", error=str(error)[:300])
             self._errors += 1
             samples.clear()
         samples["secondlook_exporter_errors"][()] = self._errors
@@ -182,18 +194,21 @@ class BusinessCollector(Collector):
         self._consumers(samples, positions, gaps)
 
     def _consumers(self, samples: Samples, positions: Any, gaps: Mapping[str, int]) -> None:
-        ends = self._bounds_of({position.topic for position in positions})
-        last: dict[str, float] = defaultdict(float)
-        for at in positions:
-            bounds = ends.get(Partition(at.topic, at.partition))
-            lag = max(0, bounds.next - at.next_offset) if bounds is not None else 0
-            place = (at.consumer, at.topic, str(at.partition))
-            samples["secondlook_consumer_lag_events"][place] = lag
-            last[at.consumer] = max(last[at.consumer], at.progressed_at.timestamp())
-            samples["secondlook_log_gaps"][at.consumer,] = gaps.get(at.consumer, 0)
-        for consumer, moment in last.items():
-            name = "secondlook_consumer_last_progress_timestamp_seconds"
-            samples[name][consumer,] = moment
+        """What waits for each consumer; one that has never begun has everything before it."""
+        ends = self._bounds_of({topic for topics in self._consumed.values() for topic in topics})
+        reached = {(at.consumer, Partition(at.topic, at.partition)): at for at in positions}
+        for consumer, topics in self._consumed.items():
+            last = 0.0
+            for partition, held in ends.items():
+                if partition.topic not in topics:
+                    continue
+                at = reached.get((consumer, partition))
+                place = (consumer, partition.topic, str(partition.number))
+                lag = max(0, held.next - (held.first if at is None else at.next_offset))
+                samples["secondlook_consumer_lag_events"][place] = lag
+                last = last if at is None else max(last, at.progressed_at.timestamp())
+            samples["secondlook_consumer_last_progress_timestamp_seconds"][consumer,] = last
+            samples["secondlook_log_gaps"][consumer,] = gaps.get(consumer, 0)
 
 
 def _family(declared: Declared, found: Mapping[tuple[str, ...], float]) -> Metric:

@@ -54,7 +54,7 @@ def rates(
     outputs = _by_label(session, "outputs", tool.slug, since, now, version)
     exceptions = _by_label(session, "exceptions", tool.slug, since, now, version)
     everything = sum(outputs.values())
-    cutoff = now - timedelta(seconds=tool.maturity_seconds)
+    cutoff = tool.cutoff(now)
     matured, overridden = matured_in(session, tool, since=since, now=now, version=version)
     return Rates(
         tool.slug,
@@ -87,7 +87,7 @@ def matured_in(
     An output matures when it is as old as the tool's maturity. Full hours come from the
     hourly counts; the hour that the cutoff lies in is counted from the outputs.
     """
-    cutoff = now - timedelta(seconds=tool.maturity_seconds)
+    cutoff = tool.cutoff(now)
     begun = hour_of(cutoff) if tool.maturity_seconds else now
     outputs = _hourly(session, "outputs", tool.slug, since, begun)
     overridden = _hourly(session, "overridden", tool.slug, since, begun)
@@ -139,7 +139,7 @@ def _leave_out_young(
     session: Session, tool: ToolInfo, totals: dict[str, Labelled], now: datetime
 ) -> None:
     """Take from `totals` what was recorded after the cutoff."""
-    cutoff = now - timedelta(seconds=tool.maturity_seconds)
+    cutoff = tool.cutoff(now)
     next_hour = hour_of(cutoff) + timedelta(hours=1)
     for measure in _TRUTH:
         totals[measure].subtract(_hourly(session, measure, tool.slug, next_hour, now + _HOUR))
@@ -164,7 +164,7 @@ def daily(session: Session, tool: ToolInfo, *, now: datetime, days: int = 28) ->
     """The last `days` days, today last, days without outputs included."""
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     since = today - timedelta(days=days - 1)
-    cutoff = now - timedelta(seconds=tool.maturity_seconds)
+    cutoff = tool.cutoff(now)
     sums: dict[datetime, Counter[str]] = defaultdict(Counter)
     for measure in ("outputs", "exceptions", "overridden", "overrides_withdrawn"):
         for row in counts.hours(session, measure, tool.slug, since=since, until=now):

@@ -84,20 +84,6 @@ class Conflict(SecondlookError):
     title = "Something else happened first"
 
 
-class TooLarge(SecondlookError):
-    """The body is larger than what this address takes."""
-
-    status = 413
-    title = "Too large"
-
-
-class UnsupportedMedia(SecondlookError):
-    """The body comes in a form that this address does not take."""
-
-    status = 415
-    title = "Unsupported form"
-
-
 class TooMany(SecondlookError):
     """The caller must wait before it tries again."""
 

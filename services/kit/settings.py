@@ -102,7 +102,11 @@ class Settings(BaseSettings):
     )
     metrics_host: str = Field("127.0.0.1", description="Address of every role's metrics.")
     metrics_port: int = Field(
-        9464, ge=0, le=65535, description="Port of the exporter's metrics; 0 takes a free one."
+        9464,
+        ge=0,
+        le=65532,
+        description="Port of the exporter's metrics, those of the roles on the next three; "
+        "0 takes free ones.",
     )
     routing_file: Path | None = Field(None, description="Routing policy, a YAML file.")
     maturity: Seconds = Field(

@@ -152,13 +152,16 @@ def _add_tools(api: APIRouter, database: Database, clock: Clock, identity: Ident
 
 
 def require_may_change(actor: Actor, changes: Mapping[str, Any]) -> None:
-    """Refuse what only admins change: to whom the tool belongs.
+    """Refuse what only admins change: everything but the state.
 
     Raises:
         NotAllowed: the actor may not.
     """
-    if "team" in changes and not actor.may(Verb.MANAGE_TOOLS):
-        raise NotAllowed("Only admins give a tool to another team.")
+    others = sorted(changes.keys() - {"state"})
+    if others and not actor.may(Verb.MANAGE_TOOLS):
+        problem, mend = "only admins change it", "Send `state` alone."
+        problems = tuple(Problem(f"/{field}", problem, mend) for field in others)
+        raise NotAllowed("You may switch the tool's state and nothing else.", problems=problems)
 
 
 def _revision_wanted(request: Request) -> int | None:

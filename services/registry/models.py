@@ -83,6 +83,8 @@ class Tool(Base):
     kind: Mapped[str]
     team: Mapped[str] = mapped_column(ForeignKey("team.slug"), index=True)
     maturity_seconds: Mapped[int]
+    matured_since: Mapped[datetime | None]
+    """What was recorded before stays mature, whatever the maturity becomes."""
     revision: Mapped[int] = mapped_column(server_default=tool_revision.next_value())
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -36,6 +36,12 @@ class ToolInfo:
     categories: tuple[str, ...]
     ever_categories: frozenset[str]
     policies: Mapping[int, GatePolicy] = field(repr=False)
+    matured_since: datetime | None = None
+
+    def cutoff(self, now: datetime) -> datetime:
+        """The moment up to which recorded outputs are mature; it never goes back."""
+        aged = now - timedelta(seconds=self.maturity_seconds)
+        return max(aged, self.matured_since or aged)
 
     @property
     def state(self) -> ToolState:
@@ -194,6 +200,7 @@ def _tool_info(
         categories=tuple(c.name for c in categories if c.revision == newest),
         ever_categories=frozenset(c.name for c in categories),
         policies=by_revision,
+        matured_since=row.matured_since,
     )
 
 
@@ -351,8 +358,3 @@ def judges_of(session: Session, team: str) -> int:
         )
     )
     return session.execute(query).scalar_one()
-
-
-def empty_installation(session: Session) -> bool:
-    """Whether nobody has been added yet."""
-    return session.execute(select(func.count()).select_from(models.Person)).scalar_one() == 0

@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from secondlook import events
@@ -222,6 +222,11 @@ def change_tool(
         raise ChangedMeanwhile(f"The tool is at revision {tool.revision}; read it again first.")
     for field in sorted(changes.keys() - CHANGEABLE):
         raise invalid(field, "there is no such field", f"Use {', '.join(sorted(CHANGEABLE))}.")
+    if not changes:
+        return
+    # Counters of matured outputs may only rise, so what is mature now stays so.
+    matured = now - timedelta(seconds=tool.maturity_seconds)
+    tool.matured_since = max(matured, tool.matured_since or matured)
     for field in changes.keys() & set(_ON_TOOL):
         setattr(tool, field, _checked(session, field, changes[field]))
     policy_changes = {f: _checked(session, f, changes[f]) for f in _ON_POLICY if f in changes}

@@ -49,7 +49,7 @@ BODIES: dict[str, Any] = {
     "/v1/cases/{case_id}/reassign": {"owner": {"kind": "team", "id": "support"}},
     "/v1/cases/{case_id}/comment": {"note": "hello"},
     "/v1/cases/{case_id}/escalate": {"level": 0},
-    "/v1/tools/{slug}": {"threshold": 0.6},
+    "/v1/tools/{slug}": {"state": "live"},
 }
 PAGES: dict[tuple[str, str], tuple[Need, bool]] = {
     ("GET", "/"): (SIGNED_IN, False),
@@ -259,3 +259,13 @@ def test_unsafe_request_without_csrf_proof_is_refused(house: House) -> None:
             sent = browser("GET", "/account").request.headers["cookie"]
             answer = house.client.post(address, headers={"Cookie": sent})
             assert answer.status_code == FORBIDDEN, path
+
+
+@pytest.mark.parametrize("role", [Role.OWNER, Role.OPS])
+def test_who_switches_a_tool_changes_nothing_else_of_it(role: Role, house: House) -> None:
+    headers = house.bearer(f"{role}.support")
+    for field, value in (("threshold", 0.6), ("categories", ["a"]), ("maturity_seconds", 1)):
+        body = {"state": "live", field: value}
+        answer = house.client.put(f"/v1/tools/{TOOL}", json=body, headers=headers)
+        assert answer.status_code == FORBIDDEN
+        assert answer.json()["errors"][0]["pointer"] == f"/{field}"

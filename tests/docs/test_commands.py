@@ -1,6 +1,7 @@
 """The README's way of connecting a tool, typed as it stands there."""
 
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,3 +82,17 @@ def test_setting_that_cannot_be_used_is_named(
     assert done.returncode == 1
     assert f"SECONDLOOK_{name}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_taken_metrics_port_is_named_before_anything_starts(
+    fresh_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("SECONDLOOK_DATABASE_URL", fresh_database())
+        monkeypatch.setenv("SECONDLOOK_DATA_DIR", str(tmp_path))
+        monkeypatch.setenv("SECONDLOOK_METRICS_PORT", str(taken.getsockname()[1] - 2))
+        command = [sys.executable, "-m", "services.cli", "run", "--port", "0"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert "SECONDLOOK_METRICS_PORT" in done.stderr
+    assert "ready" not in done.stdout

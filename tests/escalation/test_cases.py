@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from services.escalation import queries, routing, service, timers
+from services.escalation.api import case_answer
 from services.escalation.errors import HeldBySomebody, MovedOn, OwnDispute, StaleToken
 from services.escalation.routing import Owner
 from services.kit.clock import DatabaseClock
@@ -152,6 +153,21 @@ def test_dispute_of_an_audited_output_counts_once(database: Database) -> None:
     log.take(dispute)
     assert total(database, "exceptions", "dispute") == 1
     assert total(database, "cases") == 1
+
+
+def test_blind_case_keeps_what_was_said_against_the_tool_to_itself(database: Database) -> None:
+    furnish(database, audit_rate=1.0)
+    log, desk = Log(database), Desk(database)
+    log.take(output("o-1"), correction("o-1", kind="dispute", note="it said tax"))
+    with database.transaction() as session:
+        shown = case_answer(session, person(session, OWNER), 1)
+    assert shown["blind"]
+    assert "it said tax" not in repr(shown)
+    desk.judge(OWNER, 1, "corrected", value="refund")
+    with database.transaction() as session:
+        shown = case_answer(session, person(session, OWNER), 1)
+    assert shown["dispute"]["note"] == "it said tax"
+    assert "disputed" in [entry["event"] for entry in shown["timeline"]]
 
 
 def test_route_by_the_first_rule_that_matches(log: Log, database: Database) -> None:

@@ -179,3 +179,15 @@ def test_pairs_meet_in_reversed_and_concurrent_order(log: Log, database: Databas
     assert one(database, "SELECT count(*) FROM output WHERE overridden") == pairs
     assert total(database, "overridden") == pairs
     assert total(database, "corrections") == pairs
+
+
+def test_replayed_topic_counts_nothing_again(log: Log, database: Database) -> None:
+    told = output("o-1", confidence=0.9, disposition="review", policy_revision=1)
+    batches = as_batches(log.records([told, b"nonsense"], events.OUTPUTS))
+    measures = ("stored", "dead_lettered", "gate_disagreements", "outputs")
+    log.feed(log.feedback, batches)
+    assert [total(database, measure) for measure in measures] == [1, 1, 1, 1]
+    for consumer in (log.feedback, log.escalation, log.escalation):
+        log.feed(consumer, batches)
+    assert [total(database, measure) for measure in measures] == [1, 1, 1, 1]
+    assert total(database, "duplicate") == 2

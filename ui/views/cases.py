@@ -192,12 +192,10 @@ def _show(
     with desk.transaction() as (session, now):
         done = _done_words(session, actor, done_id) if done_id else ""
         case = queries.case_for(session, actor, case_id)
-        entries = queries.timeline(session, case_id)
+        entries = queries.timeline(session, case)
         tool = registry.tool(session, case.tool)
         owners = _possible_owners(session)
         names = _field_names(session, case, tool)
-    if queries.hidden(case):
-        entries = [entry for entry in entries if entry.event != "disputed"]
     context = _list_context(desk, actor, asked)
     context |= {
         "case": _case_context(case, tool, actor, query=query, names=names),

@@ -1,0 +1,5 @@
+"""The house of the API's tests serves here, too."""
+
+from tests.api.conftest import house
+
+__all__ = ["house"]
