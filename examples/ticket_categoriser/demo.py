@@ -87,6 +87,11 @@ def cast(tickets: Sequence[Ticket], *, pilot: int, arriving: int, seed: int) -> 
             f"{len(shuffled)} tickets are too few: {pilot} train the pilot, {arriving} arrive "
             "and at least one must be held out; use a longer file or a smaller --tickets"
         )
+    if len({ticket.category for ticket in shuffled[:pilot]}) < 2:
+        raise ValueError(
+            f"the first {pilot} shuffled tickets are all of one category, and a classifier learns "
+            "from two at least; use a file with more categories"
+        )
     return Cast(shuffled[:pilot], shuffled[pilot : pilot + arriving], shuffled[pilot + arriving :])
 
 

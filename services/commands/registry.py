@@ -106,7 +106,8 @@ def add_tool(
     kind: Annotated[OutputKind, typer.Option(help="What the tool returns.")],
     team: Annotated[str, typer.Option(help="The team that answers for it.")],
     categories: Annotated[
-        Path | None, typer.Option(help="A file with one category a line.", exists=True)
+        Path | None,
+        typer.Option(help="A file with one category a line.", exists=True, dir_okay=False),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Its name for people.")] = None,
     threshold: Annotated[

@@ -16,6 +16,7 @@ from services.feedback import queries
 from services.feedback.intake import Entry, Intake, Submission
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, NotAllowed, NotFound, Problem
+from services.kit.idempotency import require_key
 from services.registry import queries as registry
 from services.registry.gating import decide_output
 from services.registry.identity import Identity, ToolCaller
@@ -77,6 +78,8 @@ def _add_intake(api: APIRouter, intake: Intake, identity: Identity) -> None:
         idempotency_key: Annotated[str | None, Header()] = None,
     ) -> JSONResponse:
         """One correction, confirmation, dispute or appeal, or up to 1,000."""
+        if idempotency_key is not None:
+            require_key(idempotency_key)
         single, corrections = _read(events.validate_corrections, await request.body())
         now = datetime.now(UTC)
         entries = []

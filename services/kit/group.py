@@ -91,6 +91,8 @@ class GroupWorker(Generic[Job]):
         with self._lock:
             self._waiting -= sum(self._size(job) for job, _ in group)
         for (_, future), outcome in zip(group, outcomes, strict=True):
+            if not future.set_running_or_notify_cancel():
+                continue  # whoever asked has gone
             if outcome is None:
                 future.set_result(None)
             else:

@@ -21,6 +21,17 @@ def request_digest(*parts: Any) -> bytes:
     return hashlib.sha256(to_json(parts)).digest()
 
 
+def require_key(key: str) -> None:
+    """Refuse what tells no requests apart, or is too long to keep.
+
+    Raises:
+        InvalidInput: naming the header.
+    """
+    if not 0 < len(key.encode()) <= _KEY_BYTES or not key.isprintable():
+        found = Problem("/Idempotency-Key", "it is no key", "Send 1 to 200 printable characters.")
+        raise InvalidInput("The Idempotency-Key cannot be used.", problems=(found,))
+
+
 def once(
     session: Session, *, actor: str, key: str | None, digest: bytes, do: Callable[[], Any]
 ) -> Any:
@@ -35,9 +46,7 @@ def once(
     """
     if key is None:
         return do()
-    if not 0 < len(key.encode()) <= _KEY_BYTES or not key.isprintable():
-        found = Problem("/Idempotency-Key", "it is no key", "Send 1 to 200 printable characters.")
-        raise InvalidInput("The Idempotency-Key cannot be used.", problems=(found,))
+    require_key(key)
     row = {"actor": actor, "key": key, "request_digest": digest, "status": 0, "body": {}}
     statement = insert(IdempotencyKey).values(row).on_conflict_do_nothing()
     if session.execute(statement.returning(IdempotencyKey.key)).first() is None:

@@ -1,8 +1,11 @@
 """Every setting, read once at the edge, from `SECONDLOOK_…` variables."""
 
+import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -24,6 +27,30 @@ def _seconds(text: object) -> object:
     return duration.seconds
 
 
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"there is no time zone '{name[:60]}'; write Europe/Berlin") from None
+    return name
+
+
+def _postgres_url(url: SecretStr | None) -> SecretStr | None:
+    if url is not None and urlsplit(url.get_secret_value()).scheme not in _POSTGRES:
+        raise ValueError("it is no address of a PostgreSQL; write postgresql://user@host/name")
+    return url
+
+
+def _web_address(url: str | None) -> str | None:
+    if url is not None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("it is no web address; write https://secondlook.example.org")
+    return url
+
+
+_POSTGRES = ("postgresql", "postgres")
+
 Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=0, le=10 * 365 * 86400)]
 
 
@@ -43,7 +70,12 @@ class SecretFiles(PydanticBaseSettingsSource):
         path = os.environ.get(f"{PREFIX}{field_name.upper()}_FILE")
         if path is None or field.annotation not in (SecretStr, SecretStr | None):
             return None, field_name, False
-        return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            variable = f"{PREFIX}{field_name.upper()}_FILE"
+            problem = Problem(variable, f"{path} cannot be read: {error}", "Mend or unset it.")
+            raise InvalidInput(f"{variable}: {problem.problem}", problems=(problem,)) from None
 
     def __call__(self) -> dict[str, Any]:
         """All values that come from files."""
@@ -64,7 +96,7 @@ class Settings(BaseSettings):
         default_factory=default_data_dir,
         description="Folder for the embedded PostgreSQL and what belongs to it.",
     )
-    database_url: SecretStr | None = Field(
+    database_url: Annotated[SecretStr | None, AfterValidator(_postgres_url)] = Field(
         None, description="PostgreSQL to use, `postgresql://…`. Absent: the embedded one."
     )
     kafka_bootstrap_servers: str | None = Field(
@@ -97,7 +129,7 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address that the API and the pages listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port of both; 0 takes a free one.")
-    public_url: str | None = Field(
+    public_url: Annotated[str | None, AfterValidator(_web_address)] = Field(
         None, description="Address that people use, for links; `https://…` makes cookies secure."
     )
     metrics_host: str = Field("127.0.0.1", description="Address of every role's metrics.")
@@ -115,13 +147,15 @@ class Settings(BaseSettings):
     unmatched_after: Seconds = Field(
         24 * 3600, description="How long a correction waits for its output before a case opens."
     )
-    lease: Seconds = Field(15 * 60, description="How long a claim holds without activity.")
+    lease: Seconds = Field(15 * 60, ge=1, description="How long a claim holds without activity.")
     reopen_window: Seconds = Field(
         72 * 3600, description="How long a resolved case can be reopened before it closes."
     )
     session_length: Seconds = Field(12 * 3600, description="How long a sign-in lasts.")
     link_length: Seconds = Field(24 * 3600, description="How long a sign-in link can be used.")
-    timezone: str = Field("UTC", description="Time zone in which business days are counted.")
+    timezone: Annotated[str, AfterValidator(_zone)] = Field(
+        "UTC", description="Time zone in which business days are counted."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log record that is written."
     )
@@ -144,12 +178,29 @@ class Settings(BaseSettings):
         return self.database_url is None
 
 
+def _refuse_misspelt() -> None:
+    """Refuse a variable that is nearly a setting: what it was to say would go unheard."""
+    names = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    known = {*names, *(f"{name}_FILE" for name in names), *_OTHERS}
+    for variable in sorted(v for v in os.environ if v.startswith(PREFIX) and v not in known):
+        near = difflib.get_close_matches(variable, names, n=1, cutoff=0.85)
+        if near:
+            problem = Problem(variable, "there is no such setting", f"Did you mean {near[0]}?")
+            detail = f"{variable}: there is no such setting. Did you mean {near[0]}?"
+            raise InvalidInput(detail, problems=(problem,))
+
+
+_OTHERS = {f"{PREFIX}{name}" for name in ("URL", "KEY", "KEY_FILE", "TOKEN", "LISTEN_FD")}
+"""What tools, scripts and our own roles read, and no settings."""
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings.
 
     Raises:
         InvalidInput: naming each variable that cannot be used, and why.
     """
+    _refuse_misspelt()
     try:
         return Settings(**overrides)
     except ValidationError as error:

@@ -63,7 +63,19 @@ def test_wrong_command_says_what_and_why(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PORT", "70000"), ("LEASE", "soon"), ("LOG_LEVEL", "loud"), ("ROUTING_FILE", "/nowhere")],
+    [
+        ("PORT", "70000"),
+        ("LEASE", "soon"),
+        ("LEASE", "0s"),
+        ("LOG_LEVEL", "loud"),
+        ("ROUTING_FILE", "/nowhere"),
+        ("TIMEZONE", "Mars/X"),
+        ("DATABASE_URL", "mysql://x"),
+        ("KAFKA_SASL_PASSWORD_FILE", "/nowhere"),
+        ("PUBLIC_URL", "javascript:1"),
+        ("METRICS_PRT", "9464"),
+        ("METRICS_PORT", "65535"),
+    ],
 )
 def test_setting_that_cannot_be_used_is_named(
     name: str,
