@@ -45,6 +45,7 @@ from services.kit.http import OneOrigin, RefuseEncodedBody, install_errors
 from services.kit.loops import Loop
 from services.kit.outbox import Relay
 from services.kit.settings import Settings
+from services.registry import access
 from services.registry import api as registry_api
 from services.registry.identity import Identity
 from ui.app import make_app
@@ -328,7 +329,9 @@ def make_loops(resources: Resources) -> list[Loop]:
         return feedback_service.report_unmatched(session, now=now, before=before, limit=batch)
 
     def forget(session: Session) -> int:
-        idempotency.forget(session, before=resources.clock.now(session) - timedelta(days=1))
+        yesterday = resources.clock.now(session) - timedelta(days=1)
+        idempotency.forget(session, before=yesterday)
+        access.forget(session, before=yesterday)
         return 0
 
     return [

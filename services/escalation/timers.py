@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import structlog
 from pydantic_core import to_json
 from sqlalchemy import text
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
 from services.escalation import announce, queries
@@ -17,8 +19,11 @@ from services.escalation.rules import Clock
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.durations import parse_duration
+from services.kit.errors import SecondlookError
 from services.registry import queries as registry
 from services.registry.rules import JUDGES, SYSTEM
+
+_log = structlog.get_logger()
 
 _NOTE = text("""
 INSERT INTO timeline_entry (case_id, at, event, actor, note, detail)
@@ -140,14 +145,25 @@ def fire_due(session: Session, *, now: datetime, limit: int = 100) -> int:
     Call it again, in a new transaction, while it answers `limit`.
     """
     due = session.execute(_DUE, {"now": now, "limit": limit}).all()
+    fired = 0
     for timer in due:
-        if session.execute(_FIRE, {"timer": timer.id, "now": now}).first() is None:
-            continue
-        if timer.clock == Clock.RUNG:
-            _reach_rung(session, timer, now=now)
-        else:
-            _miss_deadline(session, timer, now=now)
-    return len(due)
+        try:
+            with session.begin_nested():
+                _fire(session, timer, now=now)
+            fired += 1
+        except (SecondlookError, IntegrityError, DataError) as error:
+            # One case that cannot be moved must not hold up all others; it is tried again.
+            _log.error("step cannot fire", case=timer.case_id, clock=timer.clock, exc_info=error)
+    return fired
+
+
+def _fire(session: Session, timer: Any, *, now: datetime) -> None:
+    if session.execute(_FIRE, {"timer": timer.id, "now": now}).first() is None:
+        return
+    if timer.clock == Clock.RUNG:
+        _reach_rung(session, timer, now=now)
+    else:
+        _miss_deadline(session, timer, now=now)
 
 
 def _miss_deadline(session: Session, timer: Any, *, now: datetime) -> None:

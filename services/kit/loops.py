@@ -26,7 +26,7 @@ class Loop:
     name: str
     step: Callable[[], bool]
     every: float
-    last_success: float = field(default_factory=time.monotonic)
+    last_turn: float = field(default_factory=time.monotonic)
     failures: int = 0
 
     def run(self, stopping: threading.Event) -> None:
@@ -39,12 +39,12 @@ class Loop:
         try:
             more = self.step()
         except Exception as error:
-            self.failures += 1
-            _log.warning("step failed", loop=self.name, error=str(error)[:300])
+            self.failures, self.last_turn = self.failures + 1, time.monotonic()
+            _log.warning("step failed", loop=self.name, error=str(error)[:300], exc_info=error)
             least, most = _BACKOFF_SECONDS
             pause: float = min(most, least * 2 ** min(self.failures, 10))
             return pause * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
-        self.failures, self.last_success = 0, time.monotonic()
+        self.failures, self.last_turn = 0, time.monotonic()
         return 0.0 if more else self.every
 
 
@@ -64,8 +64,8 @@ def run_loops(
         thread.start()
     while not stopping.wait(_WATCH_SECONDS):
         for loop in loops:
-            idle = time.monotonic() - loop.last_success
-            if not loop.failures and idle > stalled_after + loop.every:
+            idle = time.monotonic() - loop.last_turn
+            if idle > stalled_after + max(loop.every, 2 * _BACKOFF_SECONDS[1]):
                 _log.error("loop hangs, ending the process", loop=loop.name, seconds=round(idle))
                 os._exit(70)
     for thread in threads:

@@ -4,10 +4,11 @@ import secrets
 from datetime import datetime, timedelta
 
 from secondlook import keys
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from services.kit.errors import NotFound, TooMany
+from services.kit.models import RateBucket
 from services.kit.secrets import (
     hash_password,
     new_token,
@@ -256,3 +257,10 @@ def _active(session: Session, email: str) -> Actor:
     if who is None:
         raise NotFound(f"Nobody active has the address '{email}'.")
     return who
+
+
+def forget(session: Session, *, before: datetime) -> None:
+    """Drop sign-ins, links and tokens that ended before `before`, and full rate buckets."""
+    for model in (models.SignIn, models.SignInLink, models.PersonalToken):
+        session.execute(delete(model).where(model.expires_at < before))
+    session.execute(delete(RateBucket).where(RateBucket.refilled_at < before))

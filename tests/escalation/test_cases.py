@@ -348,6 +348,27 @@ def test_timers_fire_once_between_three_engines(log: Log, desk: Desk, database: 
     assert one(database, 'SELECT count(*) FROM "case" WHERE level = 1') == 60
 
 
+def test_step_that_cannot_fire_holds_up_no_other(
+    log: Log, desk: Desk, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(3)))
+    broken = one(database, 'SELECT min(id) FROM "case"')
+    miss = timers._miss_deadline
+
+    def fail(session: object, timer: object, **given: object) -> None:
+        miss(session, timer, **given)  # type: ignore[arg-type]
+        if timer.case_id == broken:  # type: ignore[attr-defined]
+            raise NotFound("something is wrong with this case")
+
+    monkeypatch.setattr(timers, "_miss_deadline", fail)
+    assert desk.fire(timedelta(minutes=31)) == 2
+    overdue = 'SELECT id FROM "case" WHERE overdue_since IS NOT NULL'
+    assert len(rows(database, overdue)) == 2
+    monkeypatch.undo()
+    assert desk.fire(timedelta(minutes=31)) == 1
+    assert len(rows(database, overdue)) == 3
+
+
 def test_rung_whose_owner_left_is_passed_over(case: int, desk: Desk, database: Database) -> None:
     with database.transaction() as session:
         session.execute(
