@@ -120,7 +120,7 @@ def _compare_gates(stored: Sequence[Row], tally: Counts, hour: datetime) -> None
 def _conflict(row: Row) -> Refusal:
     problem = Problem(
         "/data/output_id",
-        f"'{row['output_id'][:80]}' was recorded before with another payload",
+        f"the id '{row['output_id'][:80]}', or the event's own, stands for another payload",
         "Give every output and every event an id of its own; what came first stays.",
     )
     return Refusal("conflict", (problem,), row["tool"])

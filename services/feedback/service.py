@@ -80,6 +80,13 @@ def _picked(columns: Iterable[str]) -> str:
     return ", ".join(f"decode(g.{c}, 'hex')" if c == "digest" else f"g.{c}" for c in columns)
 
 
+_IDENTITY_COLUMNS = {
+    "position": "bigint",
+    "tool": "text",
+    "output_id": "text",
+    "event_id": "text",
+    "digest": "text",
+}
 _filled = [c for c in _OUTPUT_COLUMNS if c not in ("tool", "output_id")]
 _STORE_OUTPUTS = text(f"""
 INSERT INTO output AS o ({", ".join(_OUTPUT_COLUMNS)}, recorded_at)
@@ -92,10 +99,10 @@ RETURNING o.tool, o.output_id, o.awaited_since IS NOT NULL AS awaited
 """)
 
 _KNOWN_OUTPUTS = text(f"""
-SELECT g.tool, g.output_id, g.event_id,
+SELECT g.position,
        coalesce(o.output_id, e.output_id) = g.output_id
        AND coalesce(o.digest, e.digest) = decode(g.digest, 'hex') AS same
-FROM {_recordset({"tool": "text", "output_id": "text", "event_id": "text", "digest": "text"})}
+FROM {_recordset(_IDENTITY_COLUMNS)}
 LEFT JOIN output o
     ON o.tool = g.tool AND o.output_id = g.output_id AND o.recorded_at IS NOT NULL
 LEFT JOIN output e ON e.tool = g.tool AND e.event_id = g.event_id
@@ -109,8 +116,9 @@ def store_outputs(session: Session, rows: Sequence[Row], *, now: datetime, shard
     A row whose output id or event id is known is a duplicate where the digest is the
     same and a conflict where it is not; in both cases what was there first stays.
     """
-    taken = _first_of_each(rows, ("output_id", "event_id"))
-    fresh = _drop_known(session, _KNOWN_OUTPUTS, taken)
+    taken = Taken()
+    unknown = _drop_known(session, _KNOWN_OUTPUTS, rows, taken)
+    fresh = _first_of_each(unknown, ("output_id", "event_id"), taken)
     if not fresh:
         return taken
     answered = session.execute(_STORE_OUTPUTS, {"rows": _json(fresh), "now": now}).all()
@@ -127,21 +135,21 @@ def store_outputs(session: Session, rows: Sequence[Row], *, now: datetime, shard
     return taken
 
 
-def _first_of_each(rows: Sequence[Row], identities: tuple[str, ...]) -> Taken:
-    """Within the batch: the first bearer of each id is to be stored, the others are judged."""
-    taken = Taken()
+def _first_of_each(rows: Sequence[Row], identities: tuple[str, ...], taken: Taken) -> list[Row]:
+    """Within the batch: answer the first bearer of each id, and judge the others."""
+    fresh = []
     first: dict[tuple[str, str, str], Row] = {}
     for row in rows:
         names = [(identity, row["tool"], row[identity]) for identity in identities]
         earlier = [first[name] for name in names if name in first]
         if not earlier:
             first.update((name, row) for name in names)
-            taken.stored.append(row)
+            fresh.append(row)
         elif all(_same(row, other, identities) for other in earlier):
             taken.duplicates.append(row)
         else:
             taken.conflicts.append(row)
-    return taken
+    return fresh
 
 
 def _same(row: Row, other: Row, identities: tuple[str, ...]) -> bool:
@@ -149,22 +157,17 @@ def _same(row: Row, other: Row, identities: tuple[str, ...]) -> bool:
     return bool(row["digest"] == other["digest"] and row["output_id"] == other["output_id"])
 
 
-def _drop_known(session: Session, known: TextClause, taken: Taken) -> list[Row]:
-    """Move rows that the database has already out of `taken.stored`; answer the others."""
-    candidates, taken.stored = taken.stored, []
-    if not candidates:
-        return []
+def _drop_known(
+    session: Session, known: TextClause, rows: Sequence[Row], taken: Taken
+) -> list[Row]:
+    """Move rows that the database has already into `taken`; answer the others."""
     wanted = ("tool", "output_id", "event_id", "digest")
-    found = session.execute(known, {"rows": _json([{c: r[c] for c in wanted} for r in candidates])})
-    same = {(row.tool, row.event_id): row.same for row in found}
-    fresh = []
-    for row in candidates:
-        verdict = same.get((row["tool"], row["event_id"]))
-        if verdict is None:
-            fresh.append(row)
-        else:
-            (taken.duplicates if verdict else taken.conflicts).append(row)
-    return fresh
+    asked = [{"position": n, **{c: row[c] for c in wanted}} for n, row in enumerate(rows)]
+    found = session.execute(known, {"rows": _json(asked)})
+    same = {row.position: row.same for row in found}
+    for position, is_same in same.items():
+        (taken.duplicates if is_same else taken.conflicts).append(rows[position])
+    return [row for position, row in enumerate(rows) if position not in same]
 
 
 # --- corrections and withdrawals --------------------------------------------------------
@@ -204,10 +207,9 @@ ON CONFLICT ({key}) DO NOTHING RETURNING {key}
 
 def _known(table: str) -> TextClause:
     """Which events of the batch the table holds, and whether with the same payload."""
-    columns = {"tool": "text", "output_id": "text", "event_id": "text", "digest": "text"}
     return text(f"""
-SELECT g.tool, g.event_id, k.digest = decode(g.digest, 'hex') AS same
-FROM {_recordset(columns)} JOIN {table} k ON k.tool = g.tool AND k.event_id = g.event_id
+SELECT g.position, k.digest = decode(g.digest, 'hex') AS same
+FROM {_recordset(_IDENTITY_COLUMNS)} JOIN {table} k ON k.tool = g.tool AND k.event_id = g.event_id
 """)
 
 
@@ -253,8 +255,9 @@ def store_withdrawals(session: Session, rows: Sequence[Row], *, now: datetime, s
 def _take(
     session: Session, rows: Sequence[Row], known: TextClause, store: TextClause, *, now: datetime
 ) -> Taken:
-    taken = _first_of_each(rows, ("event_id",))
-    fresh = _drop_known(session, known, taken)
+    taken = Taken()
+    unknown = _drop_known(session, known, rows, taken)
+    fresh = _first_of_each(unknown, ("event_id",), taken)
     if fresh:
         answered = session.execute(store, {"rows": _json(fresh), "now": now})
         stored = {(row.tool, row.event_id) for row in answered}
@@ -288,8 +291,8 @@ _STORE_VERDICTS = _store("verdict", _VERDICT_COLUMNS, "event_id")
 
 def store_verdicts(session: Session, rows: Sequence[Row], *, now: datetime, shard: int) -> Taken:
     """Store verdicts that came back from escalation, and decide the truth anew."""
-    taken = _first_of_each(rows, ("event_id",))
-    candidates, taken.stored = taken.stored, []
+    taken = Taken()
+    candidates = _first_of_each(rows, ("event_id",), taken)
     if candidates:
         answered = session.execute(_STORE_VERDICTS, {"rows": _json(candidates), "now": now})
         new = {row.event_id for row in answered}

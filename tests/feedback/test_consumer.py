@@ -191,3 +191,14 @@ def test_replayed_topic_counts_nothing_again(log: Log, database: Database) -> No
         log.feed(consumer, batches)
     assert [total(database, measure) for measure in measures] == [1, 1, 1, 1]
     assert total(database, "duplicate") == 2
+
+
+def test_duplicate_is_known_for_one_behind_a_conflict(log: Log, database: Database) -> None:
+    first = output("o-1")
+    log.take(first)
+    clash = first.model_copy(
+        update={"data": first.data.model_copy(update={"output_id": "o-2", "value": "tax"})}
+    )
+    log.take(clash, first, clash)
+    assert total(database, "duplicate") == 1
+    assert total(database, "dead_lettered") == 2
