@@ -38,6 +38,16 @@ class ToolInfo:
     policies: Mapping[int, GatePolicy] = field(repr=False)
     matured_since: datetime | None = None
 
+    @property
+    def state_since(self) -> datetime:
+        """When the tool was last switched to the state it is in."""
+        since = self.policy.effective_at
+        for revision in sorted(self.policies, reverse=True):
+            if self.policies[revision].state != self.policy.state:
+                break
+            since = self.policies[revision].effective_at
+        return since
+
     def cutoff(self, now: datetime) -> datetime:
         """The moment up to which recorded outputs are mature; it never goes back."""
         aged = now - timedelta(seconds=self.maturity_seconds)

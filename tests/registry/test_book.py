@@ -36,3 +36,16 @@ def test_book_sees_a_change_that_was_numbered_first_and_committed_last(database:
         slow.commit()
     with database.transaction() as session:
         assert book.get(session, TOOL).revision > before
+
+
+def test_state_is_told_since_it_was_switched_to(database: Database) -> None:
+    furnish(database)
+    moments = []
+    for change in ({"state": "shadow"}, {"threshold": 0.5}, {"state": "live"}, {"threshold": 0.6}):
+        with database.transaction() as session:
+            now = DatabaseClock().now(session)
+            service.change_tool(session, TOOL, change, actor="t", now=now)
+            moments.append((ToolBook().get(session, TOOL).state_since, now))
+    switched = [since == now for since, now in moments]
+    assert switched == [True, False, True, False]
+    assert moments[3][0] == moments[2][1]
