@@ -10,13 +10,15 @@ from starlette.testclient import TestClient
 from services import bootstrap
 from services.bootstrap import Resources
 from services.commands import registry, roles
+from services.commands.roles import Consumed
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
+from services.kit.errors import InvalidInput
 from services.kit.settings import load_settings
 from services.registry import access
 from services.registry.errors import StillOwns
 from services.registry.identity import COOKIE
-from tests.house import ADMIN, LEAD, OUTSIDER, TEAMMATE, furnish, one
+from tests.house import ADMIN, LEAD, OUTSIDER, REP, TEAMMATE, furnish, one
 
 POLICY = """
 version: 1
@@ -87,3 +89,50 @@ def test_change_by_page_whom_the_policy_names(policy: Callable[..., Database]) -
         assert taken.status_code == 303
     refused = client.post("/people/change", data={**proof, "email": ADMIN, "role": "rep"})
     assert (refused.status_code, "somebody else an admin first" in refused.text) == (409, True)
+
+
+START = {
+    "run": lambda: roles.run(demo=False),
+    "consume": lambda: roles.consume(Consumed.ESCALATION),
+}
+
+
+@pytest.mark.parametrize("start", START.values(), ids=START)
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        ({"user": "pat@example.org"}, "names user:pat@example.org: nobody active has"),
+        ({"user": LEAD, "team": "nowhere"}, "names team:nowhere: team 'nowhere' has nobody"),
+        ({"user": REP}, "is a rep, who does not judge"),
+    ],
+    ids=["person", "team", "role"],
+)
+def test_start_with_a_policy_whose_owner_is_not_there_is_refused(
+    named: dict[str, str], says: str, start: Callable[[], None], policy: Callable[..., Database]
+) -> None:
+    policy(**named)
+    with pytest.raises(InvalidInput, match=says) as refused:
+        start()
+    assert "name another owner in the policy" in refused.value.detail
+    assert "\n" not in refused.value.detail
+    assert refused.value.problems == ()
+
+
+class Started(Exception):
+    """The roles would start now."""
+
+
+def test_start_of_the_demo_makes_the_people_whom_the_policy_names(
+    policy: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(*_given: object) -> None:
+        raise Started
+
+    monkeypatch.setattr(roles, "Supervisor", start)
+    named = {"user": "lead@demo.example", "team": "ticket-triage"}
+    database = policy(**named, furnished=False)
+    with pytest.raises(InvalidInput, match="ticket-triage"):
+        roles.run(demo=False)
+    with pytest.raises(Started):
+        roles.run(demo=True)
+    assert one(database, "SELECT has_judge('ticket-triage')")

@@ -461,9 +461,10 @@ def check_policy(session: Session, policy: RoutingPolicy) -> None:
         try:
             check_owner(session, owner)
         except InvalidInput as error:
-            mend = error.problems[0].mend
-            detail = f"The routing policy names {owner}: {error.problems[0].problem}. {mend}"
-            raise InvalidInput(detail, problems=error.problems) from None
+            raise InvalidInput(
+                f"The routing policy names {owner}: {error.problems[0].problem}. Mend that with"
+                " `secondlook people`, or name another owner in the policy."
+            ) from None
 
 
 def check_owner(session: Session, owner: Owner) -> None:
