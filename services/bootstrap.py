@@ -23,6 +23,7 @@ from services.escalation import api as escalation_api
 from services.escalation import consumer as escalation_consumer
 from services.escalation import queries as escalation_queries
 from services.escalation import routing, timers
+from services.escalation import service as escalation_service
 from services.escalation.consumer import EscalationConsumer
 from services.escalation.opening import Router
 from services.feedback import api as feedback_api
@@ -117,6 +118,18 @@ def load_routing(settings: Settings) -> routing.RoutingPolicy | None:
         detail = f"SECONDLOOK_ROUTING_FILE: {settings.routing_file} cannot be read: {error}"
         raise InvalidInput(detail) from None
     return routing.parse(content)
+
+
+def check_routing(resources: Resources) -> None:
+    """Whether everybody whom the routing policy names is there.
+
+    Raises:
+        InvalidInput: the policy cannot be used, or somebody is not there; it says who.
+    """
+    policy = resources.router.policy
+    if policy is not None:
+        with resources.database.transaction() as session:
+            escalation_service.check_policy(session, policy)
 
 
 # --- opening ------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from starlette.responses import Response
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import NotAllowed, NotSignedIn
-from services.registry.errors import StillOwns
 from services.registry.identity import Identity, SignedIn
 from services.registry.rules import Actor, Verb
 from ui.templating import Templates
@@ -73,16 +72,6 @@ class Desk:
         if not actor.may(verb):
             raise NotAllowed(f"Your role, {actor.role}, may not {verb.replace('_', ' ')}.")
         return actor
-
-    def require_not_in_policy(self, email: str) -> None:
-        """Refuse to let somebody go whom the routing policy names.
-
-        Raises:
-            StillOwns: the policy would lose an owner.
-        """
-        named = self.routing.owners if self.routing is not None else ()
-        if any(owner.kind == "person" and owner.id == email for owner in named):
-            raise StillOwns(f"The routing policy names {email}; change the policy first.")
 
     def wait(self, done: Callable[[Any], bool]) -> bool:
         """Wait until `done(session)`, for a moment: what was said is durable on the log before

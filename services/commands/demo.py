@@ -204,7 +204,13 @@ def _require_ours(session: Any) -> None:
         )
 
 
-def _furnish(session: Any, categories: list[str], seed: int, now: Any) -> None:
+def make_people(found: Resources) -> None:
+    """Make the demo's team and people where they are missing."""
+    with found.database.transaction() as session:
+        _make_people(session, found.clock.now(session))
+
+
+def _make_people(session: Any, now: Any) -> None:
     if TEAM not in {team.slug for team in queries.teams(session)}:
         service.add_team(session, TEAM, name="Ticket triage", actor=ACTOR, now=now)
     known = {person.email for person in queries.people(session)}
@@ -213,6 +219,10 @@ def _furnish(session: Any, categories: list[str], seed: int, now: Any) -> None:
             service.add_person(
                 session, email, name=name, role=role, teams=[TEAM], actor=ACTOR, now=now
             )
+
+
+def _furnish(session: Any, categories: list[str], seed: int, now: Any) -> None:
+    _make_people(session, now)
     try:
         service.add_tool(
             session,

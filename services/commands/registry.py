@@ -74,10 +74,12 @@ def list_people(as_json: AsJson = False) -> None:
 @people.command("deactivate")
 def deactivate_person(email: Email, as_json: AsJson = False) -> None:
     """Sign a person out for good; open cases of theirs go to the cases' teams."""
-    with transaction() as (_, session, now):
+    with transaction() as (found, session, now):
         admin = Actor(whoami(), SYSTEM, Role.ADMIN, frozenset())
-        moved = escalation.hand_over(session, email.lower(), actor=admin, now=now)
-        service.change_person(session, email, active=False, actor=whoami(), now=now)
+        policy = found.router.policy
+        moved = escalation.change_person(
+            session, email, active=False, policy=policy, actor=admin, now=now
+        )
     lines = [f"{email.lower()} deactivated, {moved} cases handed over"]
     answer({"person": email.lower(), "cases": moved}, as_json=as_json, lines=lines)
 

@@ -64,7 +64,10 @@ def run(
         address = own_address(opened, settings.host)
         listening.remember(settings, address)
         with bootstrap.opened(load_settings(), role="run", pool_size=1) as found:
-            found.router  # noqa: B018 - a policy that cannot be used must not start anything
+            if demo:
+                people_of_demo(found)
+            # A policy that cannot be used must not start anything.
+            bootstrap.check_routing(found)
             bootstrap.ensure_topics(found)
         roles = _roles(settings, opened)
         if demo:
@@ -88,6 +91,13 @@ def flow(address: str) -> None:
     from services.commands import flow as story
 
     story.flow(address)
+
+
+def people_of_demo(found: bootstrap.Resources) -> None:
+    """Make the demo's team and people, whom a routing policy may name."""
+    from services.commands import demo
+
+    demo.make_people(found)
 
 
 def _postgres(settings: Settings, stack: ExitStack) -> EmbeddedPostgres | None:
@@ -189,6 +199,8 @@ def consume(what: Annotated[Consumed, typer.Argument(help="feedback or escalatio
     settings = load_settings()
     logging.configure(settings.log_level, role=f"consume {what}")
     with bootstrap.opened(settings, role=f"consume {what}", pool_size=3) as found:
+        if what is Consumed.ESCALATION:
+            bootstrap.check_routing(found)
         consumer = bootstrap.make_consumer(found, what.value)
         stopping = _on_signal(consumer.stop)
         _serve_metrics(settings, 1 if what is Consumed.FEEDBACK else 2)

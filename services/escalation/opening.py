@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import announce
+from services.escalation import announce, owners
 from services.escalation.routing import Owner, Route, RoutingPolicy, default_policy, facts_of
 from services.escalation.rules import CaseState, Trigger
 from services.kit import counts
@@ -72,18 +72,23 @@ class Router:
         tools: Mapping[str, registry.ToolInfo],
         now: datetime,
     ) -> list[Row]:
-        """One row of the case table for each output."""
+        """One row of the case table for each output, with an owner who can be accountable."""
         policies: dict[str, RoutingPolicy] = {}
-        rows = []
+        routed = []
         for one in wanted:
             team = tools[one.tool].team
             if team not in policies:
                 policies[team] = self.policy or _team_policy(session, team)
-            policy = policies[team]
-            rows.append(self._row(one, policy.route(_facts(one)), policy.revision, team, now))
+            routed.append((one, policies[team], policies[team].route(_facts(one)), team))
+        chains = [_chain(policy, route) for _, policy, route, _ in routed]
+        able = owners.first_able(session, chains)
+        rows = []
+        for (one, policy, route, team), owner in zip(routed, able, strict=True):
+            row = self._row(one, route, policy.revision, now)
+            rows.append(row | _owned(owner, instead_of=route.owner, team=team))
         return rows
 
-    def _row(self, one: Wanted, route: Route, revision: str, team: str, now: datetime) -> Row:
+    def _row(self, one: Wanted, route: Route, revision: str, now: datetime) -> Row:
         local = now.astimezone(self._zone)
         claim_due, resolve_due = route.claim.after(local), route.resolve.after(local)
         return {
@@ -105,8 +110,6 @@ class Router:
             "disputed_by": one.disputed_by,
             "note": one.note,
             "queue": route.queue,
-            "team": route.owner.id if route.owner.kind == "team" else team,
-            **owner_columns(route.owner),
             "priority": route.priority,
             "rule": route.rule,
             "routing_revision": revision,
@@ -122,6 +125,22 @@ def owner_columns(owner: Owner) -> Row:
     return {
         "owner_team": owner.id if owner.kind == "team" else None,
         "owner_person": owner.id if owner.kind == "person" else None,
+    }
+
+
+def _chain(policy: RoutingPolicy, route: Route) -> list[Owner]:
+    """Who is asked to be the owner, in turn."""
+    return [*(rung.own for rung in route.ladder), policy.catch_all.owner.owner]
+
+
+def _owned(owner: Owner, *, instead_of: Owner, team: str) -> Row:
+    """The owner, the team that sees the case, and what the timeline says of a stand-in."""
+    passed_over = owner != instead_of
+    return {
+        "team": owner.id if owner.kind == "team" else team,
+        **owner_columns(owner),
+        "passed_over": str(instead_of) if passed_over else None,
+        "stand_in": f"{instead_of} cannot own it; {owner} does" if passed_over else None,
     }
 
 
@@ -195,7 +214,8 @@ _TYPES = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
 
 _OPEN = text(f"""
 WITH given AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS g({_TYPES}, note text)
+    SELECT * FROM json_to_recordset(CAST(:rows AS json))
+        AS g({_TYPES}, note text, passed_over text, stand_in text)
 ), opened AS (
     INSERT INTO "case" ({_NAMES}, opened_at, cycle_opened_at, owner_since)
     SELECT {_NAMES}, :now, :now, :now FROM given ORDER BY tool, output_id
@@ -213,6 +233,11 @@ WITH given AS MATERIALIZED (
            jsonb_build_object('trigger', g.trigger, 'rule', g.rule,
                               'routing_revision', g.routing_revision)
     FROM opened o JOIN given g ON g.tool = o.tool AND g.output_id = o.output_id
+    UNION ALL
+    SELECT o.id, :now, 'rung skipped', :system, g.stand_in,
+           jsonb_build_object('owner', g.passed_over)
+    FROM opened o JOIN given g ON g.tool = o.tool AND g.output_id = o.output_id
+    WHERE g.passed_over IS NOT NULL
 )
 SELECT id, tool, output_id FROM opened
 """)

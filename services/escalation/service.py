@@ -4,6 +4,7 @@ Every write by a claimant is fenced: it names the claim (`token`) that it acts u
 the database changes the row only while that very claim is live.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,17 +13,19 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import announce, queries, timers
+from services.escalation import announce, owners, queries, timers
 from services.escalation.errors import HeldBySomebody, MovedOn, OwnDispute, StaleToken
 from services.escalation.opening import Wanted, owner_columns
-from services.escalation.routing import Owner
+from services.escalation.routing import Owner, RoutingPolicy
 from services.escalation.rules import OPEN_STATES, CaseState, Trigger
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.errors import InvalidInput, NotAllowed, Problem
 from services.kit.words import VerdictKind
 from services.registry import queries as registry
-from services.registry.rules import JUDGES, SYSTEM, Actor, Verb, same_value, value_problem
+from services.registry import service as registry_service
+from services.registry.errors import StillOwns
+from services.registry.rules import JUDGES, SYSTEM, Actor, Role, Verb, same_value, value_problem
 
 _NOTE_BYTES = 8_192
 # The database's clock at the statement decides whether a claim is live: a writer that was
@@ -271,6 +274,8 @@ _REOPEN = text("""
 UPDATE "case" SET state = 'open', cycle = cycle + 1, cycle_opened_at = :now, version = version + 1,
     verdict = NULL, verdict_value = NULL, verdict_by = NULL, verdict_note = NULL,
     resolved_at = NULL, closed_at = NULL, overdue_since = NULL, level = 0, blind = false,
+    owner_team = :owner_team, owner_person = :owner_person, team = coalesce(:owner_team, team),
+    owner_since = CASE WHEN :kept THEN owner_since ELSE :now END,
     claim_due_at = :now + (claim_due_at - cycle_opened_at),
     resolve_due_at = :now + (resolve_due_at - cycle_opened_at),
     due_at = :now + least(claim_due_at - cycle_opened_at, resolve_due_at - cycle_opened_at)
@@ -287,11 +292,25 @@ def reopen(
     note: str | None = None,
     now: datetime,
 ) -> bool:
-    """Begin a new cycle on a case that was resolved; False where it is open anyway."""
-    if session.execute(_REOPEN, {"id": case_id, "now": now}).first() is None:
+    """Begin a new cycle on a case that was resolved; False where it is open anyway.
+
+    Where its owner is gone by now, the next of its ladder, its team or an admin is the owner.
+    """
+    before = queries.row(session, case_id)
+    had = Owner(**announce.owner_of(before))
+    chain = [had, *(Owner(rung["kind"], rung["id"]) for rung in before["ladder"])]
+    chain.append(Owner("team", before["team"]))
+    (owner,) = owners.first_able(session, [chain])
+    given = {"id": case_id, "now": now, "kept": owner == had, **owner_columns(owner)}
+    if session.execute(_REOPEN, given).first() is None:
         return False
     timers.start(session, case_id)
     _tell(session, case_id, "reopened", actor, now, note=note)
+    if owner != had:
+        words, detail = f"{had} cannot own it; {owner} does", {"owner": str(had)}
+        timers.note(
+            session, case_id, "rung skipped", actor=SYSTEM, at=now, note=words, detail=detail
+        )
     return True
 
 
@@ -360,16 +379,92 @@ def fill_in(session: Session, one: Wanted, *, actor: str, now: datetime) -> None
         timers.note(session, filled.id, "output arrived", actor=actor, at=now)
 
 
+def change_person(
+    session: Session,
+    email: str,
+    *,
+    role: Role | None = None,
+    teams: Iterable[str] | None = None,
+    active: bool | None = None,
+    policy: RoutingPolicy | None,
+    actor: Actor,
+    now: datetime,
+) -> int:
+    """Change a person as the registry does, so that cases keep owners; answers how many moved.
+
+    Whoever is deactivated hands over their open cases in the same transaction, and whom the
+    routing policy names stays able to own.
+
+    Raises:
+        NotFound: nobody has that address.
+        StillOwns: the person is needed; it says what to do first.
+    """
+    named = policy.owners if policy is not None else frozenset[Owner]()
+    before = {owner for owner in named if _can_own(session, owner)}
+    moved = hand_over(session, email, actor=actor, now=now) if active is False else 0
+    registry_service.change_person(
+        session, email, role=role, teams=teams, active=active, actor=actor.id, now=now
+    )
+    for owner in sorted(before, key=str):
+        if not _can_own(session, owner):
+            raise StillOwns(
+                f"The routing policy names {owner}, who could own no case any more;"
+                " change the policy first."
+            )
+    return moved
+
+
+_LOCK_CASES = text("""
+SELECT FROM "case" WHERE owner_person = :email AND state = ANY(:open) ORDER BY id FOR UPDATE
+""")
+
+
 def hand_over(session: Session, email: str, *, actor: Actor, now: datetime) -> int:
     """Give every open case of a person who is leaving to the case's team; answers how many.
 
     Call it in the transaction that deactivates the person.
+
+    Raises:
+        StillOwns: a case's team has nobody who judges.
     """
+    email = email.lower()
+    open_states = [state.value for state in OPEN_STATES]
+    session.execute(_LOCK_CASES, {"email": email, "open": open_states})
+    registry_service.hold_person(session, email)
     freed = queries.open_cases_of(session, email)
     for case in freed:
         owner = Owner("team", case.team)
+        if not _can_own(session, owner):
+            raise StillOwns(
+                f"active: case {case.id} of {email} would go to team '{case.team}', where"
+                " nobody judges; make somebody a judge of it, or reassign the case, first."
+            )
         reassign(session, actor, case.id, owner=owner, note=f"{email} left", now=now)
     return len(freed)
+
+
+def _can_own(session: Session, owner: Owner) -> bool:
+    try:
+        check_owner(session, owner)
+    except InvalidInput:
+        return False
+    return True
+
+
+def check_policy(session: Session, policy: RoutingPolicy) -> None:
+    """Whether everybody whom the routing policy names can be accountable.
+
+    Raises:
+        InvalidInput: who cannot, and why.
+    """
+    for owner in sorted(policy.owners, key=str):
+        try:
+            check_owner(session, owner)
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"The routing policy names {owner}: {error.problems[0].problem}. Mend that with"
+                " `secondlook people`, or name another owner in the policy."
+            ) from None
 
 
 def check_owner(session: Session, owner: Owner) -> None:

@@ -2,10 +2,12 @@
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
+import psycopg
 from secondlook import events
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -13,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from services.kit import outbox
-from services.kit.errors import NotFound
+from services.kit.errors import NotFound, Problem
 from services.kit.eventlog.port import NewRecord
 from services.registry import access, models, queries
 from services.registry.errors import AlreadyThere, ChangedMeanwhile, StillOwns
@@ -78,19 +80,16 @@ def change_person(
 ) -> None:
     """Change a role, teams, or whether the person may sign in.
 
-    Deactivating ends the person's sign-ins and tokens at once. The database refuses it
-    while the person answers for an open case; hand those over first, in the same
-    transaction.
+    Deactivating ends the person's sign-ins and tokens at once. The database refuses what
+    would leave an open case to nobody: the person answers for one, or a team with tools or
+    open cases would have nobody who judges. It keeps the last admin, too.
 
     Raises:
         NotFound: nobody has that address.
-        StillOwns: the person owns open cases.
+        StillOwns: the person is needed; it names the field, and what to do first.
     """
+    hold_person(session, email)
     before = queries.person(session, email)
-    # Waits for cases that are being given to this person just now.
-    session.execute(
-        select(models.Person.email).where(models.Person.email == before.email).with_for_update()
-    )
     changes: dict[str, Any] = {}
     if role is not None and role != before.role:
         changes["role"] = role.value
@@ -98,27 +97,69 @@ def change_person(
         changes["active"] = active
     if changes:
         statement = update(models.Person).where(models.Person.email == before.email)
-        try:
+        with _keeping_judges(before.email, "role" if "role" in changes else "active"):
             session.execute(statement.values(**changes))
-        except IntegrityError:
-            raise StillOwns(f"{before.email} owns open cases; hand them over first.") from None
     if active is False:
         access.end_every_sign_in(session, before.email, now=now)
     if teams is not None:
         wanted = sorted(teams)
-        _set_teams(session, before.email, wanted)
+        with _keeping_judges(before.email, "team"):
+            _set_teams(session, before.email, wanted)
         changes["teams"] = wanted
     note(session, now, actor, "change", "person", before.email, **changes)
 
 
+def hold_person(session: Session, email: str) -> None:
+    """Wait for everything else that is done to this person, and to who judges in their teams.
+
+    Teams come before people, and both in the order of their names, so that no two wait for
+    each other. Whoever locks cases as well does so first.
+    """
+    email = email.lower()
+    theirs = select(models.Membership.team).where(models.Membership.person == email)
+    teams = select(models.Team.slug).where(models.Team.slug.in_(theirs)).order_by(models.Team.slug)
+    session.execute(teams.with_for_update(key_share=True))
+    person = select(models.Person.email).where(models.Person.email == email)
+    session.execute(person.with_for_update())
+
+
+@contextmanager
+def _keeping_judges(email: str, field: str) -> Iterator[None]:
+    """Say in words why the database would not let somebody go."""
+    try:
+        yield
+    except IntegrityError as error:
+        said = error.orig.diag if isinstance(error.orig, psycopg.Error) else None
+        constraint = said.constraint_name if said is not None else None
+        if constraint == "owner_stays":
+            problem, mend = f"{email} owns open cases", "hand them over first"
+        elif constraint == "admin_stays":
+            problem = f"{email} is the last active admin"
+            mend = "make somebody else an admin first"
+        elif constraint == "judge_stays" and said is not None:
+            team = said.message_detail
+            problem = f"nobody else judges in team '{team}', which has tools or open cases"
+            mend = f"make somebody else a judge of team '{team}' first"
+        else:
+            raise
+        problems = (Problem(f"/{field}", problem, f"{mend.capitalize()}."),)
+        raise StillOwns(f"{field}: {problem}; {mend}.", problems=problems) from None
+
+
 def _set_teams(session: Session, email: str, teams: Iterable[str]) -> None:
+    """Add what is missing before taking away what is too much."""
     wanted = set(teams)
     known = set(session.scalars(select(models.Team.slug).where(models.Team.active)))
-    for missing in sorted(wanted - known):
+    membership = models.Membership
+    had = set(session.scalars(select(membership.team).where(membership.person == email)))
+    for missing in sorted(wanted - had - known):
         raise invalid("team", f"there is no team '{missing}'", "Add it with `teams add` first.")
-    session.execute(delete(models.Membership).where(models.Membership.person == email))
-    session.add_all(models.Membership(person=email, team=team) for team in sorted(wanted))
+    session.add_all(membership(person=email, team=team) for team in sorted(wanted - had))
     session.flush()
+    for team in sorted(had - wanted):
+        session.execute(
+            delete(membership).where(membership.person == email, membership.team == team)
+        )
 
 
 # --- tools ------------------------------------------------------------------------------

@@ -270,10 +270,16 @@ class Campaign:
         report.cases, report.fired = row if row is not None else (0, 0)
 
 
-def _furnish(url: str) -> tuple[str, dict[str, str]]:
-    """People, tools, the tool's key, and the tokens of those who judge."""
+def _people(url: str) -> None:
+    """Teams, people and a tool."""
     database = Database(make_engine(url, pool_size=1))
     furnish(database, audit_rate=0.02)
+    database.close()
+
+
+def _furnish(url: str) -> tuple[str, dict[str, str]]:
+    """The other tool, the tool's key, and the tokens of those who judge."""
+    database = Database(make_engine(url, pool_size=1))
     with database.transaction() as session:
         now = DatabaseClock().now(session)
         service.add_tool(
@@ -311,7 +317,9 @@ def campaign(
     report = Report("kafka" if broker is not None else "postgres", seed, size)
     with (
         _policy_file() as policy,
-        running(broker, SECONDLOOK_ROUTING_FILE=policy, SECONDLOOK_LEASE="5s") as server,
+        running(
+            broker, furnish=_people, SECONDLOOK_ROUTING_FILE=policy, SECONDLOOK_LEASE="5s"
+        ) as server,
     ):
         Campaign(server, report, kills=kills, pace=pace).run()
     return report

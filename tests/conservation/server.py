@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +18,11 @@ from pathlib import Path
 import httpx2
 import psycopg
 
+from services.bootstrap import database_url
 from services.kit.embedded_postgres import connect_url
 from services.kit.eventlog import open_log
 from services.kit.eventlog.port import EventLog
-from services.kit.settings import Settings
+from services.kit.settings import Settings, load_settings
 from tests.conftest import Broker
 
 ROLES = ("web", "feedback", "escalation", "tick")
@@ -148,8 +149,17 @@ def _is_ready(address: str) -> bool:
 
 
 @contextmanager
-def running(broker: Broker | None = None, **settings: str) -> Iterator[Server]:
-    """Start a server, and end it with everything that it made."""
+def running(
+    broker: Broker | None = None,
+    *,
+    furnish: Callable[[str], None] = lambda _url: None,
+    **settings: str,
+) -> Iterator[Server]:
+    """Start a server, and end it with everything that it made.
+
+    `furnish` is given the database before the start, which a routing policy's owners
+    must not come after.
+    """
     folder = Path(tempfile.mkdtemp(prefix="secondlook-conservation-"))
     folder.chmod(0o711)
     kafka = {"SECONDLOOK_KAFKA_BOOTSTRAP_SERVERS": broker.address} if broker is not None else {}
@@ -164,6 +174,8 @@ def running(broker: Broker | None = None, **settings: str) -> Iterator[Server]:
     }
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        with database_url(load_settings(data_dir=folder / "data")) as url:
+            furnish(url)
         said = stack.enter_context((folder / "server.log").open("w"))
         process = subprocess.Popen(
             [sys.executable, "-m", "services.cli", "run", "--port", "0"],
@@ -174,9 +186,9 @@ def running(broker: Broker | None = None, **settings: str) -> Iterator[Server]:
         )
         stack.callback(_end, process)
         address = _announced(process, folder / "server.log")
-        url = connect_url(folder / "data")
-        assert url is not None
-        yield Server(process, folder / "data", address, url, environment, broker)
+        found = connect_url(folder / "data")
+        assert found is not None
+        yield Server(process, folder / "data", address, found, environment, broker)
 
 
 def _announced(process: "subprocess.Popen[str]", log: Path) -> str:

@@ -230,9 +230,18 @@ def test_owner_deactivated_behind_the_back_is_found(house: Small) -> None:
     assert found(house) == {"owned"}
 
 
+def test_judges_demoted_behind_the_back_are_found(house: Small) -> None:
+    house.say(output("young", confidence=0.1))
+    house.settle()
+    run_ddl(house, "ALTER TABLE person DISABLE TRIGGER USER")
+    run(house, "UPDATE person SET role = 'rep' WHERE role IN ('owner', 'lead')")
+    assert "owned" in found(house)
+
+
 def test_team_without_anybody_who_judges_is_found(house: Small) -> None:
     house.say(output("young", confidence=0.1))
     house.settle()
+    run_ddl(house, "ALTER TABLE membership DISABLE TRIGGER USER")
     run(house, "DELETE FROM membership WHERE team = 'support'")
     assert found(house) == {"owned"}
 

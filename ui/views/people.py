@@ -117,21 +117,17 @@ def _add_person(router: APIRouter, desk: Desk) -> None:
     def change(request: Request, email: Text, role: Text, team: Teams = []) -> Response:  # noqa: B006 - FastAPI copies it
         actor = desk.actor(request, Verb.MANAGE_PEOPLE)
         with desk.transaction() as (session, now):
-            service.change_person(
-                session, email, role=_role(role), teams=team, actor=actor.id, now=now
-            )
+            given = {"role": _role(role), "teams": team, "policy": desk.routing}
+            escalation.change_person(session, email, **given, actor=actor, now=now)
         return desk.on(request, "/people")
 
     @router.post("/people/active")
     def set_active(request: Request, email: Text, active: Text) -> Response:
         """Deactivating hands the person's open cases to their teams, in one transaction."""
         actor = desk.actor(request, Verb.MANAGE_PEOPLE)
-        staying = active == "yes"
         with desk.transaction() as (session, now):
-            if not staying:
-                desk.require_not_in_policy(email)
-                escalation.hand_over(session, email, actor=actor, now=now)
-            service.change_person(session, email, active=staying, actor=actor.id, now=now)
+            given = {"active": active == "yes", "policy": desk.routing}
+            escalation.change_person(session, email, **given, actor=actor, now=now)
         return desk.on(request, "/people")
 
     @router.post("/people/link")
