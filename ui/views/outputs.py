@@ -1,6 +1,5 @@
 """The rep's page: what the AI said, and one press to put it right."""
 
-from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
@@ -12,7 +11,7 @@ from starlette.responses import Response
 from services.escalation import queries as escalation
 from services.feedback import queries
 from services.kit.errors import InvalidInput, NotFound, Problem
-from services.kit.http import decode_cursor, encode_cursor
+from services.kit.http import encode_cursor, read_cursor
 from services.registry import queries as registry
 from services.registry.rules import Actor, Verb, same_value, value_problem
 from ui.desk import Desk
@@ -63,7 +62,7 @@ def _add_list(router: APIRouter, desk: Desk) -> None:
                 raise NotFound(f"There is no tool '{slug[:63]}'.")
             if id.strip():
                 return desk.on(request, address(slug, id.strip()))
-            before = _before(decode_cursor(cursor, 2))
+            before = read_cursor(cursor, str)
             found = (
                 queries.recent_outputs(session, slug, before=before, limit=_PAGE + 1)
                 if slug
@@ -85,15 +84,6 @@ def _add_list(router: APIRouter, desk: Desk) -> None:
             rows=[_row(row, blind=row.output_id in blind) for row in found[:_PAGE]],
             next=f"/outputs?{urlencode({'tool': slug, 'cursor': following})}" if following else "",
         )
-
-
-def _before(decoded: list[Any] | None) -> tuple[datetime, str] | None:
-    if decoded is None:
-        return None
-    try:
-        return datetime.fromisoformat(decoded[0]), str(decoded[1])
-    except (TypeError, ValueError):
-        raise NotFound("This part of the list is gone.") from None
 
 
 def _row(row: Any, *, blind: bool) -> dict[str, Any]:
