@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import cached_property, partial
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -42,7 +42,7 @@ from services.kit.errors import InvalidInput, NotFound, Unavailable
 from services.kit.eventlog import open_log
 from services.kit.eventlog.port import EventLog, TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
-from services.kit.http import OneOrigin, RefuseEncodedBody, install_errors
+from services.kit.http import OneOrigin, RefuseEncodedBody, install_errors, require_storable
 from services.kit.loops import Loop
 from services.kit.outbox import Relay
 from services.kit.settings import Settings
@@ -226,7 +226,13 @@ def make_api(resources: Resources) -> FastAPI:
     intake = resources.intake
     desk = escalation_api.Desk(database, clock, timedelta(seconds=resources.settings.lease))
 
-    app = FastAPI(title="Secondlook", version="1", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Secondlook",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(require_storable)],
+    )
     app.include_router(feedback_api.router(database, intake, identity, _case_of_output))
     app.include_router(escalation_api.router(desk, identity))
     app.include_router(registry_api.router(database, clock, identity, resources.policy_watch))
@@ -234,8 +240,8 @@ def make_api(resources: Resources) -> FastAPI:
     _add_probes(app, resources)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=_BODY_BYTES)
     app.add_middleware(RefuseEncodedBody)
-    app.add_middleware(SecurityHeaders, https=_https(resources.settings))
     install_errors(app)
+    app.add_middleware(SecurityHeaders, https=_https(resources.settings))
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
     return app
 

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit.errors import NotSignedIn, SecondlookError
-from services.kit.http import install_errors
+from services.kit.http import install_errors, require_storable_form
 from services.registry.identity import Identity
 from services.registry.rules import Verb
 from ui.desk import Desk, session_of
@@ -41,11 +41,15 @@ def make_app(make_desk: Callable[[Templates], Desk], *, public_url: str | None) 
     """The pages as an application. `make_desk` is given the templates that pages share."""
     static = StaticFiles(_STATIC)
     desk = make_desk(make_templates(static=static, shell=shell))
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        dependencies=[Depends(require_storable_form)],
+    )
     app.mount("/static", static, name="static")
     for view in (sign_in, cases, outputs, health, tools, people):
         app.include_router(view.routes(desk), include_in_schema=False)
-    install_errors(app, lambda request, error: _refused(desk, request, error))
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_FROM)
     app.add_middleware(
         CsrfProtection,
@@ -54,6 +58,7 @@ def make_app(make_desk: Callable[[Templates], Desk], *, public_url: str | None) 
         refuse=desk.templates.error,
     )
     app.add_middleware(Sessions, identity=desk.identity)
+    install_errors(app, lambda request, error: _refused(desk, request, error))
     app.add_middleware(SecurityHeaders, https=desk.https)
     return app
 

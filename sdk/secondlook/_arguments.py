@@ -1,31 +1,14 @@
 """Turns what a tool hands over into what the contracts take."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from secondlook._problems import InvalidEvent, problems_of
 from secondlook._values import TEXT_BYTES
 from secondlook.events import Alternative
-
-M = TypeVar("M", bound=BaseModel)
 
 _PAIR = 2
 
 AnAlternative = Alternative | Mapping[str, Any] | tuple[Any, float | None]
-
-
-def valid(model: type[M], **facts: Any) -> M:
-    """A model of these facts.
-
-    Raises:
-        InvalidEvent: they break a rule.
-    """
-    try:
-        return model(**facts)
-    except ValidationError as error:
-        raise InvalidEvent(problems_of(error)) from None
 
 
 def some(**facts: Any) -> dict[str, Any] | None:

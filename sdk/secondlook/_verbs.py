@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from secondlook._arguments import AnAlternative, alternatives_of, plain, some, some_map, tame, valid
+from secondlook._arguments import AnAlternative, alternatives_of, plain, some, some_map, tame
 from secondlook._engine import Engine
 from secondlook._problems import InvalidEvent
 from secondlook._warn import Warner
@@ -24,6 +24,7 @@ from secondlook.events import (
     correction_withdrawn,
     output_failed,
     output_recorded,
+    valid,
 )
 from secondlook.gate import Decision, decide
 

@@ -44,18 +44,42 @@ def cases(
         outbox.enqueue(session, records)
 
 
-def verdict(session: Session, case: Mapping[str, Any], *, actor: str, now: datetime) -> None:
-    """Publish `secondlook.verdict.given.v1` for a case that was just resolved."""
-    event = events.verdict_given(
+def verdict_event(
+    case: Mapping[str, Any],
+    *,
+    verdict: str,
+    value: Any,
+    note: str | None,
+    actor: str,
+    now: datetime,
+) -> events.VerdictRecorded:
+    """`secondlook.verdict.given.v1` of a case.
+
+    Raises:
+        InvalidEvent: the value or the note is not what the contract takes.
+    """
+    return events.verdict_given(
         case_id=str(case["id"]),
         tool=case["tool"],
         output_id=case["output_id"],
-        verdict=case["verdict"],
-        value=case["verdict_value"],
+        verdict=verdict,
+        value=value,
         actor=actor,
         blind=case["blind"],
         trigger=case["trigger"],
-        note=case["verdict_note"],
+        note=note,
         at=now,
+    )
+
+
+def verdict(session: Session, case: Mapping[str, Any], *, actor: str, now: datetime) -> None:
+    """Publish the verdict of a case that was just resolved."""
+    event = verdict_event(
+        case,
+        verdict=case["verdict"],
+        value=case["verdict_value"],
+        note=case["verdict_note"],
+        actor=actor,
+        now=now,
     )
     outbox.enqueue(session, [NewRecord(event.topic, event.key, events.encode(event))])

@@ -16,13 +16,13 @@ from services.escalation.rules import CaseState, Trigger
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import NotFound
-from services.kit.http import decode_cursor, encode_cursor
+from services.kit.http import Storable, Text, encode_cursor, read_cursor
 from services.kit.idempotency import once, request_digest
 from services.kit.words import VerdictKind
 from services.registry.identity import Identity
 from services.registry.rules import Actor, Verb
 
-Note = Annotated[str, Field(max_length=8192)]
+Note = Annotated[Text, Field(max_length=8192)]
 Token = Annotated[str, Field(min_length=1, max_length=20)]
 CaseId = Annotated[int, Field(ge=1, lt=2**63)]
 
@@ -48,15 +48,15 @@ class VerdictBody(Body):
 
     token: Token
     verdict: VerdictKind
-    value: str | bool | dict[str, Any] | None = None
-    note: Note | None = None
+    value: Annotated[str | bool | dict[str, Any] | None, Storable] = None
+    note: Annotated[Text, Field(max_length=4000)] | None = None
 
 
 class OwnerBody(Body):
     """Who shall be accountable: a team's slug or a person's e-mail address."""
 
     kind: Literal["person", "team"]
-    id: Annotated[str, Field(min_length=1, max_length=254)]
+    id: Annotated[Text, Field(min_length=1, max_length=254)]
 
 
 class ReassignBody(Body):
@@ -130,21 +130,13 @@ def page(
     session: Session, actor: Actor, wanted: Filter, *, cursor: str | None, limit: int
 ) -> dict[str, Any]:
     """A page of the list, as the API answers it."""
-    decoded = decode_cursor(cursor, 2)
-    after = _after(decoded) if decoded is not None else None
+    after = read_cursor(cursor, int)
     found = queries.cases(session, actor, wanted, after=after, limit=limit + 1)
     last = found[limit - 1] if len(found) > limit else None
     return {
         "items": [queries.as_answer(case) for case in found[:limit]],
         "next_cursor": encode_cursor(last.due_at.isoformat(), last.id) if last else None,
     }
-
-
-def _after(decoded: list[Any]) -> tuple[datetime, int]:
-    try:
-        return datetime.fromisoformat(decoded[0]), int(decoded[1])
-    except (TypeError, ValueError):
-        raise NotFound("The cursor is none of this list.") from None
 
 
 def case_answer(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:

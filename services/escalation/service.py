@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic_core import to_json
+from secondlook import events
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -25,6 +26,7 @@ from services.kit.words import VerdictKind
 from services.registry import queries as registry
 from services.registry import service as registry_service
 from services.registry.errors import StillOwns
+from services.registry.notes import refused
 from services.registry.rules import JUDGES, SYSTEM, Actor, Role, Verb, same_value, value_problem
 
 _NOTE_BYTES = 8_192
@@ -123,13 +125,16 @@ def give_verdict(
     Raises:
         StaleToken: the claim is over.
         OwnDispute: the actor disputed this output.
-        InvalidInput: the value does not suit the tool, or is missing.
+        InvalidInput: the value does not suit the tool or is missing; it or the note breaks
+            a limit of the contract.
     """
     case = _for_judge(session, actor, case_id)
     if case.disputed_by == actor.email:
         raise OwnDispute("You disputed this output; somebody else judges the dispute.")
     verdict, value = _checked_verdict(session, case, verdict, value)
-    parameters = {"verdict": verdict.value, "value": _as_json(value), "note": _checked_note(note)}
+    note = _checked_note(note)
+    _require_contract(case, verdict, value, note, actor=actor, now=now)
+    parameters = {"verdict": verdict.value, "value": _as_json(value), "note": note}
     _fenced(session, actor, case_id, _RESOLVE, token=token, now=now, **parameters)
     timers.stop_all(session, case_id, now=now)
     _tell(session, case_id, "resolved", actor, now, note=note, detail={"verdict": verdict.value})
@@ -160,6 +165,26 @@ def _checked_verdict(
             return VerdictKind.UPHELD, None
         raise _invalid("value", "that is what the tool said", "Send `upheld` instead.")
     return verdict, value
+
+
+def _require_contract(
+    case: SqlRow[Any],
+    verdict: VerdictKind,
+    value: Any,
+    note: str | None,
+    *,
+    actor: Actor,
+    now: datetime,
+) -> None:
+    """Refuse, before anything is written, a verdict that could not be announced."""
+    facts = dict(case._mapping)  # noqa: SLF001 - SQLAlchemy's public name
+    try:
+        event = announce.verdict_event(
+            facts, verdict=verdict.value, value=value, note=note, actor=actor.id, now=now
+        )
+        events.encode(event)
+    except events.InvalidEvent as error:
+        raise refused(error) from None
 
 
 _REASSIGN = text(f"""

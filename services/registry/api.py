@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, NotAllowed, Problem
+from services.kit.http import Text
 from services.registry import queries, service
 from services.registry.identity import Identity, ToolCaller
 from services.registry.queries import ToolBook, ToolInfo
@@ -19,6 +20,7 @@ from services.registry.rules import Actor, ToolState, Verb
 
 _WATCH_SECONDS = 0.4
 _LONGEST_WAIT = 60
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class PolicyWatch:
@@ -63,15 +65,17 @@ class ToolBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    team: str | None = None
+    name: Annotated[Text, Field(min_length=1, max_length=200)] | None = None
+    team: Text | None = None
     state: ToolState | None = None
-    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
-    category_thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] | None = None
-    audit_rate: Annotated[float, Field(ge=0, le=1)] | None = None
-    holdout_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    threshold: Share | None = None
+    category_thresholds: (
+        dict[Annotated[Text, Field(min_length=1, max_length=200)], Share] | None
+    ) = None
+    audit_rate: Share | None = None
+    holdout_rate: Share | None = None
     maturity_seconds: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-    categories: Annotated[list[str], Field(max_length=10_000)] | None = None
+    categories: Annotated[list[Text], Field(max_length=10_000)] | None = None
 
 
 def router(database: Database, clock: Clock, identity: Identity, watch: PolicyWatch) -> APIRouter:

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from secondlook import events
 from sqlalchemy.orm import Session
 
 from services.kit import audit
@@ -13,6 +14,12 @@ def invalid(field: str, problem: str, mend: str) -> InvalidInput:
     """The error for one field that cannot be used."""
     found = Problem(pointer=f"/{field}", problem=problem, mend=mend)
     return InvalidInput(f"{field}: {problem}. {mend}", problems=(found,))
+
+
+def refused(error: events.InvalidEvent) -> InvalidInput:
+    """What the contracts do not take, as an error that names the fields."""
+    problems = tuple(Problem(p.pointer, p.problem, p.mend) for p in error.problems)
+    return InvalidInput(str(error.problems[0]), problems=problems)
 
 
 def note(

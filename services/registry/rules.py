@@ -153,6 +153,8 @@ def value_problem(
     shape, words = shapes[kind]
     if not isinstance(value, shape):
         return Problem(pointer, f"it is not {words}", f"Send {words}; the tool returns {kind}.")
+    if value == {} or (isinstance(value, str) and not value.strip()):
+        return Problem(pointer, "it is empty", "Say what is right.")
     if (
         isinstance(value, str)
         and kind is OutputKind.CATEGORY

@@ -23,7 +23,8 @@ from services.registry.notes import invalid, note
 from services.registry.rules import OutputKind, Role, ToolState
 
 _SLUG = re.compile(models.SLUG)
-_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
+_EMAIL = re.compile(r"[^@\s\x00]{1,64}@[^@\s\x00]{1,190}")
+_NAME_LENGTH = 200
 
 
 # --- teams and people -------------------------------------------------------------------
@@ -37,8 +38,9 @@ def add_team(session: Session, slug: str, *, name: str | None, actor: str, now: 
         AlreadyThere: there is a team of that name.
     """
     _require_slug("slug", slug)
-    _insert(session, models.Team(slug=slug, name=name or slug, created_at=now), f"team '{slug}'")
-    note(session, now, actor, "add", "team", slug, name=name or slug)
+    name = _name("name", name or slug)
+    _insert(session, models.Team(slug=slug, name=name, created_at=now), f"team '{slug}'")
+    note(session, now, actor, "add", "team", slug, name=name)
 
 
 def add_person(
@@ -60,9 +62,8 @@ def add_person(
     email = email.strip().lower()
     if not _EMAIL.fullmatch(email):
         raise invalid("email", f"'{email[:60]}' is no e-mail address", "Write name@domain.")
-    if not name.strip():
-        raise invalid("name", "it is empty", "Write the person's name.")
-    row = models.Person(email=email, name=name.strip(), role=role.value, created_at=now)
+    name = _name("name", name)
+    row = models.Person(email=email, name=name, role=role.value, created_at=now)
     _insert(session, row, f"person '{email}'")
     _set_teams(session, email, teams)
     note(session, now, actor, "add", "person", email, role=role.value, teams=sorted(teams))
@@ -192,7 +193,7 @@ def add_tool(
         raise invalid("team", f"there is no team '{team}'", "Add it with `teams add` first.")
     row = models.Tool(
         slug=slug,
-        name=name or slug,
+        name=_name("name", name or slug),
         kind=kind.value,
         team=team,
         maturity_seconds=maturity_seconds,
@@ -287,8 +288,7 @@ def _checked(session: Session, field: str, value: Any) -> Any:
         if not isinstance(value, str) or session.get(models.Team, value) is None:
             raise invalid(field, f"there is no team '{value}'", "Name a team that exists.")
     elif field == "name":
-        if not isinstance(value, str) or not value.strip():
-            raise invalid(field, "it is empty", "Write the tool's name.")
+        return _name(field, value)
     elif field == "maturity_seconds":
         if type(value) is not int or value < 0:
             raise invalid(field, f"'{value}' is no length of time", "Give whole seconds.")
@@ -297,7 +297,10 @@ def _checked(session: Session, field: str, value: Any) -> Any:
     elif field == "category_thresholds":
         if not isinstance(value, dict):
             raise invalid(field, "it is no object", 'Write {"refund": 0.9}.')
-        return {name: _share(f"{field}/{name}", share) for name, share in value.items()}
+        return {
+            _name(f"{field}/{name[:40]}", name): _share(f"{field}/{name[:40]}", share)
+            for name, share in value.items()
+        }
     else:
         return _share(field, value)
     return value
@@ -390,6 +393,16 @@ def _require_slug(field: str, slug: str) -> None:
             f"'{slug[:70]}' is no slug",
             "Use 1 to 63 lower-case letters, digits and hyphens, a letter or digit first.",
         )
+
+
+def _name(field: str, value: Any) -> str:
+    """A name that people read, as it is stored."""
+    name = value.strip() if isinstance(value, str) else ""
+    if not name:
+        raise invalid(field, "it is empty", "Write the name.")
+    if len(name) > _NAME_LENGTH or "\x00" in name:
+        raise invalid(field, "it is too long", f"Use {_NAME_LENGTH} characters at most.")
+    return name
 
 
 def _share(field: str, value: Any) -> float:

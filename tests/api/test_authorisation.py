@@ -4,13 +4,15 @@ The table below is the policy. A route that is not in it fails the test, so a ne
 cannot be forgotten.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, Mount
 
+from services.kit.clock import DatabaseClock
+from services.registry import access, queries, service
 from services.registry.rules import ALLOWED, EVERY_TEAM, Role, Verb
 from tests.api.conftest import FOREIGN_TOOL, House, make_house
 from tests.house import TOOL, output
@@ -93,8 +95,13 @@ PAGES: dict[tuple[str, str], tuple[Need, bool]] = {
     ("POST", "/people/link"): (Verb.MANAGE_PEOPLE, False),
     ("GET", "/audit"): (Verb.READ_AUDIT, False),
 }
+THROWN_AWAY = "thrown.away@example.org"
+FORMS: dict[str, dict[str, str]] = {
+    "/people/change": {"email": THROWN_AWAY, "role": "owner", "team": "other"},
+    "/people/active": {"email": THROWN_AWAY, "active": "no"},
+}
 MATRIX = API | PAGES
-UNAUTHENTICATED, FORBIDDEN, MISSING = 401, 403, 404
+SEE_OTHER, UNAUTHENTICATED, FORBIDDEN, MISSING = 303, 401, 403, 404
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +113,31 @@ def house(postgres_url: str) -> Iterator[House]:
         connection.execute("CREATE DATABASE matrix TEMPLATE template")
         made = make_house(f"{postgres_url.rpartition('/')[0]}/matrix")
         made.log.take(output("o-1", confidence=0.1), _foreign(output("o-2", confidence=0.1)))
+        _add_thrown_away(made)
         with made.client:
             yield made
         made.resources.close()
         connection.execute("DROP DATABASE matrix WITH (FORCE)")
+
+
+def _add_thrown_away(made: House) -> None:
+    with made.resources.database.transaction() as session:
+        service.add_person(
+            session,
+            THROWN_AWAY,
+            name="Thrown away",
+            role=Role.REP,
+            teams=["support"],
+            actor="test",
+            now=DatabaseClock().now(session),
+        )
+
+
+def _thrown_away(house: House) -> tuple[str, bool]:
+    """The role of the person to throw away, and whether they may sign in."""
+    with house.resources.database.transaction() as session:
+        found = queries.person(session, THROWN_AWAY)
+    return found.role, found.active
 
 
 def _foreign(event: Any) -> Any:
@@ -198,12 +226,10 @@ def test_page_needs_a_sign_in(method: str, path: str, house: House) -> None:
         assert status == (303 if method == "GET" else FORBIDDEN)
 
 
-def _signed_in(house: House, who: str) -> Callable[..., Any]:
+def signed_in(house: House, who: str) -> Callable[..., Any]:
     """A browser of somebody: answers a function that makes requests with CSRF proof."""
     from datetime import timedelta
 
-    from services.kit.clock import DatabaseClock
-    from services.registry import access
     from tests.house import rows
 
     email = f"{who}@example.org"
@@ -214,8 +240,10 @@ def _signed_in(house: House, who: str) -> Callable[..., Any]:
     query = "SELECT csrf_token FROM sign_in WHERE person = :email ORDER BY created_at DESC LIMIT 1"
     token = rows(house.resources.database, query, email=email)[0].csrf_token
 
-    def request(method: str, path: str, **given: Any) -> Any:
-        headers = {"X-CSRF-Token": token, "Sec-Fetch-Site": "same-origin"}
+    def request(
+        method: str, path: str, *, extra: Mapping[str, str] | None = None, **given: Any
+    ) -> Any:
+        headers = {"X-CSRF-Token": token, "Sec-Fetch-Site": "same-origin", **(extra or {})}
         cookies = {"Cookie": f"secondlook={secret}"}
         return house.client.request(method, path, headers=headers | cookies, **given)
 
@@ -224,17 +252,22 @@ def _signed_in(house: House, who: str) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("role", list(Role))
 def test_pages_follow_the_matrix_for_each_role(role: Role, house: House) -> None:
-    browser = _signed_in(house, f"{role}.support")
+    browser = signed_in(house, f"{role}.support")
+    before = _thrown_away(house)
     for (method, path), (need, about_an_object) in sorted(PAGES.items()):
-        if not isinstance(need, Verb) or path in ("/people/active", "/people/change"):
+        if not isinstance(need, Verb):
             continue
         allowed = need in ALLOWED[role]
         own = _page(house, browser, method, path, own=True)
         assert own < 500, f"{method} {path} own: {own}"
         assert (own == FORBIDDEN) != allowed, f"{method} {path} own: {own}"
+        if path in FORMS:
+            assert own == (SEE_OTHER if allowed else FORBIDDEN), f"{method} {path}: {own}"
         if about_an_object and allowed and role not in EVERY_TEAM:
             foreign = _page(house, browser, method, path, own=False)
             assert foreign == MISSING, f"{method} {path} foreign: {foreign}"
+    manages = Verb.MANAGE_PEOPLE in ALLOWED[role]
+    assert _thrown_away(house) == (("owner", False) if manages else before)
 
 
 def _page(house: House, browser: Callable[..., Any], method: str, path: str, *, own: bool) -> int:
@@ -245,13 +278,13 @@ def _page(house: House, browser: Callable[..., Any], method: str, path: str, *, 
         .replace("{prefix}", "none0000")
     )
     form = {"choice": "unsure", "state": "live", "note": "x", "email": "nobody@example.org"}
-    given = {"data": form} if method == "POST" else {}
+    given = {"data": form | FORMS.get(path, {})} if method == "POST" else {}
     params = {"tool": tool, "id": output_id}
     return int(browser(method, address, params=params, **given).status_code)
 
 
 def test_unsafe_request_without_csrf_proof_is_refused(house: House) -> None:
-    browser = _signed_in(house, "admin.support")
+    browser = signed_in(house, "admin.support")
     for method, path in sorted(PAGES):
         if method == "POST":
             address = path.replace("{case_id}", "1").replace("{slug}", TOOL)

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from secondlook import events
@@ -18,6 +19,7 @@ from services.kit.errors import InvalidInput, NotAllowed, NotFound, SecondlookEr
 from services.kit.words import VerdictKind
 from services.registry import service as registry
 from services.registry.errors import StillOwns
+from services.registry.rules import OutputKind
 from tests.house import (
     ADMIN,
     LEAD,
@@ -259,6 +261,40 @@ def test_judge_with_an_unfit_value_names_the_field(
     with pytest.raises(InvalidInput) as refused:
         desk.judge(OWNER, case, verdict, value=value)
     assert refused.value.problems[0].pointer == field
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "value", "field"),
+    [
+        ("text", "A", "x" * 100_000, "/value"),
+        ("text", "A", "a\0b", "/value"),
+        ("text", "A", " \n", "/value"),
+        ("fields", {"a": {"value": "b"}}, {}, "/value"),
+        ("fields", {"a": {"value": "b"}}, {"a": "\0"}, "/value/a"),
+        ("fields", {"a": {"value": "b"}}, {"a": None}, "/value/a"),
+        ("fields", {"a": {"value": "b"}}, {"a": {"b": {"c": [1]}}}, "/value/a/value"),
+        ("fields", {"a": {"value": "b"}}, {"a": "x" * 200_000}, "/value/a"),
+        ("fields", {"a": {"value": "b"}}, {str(n): "x" * 60_000 for n in range(20)}, ""),
+    ],
+)
+def test_judge_with_a_value_that_the_contract_refuses_writes_nothing(
+    kind: str, said: Any, value: Any, field: str, database: Database
+) -> None:
+    furnish(database, kind=OutputKind(kind))
+    Log(database).take(output("o-1", kind=kind, value=said, confidence=0.1))
+    with pytest.raises(InvalidInput) as refused:
+        Desk(database).judge(OWNER, 1, "corrected", value=value)
+    problem = refused.value.problems[0]
+    assert problem.pointer == field
+    assert problem.mend
+    assert one(database, 'SELECT state FROM "case"') == "claimed"
+
+
+def test_judge_with_a_note_that_the_contract_refuses_names_it(case: int, desk: Desk) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        desk.judge(OWNER, case, note="x" * 4_001)
+    assert refused.value.problems[0].pointer == "/note"
+    desk.judge(OWNER, case, note="x" * 4_000)
 
 
 def test_judge_blind_with_the_tools_value_upholds(database: Database) -> None:

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.registry.rules import ALLOWED, JUDGES, Role, Verb, same_value, version_label
+from services.registry.rules import (
+    ALLOWED,
+    JUDGES,
+    OutputKind,
+    Role,
+    Verb,
+    same_value,
+    value_problem,
+    version_label,
+)
 
 PLAIN = st.one_of(st.booleans(), st.integers(-3, 3), st.text("ab", max_size=2), st.none())
 VALUES = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=2), max_leaves=4)
@@ -43,6 +52,19 @@ def test_values_that_look_alike_differ(one: Any, other: Any) -> None:
 
 def test_number_is_the_same_however_it_is_written() -> None:
     assert same_value({"total": 3}, {"total": {"value": 3.0}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("category", ""), ("text", ""), ("text", " \n"), ("fields", {})]
+)
+def test_right_value_is_never_empty(kind: str, value: Any) -> None:
+    problem = value_problem(OutputKind(kind), (), value, pointer="/value")
+    assert problem is not None
+    assert problem.problem == "it is empty"
+
+
+def test_right_value_may_be_false() -> None:
+    assert value_problem(OutputKind.FLAG, (), False, pointer="/value") is None
 
 
 def test_every_role_is_decided_and_each_verb_is_somebodys() -> None:

@@ -1,7 +1,6 @@
 """The owner's queue and the case: claim, judge, next."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -14,8 +13,8 @@ from services.escalation.queries import Filter
 from services.escalation.routing import Owner, parse_owner
 from services.escalation.rules import OPEN_STATES
 from services.feedback import queries as feedback
-from services.kit.errors import Conflict, InvalidInput, NotFound, Problem
-from services.kit.http import decode_cursor, encode_cursor
+from services.kit.errors import Conflict, InvalidInput, Problem
+from services.kit.http import encode_cursor, read_cursor
 from services.kit.words import VerdictKind
 from services.registry import queries as registry
 from services.registry.rules import JUDGES, Actor, OutputKind, Verb
@@ -118,7 +117,7 @@ def _list_context(
     desk: Desk, actor: Actor, asked: Asked, cursor: str | None = None, shown: int = 0
 ) -> dict[str, Any]:
     """The rows of the queue and what surrounds them."""
-    after = _after(decode_cursor(cursor, 2))
+    after = read_cursor(cursor, int)
     with desk.transaction() as (session, now):
         wanted = asked.filter(actor)
         found = queries.cases(session, actor, wanted, after=after, limit=_PAGE + 1)
@@ -139,15 +138,6 @@ def _list_context(
         "tools": [tool.slug for tool in tools],
         "now": now,
     }
-
-
-def _after(decoded: list[Any] | None) -> tuple[datetime, int] | None:
-    if decoded is None:
-        return None
-    try:
-        return datetime.fromisoformat(decoded[0]), int(decoded[1])
-    except (TypeError, ValueError):
-        raise NotFound("This part of the list is gone.") from None
 
 
 def _row(case: Any, actor: Actor) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from starlette.responses import Response
 from services.escalation import queries as escalation
 from services.feedback import queries
 from services.kit.errors import InvalidInput, NotFound, Problem
-from services.kit.http import decode_cursor, encode_cursor
+from services.kit.http import encode_cursor, read_cursor
 from services.registry import queries as registry
+from services.registry.notes import refused
 from services.registry.rules import Actor, Verb, same_value, value_problem
 from ui.desk import Desk
 from ui.words import plain, read_fields, read_text, value_words
@@ -26,6 +27,7 @@ _REASONS = (
     ("topic_changed", "Topic changed"),
     ("no_category", "No fitting category"),
 )
+_FIELDS = {"note": "The note: ", "reason": "The reason: "}
 _SAID = {"recorded": "Recorded", "late": "Recorded", "undone": "Taken back"}
 
 
@@ -63,7 +65,7 @@ def _add_list(router: APIRouter, desk: Desk) -> None:
                 raise NotFound(f"There is no tool '{slug[:63]}'.")
             if id.strip():
                 return desk.on(request, address(slug, id.strip()))
-            before = _before(decode_cursor(cursor, 2))
+            before = read_cursor(cursor, str)
             found = (
                 queries.recent_outputs(session, slug, before=before, limit=_PAGE + 1)
                 if slug
@@ -85,15 +87,6 @@ def _add_list(router: APIRouter, desk: Desk) -> None:
             rows=[_row(row, blind=row.output_id in blind) for row in found[:_PAGE]],
             next=f"/outputs?{urlencode({'tool': slug, 'cursor': following})}" if following else "",
         )
-
-
-def _before(decoded: list[Any] | None) -> tuple[datetime, str] | None:
-    if decoded is None:
-        return None
-    try:
-        return datetime.fromisoformat(decoded[0]), str(decoded[1])
-    except (TypeError, ValueError):
-        raise NotFound("This part of the list is gone.") from None
 
 
 def _row(row: Any, *, blind: bool) -> dict[str, Any]:
@@ -299,23 +292,38 @@ def _say(desk: Desk, request: Request, slug: str, output_id: str, form: dict[str
         row = queries.output(session, slug, output_id)
     try:
         kind, value = _read_choice(form, tool, row)
+        data = _correction(output_id, kind, value, form, actor=actor, now=now)
     except InvalidInput as error:
-        said = "; ".join(f"{p.problem}. {p.mend}" for p in error.problems)
+        said = "; ".join(_in_words(p) for p in error.problems)
         return _show(desk, request, actor, slug, output_id, status=422, problem=said, typed=form)
-    data = events.Correction(
-        output_id=output_id,
-        kind=kind,
-        value=value,
-        reason=form.get("reason") or None,
-        note=form.get("note", "").strip()[:2000] or None,
-        actor=events.Actor(id=actor.email),
-        channel="ui",
-        occurred_at=now,
-    )
     event = events.correction_recorded(slug, data, time=now)
     desk.say([event])
     shown = desk.wait(lambda session: _is_stored(session, slug, output_id, event.id))
     return _again(desk, request, actor, slug, output_id, "recorded" if shown else "late")
+
+
+def _correction(
+    output_id: str, kind: str, value: Any, form: dict[str, str], *, actor: Actor, now: datetime
+) -> events.Correction:
+    """What the person said, as the contract takes it.
+
+    Raises:
+        InvalidInput: the value or the note breaks one of the contract's limits.
+    """
+    try:
+        return events.valid(
+            events.Correction,
+            output_id=output_id,
+            kind=kind,
+            value=value,
+            reason=form.get("reason") or None,
+            note=form.get("note", "").strip().replace("\r\n", "\n") or None,
+            actor=events.Actor(id=actor.email),
+            channel="ui",
+            occurred_at=now,
+        )
+    except events.InvalidEvent as error:
+        raise refused(error) from None
 
 
 def _read_choice(form: dict[str, str], tool: Any, row: Any) -> tuple[Any, Any]:
@@ -337,11 +345,15 @@ def _read_choice(form: dict[str, str], tool: Any, row: Any) -> tuple[Any, Any]:
     problem = value_problem(tool.kind, tool.categories, value, pointer="/choice")
     if problem is not None:
         raise InvalidInput(problem.problem, problems=(problem,))
-    if value in ("", {}):
-        raise _invalid("choice", "it is empty", "Write what is right")
     if same_value(value, row.value):
         raise _invalid("choice", "that is what the AI said", "Press Keep if it is right")
     return "correction", value
+
+
+def _in_words(problem: Problem) -> str:
+    """A problem on the page: its pointer only where it is in what was typed beside the value."""
+    field = problem.pointer.removeprefix("/")
+    return f"{_FIELDS.get(field, '')}{problem.problem}. {problem.mend}"
 
 
 def _invalid(field: str, problem: str, mend: str) -> InvalidInput:

@@ -1,8 +1,8 @@
 """People and teams administration, and the audit log."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import Response
 
 from services.escalation import service as escalation
@@ -15,6 +15,8 @@ from ui.views.tools import field_errors
 
 Text = Annotated[str, Form()]
 Teams = Annotated[list[str], Form()]
+EntryId = Annotated[int, Query(ge=1, lt=2**63)]
+YesOrNo = Annotated[Literal["yes", "no"], Form()]
 _PAGE = 50
 _ROLE_WORDS = {
     Role.REP: "Rep: puts outputs right",
@@ -100,7 +102,10 @@ def _add_people(router: APIRouter, desk: Desk) -> None:
                 service.add_team(session, slug.strip(), name=title or None, actor=actor.id, now=now)
         except (InvalidInput, Conflict) as error:
             form = {"slug": slug, "title": title}
-            return _show(desk, request, form=form, errors=field_errors(error), status=error.status)
+            errors = field_errors(error)
+            if "name" in errors:
+                errors = {"title": errors["name"]}
+            return _show(desk, request, form=form, errors=errors, status=error.status)
         return desk.on(request, "/people")
 
 
@@ -122,7 +127,7 @@ def _add_person(router: APIRouter, desk: Desk) -> None:
         return desk.on(request, "/people")
 
     @router.post("/people/active")
-    def set_active(request: Request, email: Text, active: Text) -> Response:
+    def set_active(request: Request, email: Text, active: YesOrNo) -> Response:
         """Deactivating hands the person's open cases to their teams, in one transaction."""
         actor = desk.actor(request, Verb.MANAGE_PEOPLE)
         with desk.transaction() as (session, now):
@@ -143,7 +148,7 @@ def _add_person(router: APIRouter, desk: Desk) -> None:
 
 def _add_audit(router: APIRouter, desk: Desk) -> None:
     @router.get("/audit")
-    def entries(request: Request, before: int | None = None) -> Response:
+    def entries(request: Request, before: EntryId | None = None) -> Response:
         desk.actor(request, Verb.READ_AUDIT)
         with desk.transaction() as (session, now):
             found = audit.recent(session, before=before, limit=_PAGE)

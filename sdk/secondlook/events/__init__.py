@@ -37,6 +37,7 @@ from secondlook.events.codec import (
     decode_batch,
     digest,
     encode,
+    valid,
     validate_corrections,
     validate_outputs,
 )
@@ -195,6 +196,7 @@ __all__ = [
     "output_failed",
     "output_recorded",
     "tool_changed",
+    "valid",
     "validate_corrections",
     "validate_outputs",
     "verdict_given",

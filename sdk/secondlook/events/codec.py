@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -75,6 +75,18 @@ def decode_batch(raw: bytes) -> list[AnyEvent]:
         _refuse(error, depth=1)
     _check_sizes(raw, events)
     return events
+
+
+def valid(model: type[M], **facts: Any) -> M:
+    """A model of these facts.
+
+    Raises:
+        InvalidEvent: they break a rule.
+    """
+    try:
+        return model(**facts)
+    except ValidationError as error:
+        raise InvalidEvent(problems_of(error)) from None
 
 
 def encode(event: Event) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from secondlook.events import topics
-from secondlook.events.codec import EVENT_BYTES
+from secondlook.events.codec import EVENT_BYTES, valid
 from secondlook.events.envelope import (
     CaseMoved,
     CorrectionRecorded,
@@ -87,8 +87,12 @@ def case_event(what: str, *, actor: Actor | str | None = None, **facts: Any) -> 
 
 
 def verdict_given(*, actor: Actor | str, **facts: Any) -> VerdictRecorded:
-    """A verdict; `facts` are the other fields of `VerdictGiven`."""
-    data = VerdictGiven(actor=_actor(actor), **facts)
+    """A verdict; `facts` are the other fields of `VerdictGiven`.
+
+    Raises:
+        InvalidEvent: they break a rule.
+    """
+    data = valid(VerdictGiven, actor=_actor(actor), **facts)
     return _ours(VerdictRecorded, topics.VERDICT_GIVEN, data, time=data.at)
 
 

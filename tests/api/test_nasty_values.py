@@ -1,0 +1,396 @@
+"""Values that nobody means, in every place that takes one: nothing makes the server fail.
+
+The places come from the apps themselves, so a new parameter is tested without a word here.
+Only what a route reads without declaring it (`READS`, `FORMS`) and the JSON bodies stand below.
+"""
+
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from fastapi import params
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from services.kit.clock import DatabaseClock
+from services.registry import service
+from services.registry.rules import OutputKind, Role
+from tests.api.conftest import House, make_house
+from tests.api.test_authorisation import API, BODIES, KEY, PAGES, signed_in
+from tests.house import TOOL, one, output
+from ui import desk
+
+TEXTS = {
+    "NUL": "\0",
+    "NUL inside": "a\0b",
+    "huge number": "1" + "0" * 22,
+    "negative": "-1",
+    "infinity": "Infinity",
+    "not a number": "NaN",
+    "lone surrogate": "\ud800",
+    "long": "x" * 100_000,
+    "empty": "",
+    "emoji": "🙂",
+}
+JSON_VALUES = TEXTS | {
+    "huge integer": 10**22,
+    "infinite": float("inf"),
+    "nan": float("nan"),
+    "null": None,
+    "true": True,
+    "list": [],
+    "deep": {"a": {"b": {"c": [1]}}},
+    "NUL name": {"\0": 0.5},
+    "empty name": {"": 0.5},
+    "surrogate name": {"\ud800": 0.5},
+}
+_WHEN = "2026-01-01T00:00:00+00:00"
+CURSORS = {
+    f"cursor of {name}": urlsafe_b64encode(json.dumps(parts).encode()).decode()
+    for name, parts in {
+        "infinity": [_WHEN, float("inf")],
+        "huge": [_WHEN, 10**22],
+        "NUL": [_WHEN, "\0"],
+        "surrogate": [_WHEN, "\ud800"],
+        "first year": ["0001-01-01T00:00:00+23:59", 1],
+        "object": {"a": 1},
+        "short": [1],
+    }.items()
+}
+URL_LENGTH = 40_000  # Servers take no longer addresses anyway.
+
+# What routes read without declaring it.
+_QUEUE = ("tool", "trigger", "overdue", "mine", "state")
+READS = {path: _QUEUE for _, path in PAGES if path.startswith(("/queue", "/c/"))}
+_TOOL = {
+    "name": "Name",
+    "team": "support",
+    "threshold": "0.7",
+    "audit_rate": "0",
+    "maturity": "72h",
+    "categories": "billing\nrefund",
+}
+FORMS: dict[str, dict[str, str]] = {
+    "/c/{case_id}/verdict": {
+        "choice": "corrected",
+        "value": "x",
+        "field.x": "y",
+        "note": "",
+        "token": "1",
+    },
+    "/c/{case_id}/reassign": {"owner": "user:ada@example.org"},
+    "/output": {"choice": "is:refund", "value": "x", "note": "", "reason": ""},
+    "/tools/new": {"slug": "new", "kind": "category"} | _TOOL,
+    "/tools/{slug}": _TOOL,
+    "/people": {"email": "new@example.org", "name": "New", "role": "rep", "team": "support"},
+    "/people/teams": {"slug": "new", "title": "New"},
+    "/people/change": {"email": "gone@example.org", "role": "rep", "team": "support"},
+    "/people/active": {"email": "gone@example.org", "active": "no"},
+    "/people/link": {"email": "gone@example.org"},
+}
+# Whole bodies: each of their fields is replaced in turn.
+_OUTPUT = {
+    "output_id": "o-9",
+    "subject": "s",
+    "kind": "category",
+    "value": "billing",
+    "confidence": 0.5,
+    "alternatives": [{"value": "refund", "confidence": 0.1}],
+    "input": {"text": "t", "language": "en", "url": "https://example.org"},
+    "attributes": {"a": "b"},
+    "version": {"model": "m", "prompt": "p"},
+    "occurred_at": _WHEN,
+}
+_CORRECTION = {
+    "output_id": "o-1",
+    "kind": "correction",
+    "value": "refund",
+    "note": "n",
+    "actor": {"id": "rita@example.org"},
+    "occurred_at": _WHEN,
+}
+_CORRECTED = {"token": "1", "verdict": "corrected", "value": "refund", "note": "n"}
+JSON_BODIES: dict[str, list[Any]] = {path: [body] for path, body in BODIES.items()} | {
+    "/v1/events": [
+        {
+            "specversion": "1.0",
+            "id": "e-1",
+            "source": f"/tools/{TOOL}",
+            "type": "secondlook.output.recorded.v1",
+            "time": _WHEN,
+            "data": _OUTPUT,
+        }
+    ],
+    "/v1/outputs": [_OUTPUT],
+    "/v1/corrections": [_CORRECTION],
+    "/v1/cases/{case_id}/claim": [{}],
+    "/v1/cases/{case_id}/verdict": [_CORRECTED, _CORRECTED | {"value": {"a": {"value": 1}}}],
+    "/v1/cases/{case_id}/reassign": [
+        {"owner": {"kind": kind, "id": "nobody"}, "token": "1", "note": "n"}
+        for kind in ("person", "team")
+    ],
+    "/v1/cases/{case_id}/comment": [{"note": "hello", "token": "1"}],
+    "/v1/cases/{case_id}/escalate": [{"level": 0, "note": "n"}],
+    "/v1/tools/{slug}": [
+        {
+            "name": "n",
+            "team": "support",
+            "state": "live",
+            "threshold": 0.6,
+            "category_thresholds": {"refund": 0.5},
+            "audit_rate": 0.1,
+            "holdout_rate": 0.1,
+            "maturity_seconds": 0,
+            "categories": ["billing", "refund"],
+        }
+    ],
+}
+KINDS = {"text": "A", "fields": {"a": "b"}}
+FAILED, BAD, INVALID = 500, 400, 422
+
+
+@pytest.fixture(scope="module")
+def house(postgres_url: str) -> Iterator[House]:
+    """A house with a tool of every kind and a case of each, and people to throw away."""
+    # Nobody consumes what is said here, so no page should wait until it is stored.
+    patch = pytest.MonkeyPatch()
+    patch.setattr(desk, "_SETTLE_SECONDS", 0)
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE nasty TEMPLATE template")
+        made = make_house(f"{postgres_url.rpartition('/')[0]}/nasty")
+        _add_kinds(made)
+        made.log.take(output("o-1", confidence=0.1))
+        with made.client:
+            yield made
+        made.resources.close()
+        connection.execute("DROP DATABASE nasty WITH (FORCE)")
+    patch.undo()
+
+
+def _add_kinds(made: House) -> None:
+    database = made.resources.database
+    with database.transaction() as session:
+        now = DatabaseClock().now(session)
+        how: dict[str, Any] = {"actor": "test", "now": now}
+        gone = "gone@example.org"
+        service.add_person(session, gone, name="Gone", role=Role.REP, teams=["support"], **how)
+        for kind in KINDS:
+            of = {"kind": OutputKind(kind), "team": "support", "maturity_seconds": 0}
+            service.add_tool(session, kind, **of, **how)
+    for kind, value in KINDS.items():
+        said = {"a": {"value": "b"}} if kind == "fields" else value
+        event = output("o-1", kind=kind, value=said, confidence=0.1)
+        made.log.take(event.model_copy(update={"source": f"/tools/{kind}"}))
+
+
+def _case(house: House, tool: str) -> str:
+    query = 'SELECT id FROM "case" WHERE tool = :tool ORDER BY id LIMIT 1'
+    return str(one(house.resources.database, query, tool=tool))
+
+
+def _route(house: House, method: str, path: str) -> Dependant:
+    """What a route declares."""
+    app: Any = house.client.app
+    for context in (
+        *iter_route_contexts(app.pages.routes),
+        *iter_route_contexts(app.api.routes),
+    ):
+        if str(context.path) == path and method in (context.methods or ()):
+            route = context.original_route
+            return route.dependant if isinstance(route, APIRoute) else Dependant()
+    raise AssertionError(path)
+
+
+def _address(house: House, path: str, query: dict[str, str], **replaced: str) -> str:
+    """The address of a route about what there is, but for what is replaced."""
+    usual = {
+        "case_id": _case(house, TOOL),
+        "slug": TOOL,
+        "tool": TOOL,
+        "output_id": "o-1",
+        "token": "none",
+        "prefix": "none0000",
+    }
+    for name, value in (usual | replaced).items():
+        for place in (f"{{{name}}}", f"{{{name}:path}}"):
+            path = path.replace(place, _quoted(value[:URL_LENGTH]))
+    return f"{path}?{_encoded({name: value[:URL_LENGTH] for name, value in query.items()})}"
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="", errors="surrogatepass")
+
+
+def _encoded(form: dict[str, str]) -> str:
+    return "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in form.items())
+
+
+def _addresses(house: House, declared: Dependant, path: str) -> Iterator[tuple[str, str]]:
+    """Every address with one nasty value in it, and what that is."""
+    usual = {"tool": TOOL, "id": "o-1"}
+    for field in declared.path_params:
+        for name, value in TEXTS.items():
+            yield f"{field.alias}: {name}", _address(house, path, usual, **{field.alias: value})
+    for asked in (*(field.alias for field in declared.query_params), *READS.get(path, ())):
+        for name, value in (TEXTS | (CURSORS if asked == "cursor" else {})).items():
+            yield f"?{asked}: {name}", _address(house, path, usual | {asked: value})
+
+
+def _forms(declared: Dependant, path: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Every form with one nasty value in it."""
+    named = [
+        field.alias for field in declared.body_params if isinstance(field.field_info, params.Form)
+    ]
+    usual = FORMS.get(path, {})
+    for field in dict.fromkeys((*named, *usual)):
+        for name, value in TEXTS.items():
+            yield f"{field}= {name}", usual | {field: value}
+    yield "name of a field", usual | {"field.\0": "x"}
+
+
+def _replaced(body: Any, value: Any) -> Iterator[tuple[str, Any]]:
+    """The body with each part of it replaced by `value` in turn."""
+    yield "", value
+    if isinstance(body, dict):
+        for name, part in body.items():
+            for below, changed in _replaced(part, value):
+                yield f"/{name}{below}", body | {name: changed}
+    elif isinstance(body, list):
+        for at, part in enumerate(body):
+            for below, changed in _replaced(part, value):
+                yield f"/{at}{below}", [*body[:at], changed, *body[at + 1 :]]
+
+
+def _bodies(path: str) -> Iterator[tuple[str, str]]:
+    for body in JSON_BODIES[path]:
+        for name, value in JSON_VALUES.items():
+            for place, changed in _replaced(body, value):
+                yield f"{place or 'the whole'}: {name}", json.dumps(changed)
+
+
+def _check(answer: Any, what: str, *, api: bool) -> None:
+    assert answer.status_code < FAILED, f"{what}: {answer.status_code}"
+    if not api or answer.status_code < BAD:
+        return
+    said = answer.json()
+    assert said["title"], what
+    assert said["detail"], what
+    if answer.status_code in (BAD, INVALID):
+        assert said["errors"], f"{what}: {said}"
+        for error in said["errors"]:
+            assert error["pointer"].startswith("/") or not error["pointer"], f"{what}: {error}"
+            assert error["problem"], what
+            assert error["mend"], what
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(API))
+def test_api_answers_nasty_values(method: str, path: str, house: House) -> None:
+    declared = _route(house, method, path)
+    need, _ = API[method, path]
+    headers = house.bearer("tool" if need == KEY else "admin.support")
+    send = partial(house.client.request, method, headers=headers)
+    usual = {"json": JSON_BODIES[path][0]} if method in ("POST", "PUT") else {}
+    for what, address in _addresses(house, declared, path):
+        if "wait" not in what or what.endswith((": NUL", ": infinity", ": not a number")):
+            _check(send(address, **usual), what, api=True)
+    if method not in ("POST", "PUT"):
+        return
+    headers["Content-Type"] = "application/json"
+    cases = [_case(house, tool) for tool in (TOOL, *KINDS)] if "{case_id}" in path else [""]
+    for case in cases:
+        address = _address(house, path, {"tool": TOOL}, **({"case_id": case} if case else {}))
+        for what, body in _bodies(path):
+            _check(send(address, content=body), f"case {case} {what}", api=True)
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(PAGES))
+def test_page_answers_nasty_values(method: str, path: str, house: House) -> None:
+    declared = _route(house, method, path)
+    browser = signed_in(house, "admin.support")
+    for what, address in _addresses(house, declared, path):
+        _check(browser(method, address, data=FORMS.get(path)), what, api=False)
+    if method != "POST":
+        return
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for tool in (TOOL, *KINDS):
+        usual = {"tool": tool, "id": "o-1"}
+        address = _address(house, path, usual, case_id=_case(house, tool), slug=tool)
+        for what, given in _forms(declared, path):
+            answer = browser(method, address, content=_encoded(given), extra=form)
+            _check(answer, f"{tool} {what}", api=False)
+        if "{" not in path and path != "/output":
+            break
+
+
+def test_every_field_of_a_body_is_tried(house: House) -> None:
+    """The bodies above name every field that the API's description does."""
+    document = house.client.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            content = operation.get("requestBody", {}).get("content", {})
+            schema = content.get("application/json", {}).get("schema", {})
+            schema = next((s for s in schema.get("anyOf", ()) if "$ref" in s), schema)
+            declared = schemas.get(schema.get("$ref", "").rpartition("/")[2], {})
+            known = path.replace("{output_id}", "{output_id:path}")
+            if path in ("/v1/events", "/v1/outputs", "/v1/corrections"):
+                continue  # The contracts' own tests try their fields.
+            named = {name for body in JSON_BODIES.get(known, ()) for name in body}
+            assert set(declared.get("properties", ())) <= named, path
+
+
+# --- what the pages say of values that are too long or are no answer ----------------------
+
+
+@pytest.mark.parametrize(
+    ("tool", "form", "words"),
+    [
+        (TOOL, {"choice": "unsure", "note": "x" * 4_001}, "The note: it is over 4000 char"),
+        (TOOL, {"choice": "unsure", "reason": "x" * 201}, "The reason: it is over 200 char"),
+        ("text", {"choice": "text", "value": " "}, "it is empty"),
+        ("text", {"choice": "text", "value": "x" * 70_000}, "it is over 65536 characters"),
+    ],
+)
+def test_word_of_a_rep_that_the_contract_refuses_is_answered_on_the_page(
+    tool: str, form: dict[str, str], words: str, house: House
+) -> None:
+    browser = signed_in(house, "rep.support")
+    answer = browser("POST", f"/output?tool={tool}&id=o-1", data=form)
+    assert answer.status_code == INVALID
+    assert words in answer.text
+
+
+LONG = "x" * 201
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("/people", {"email": "l@example.org", "name": LONG, "role": "rep", "team": "support"}),
+        ("/people/teams", {"slug": "long", "title": LONG}),
+        ("/tools/new", {"slug": "long", "kind": "category"} | _TOOL | {"name": LONG}),
+        (f"/tools/{TOOL}", _TOOL | {"name": LONG}),
+    ],
+)
+def test_name_on_a_page_has_the_limit_of_the_api(
+    path: str, form: dict[str, str], house: House
+) -> None:
+    browser = signed_in(house, "admin.support")
+    answer = browser("POST", path, data=form)
+    assert answer.status_code == INVALID
+    assert "Use 200 characters at most" in answer.text
+
+
+def test_only_yes_and_no_decide_who_may_sign_in(house: House) -> None:
+    browser = signed_in(house, "admin.support")
+    email = "rep.other@example.org"
+    query = "SELECT active FROM person WHERE email = :email"
+    for active, status, after in (("off", 422, True), ("no", 303, False), ("yes", 303, True)):
+        form = {"email": email, "active": active}
+        assert browser("POST", "/people/active", data=form).status_code == status
+        assert one(house.resources.database, query, email=email) is after
