@@ -4,6 +4,9 @@ from typing import Literal
 
 import pytest
 
+from services.kit.clock import DatabaseClock
+from services.registry import service
+from services.registry.rules import OutputKind, Role
 from tests import house
 from tests.browser.conftest import Visit
 from tests.browser.harness import PHONE, WIDE, axe_violations, sideways_scroll
@@ -46,4 +49,40 @@ def test_page_is_accessible_and_fits(
                 page.evaluate(_OPEN_ALL)
                 found[path] = axe_violations(page) + sideways_scroll(page)
                 page.close()
+    assert {path: wrong for path, wrong in found.items() if wrong} == {}
+
+
+@pytest.fixture(scope="module")
+def longest(town: Town) -> str:
+    """A person, a team and a tool with the longest names that there are; the person's address."""
+    email, name = f"{'l' * 60}@example.org", "W" * 200
+    with town.database.transaction() as session:
+        now = DatabaseClock().now(session)
+        service.add_team(session, "longest", name=name, actor="test", now=now)
+        service.add_person(
+            session, email, name=name, role=Role.ADMIN, teams=["longest"], actor="test", now=now
+        )
+        service.add_tool(
+            session,
+            "longest",
+            name=name,
+            kind=OutputKind.TEXT,
+            team="longest",
+            maturity_seconds=0,
+            actor="test",
+            now=now,
+        )
+    return email
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_longest_names_fit(longest: str, town: Town, visit: Visit, size: tuple[int, int]) -> None:
+    paths = ("/people", "/tools", "/tools/longest", "/tools/new", "/health", "/health/longest")
+    found = {}
+    with visit(longest, size=size) as view:
+        for path in (*paths, "/outputs?tool=longest", "/queue", f"/c/{town.case()}", "/audit"):
+            page = view.open(path)
+            page.evaluate(_OPEN_ALL)
+            found[path] = sideways_scroll(page)
+            page.close()
     assert {path: wrong for path, wrong in found.items() if wrong} == {}
