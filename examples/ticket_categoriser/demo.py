@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import httpx2
-from secondlook import Secondlook
+from secondlook import Decision, Secondlook
 
-from examples.ticket_categoriser.model import Model, train
+from examples.ticket_categoriser.model import Guess, Model, train
 from examples.ticket_categoriser.people import Owners, Rep
 from examples.ticket_categoriser.tickets import Ticket
 
@@ -158,6 +158,22 @@ def _live(
     )
 
 
+def record(
+    look: Secondlook, name: str, ticket: Ticket, guess: Guess, *, model: str, number: int
+) -> Decision:
+    """Tell Secondlook what the model made of a ticket, and learn what to do with it."""
+    return look.output(
+        name,
+        kind="category",
+        value=guess.category,
+        confidence=guess.confidence,
+        alternatives=guess.alternatives,
+        input_text=ticket.text,
+        model=model,
+        subject=f"ticket-{number}",
+    )
+
+
 def _arrive(
     look: Secondlook,
     rep: Rep,
@@ -174,16 +190,7 @@ def _arrive(
         zip(chunk, model.guess([t.text for t in chunk]), strict=True), start=start
     ):
         name = f"{model.name}-{n}"
-        decision = look.output(
-            name,
-            kind="category",
-            value=guess.category,
-            confidence=guess.confidence,
-            alternatives=guess.alternatives,
-            input_text=ticket.text,
-            model=model.name,
-            subject=f"ticket-{n}",
-        )
+        decision = record(look, name, ticket, guess, model=model.name, number=n)
         if decision.proceed:
             straight.append(guess.category != ticket.category)
             rep.read(name, said=guess.category, right=ticket.category)

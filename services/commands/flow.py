@@ -5,6 +5,7 @@ import time
 
 from secondlook import Secondlook
 
+from examples.ticket_categoriser.demo import record
 from examples.ticket_categoriser.model import train
 from examples.ticket_categoriser.people import Owners, Rep, chance
 from examples.ticket_categoriser.tickets import categories, generate
@@ -42,16 +43,7 @@ def _flow(found: Resources, address: str, seed: int) -> None:
             name = f"{model.name}-{number}"
             right[name] = ticket.category
             guess = model.guess([ticket.text])[0]
-            decision = look.output(
-                name,
-                kind="category",
-                value=guess.category,
-                confidence=guess.confidence,
-                alternatives=guess.alternatives,
-                input_text=ticket.text,
-                model=model.name,
-                subject=f"ticket-{number}",
-            )
+            decision = record(look, name, ticket, guess, model=model.name, number=number)
             if decision.proceed:
                 rep.read(name, said=guess.category, right=ticket.category)
             if number >= _AT_ONCE:
