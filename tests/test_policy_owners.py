@@ -28,6 +28,14 @@ rules:
 """
 
 
+class Started(Exception):
+    """The roles would start now."""
+
+
+def _start(*_given: object) -> None:
+    raise Started
+
+
 @pytest.fixture
 def policy(
     fresh_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -43,6 +51,8 @@ def policy(
             monkeypatch.setenv(f"SECONDLOOK_{setting}", str(value))
         monkeypatch.setattr(roles.logging, "configure", lambda *_given, **_more: None)
         monkeypatch.setenv(roles._SOCKET, "")
+        monkeypatch.setattr(roles, "Supervisor", _start)
+        monkeypatch.setattr(roles.bootstrap, "make_consumer", _start)
         database = Database(make_engine(url))
         opened.append(database)
         if furnished:
@@ -118,17 +128,9 @@ def test_start_with_a_policy_whose_owner_is_not_there_is_refused(
     assert refused.value.problems == ()
 
 
-class Started(Exception):
-    """The roles would start now."""
-
-
 def test_start_of_the_demo_makes_the_people_whom_the_policy_names(
-    policy: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
+    policy: Callable[..., Database],
 ) -> None:
-    def start(*_given: object) -> None:
-        raise Started
-
-    monkeypatch.setattr(roles, "Supervisor", start)
     named = {"user": "lead@demo.example", "team": "ticket-triage"}
     database = policy(**named, furnished=False)
     with pytest.raises(InvalidInput, match="ticket-triage"):
