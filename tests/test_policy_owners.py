@@ -46,7 +46,8 @@ def policy(
         url = fresh_database()
         file = tmp_path / "routing.yaml"
         file.write_text(POLICY.format(user=user, team=team))
-        given = {"DATABASE_URL": url, "DATA_DIR": tmp_path, "ROUTING_FILE": file, "PORT": "0"}
+        given = {"DATABASE_URL": url, "DATA_DIR": tmp_path, "ROUTING_FILE": file}
+        given |= {"PORT": "0", "METRICS_PORT": "0"}
         for setting, value in given.items():
             monkeypatch.setenv(f"SECONDLOOK_{setting}", str(value))
         monkeypatch.setattr(roles.logging, "configure", lambda *_given, **_more: None)

@@ -128,18 +128,12 @@ def test_no_unique_key_is_found(house: Small, monkeypatch: pytest.MonkeyPatch) -
     run_ddl(house, "ALTER TABLE correction DROP CONSTRAINT pk_correction")
     insert = str(feedback._STORE_CORRECTIONS).replace("ON CONFLICT (tool, event_id) DO NOTHING", "")
     monkeypatch.setattr(feedback, "_STORE_CORRECTIONS", text(insert))
-    monkeypatch.setattr(feedback, "_drop_known", lambda _session, _known, taken: forget(taken))
+    monkeypatch.setattr(feedback, "_drop_known", lambda _s, _known, rows, _taken: list(rows))
     said = correction("sure", value="tax", note="n-9", minutes=9)
     for _ in range(2):
         house.say(said)
         house.settle()
     assert "once" in found(house)
-
-
-def forget(taken: feedback.Taken) -> list[Any]:
-    """Everything is new to us."""
-    rows, taken.stored = taken.stored, []
-    return rows
 
 
 def run_ddl(house: Small, statement: str) -> None:
@@ -166,7 +160,7 @@ def test_hour_counted_without_its_total_is_found(house: Small) -> None:
 
 
 def test_dropped_poison_is_found(house: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deadletters, "keep", lambda *_given, **_more: None)
+    monkeypatch.setattr(deadletters, "keep", lambda _s, _c, refused, **_: [True] * len(refused))
     house.throw("bad", b"{")
     house.settle()
     assert found(house) >= {"letters", "totals"}

@@ -86,6 +86,7 @@ def test_setting_that_cannot_be_used_is_named(
 ) -> None:
     monkeypatch.setenv("SECONDLOOK_DATABASE_URL", fresh_database())
     monkeypatch.setenv("SECONDLOOK_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("SECONDLOOK_METRICS_PORT", "0")
     monkeypatch.setenv(f"SECONDLOOK_{name}", value)
     command = [sys.executable, "-m", "services.cli", "run", "--port", "0"]
     if name == "PORT":
