@@ -16,7 +16,7 @@ from services.registry.rules import SYSTEM, Actor, OutputKind, Role, ToolState
 
 tools = group("Tools: add, list, switch.")
 teams = group("Teams: add, list.")
-people = group("People: add, list, change, sign-in links and tokens.")
+people = group("People: add, list, deactivate, sign-in links and tokens.")
 keys = group("Keys of tools: create, list, revoke.")
 
 Slug = Annotated[str, typer.Argument(help="The slug.")]
