@@ -309,11 +309,27 @@ def store_verdicts(session: Session, rows: Sequence[Row], *, now: datetime, shar
 
 _KEYS = _recordset({"tool": "text", "output_id": "text"})
 _LOCK_OUTPUTS = text(f"""
-SELECT o.tool, o.output_id, o.version, o.kind, o.value, o.confidence, o.alternatives, o.input,
-       o.attributes, o.subject, o.failure, o.disposition, o.occurred_at, o.recorded_at,
+SELECT o.tool, o.output_id, o.version, o.value, o.disposition, o.recorded_at,
        o.decided_value, o.decided_by, o.decided_at, o.overridden
 FROM {_KEYS} JOIN output o ON o.tool = g.tool AND o.output_id = g.output_id
 ORDER BY o.tool, o.output_id FOR UPDATE OF o
+""")
+
+_OUTPUT_FACTS = (
+    "output_id",
+    "subject",
+    "kind",
+    "value",
+    "confidence",
+    "alternatives",
+    "input",
+    "attributes",
+    "disposition",
+    "occurred_at",
+)
+_FACTS = text(f"""
+SELECT o.tool, o.version, o.failure, {", ".join(f"o.{name}" for name in _OUTPUT_FACTS)}
+FROM {_KEYS} JOIN output o ON o.tool = g.tool AND o.output_id = g.output_id
 """)
 
 _STANDING_WORDS = text(f"""
@@ -367,18 +383,24 @@ def _note_met(
     session: Session, words: Sequence[Row], outputs: Locked, *, now: datetime, shard: int
 ) -> None:
     """Count words that have met their output, and send objections to escalation."""
-    tally: Counts = Counts()
-    objections = []
-    for word in words:
-        output = outputs[_key(word)]
-        tally[
-            Count("corrections", word["tool"], hour_of(now), output["version"], word["kind"])
-        ] += 1
-        if word["kind"] in (rules.CorrectionKind.DISPUTE, rules.CorrectionKind.APPEAL):
-            objections.append(_objection(word, output, now=now))
+    hour = hour_of(now)
+    alike = Counter((w["tool"], outputs[_key(w)]["version"], w["kind"]) for w in words)
+    tally = {Count("corrections", tool, hour, *rest): n for (tool, *rest), n in alike.items()}
     counts.add(session, tally, shard=shard)
+    objections = [word for word in words if word["kind"] in _OBJECTIONS]
     if objections:
-        outbox.enqueue(session, objections)
+        facts = _facts(session, {_key(word) for word in objections})
+        records = [_objection(word, facts[_key(word)], now=now) for word in objections]
+        outbox.enqueue(session, records)
+
+
+_OBJECTIONS = (rules.CorrectionKind.DISPUTE, rules.CorrectionKind.APPEAL)
+
+
+def _facts(session: Session, keys: Iterable[Key]) -> dict[Key, Row]:
+    """What these outputs said, whole."""
+    found = session.execute(_FACTS, {"rows": _json([k._asdict() for k in keys])})
+    return {_key(row): row for row in map(dict, found.mappings())}
 
 
 def _objection(word: Row, output: Row, *, now: datetime) -> NewRecord:
@@ -413,18 +435,6 @@ def _as_output(output: Row) -> events.Output | None:
 
 
 _WORD_FIELDS = ("output_id", "kind", "value", "reason", "note", "channel", "occurred_at")
-_OUTPUT_FACTS = (
-    "output_id",
-    "subject",
-    "kind",
-    "value",
-    "confidence",
-    "alternatives",
-    "input",
-    "attributes",
-    "disposition",
-    "occurred_at",
-)
 
 
 def _present(fields: Row) -> Row:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import from_json
 from sqlalchemy import BigInteger, DateTime, Engine, LargeBinary, MetaData, Text, create_engine
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
@@ -59,6 +60,8 @@ def make_engine(
     )
     return create_engine(
         url.replace("postgresql://", "postgresql+psycopg://", 1),
+        # Several times as fast as the standard library's, on rows that are mostly JSON.
+        json_deserializer=from_json,
         pool_size=pool_size,
         max_overflow=0,
         pool_pre_ping=True,

@@ -114,7 +114,8 @@ def _as_ours(request: Request, error: Exception) -> SecondlookError:
     if isinstance(error, OperationalError | LogUnavailable):
         _log.warning("unavailable", path=request.url.path, error=str(error)[:200])
         return Unavailable(
-            "Storage cannot be reached just now. Send it again; nothing counts twice."
+            "Storage cannot be reached just now. Try again, with the same ids: what was "
+            "taken already counts once."
         )
     if isinstance(error, DataError):
         # Its message quotes what was sent, so only its kind is logged.

@@ -36,7 +36,7 @@ def _zone(name: str) -> str:
 
 
 def _postgres_url(url: SecretStr | None) -> SecretStr | None:
-    if url is not None and urlsplit(url.get_secret_value()).scheme not in _POSTGRES:
+    if url is not None and urlsplit(url.get_secret_value()).scheme != "postgresql":
         raise ValueError("it is no address of a PostgreSQL; write postgresql://user@host/name")
     return url
 
@@ -48,8 +48,6 @@ def _web_address(url: str | None) -> str | None:
             raise ValueError("it is no web address; write https://secondlook.example.org")
     return url
 
-
-_POSTGRES = ("postgresql", "postgres")
 
 Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=0, le=10 * 365 * 86400)]
 
