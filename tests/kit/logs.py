@@ -1,12 +1,15 @@
 """Helpers of the event log's tests: something that stores offsets, and ways to read."""
 
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from services.kit.consumer import Consumer
 from services.kit.eventlog.port import Batch, LogConsumer, NewRecord, Partition, Record
 
-DEADLINE = 60.0
+DEADLINE = 90.0
 
 
 @dataclass
@@ -45,6 +48,26 @@ def until(condition: Callable[[], object], step: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         step()
+
+
+def wait(condition: Callable[[], object]) -> None:
+    """Wait until the condition holds."""
+    until(condition, lambda: time.sleep(0.02))
+
+
+@contextmanager
+def running(*consumers: Consumer) -> Iterator[None]:
+    """Let consumers run, each in a thread, for as long as the context is open."""
+    threads = [threading.Thread(target=consumer.run) for consumer in consumers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for consumer in consumers:
+            consumer.stop()
+        for thread in threads:
+            thread.join()
 
 
 def poll_records(consumer: LogConsumer, n: int) -> list[Record]:

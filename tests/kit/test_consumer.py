@@ -8,7 +8,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,7 +38,7 @@ from services.kit.offsets import Move, Offsets, StaleOffset
 from tests.conftest import build_schema
 from tests.kit import effects, kafka_wire
 from tests.kit.effects import Effects
-from tests.kit.logs import numbered, until
+from tests.kit.logs import numbered, running, wait
 
 ROOT = Path(__file__).parent.parent.parent
 ONE = Partition("topic", 0)
@@ -125,24 +124,6 @@ def rig(fresh_database: Callable[[], str]) -> Iterator[Rig]:
     yield made
     made.log.close()
     made.database.close()
-
-
-@contextmanager
-def running(*consumers: Consumer) -> Iterator[None]:
-    threads = [threading.Thread(target=consumer.run) for consumer in consumers]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        for consumer in consumers:
-            consumer.stop()
-        for thread in threads:
-            thread.join()
-
-
-def wait(condition: Callable[[], object]) -> None:
-    until(condition, lambda: time.sleep(0.02))
 
 
 # --- once ---------------------------------------------------------------------------------

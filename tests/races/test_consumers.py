@@ -2,41 +2,18 @@
 
 import random
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from uuid import uuid4
 
-from services.kit.consumer import Consumer, Counters
+from services.kit.consumer import Counters
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import Bounds, LogConsumer, Partition, StartAt
 from services.kit.eventlog.postgres import PostgresLog
 from tests.conservation.small import Small, small_house
 from tests.house import correction, output, rows, total
+from tests.kit.logs import running, wait
 
 PAIRS = 10_000
-DEADLINE = 90.0
-
-
-@contextmanager
-def running(consumers: Sequence[Consumer]) -> Iterator[None]:
-    threads = [threading.Thread(target=consumer.run) for consumer in consumers]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        for consumer in consumers:
-            consumer.stop()
-        for thread in threads:
-            thread.join()
-
-
-def wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def say_in_chunks(house: Small, given: Sequence[object], size: int = 500) -> None:
@@ -62,7 +39,7 @@ def test_ten_thousand_pairs_meet_in_any_order(fresh_database: Callable[[], str])
     words = [correction(f"o-{n}", value="refund", note=f"w-{n}") for n in range(PAIRS)]
     with small_house(fresh_database(), partitions=5) as house:
         wide = Database(make_engine(house.url, pool_size=8))
-        with running([house.consumer("feedback", database=wide) for _ in range(4)]):
+        with running(*(house.consumer("feedback", database=wide) for _ in range(4))):
             say_in_chunks(house, words[: PAIRS // 2])
             rest = [outputs[PAIRS // 2 :], words[PAIRS // 2 :]]
             for one in rest:
@@ -93,7 +70,7 @@ def test_two_consumers_of_one_partition_have_one_effect(
         stale: list[object] = []
         given = {"log": everyone, "batch_records": 20, "counters": Counters(stale=stale.append)}
         members = [house.consumer(name, **given) for name in ("feedback", "escalation") * 2]
-        with running(members):
+        with running(*members):
             for start in range(0, 600, 20):
                 house.say(*(output(f"o-{n}", confidence=0.4) for n in range(start, start + 20)))
                 house.say(*(correction(f"o-{start}", kind="dispute", note=f"w-{start}"),))
@@ -132,7 +109,7 @@ def test_join_while_another_member_moves_on(fresh_database: Callable[[], str]) -
             other._member.close()
 
         log.meanwhile = meanwhile
-        with running([house.consumer("feedback", log=log)]):
+        with running(house.consumer("feedback", log=log)):
             wait(lambda: log.meanwhile is None)
             house.say(output("o-20"))
             wait(lambda: not house.behind("feedback"))
