@@ -1,6 +1,6 @@
 """Cases: who must judge which output, by when, and what happened so far."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -26,7 +26,8 @@ class Case(Base):
     It keeps a copy of the output's facts, the rule that routed it and the ladder that it
     climbs, all frozen at opening, so that neither the output's room nor a later policy is
     needed to work on it. Owner and claimant are two fields: the one is accountable and
-    never absent, the other holds the work for the length of a lease.
+    never absent, the other holds the work for the length of a lease. `claim_within` is the time
+    to claim as it was at opening; `claim_due_at` moves on while somebody holds the case.
     """
 
     __tablename__ = "case"
@@ -92,6 +93,7 @@ class Case(Base):
     owner_since: Mapped[datetime]
     opened_at: Mapped[datetime]
     cycle_opened_at: Mapped[datetime]
+    claim_within: Mapped[timedelta | None]
     claim_due_at: Mapped[datetime]
     resolve_due_at: Mapped[datetime]
     due_at: Mapped[datetime]

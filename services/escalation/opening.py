@@ -217,8 +217,8 @@ WITH given AS MATERIALIZED (
     SELECT * FROM json_to_recordset(CAST(:rows AS json))
         AS g({_TYPES}, note text, passed_over text, stand_in text)
 ), opened AS (
-    INSERT INTO "case" ({_NAMES}, opened_at, cycle_opened_at, owner_since)
-    SELECT {_NAMES}, :now, :now, :now FROM given ORDER BY tool, output_id
+    INSERT INTO "case" ({_NAMES}, claim_within, opened_at, cycle_opened_at, owner_since)
+    SELECT {_NAMES}, claim_due_at - :now, :now, :now, :now FROM given ORDER BY tool, output_id
     ON CONFLICT (tool, output_id) DO NOTHING
     RETURNING id, tool, output_id, cycle, claim_due_at, resolve_due_at, ladder
 ), timers AS (

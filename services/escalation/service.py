@@ -301,9 +301,10 @@ UPDATE "case" SET state = 'open', cycle = cycle + 1, cycle_opened_at = :now, ver
     resolved_at = NULL, closed_at = NULL, overdue_since = NULL, level = 0, blind = false,
     owner_team = :owner_team, owner_person = :owner_person, team = coalesce(:owner_team, team),
     owner_since = CASE WHEN :kept THEN owner_since ELSE :now END,
-    claim_due_at = :now + (claim_due_at - cycle_opened_at),
+    claim_due_at = :now + coalesce(claim_within, claim_due_at - cycle_opened_at),
     resolve_due_at = :now + (resolve_due_at - cycle_opened_at),
-    due_at = :now + least(claim_due_at - cycle_opened_at, resolve_due_at - cycle_opened_at)
+    due_at = :now + least(coalesce(claim_within, claim_due_at - cycle_opened_at),
+                          resolve_due_at - cycle_opened_at)
 WHERE id = :id AND state IN ('resolved', 'closed')
 RETURNING id
 """)

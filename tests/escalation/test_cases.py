@@ -430,6 +430,25 @@ def test_appeal_reopens_a_judged_case(log: Log, desk: Desk, database: Database) 
     assert one(database, "SELECT count(*) FROM timer WHERE cycle = 2") == 3
 
 
+def test_reopened_case_gets_its_first_deadlines_again(
+    log: Log, desk: Desk, database: Database
+) -> None:
+    log.take(output("o-1", confidence=0.1))
+    for _ in range(3):
+        # What a holder gives back counts on: the claim deadline moves, its length does not.
+        token = desk.claim(OWNER, 1)
+        rows(
+            database,
+            "UPDATE timer SET stopped_at = stopped_at - interval '10m' WHERE clock = 'claim'"
+            " RETURNING 1",
+        )
+        desk.do("release", OWNER, 1, token=token)
+    desk.judge(OWNER, 1)
+    log.take(correction("o-1", kind="appeal", note="look again"))
+    query = 'SELECT claim_due_at - cycle_opened_at, due_at - cycle_opened_at, cycle FROM "case"'
+    assert rows(database, query) == [(timedelta(minutes=30), timedelta(minutes=30), 2)]
+
+
 def test_comment_renews_the_claim(case: int, desk: Desk, database: Database) -> None:
     token = desk.claim(OWNER, case, lease=timedelta(minutes=1))
     desk.do("comment", OWNER, case, note="asked the customer", token=token, lease=LEASE)
