@@ -37,6 +37,7 @@ COMMANDS: dict[str, list[str]] = {
     "teams add": ["billing"],
     "teams list": [],
     "people add": ["new@example.org", "--name", "New", "--role", "rep", "--team", "support"],
+    "people change": [REP, "--role", "ops", "--active"],
     "people list": [],
     "people deactivate": [REP],
     "people link": [OWNER],

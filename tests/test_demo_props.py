@@ -38,6 +38,20 @@ def test_second_demo_leaves_the_key_of_the_first_one_alone(found: Resources) -> 
     assert live(found, third)
 
 
+def test_person_who_was_deactivated_stays_so_and_gets_nothing(found: Resources) -> None:
+    demo.make_people(found)
+    with found.database.transaction() as session:
+        now = found.clock.now(session)
+        for email in ("owner@demo.example", "lead@demo.example"):
+            service.change_person(session, email, active=False, actor="ada", now=now)
+    props = demo.prepare(found, ["a", "b"], seed=1)
+    assert len(props.owner_tokens) == 1
+    assert props.lead_token is None
+    names = [name for name, _, _ in demo.links(found, "http://here")]
+    assert len(names) == 5
+    assert not {"Olga Owner", "Lea Lead"} & set(names)
+
+
 def test_tool_of_somebody_else_is_left_alone(found: Resources) -> None:
     with found.database.transaction() as session:
         now = found.clock.now(session)

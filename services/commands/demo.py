@@ -48,7 +48,7 @@ class Props:
 
     key: str
     owner_tokens: list[str]
-    lead_token: str
+    lead_token: str | None
     run: str
 
 
@@ -78,6 +78,11 @@ def _play(
     cast = _cast(story, data, tickets, seed)
     categories = sorted({t.category for part in (cast.pilot, cast.arriving) for t in part})
     props = prepare(found, categories, seed=seed)
+    if not props.owner_tokens or props.lead_token is None:
+        raise Conflict(
+            f"The demo needs {_LEAD} and one of {', '.join(_OWNERS)}, and they are deactivated. "
+            f"Let them in again: `secondlook people change {_LEAD} --active`."
+        )
     scene = story.Scene(
         url=address,
         tool=TOOL,
@@ -171,7 +176,10 @@ def await_ready(address: str) -> None:
 
 
 def prepare(found: Resources, categories: list[str], *, seed: int) -> Props:
-    """Make the demo's team, people and tool where they are missing, and fresh secrets."""
+    """Make the demo's team, people and tool where they are missing, and fresh secrets.
+
+    Whoever was deactivated stays so, and gets none.
+    """
     with found.database.transaction() as session:
         now = found.clock.now(session)
         _require_ours(session)
@@ -181,9 +189,11 @@ def prepare(found: Resources, categories: list[str], *, seed: int) -> Props:
         tokens = {
             email: access.create_token(session, email, actor=ACTOR, now=now)
             for email in (*_OWNERS, _LEAD)
+            if queries.person(session, email).active
         }
         runs = queries.version_count(session, TOOL)
-    return Props(key, [tokens[email] for email in _OWNERS], tokens[_LEAD], str(runs + 1))
+    lead_token = tokens.pop(_LEAD, None)
+    return Props(key, list(tokens.values()), lead_token, str(runs + 1))
 
 
 def _make_room_for_a_key(session: Any, now: Any) -> None:
@@ -251,14 +261,16 @@ def _add_categories(session: Any, categories: list[str], now: Any) -> None:
 
 
 def links(found: Resources, address: str) -> list[tuple[str, str, str]]:
-    """A one-time sign-in link for each of the demo's people: name, role, link."""
+    """A one-time sign-in link for each of the demo's active people: name, role, link."""
     with found.database.transaction() as session:
         now = found.clock.now(session)
         length = timedelta(seconds=found.settings.link_length)
         made = []
+        active = {person.email for person in queries.people(session) if person.active}
         for email, (name, role) in _PEOPLE.items():
-            token = access.create_link(session, email, actor=ACTOR, now=now, length=length)
-            made.append((name, role.value, f"{address}/sign-in/{token}"))
+            if email in active:
+                token = access.create_link(session, email, actor=ACTOR, now=now, length=length)
+                made.append((name, role.value, f"{address}/sign-in/{token}"))
     return made
 
 

@@ -48,5 +48,11 @@ def _flow(found: Resources, address: str, seed: int) -> None:
                 rep.read(name, said=guess.category, right=ticket.category)
             if number >= _AT_ONCE:
                 time.sleep(_SECONDS_BETWEEN)
-                if chance(seed, "work", name) < 0.5 and len(owners.open_cases()) > _LEFT_OPEN:
-                    owners.work(right, lambda: None, most=2)
+                if props.owner_tokens and chance(seed, "work", name) < 0.5:
+                    _judge_some(owners, right)
+
+
+def _judge_some(owners: Owners, right: dict[str, str]) -> None:
+    """Judge a little, and leave enough to try."""
+    if len(owners.open_cases()) > _LEFT_OPEN:
+        owners.work(right, lambda: None, most=2)

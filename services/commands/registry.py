@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +16,7 @@ from services.registry.rules import SYSTEM, Actor, OutputKind, Role, ToolState
 
 tools = group("Tools: add, list, switch.")
 teams = group("Teams: add, list.")
-people = group("People: add, list, deactivate, sign-in links and tokens.")
+people = group("People: add, change, list, deactivate, sign-in links and tokens.")
 keys = group("Keys of tools: create, list, revoke.")
 
 Slug = Annotated[str, typer.Argument(help="The slug.")]
@@ -71,17 +71,42 @@ def list_people(as_json: AsJson = False) -> None:
     answer(found, as_json=as_json, lines=lines)
 
 
+@people.command("change")
+def change_person(
+    email: Email,
+    role: Annotated[Role | None, typer.Option(help="What the person is here for.")] = None,
+    team: Annotated[
+        list[str] | None, typer.Option(help="A team, instead of those of before; may be repeated.")
+    ] = None,
+    active: Annotated[
+        bool, typer.Option("--active", help="Let a deactivated person in again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change a person's role or teams, or let them in again."""
+    if role is None and not team and not active:
+        raise InvalidInput("Nothing is to be changed: give --role, --team or --active.")
+    _change(email, role=role, teams=team or None, active=active or None)
+    email = email.lower()
+    answer({"person": email}, as_json=as_json, lines=[f"{email} changed"])
+
+
 @people.command("deactivate")
 def deactivate_person(email: Email, as_json: AsJson = False) -> None:
     """Sign a person out for good; open cases of theirs go to the cases' teams."""
+    moved = _change(email, active=False)
+    lines = [f"{email.lower()} deactivated, {moved} cases handed over"]
+    answer({"person": email.lower(), "cases": moved}, as_json=as_json, lines=lines)
+
+
+def _change(email: str, **changes: Any) -> int:
+    """Change a person, as an admin does; answers how many cases were handed over."""
     with transaction() as (found, session, now):
         admin = Actor(whoami(), SYSTEM, Role.ADMIN, frozenset())
         policy = found.router.policy
-        moved = escalation.change_person(
-            session, email, active=False, policy=policy, actor=admin, now=now
+        return escalation.change_person(
+            session, email, **changes, policy=policy, actor=admin, now=now
         )
-    lines = [f"{email.lower()} deactivated, {moved} cases handed over"]
-    answer({"person": email.lower(), "cases": moved}, as_json=as_json, lines=lines)
 
 
 @people.command("link")

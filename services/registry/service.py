@@ -271,11 +271,12 @@ def change_tool(
     tool.matured_since = max(matured, tool.matured_since or matured)
     for field in changes.keys() & set(_ON_TOOL):
         setattr(tool, field, _checked(session, field, changes[field]))
-    policy_changes = {f: _checked(session, f, changes[f]) for f in _ON_POLICY if f in changes}
-    if policy_changes:
-        _next_policy(session, slug, policy_changes, actor=actor, now=now)
     if "categories" in changes:
         _add_taxonomy(session, slug, changes["categories"], actor=actor, now=now)
+    policy_changes = {f: _checked(session, f, changes[f]) for f in _ON_POLICY if f in changes}
+    _require_thresholds_of_categories(session, tool, policy_changes.get("category_thresholds", {}))
+    if policy_changes:
+        _next_policy(session, slug, policy_changes, actor=actor, now=now)
     tool.revision = session.execute(models.tool_revision.next_value()).scalar_one()
     session.flush()
     note(session, now, actor, "change", "tool", slug, **dict(changes))
@@ -304,6 +305,28 @@ def _checked(session: Session, field: str, value: Any) -> Any:
     else:
         return _share(field, value)
     return value
+
+
+def _require_thresholds_of_categories(
+    session: Session, tool: models.Tool, thresholds: Mapping[str, float]
+) -> None:
+    """A threshold for what the tool never returns would hold nothing back, in silence."""
+    if not thresholds:
+        return
+    if tool.kind != OutputKind.CATEGORY:
+        raise invalid(
+            "category_thresholds",
+            f"the tool returns {tool.kind}, not a category",
+            "Set the threshold of the whole tool.",
+        )
+    known = queries.tool(session, tool.slug).categories
+    for name in thresholds:
+        if known and name not in known:
+            raise invalid(
+                f"category_thresholds/{name[:40]}",
+                f"'{name[:40]}' is none of the tool's categories",
+                "Use a name from its taxonomy.",
+            )
 
 
 def _state(value: Any) -> str:
