@@ -33,11 +33,18 @@ from services.feedback.consumer import FeedbackConsumer
 from services.feedback.intake import Intake
 from services.insight import api as insight_api
 from services.insight.metrics import BusinessCollector
-from services.kit import consumer_metrics, deadletters, idempotency, listening, offsets
+from services.kit import (
+    consumer_metrics,
+    deadletters,
+    embedded_postgres,
+    idempotency,
+    listening,
+    offsets,
+)
 from services.kit.clock import Clock, DatabaseClock
 from services.kit.consumer import Consumer, Handler
 from services.kit.database import Database, make_engine
-from services.kit.embedded_postgres import EmbeddedPostgres, connect_url
+from services.kit.embedded_postgres import EmbeddedPostgres
 from services.kit.errors import InvalidInput, NotFound, Unavailable
 from services.kit.eventlog import open_log
 from services.kit.eventlog.port import EventLog, TopicSpec
@@ -137,14 +144,25 @@ def check_routing(resources: Resources) -> None:
 
 @contextmanager
 def database_url(settings: Settings) -> Iterator[str]:
-    """The database to use: the one named, the embedded one that runs, or one started for now."""
+    """The database to use: the one named, the embedded one that runs, or one started for now.
+
+    Raises:
+        Unavailable: none is named, and there is none in the data folder. Making one here
+            would answer from an empty house to whoever mistook the folder.
+    """
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return
-    running = connect_url(settings.data_dir)
+    running = embedded_postgres.connect_url(settings.data_dir)
     if running is not None:
         yield running
         return
+    if not embedded_postgres.is_there(settings.data_dir):
+        raise Unavailable(
+            f"There is no database in {settings.data_dir.absolute()}. `secondlook run` makes one;"
+            " for another folder set SECONDLOOK_DATA_DIR, for a database of your own"
+            " SECONDLOOK_DATABASE_URL."
+        )
     postgres = EmbeddedPostgres(settings.data_dir)
     postgres.start()
     try:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from services.cli import app
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
+from services.kit.errors import Unavailable
 from services.kit.eventlog.port import TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
 from services.registry import access
@@ -123,3 +124,14 @@ def test_replay_of_what_is_not_there_is_refused(
     done = run("replay", *arguments)
     assert done.exit_code == 2
     assert says in done.output
+
+
+def test_command_in_a_folder_without_a_database_makes_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("SECONDLOOK_DATABASE_URL", raising=False)
+    monkeypatch.setenv("SECONDLOOK_DATA_DIR", str(tmp_path / "elsewhere"))
+    done = CliRunner().invoke(app, ["tools", "list"])
+    assert isinstance(done.exception, Unavailable)
+    assert "There is no database" in str(done.exception)
+    assert not (tmp_path / "elsewhere").exists()

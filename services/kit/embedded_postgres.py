@@ -163,6 +163,11 @@ class _Folder:
         return f"postgresql://{USER}:{self.password.read_text()}@{_HOST}:{port}/{database}"
 
 
+def is_there(data_dir: Path) -> bool:
+    """Whether a cluster was made in the data folder, running or not."""
+    return _Folder(data_dir.absolute()).cluster.exists()
+
+
 def connect_url(data_dir: Path) -> str | None:
     """The address of the PostgreSQL that runs on `data_dir`, or None when none does.
 
