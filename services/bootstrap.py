@@ -232,6 +232,7 @@ def make_ui(resources: Resources) -> FastAPI:
             link_length=timedelta(seconds=settings.link_length),
             https=_https(settings),
             address=lambda: listening.address(settings),
+            api_address=lambda: listening.api_address(settings),
         )
 
     return make_app(desk, public_url=settings.public_url)

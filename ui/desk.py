@@ -43,6 +43,7 @@ class Desk:
     link_length: timedelta
     https: bool
     address: Callable[[], str]
+    api_address: Callable[[], str]
 
     @contextmanager
     def transaction(self) -> Iterator[tuple[Any, datetime]]:

@@ -33,6 +33,11 @@ def address(settings: Settings) -> str:
     return running(settings) or f"http://{settings.host}:{settings.port}"
 
 
+def api_address(settings: Settings) -> str:
+    """The address that tools use."""
+    return settings.api_url.rstrip("/") if settings.api_url is not None else address(settings)
+
+
 def _alive(pid: int) -> bool:
     """Whether a process of that number is there."""
     try:

@@ -130,6 +130,9 @@ class Settings(BaseSettings):
     public_url: Annotated[str | None, AfterValidator(_web_address)] = Field(
         None, description="Address that people use, for links; `https://…` makes cookies secure."
     )
+    api_url: Annotated[str | None, AfterValidator(_web_address)] = Field(
+        None, description="Address that tools use, where it is not the one that people use."
+    )
     metrics_host: str = Field("127.0.0.1", description="Address of every role's metrics.")
     metrics_port: int = Field(
         9464,

@@ -198,7 +198,7 @@ def _show(
         problem=problem,
         form=_values(tool) | (form or {}),
         errors=errors or {},
-        address=desk.address(),
+        api_address=desk.api_address(),
         teams=[{"value": team.slug, "label": team.name} for team in teams if team.active],
     )
 
