@@ -86,7 +86,7 @@ class GroupWorker(Generic[Job]):
         outcomes: Sequence[Exception | None]
         try:
             outcomes = self._handle([job for job, _ in group])
-        except Exception as error:
+        except Exception as error:  # whoever waits for a job is told, whatever it was
             outcomes = [error] * len(group)
         with self._lock:
             self._waiting -= sum(self._size(job) for job, _ in group)

@@ -155,7 +155,7 @@ class KafkaLog:
                     receipt.get(timeout=0)
             except kafka_errors.MessageSizeTooLargeError as error:
                 raise ValueError(str(error)) from error
-            except BaseException:
+            except BaseException:  # what it still holds would be sent behind our back
                 self._producer.drop(producer)
                 raise
 
