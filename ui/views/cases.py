@@ -1,6 +1,7 @@
 """The owner's queue and the case: claim, judge, next."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -89,7 +90,9 @@ def _add_pages(router: APIRouter, desk: Desk) -> None:
         request: Request, cursor: str | None = None, shown: Annotated[int, Query(ge=0)] = 0
     ) -> Response:
         actor = desk.actor(request, Verb.READ_CASES)
-        context = _list_context(desk, actor, _asked(request), cursor, shown)
+        with desk.transaction() as (session, now):
+            asked = _asked(request)
+            context = _list_context(session, actor, asked, now=now, cursor=cursor, shown=shown)
         return desk.templates.render(
             request, "pages/queue.html", ["more_rows", "more"], **context, case=None, oob=True
         )
@@ -113,29 +116,34 @@ def _add_pages(router: APIRouter, desk: Desk) -> None:
         return _show(desk, request, actor, case_id, query=q, done_id=done)
 
 
+def _count_context(session: Any, actor: Actor, asked: Asked) -> dict[str, Any]:
+    """How long the queue is: all of it that changes beside a case in the pane."""
+    total = queries.count(session, actor, asked.filter(actor), most=_COUNTED)
+    return {"asked": asked, "total": total, "counted": _COUNTED}
+
+
 def _list_context(
-    desk: Desk, actor: Actor, asked: Asked, cursor: str | None = None, shown: int = 0
+    session: Any,
+    actor: Actor,
+    asked: Asked,
+    *,
+    now: datetime,
+    cursor: str | None = None,
+    shown: int = 0,
 ) -> dict[str, Any]:
     """The rows of the queue and what surrounds them."""
     after = read_cursor(cursor, int)
-    with desk.transaction() as (session, now):
-        wanted = asked.filter(actor)
-        found = queries.cases(session, actor, wanted, after=after, limit=_PAGE + 1)
-        total = queries.count(session, actor, wanted, most=_COUNTED)
-        tools = registry.visible_tools(session, actor)
-        newest = queries.newest(session)
+    found = queries.cases(session, actor, asked.filter(actor), after=after, limit=_PAGE + 1)
     last = found[_PAGE - 1] if len(found) > _PAGE else None
     following = encode_cursor(last.due_at.isoformat(), last.id) if last else None
     shown += min(len(found), _PAGE)
     return {
-        "asked": asked,
+        **_count_context(session, actor, asked),
         "rows": [_row(case, actor) for case in found[:_PAGE]],
-        "total": total,
-        "counted": _COUNTED,
         "shown": shown,
         "next": asked.address(cursor=following, shown=str(shown)) if following else "",
-        "newest": newest,
-        "tools": [tool.slug for tool in tools],
+        "newest": queries.newest(session),
+        "tools": [tool.slug for tool in registry.visible_tools(session, actor)],
         "now": now,
     }
 
@@ -178,7 +186,7 @@ def _show(
     **more: Any,
 ) -> Response:
     """The case in the reading pane, with the queue beside it; `done_id` was judged just now."""
-    asked = _asked(request)
+    asked, fragment = _asked(request), wants_fragment(request)
     with desk.transaction() as (session, now):
         done = _done_words(session, actor, done_id) if done_id else ""
         case = queries.case_for(session, actor, case_id)
@@ -186,7 +194,11 @@ def _show(
         tool = registry.tool(session, case.tool)
         owners = _possible_owners(session)
         names = _field_names(session, case, tool)
-    context = _list_context(desk, actor, asked)
+        context = (
+            _count_context(session, actor, asked)
+            if fragment
+            else _list_context(session, actor, asked, now=now)
+        )
     context |= {
         "case": _case_context(case, tool, actor, query=query, names=names),
         "entries": timeline_entries(entries),
@@ -195,7 +207,7 @@ def _show(
         "typed": {},
         "done": done,
         "done_id": done_id,
-        "oob": wants_fragment(request),
+        "oob": fragment,
         "now": now,
     }
     return desk.templates.render(
