@@ -22,6 +22,7 @@ from services.registry.notes import invalid, note
 from services.registry.rules import Actor
 
 _PASSWORD_LENGTH = 12
+_BY_LINK, _BY_PASSWORD = "link", "password"
 _TOKEN_LENGTH = timedelta(days=90)
 
 
@@ -160,7 +161,7 @@ def use_link(
     who = queries.actor(session, email) if email is not None else None
     if who is None:
         raise SignInRefused("This link has been used or is too old. Ask an admin for a new one.")
-    return _begin(session, who, now=now, length=length, how="link"), who
+    return _begin(session, who, now=now, length=length, how=_BY_LINK), who
 
 
 def sign_in(
@@ -177,7 +178,7 @@ def sign_in(
     who = queries.actor(session, email) if matches else None
     if who is None:
         raise SignInRefused("The address or the password is not right.")
-    return _begin(session, who, now=now, length=length, how="password"), who
+    return _begin(session, who, now=now, length=length, how=_BY_PASSWORD), who
 
 
 def limit_sign_ins(session: Session, email: str, address: str, *, now: datetime) -> None:
@@ -203,6 +204,7 @@ def _begin(session: Session, who: Actor, *, now: datetime, length: timedelta, ho
             hash=token_hash(secret),
             person=who.email,
             csrf_token=secrets.token_urlsafe(32),
+            how=how,
             created_at=now,
             expires_at=now + length,
         )
@@ -231,6 +233,18 @@ def end_every_sign_in(session: Session, email: str, *, now: datetime) -> None:
         session.execute(
             update(table).where(table.person == email, column.is_(None)).values({column: now})
         )
+
+
+def require_password(session: Session, who: Actor, password: str) -> None:
+    """Whoever found a browser signed in must not be able to set the password of its owner.
+
+    Raises:
+        InvalidInput: it is not the person's present password.
+    """
+    row = session.get(models.Person, who.email)
+    if row is None or not password_matches(row.password_hash, password):
+        mend = "Write the one you have now, or ask an admin for a sign-in link."
+        raise invalid("current", "it is not your password", mend)
 
 
 def set_password(session: Session, email: str, password: str, *, actor: str, now: datetime) -> None:

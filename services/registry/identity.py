@@ -39,6 +39,7 @@ class SignedIn:
 
     actor: Actor
     csrf_token: str
+    by_link: bool
 
 
 class Identity:

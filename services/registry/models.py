@@ -198,13 +198,14 @@ class SignInLink(Base):
 
 
 class SignIn(Base):
-    """A browser session. The cookie's secret is kept as a hash alone."""
+    """A browser session, begun `how`: by password or link. The secret is kept as a hash alone."""
 
     __tablename__ = "sign_in"
 
     hash: Mapped[bytes] = mapped_column(primary_key=True)
     person: Mapped[str] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"), index=True)
     csrf_token: Mapped[str]
+    how: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     expires_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]

@@ -299,10 +299,10 @@ def actor_of_token(session: Session, hashed: bytes) -> Actor | None:
     return _as_actor(row) if row is not None else None
 
 
-def actor_of_session(session: Session, hashed: bytes) -> tuple[Actor, str] | None:
-    """Whose live browser session has this hash and its CSRF token, or None."""
+def actor_of_session(session: Session, hashed: bytes) -> tuple[Actor, str, bool] | None:
+    """Whose live browser session has this hash, its CSRF token, and whether it began by link."""
     row = session.execute(_LIVE_SESSION, {"hash": hashed}).first()
-    return (_as_actor(row), row.csrf_token) if row is not None else None
+    return (_as_actor(row), row.csrf_token, row.by_link) if row is not None else None
 
 
 _ACTOR = """
@@ -320,7 +320,7 @@ _LIVE_TOKEN = text(
 )
 _LIVE_SESSION = text(
     _ACTOR.format(
-        more="s.csrf_token,",
+        more="s.csrf_token, s.how IS NOT DISTINCT FROM 'link' AS by_link,",
         joined="JOIN sign_in s ON s.person = p.email",
         which="s.hash = :hash AND s.ended_at IS NULL AND s.expires_at > clock_timestamp()",
     )

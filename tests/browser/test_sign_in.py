@@ -62,8 +62,20 @@ def test_set_a_password_and_make_a_token(town: Town, visit: Visit, script: bool)
         page.get_by_label("New password").fill("another long password")
         page.get_by_role("button", name="Set password").click()
         expect(page.get_by_text("Your password is set.")).to_be_visible()
+        assert town.one(hashed, email=OPS) != before
+        # From here on it takes the password that is there to set another.
+        changed = town.one(hashed, email=OPS)
+        page.get_by_label("Current password").fill("not the password")
+        page.get_by_label("New password").fill("a password of somebody else")
+        page.get_by_role("button", name="Set password").click()
+        expect(page.locator(".summary")).to_contain_text("not your password")
+        assert town.one(hashed, email=OPS) == changed
+        page.get_by_label("Current password").fill("another long password")
+        page.get_by_label("New password").fill("yet another long password")
+        page.get_by_role("button", name="Set password").click()
+        expect(page.get_by_text("Your password is set.")).to_be_visible()
+        assert town.one(hashed, email=OPS) != changed
         page.get_by_role("button", name="Make a token").click()
         expect(page.get_by_text("shown this once")).to_be_visible()
-    assert town.one(hashed, email=OPS) != before
     tokens = "SELECT count(*) FROM personal_token WHERE person = :email AND revoked_at IS NULL"
     assert town.one(tokens, email=OPS) == 1

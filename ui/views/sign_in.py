@@ -1,20 +1,22 @@
 """Signing in and out, and what people keep to themselves: password and tokens."""
 
 import secrets
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
+import structlog
 from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
 from services.kit.errors import InvalidInput, TooMany
-from services.registry import access
+from services.registry import access, queries
 from services.registry.errors import SignInRefused
 from services.registry.identity import COOKIE, SECURE_COOKIE
 from services.registry.rules import Actor, Verb
 from ui.desk import Desk
 from ui.templating import local_url
 
+_log = structlog.get_logger()
 _VISITOR = "secondlook-visitor"
 Text = Annotated[str, Form()]
 
@@ -73,15 +75,15 @@ def _add_sign_in(router: APIRouter, desk: Desk) -> None:
         password: Text = "",
         next: Text = "",  # noqa: A002 - the form's word
     ) -> Response:
-        place = request.client.host if request.client is not None else "unknown"
         try:
             with desk.transaction() as (session, now):
-                access.limit_sign_ins(session, email, place, now=now)
+                access.limit_sign_ins(session, email, _place(request), now=now)
             with desk.transaction() as (session, now):
                 secret, actor = access.sign_in(
                     session, email, password, now=now, length=desk.session_length
                 )
         except (SignInRefused, TooMany) as error:
+            _log.warning("sign-in refused", place=_place(request), status=error.status)
             return _form(
                 desk, request, next_=next, email=email, refused=error.detail, status=error.status
             )
@@ -95,6 +97,11 @@ def _add_sign_in(router: APIRouter, desk: Desk) -> None:
         response = desk.on(request, "/sign-in")
         response.delete_cookie(SECURE_COOKIE if desk.https else COOKIE)
         return response
+
+
+def _place(request: Request) -> str:
+    """Where a request comes from, as far as we can see."""
+    return request.client.host if request.client is not None else "unknown"
 
 
 def _form(
@@ -158,17 +165,17 @@ def _add_links(router: APIRouter, desk: Desk) -> None:
 def _add_account(router: APIRouter, desk: Desk) -> None:
     @router.get("/account")
     def account(request: Request, saved: str = "") -> Response:
-        return desk.templates.render(
-            request,
-            "pages/account.html",
-            actor=desk.signed_in(request).actor,
-            saved=bool(saved),
-        )
+        return _account(desk, request, saved=bool(saved))
 
     @router.post("/account/password")
-    def set_password(request: Request, password: Text = "") -> Response:
+    def set_password(request: Request, password: Text = "", current: Text = "") -> Response:
         actor = desk.signed_in(request).actor
         try:
+            if _must_show_password(desk, request):
+                with desk.transaction() as (session, now):
+                    access.limit_sign_ins(session, actor.email, _place(request), now=now)
+                with desk.transaction() as (session, now):
+                    access.require_password(session, actor, current)
             with desk.transaction() as (session, now):
                 access.set_password(session, actor.email, password, actor=actor.id, now=now)
                 secret, _ = access.sign_in(
@@ -176,9 +183,10 @@ def _add_account(router: APIRouter, desk: Desk) -> None:
                 )
         except InvalidInput as error:
             errors = {p.pointer.removeprefix("/"): f"{p.problem}. {p.mend}" for p in error.problems}
-            return desk.templates.render(
-                request, "pages/account.html", status=422, actor=actor, errors=errors
-            )
+            return _account(desk, request, status=422, errors=errors)
+        except TooMany as error:
+            errors = {"current": error.detail}
+            return _account(desk, request, status=error.status, errors=errors)
         return _enter(desk, request, secret, "/account?saved=1")
 
     @router.post("/account/token")
@@ -186,4 +194,24 @@ def _add_account(router: APIRouter, desk: Desk) -> None:
         actor = desk.signed_in(request).actor
         with desk.transaction() as (session, now):
             token = access.create_token(session, actor.email, actor=actor.id, now=now)
-        return desk.templates.render(request, "pages/account.html", actor=actor, token=token)
+        return _account(desk, request, token=token)
+
+
+def _account(desk: Desk, request: Request, *, status: int = 200, **more: Any) -> Response:
+    return desk.templates.render(
+        request,
+        "pages/account.html",
+        status=status,
+        actor=desk.signed_in(request).actor,
+        must_show=_must_show_password(desk, request),
+        **more,
+    )
+
+
+def _must_show_password(desk: Desk, request: Request) -> bool:
+    """Whether a new password wants the present one; a sign-in link stands in for it."""
+    signed_in = desk.signed_in(request)
+    if signed_in.by_link:
+        return False
+    with desk.transaction() as (session, _):
+        return queries.person(session, signed_in.actor.email).has_password
