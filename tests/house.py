@@ -96,6 +96,7 @@ def correction(
     value: Any = None,
     minutes: int = 1,
     event_id: str | None = None,
+    who: str = REP,
     **fields: Any,
 ) -> Any:
     """A correction event, said `minutes` after noon."""
@@ -103,11 +104,19 @@ def correction(
         output_id=output_id,
         kind=kind,  # type: ignore[arg-type]
         value=value,
-        actor=events.Actor(id=REP),
+        actor=events.Actor(id=who),
         occurred_at=NOON + timedelta(minutes=minutes),
         **fields,
     )
     return events.correction_recorded(TOOL, data, time=NOON, event_id=event_id)
+
+
+def withdrawal(correction_id: str, output_id: str, *, who: str = REP) -> Any:
+    """A withdrawal event of somebody's correction."""
+    said = events.Withdrawal(
+        output_id=output_id, correction_id=correction_id, actor=events.Actor(id=who)
+    )
+    return events.correction_withdrawn(TOOL, said, time=NOON)
 
 
 class Log:

@@ -27,6 +27,7 @@ _EVENTS = {
     "reopened": ("Opened again", "undo-2"),
     "closed": ("Closed", "check"),
     "output arrived": ("The output arrived", "inbox"),
+    "dispute withdrawn": ("Took the objection back", "undo-2"),
     "rung skipped": ("A rung was passed over", "chevron-right"),
 }
 

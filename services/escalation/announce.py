@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from services.kit import outbox
 from services.kit.eventlog.port import NewRecord
+from services.kit.words import VerdictKind
 from services.registry.rules import SYSTEM
 
 
@@ -64,6 +65,7 @@ def verdict_event(
         output_id=case["output_id"],
         verdict=verdict,
         value=value,
+        judged=case["value"] if verdict == VerdictKind.UPHELD else None,
         actor=actor,
         blind=case["blind"],
         trigger=case["trigger"],

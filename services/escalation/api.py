@@ -171,7 +171,7 @@ def _add_verbs(api: APIRouter, desk: Desk, identity: Identity) -> None:
 
         def do(session: Session, now: datetime) -> Any:
             service.release(session, actor, case_id, token=body.token, now=now)
-            return case_answer(session, actor, case_id)
+            return _if_in_sight(session, actor, case_id)
 
         return _run(desk, actor, key, ("release", case_id, body), do)
 
@@ -241,7 +241,7 @@ def _add_small_verbs(api: APIRouter, desk: Desk, person: Any, key_: Any) -> None
 
 
 def _if_in_sight(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:
-    """The case after a change of owner, as far as the actor still sees it."""
+    """The case, as far as the actor still sees it: a claim outlives a change of owner."""
     try:
         return case_answer(session, actor, case_id)
     except NotFound:

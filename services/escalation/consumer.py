@@ -1,13 +1,14 @@
 """From the log into cases: whatever the gate, a dispute, a failure or a policy rule calls for."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from secondlook import events, gate
 from sqlalchemy.orm import Session
 
-from services.escalation import opening, service
+from services.escalation import opening, queries, service
 from services.escalation.opening import Router, Wanted
 from services.escalation.rules import Trigger, trigger_for
 from services.kit import deadletters
@@ -24,6 +25,16 @@ NAME = "escalation"
 TOPICS = (events.OUTPUTS, events.DISPUTES)
 
 Tools = Mapping[str, ToolInfo]
+
+
+@dataclass(slots=True)
+class Sorted:
+    """A batch by what it does to cases."""
+
+    wanted: list[Wanted] = field(default_factory=list)
+    withdrawn: list[events.WithdrawnDispute] = field(default_factory=list)
+    quiet: dict[tuple[str, str], Any] = field(default_factory=dict)
+    """Outputs that call for no case, by tool and id."""
 
 
 class EscalationConsumer:
@@ -43,15 +54,18 @@ class EscalationConsumer:
         tools = self._book.tools(session)
         now = self._clock.now(session)
         shard = min(batch.partition.number for batch in batches)
-        wanted: list[Wanted] = []
+        found = Sorted()
         for batch in batches:
             for record in batch.records:
-                one = self._wanted(record, tools)
-                if one is not None:
-                    wanted.append(one)
-        known = opening.open_cases(session, self._router, wanted, tools=tools, now=now, shard=shard)
+                self._sort(record, tools, found)
+        known = opening.open_cases(
+            session, self._router, found.wanted, tools=tools, now=now, shard=shard
+        )
         for one in known:
             add_to_case(session, one, now=now, shard=shard)
+        _fill_in(session, found.quiet, tools, now=now)
+        for said in found.withdrawn:
+            service.withdraw_dispute(session, said, now=now)
 
     def reject(self, session: Session, record: Record, error: Exception | str) -> None:
         """Keep a record that no case can be made of, with the reason."""
@@ -62,21 +76,26 @@ class EscalationConsumer:
         refused = [(record, Refusal(reason, (problem,)))]
         deadletters.keep(session, NAME, refused, topic=events.DEAD_LETTERS)
 
-    def _wanted(self, record: Record, tools: Tools) -> Wanted | None:
+    def _sort(self, record: Record, tools: Tools, found: Sorted) -> None:
         try:
             event = events.decode(record.value, record.headers)
         except (events.InvalidEvent, events.UnknownEventType):
-            return None
+            return
         tool = tools.get(event.tool)
         if tool is None or event.topic != record.partition.topic:
-            return None
+            return
         if isinstance(event, events.DisputeRaised | events.CorrectionUnmatched):
-            return _of_dispute(event)
-        if isinstance(event, events.OutputRecorded) and event.data.kind != tool.kind:
-            return None
-        if not isinstance(event, events.OutputRecorded | events.OutputFailed):
-            return None
-        return self._of_output(event, record, tool)
+            found.wanted.append(_of_dispute(event))
+        elif isinstance(event, events.DisputeWithdrawn):
+            found.withdrawn.append(event.data)
+        elif isinstance(event, events.OutputFailed) or (
+            isinstance(event, events.OutputRecorded) and event.data.kind == tool.kind
+        ):
+            one = self._of_output(event, record, tool)
+            if one is not None:
+                found.wanted.append(one)
+            else:
+                found.quiet[event.tool, event.data.output_id] = event
 
     def _of_output(self, event: Any, record: Record, tool: ToolInfo) -> Wanted | None:
         decision = decide(event, tool, record.appended_at)
@@ -166,7 +185,18 @@ def add_to_case(session: Session, one: Wanted, *, now: datetime, shard: int) -> 
     correction was found unmatched fills in what the case did not know. Everything else
     (a second delivery, say) changes nothing.
     """
-    if one.trigger is Trigger.DISPUTE:
+    if one.trigger in (Trigger.DISPUTE, Trigger.UNMATCHED):
         service.add_dispute(session, one, now=now, shard=shard)
-    elif one.trigger is not Trigger.UNMATCHED:
+    else:
+        service.fill_in(session, one, actor=SYSTEM, now=now)
+
+
+def _fill_in(
+    session: Session, quiet: Mapping[tuple[str, str], Any], tools: Tools, *, now: datetime
+) -> None:
+    """Tell cases that were opened without their output what it is, where it came after all."""
+    if not quiet:
+        return
+    for key in sorted(queries.awaiting(session, quiet.keys())):
+        one = _as_wanted(quiet[key], tools[key[0]], Trigger.UNMATCHED)
         service.fill_in(session, one, actor=SYSTEM, now=now)

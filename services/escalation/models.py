@@ -107,6 +107,19 @@ class Case(Base):
     version: Mapped[int] = mapped_column(server_default="1")
 
 
+class Objection(Base):
+    """What somebody said against an output that has a case. It counts once, until withdrawn."""
+
+    __tablename__ = "objection"
+
+    case_id: Mapped[int] = mapped_column(ForeignKey("case.id"), primary_key=True)
+    correction_id: Mapped[str] = mapped_column(primary_key=True)
+    actor: Mapped[str]
+    said: Mapped[dict[str, Any]]
+    at: Mapped[datetime]
+    withdrawn_at: Mapped[datetime | None]
+
+
 class TimelineEntry(Base):
     """Something that happened to a case. Rows are only ever added; the database sees to it."""
 

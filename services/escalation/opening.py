@@ -227,6 +227,11 @@ WITH given AS MATERIALIZED (
     UNION ALL SELECT id, cycle, 'resolve', 0, resolve_due_at FROM opened
     UNION ALL SELECT id, cycle, 'rung', 1, CAST(ladder->1->>'at' AS timestamptz) FROM opened
     WHERE ladder->1->>'at' IS NOT NULL
+), objected AS (
+    INSERT INTO objection (case_id, correction_id, actor, said, at)
+    SELECT o.id, g.dispute->>'id', g.disputed_by, g.dispute, :now
+    FROM opened o JOIN given g ON g.tool = o.tool AND g.output_id = o.output_id
+    WHERE g.dispute IS NOT NULL
 ), told AS (
     INSERT INTO timeline_entry (case_id, at, event, actor, note, detail)
     SELECT o.id, :now, 'opened', :system, g.note,

@@ -1,6 +1,6 @@
 """Reads of cases. Everything that a person may not see is not found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -52,7 +52,8 @@ def case_for(session: Session, actor: Actor, case_id: int) -> SqlRow[Any]:
 def _sees(actor: Actor, case_: SqlRow[Any]) -> bool:
     if not actor.may(Verb.READ_CASES):
         return False
-    return actor.sees(case_.team) or actor.email in (case_.owner_person, case_.claimant)
+    theirs = (case_.owner_person, case_.claimant, case_.verdict_by)
+    return actor.sees(case_.team) or actor.email in theirs
 
 
 # --- lists --------------------------------------------------------------------------------
@@ -76,7 +77,7 @@ class Filter:
     overdue: bool | None = None
     claimant: str | None = None
     judgeable_by: str | None = None
-    """Nobody else holds it, and it is not this person's own dispute."""
+    """Nobody else holds it, and this person does not object to its output."""
 
 
 def cases(
@@ -177,7 +178,10 @@ def _clauses(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
         parameters["owner"] = wanted.owner
     if wanted.judgeable_by is not None:
         clauses.append("(c.state = 'open' OR c.claimant = :judge)")
-        clauses.append("c.disputed_by IS DISTINCT FROM :judge")
+        clauses.append(
+            "NOT EXISTS (SELECT FROM objection o WHERE o.case_id = c.id AND o.actor = :judge"
+            " AND o.withdrawn_at IS NULL)"
+        )
         parameters["judge"] = wanted.judgeable_by
     if wanted.overdue is not None:
         clauses.append(f"c.overdue_since IS {'NOT' if wanted.overdue else ''} NULL")
@@ -186,7 +190,8 @@ def _clauses(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
 
 _TIMELINE = text("""
 SELECT at, event, actor, note, detail FROM timeline_entry
-WHERE case_id = :id AND NOT (:hidden AND event = 'disputed') ORDER BY id
+WHERE case_id = :id AND NOT (:hidden AND event IN ('disputed', 'dispute withdrawn'))
+ORDER BY id
 """)
 
 
@@ -204,6 +209,32 @@ _OF_OUTPUT = text('SELECT * FROM "case" WHERE tool = :tool AND output_id = :outp
 def case_of_output(session: Session, tool: str, output_id: str) -> SqlRow[Any] | None:
     """The case on an output, or None."""
     return session.execute(_OF_OUTPUT, {"tool": tool, "output_id": output_id}).first()
+
+
+_OBJECTS = text("""
+SELECT EXISTS (
+    SELECT FROM objection WHERE case_id = :id AND actor = :actor AND withdrawn_at IS NULL)
+""")
+
+
+def objects(session: Session, actor: Actor, case_id: int) -> bool:
+    """Whether this person objects to the case's output, and so may not judge it."""
+    asked = {"id": case_id, "actor": actor.email}
+    return bool(session.execute(_OBJECTS, asked).scalar_one())
+
+
+_AWAITING = text("""
+SELECT tool, output_id FROM "case"
+WHERE trigger = 'unmatched' AND kind IS NULL
+  AND (tool, output_id) IN (
+    SELECT * FROM unnest(CAST(:tools AS text[]), CAST(:output_ids AS text[])))
+""")
+
+
+def awaiting(session: Session, outputs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of these outputs (tool, id) that a case was opened without."""
+    asked = {"tools": [one[0] for one in outputs], "output_ids": [one[1] for one in outputs]}
+    return {(row.tool, row.output_id) for row in session.execute(_AWAITING, asked)}
 
 
 _BLIND = text("""

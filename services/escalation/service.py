@@ -61,8 +61,8 @@ def claim(
         HeldBySomebody: another person's claim is live.
         MovedOn: the case is no longer open.
     """
-    if _for_judge(session, actor, case_id).disputed_by == actor.email:
-        raise OwnDispute("You disputed this output; somebody else judges the dispute.")
+    _for_judge(session, actor, case_id)
+    _require_no_objection(session, actor, case_id)
     won = session.execute(
         _CLAIM, {"id": case_id, "me": actor.email, "now": now, "until": now + lease}
     ).first()
@@ -129,8 +129,7 @@ def give_verdict(
             a limit of the contract.
     """
     case = _for_judge(session, actor, case_id)
-    if case.disputed_by == actor.email:
-        raise OwnDispute("You disputed this output; somebody else judges the dispute.")
+    _require_no_objection(session, actor, case_id)
     verdict, value = _checked_verdict(session, case, verdict, value)
     note = _checked_note(note)
     _require_contract(case, verdict, value, note, actor=actor, now=now)
@@ -345,6 +344,12 @@ SELECT id, trigger, exception_trigger, state, dispute, tool_version FROM "case"
 WHERE tool = :tool AND output_id = :output_id FOR UPDATE
 """)
 
+_OBJECT = text("""
+INSERT INTO objection (case_id, correction_id, actor, said, at)
+VALUES (:case_id, :correction_id, :actor, CAST(:said AS jsonb), :now)
+ON CONFLICT DO NOTHING RETURNING case_id
+""")
+
 _ADD_DISPUTE = text("""
 UPDATE "case" SET dispute = CAST(:dispute AS jsonb), disputed_by = :disputed_by,
     exception_trigger = coalesce(exception_trigger, 'dispute'), version = version + 1
@@ -355,15 +360,18 @@ WHERE id = :id
 def add_dispute(session: Session, one: Wanted, *, now: datetime, shard: int) -> None:
     """An output that has a case is disputed, or its verdict appealed.
 
-    The words go onto the case; one that was judged is opened again for somebody else. An
-    output counts as an exception once, under its first trigger that is no audit.
+    The words go onto the case, once however often they come; one that was judged is opened
+    again for somebody else. An output counts as an exception once, under its first trigger
+    that is no audit.
     """
     case = session.execute(_OF_OUTPUT, {"tool": one.tool, "output_id": one.output_id}).one()
-    dispute = dict(one.dispute or {})
-    if case.dispute is not None and case.dispute.get("id") == dispute.get("id"):
+    if one.trigger is Trigger.UNMATCHED and case.trigger != Trigger.UNMATCHED:
+        return  # The output came after all, and opened a case of its own.
+    dispute, said = dict(one.dispute or {}), _as_json(one.dispute)
+    words = {"case_id": case.id, "correction_id": dispute["id"], "actor": one.disputed_by}
+    if session.execute(_OBJECT, {**words, "said": said, "now": now}).first() is None:
         return
-    said = {"dispute": _as_json(dispute), "disputed_by": one.disputed_by}
-    session.execute(_ADD_DISPUTE, {"id": case.id, **said})
+    session.execute(_ADD_DISPUTE, {"id": case.id, "dispute": said, "disputed_by": one.disputed_by})
     if case.exception_trigger is None:
         tally = Counts()
         place = (one.tool, hour_of(now), case.tool_version)
@@ -376,10 +384,41 @@ def add_dispute(session: Session, one: Wanted, *, now: datetime, shard: int) -> 
         reopen(session, case.id, actor=who, note=one.note, now=now)
 
 
+_WITHDRAW = text("""
+UPDATE objection o SET withdrawn_at = :now FROM "case" c
+WHERE c.id = o.case_id AND c.tool = :tool AND c.output_id = :output_id
+    AND o.correction_id = :correction_id AND o.withdrawn_at IS NULL
+RETURNING o.case_id
+""")
+
+_LAST_OBJECTION = text("""
+UPDATE "case" c SET dispute = last.said, disputed_by = last.actor, version = c.version + 1
+FROM (SELECT) AS nothing LEFT JOIN LATERAL (
+    SELECT said, actor FROM objection WHERE case_id = :id AND withdrawn_at IS NULL
+    ORDER BY at DESC, correction_id DESC LIMIT 1) last ON true
+WHERE c.id = :id
+""")
+
+
+def withdraw_dispute(session: Session, said: events.WithdrawnDispute, *, now: datetime) -> None:
+    """Somebody takes an objection back: the case shows the last one that stands, or none.
+
+    It stays open. Whoever owns it sees what happened, and decides.
+    """
+    which = {"tool": said.tool, "output_id": said.output_id, "correction_id": said.correction_id}
+    # The case before its objections, as everybody locks them.
+    case = session.execute(_OF_OUTPUT, which).first()
+    if case is None or session.execute(_WITHDRAW, {**which, "now": now}).first() is None:
+        return
+    session.execute(_LAST_OBJECTION, {"id": case.id})
+    timers.note(session, case.id, "dispute withdrawn", actor=said.actor.id, at=now)
+
+
 _FILL_IN = text("""
 UPDATE "case" SET kind = :kind, value = CAST(:value AS jsonb), confidence = :confidence,
     alternatives = CAST(:alternatives AS jsonb), input = CAST(:input AS jsonb),
     attributes = CAST(:attributes AS jsonb), subject = :subject, tool_version = :version,
+    failure = CAST(:failure AS jsonb),
     version = version + 1
 WHERE tool = :tool AND output_id = :output_id AND trigger = 'unmatched' AND kind IS NULL
 RETURNING id
@@ -399,6 +438,7 @@ def fill_in(session: Session, one: Wanted, *, actor: str, now: datetime) -> None
         "alternatives": _as_json(one.alternatives),
         "input": _as_json(one.input),
         "attributes": _as_json(one.attributes),
+        "failure": _as_json(one.failure),
     }
     filled = session.execute(_FILL_IN, facts).first()
     if filled is not None:
@@ -524,6 +564,11 @@ def _for_judge(session: Session, actor: Actor, case_id: int) -> SqlRow[Any]:
     if not actor.may(Verb.JUDGE):
         raise NotAllowed("Owners, leads and admins work on cases; your role reads them.")
     return case
+
+
+def _require_no_objection(session: Session, actor: Actor, case_id: int) -> None:
+    if queries.objects(session, actor, case_id):
+        raise OwnDispute("You disputed this output; somebody else judges the dispute.")
 
 
 def _fenced(

@@ -18,6 +18,7 @@ from services.kit.counts import Count, Counts, hour_of
 from services.kit.deadletters import Refusal
 from services.kit.errors import Problem
 from services.kit.eventlog.port import Batch, Record
+from services.kit.words import VerdictKind
 from services.registry.gating import decide
 from services.registry.queries import ToolBook, ToolInfo
 from services.registry.rules import value_problem, version_label
@@ -290,7 +291,7 @@ def _verdict_row(event: Any, record: Record) -> Row:
         "output_id": data.output_id,
         "case_id": int(data.case_id),
         "verdict": data.verdict,
-        "value": data.value,
+        "value": data.judged if data.verdict == VerdictKind.UPHELD else data.value,
         "actor": data.actor.id,
         "blind": data.blind,
         "at": data.at,

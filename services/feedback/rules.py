@@ -48,7 +48,7 @@ class SaidWord:
 
 @dataclass(frozen=True, slots=True)
 class GivenVerdict:
-    """A verdict on the output's case."""
+    """A verdict on the output's case; `value` is what the reviewer says is right."""
 
     verdict: VerdictKind
     value: Any
@@ -74,13 +74,18 @@ def decide(output_value: Any, words: Sequence[SaidWord], verdicts: Sequence[Give
     The newest verdict that settles the value (`upheld`, `corrected`) wins over every
     correction; without one the newest correction or confirmation stands. Disputes and
     appeals object without settling anything, and so do `undecidable` and
-    `not_actionable`. An output is overridden when the decided value is not its own.
+    `not_actionable`. An output is overridden when the decided value is not its own: a
+    verdict that upholds, too, where the reviewer was shown another payload of this id,
+    which was refused here.
     """
     settled = [v for v in verdicts if v.verdict in (VerdictKind.UPHELD, VerdictKind.CORRECTED)]
     if settled:
         last = max(settled, key=lambda v: v.at)
-        value = output_value if last.verdict is VerdictKind.UPHELD else last.value
-        return Truth(value, DecidedBy.VERDICT, last.at, not same_value(value, output_value))
+        upheld = last.verdict is VerdictKind.UPHELD
+        if upheld and (last.value is None or same_value(last.value, output_value)):
+            return Truth(output_value, DecidedBy.VERDICT, last.at, overridden=False)
+        changed = not same_value(last.value, output_value)
+        return Truth(last.value, DecidedBy.VERDICT, last.at, changed)
     settling = [
         w for w in words if w.kind in (CorrectionKind.CORRECTION, CorrectionKind.CONFIRMATION)
     ]

@@ -145,14 +145,14 @@ def _first_of_each(rows: Sequence[Row], identities: tuple[str, ...], taken: Take
         if not earlier:
             first.update((name, row) for name in names)
             fresh.append(row)
-        elif all(_same(row, other, identities) for other in earlier):
+        elif all(_same(row, other) for other in earlier):
             taken.duplicates.append(row)
         else:
             taken.conflicts.append(row)
     return fresh
 
 
-def _same(row: Row, other: Row, identities: tuple[str, ...]) -> bool:
+def _same(row: Row, other: Row) -> bool:
     """Whether two rows are one payload: same digest, about the same output."""
     return bool(row["digest"] == other["digest"] and row["output_id"] == other["output_id"])
 
@@ -219,10 +219,20 @@ _STORE_WITHDRAWALS = _store("withdrawal", _WITHDRAWAL_COLUMNS, "tool, event_id")
 _KNOWN_WITHDRAWALS = _known("withdrawal")
 
 _AWAIT_OUTPUTS = text(f"""
-INSERT INTO output (tool, output_id, awaited_since)
+INSERT INTO output AS o (tool, output_id, awaited_since)
 SELECT g.tool, g.output_id, :now
 FROM {_recordset({"tool": "text", "output_id": "text"})} ORDER BY g.tool, g.output_id
-ON CONFLICT (tool, output_id) DO NOTHING
+ON CONFLICT (tool, output_id) DO UPDATE SET awaited_since = :now, unmatched_at = NULL
+WHERE o.recorded_at IS NULL AND o.unmatched_at IS NOT NULL AND :anew
+""")
+
+_WITHDRAWN_OBJECTIONS = text(f"""
+SELECT DISTINCT c.tool, c.output_id, c.event_id, c.actor
+FROM {_recordset({"tool": "text", "correction_id": "text", "actor": "text"})}
+JOIN correction c ON c.tool = g.tool AND c.event_id = g.correction_id
+    AND c.actor IS NOT DISTINCT FROM g.actor
+JOIN output o ON o.tool = c.tool AND o.output_id = c.output_id
+WHERE (c.kind IN ('dispute', 'appeal') AND o.recorded_at IS NOT NULL) OR o.unmatched_at IS NOT NULL
 """)
 
 
@@ -234,7 +244,7 @@ def store_corrections(session: Session, rows: Sequence[Row], *, now: datetime, s
     taken = _take(session, rows, _KNOWN_CORRECTIONS, _STORE_CORRECTIONS, now=now)
     keys = {_key(row) for row in taken.stored}
     if keys:
-        _await(session, keys, now=now)
+        _await(session, keys, now=now, anew=True)
         outputs = _lock_outputs(session, keys)
         recorded = [row for row in taken.stored if outputs[_key(row)]["recorded_at"]]
         _note_met(session, recorded, outputs, now=now, shard=shard)
@@ -243,13 +253,31 @@ def store_corrections(session: Session, rows: Sequence[Row], *, now: datetime, s
 
 
 def store_withdrawals(session: Session, rows: Sequence[Row], *, now: datetime, shard: int) -> Taken:
-    """Take corrections back, and decide the truth without them."""
+    """Take corrections back, decide the truth without them, and tell escalation of disputes."""
     taken = _take(session, rows, _KNOWN_WITHDRAWALS, _STORE_WITHDRAWALS, now=now)
     keys = {_key(row) for row in taken.stored}
     if keys:
         _await(session, keys, now=now)
         _settle(session, _lock_outputs(session, keys), now=now, shard=shard)
+        _send_withdrawn(session, taken.stored, now=now)
     return taken
+
+
+def _send_withdrawn(session: Session, withdrawals: Sequence[Row], *, now: datetime) -> None:
+    """Send word of those that escalation was told of before."""
+    found = session.execute(_WITHDRAWN_OBJECTIONS, {"rows": _json(withdrawals)})
+    records = []
+    for row in found:
+        event = events.dispute_withdrawn(
+            tool=row.tool,
+            output_id=row.output_id,
+            correction_id=row.event_id,
+            actor=row.actor,
+            time=now,
+        )
+        records.append(NewRecord(event.topic, event.key, events.encode(event)))
+    if records:
+        outbox.enqueue(session, records)
 
 
 def _take(
@@ -267,9 +295,13 @@ def _take(
     return taken
 
 
-def _await(session: Session, keys: Iterable[Key], *, now: datetime) -> None:
-    """Make a row for each output that has not come yet, or wait for the one in the making."""
-    session.execute(_AWAIT_OUTPUTS, {"rows": _json([k._asdict() for k in keys]), "now": now})
+def _await(session: Session, keys: Iterable[Key], *, now: datetime, anew: bool = False) -> None:
+    """Make a row for each output that has not come yet, or wait for the one in the making.
+
+    `anew`: somebody has something new to say, so that one found missing is missed again.
+    """
+    rows = _json([k._asdict() for k in keys])
+    session.execute(_AWAIT_OUTPUTS, {"rows": rows, "now": now, "anew": anew})
 
 
 # --- verdicts ---------------------------------------------------------------------------
@@ -332,9 +364,10 @@ SELECT o.tool, o.version, o.failure, {", ".join(f"o.{name}" for name in _OUTPUT_
 FROM {_KEYS} JOIN output o ON o.tool = g.tool AND o.output_id = g.output_id
 """)
 
+# Nobody says anything later than it is heard: a clock that is ahead must not win for ever.
 _STANDING_WORDS = text(f"""
 SELECT c.tool, c.output_id, c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel,
-       c.occurred_at
+       least(c.occurred_at, c.recorded_at) AS occurred_at
 FROM {_KEYS} JOIN correction c ON c.tool = g.tool AND c.output_id = g.output_id
 WHERE NOT EXISTS (
     SELECT FROM withdrawal w
@@ -389,8 +422,15 @@ def _note_met(
     counts.add(session, tally, shard=shard)
     objections = [word for word in words if word["kind"] in _OBJECTIONS]
     if objections:
-        facts = _facts(session, {_key(word) for word in objections})
-        records = [_objection(word, facts[_key(word)], now=now) for word in objections]
+        keys = {_key(word) for word in objections}
+        facts, standing = _facts(session, keys), _standing_words(session, keys)
+        # A withdrawal may have come before what it takes back.
+        ids = {word["event_id"] for said in standing.values() for word in said}
+        records = [
+            _objection(word, facts[_key(word)], now=now)
+            for word in objections
+            if word["event_id"] in ids
+        ]
         outbox.enqueue(session, records)
 
 
@@ -528,8 +568,7 @@ def report_unmatched(session: Session, *, now: datetime, before: datetime, limit
     words = _standing_words(session, missing) if missing else {}
     records = []
     for key in missing:
-        said = max(words.get(key, []), key=lambda w: w["occurred_at"], default=None)
-        if said is not None:
+        for said in sorted(words.get(key, []), key=lambda w: w["occurred_at"]):
             event = events.correction_unmatched(
                 tool=key.tool,
                 correction_id=said["event_id"],

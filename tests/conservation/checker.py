@@ -366,15 +366,15 @@ CHECKS = (
                          SELECT FROM withdrawal w WHERE w.tool = c.tool
                             AND w.correction_id = c.event_id
                             AND w.actor IS NOT DISTINCT FROM c.actor)
-                   ORDER BY c.occurred_at DESC, c.event_id COLLATE "C" DESC LIMIT 1) word ON true
+                   ORDER BY least(c.occurred_at, c.recorded_at) DESC,
+                            c.event_id COLLATE "C" DESC LIMIT 1) word ON true
              LEFT JOIN LATERAL (
                   SELECT v.verdict, v.value FROM verdict v
                    WHERE v.tool = o.tool AND v.output_id = o.output_id
                      AND v.verdict IN ('upheld', 'corrected')
                    ORDER BY v.at DESC LIMIT 1) judged ON true
             CROSS JOIN LATERAL (SELECT CASE
-                  WHEN judged.verdict = 'upheld' THEN false
-                  WHEN judged.verdict = 'corrected' THEN judged.value IS DISTINCT FROM o.value
+                  WHEN judged.verdict IS NOT NULL THEN judged.value IS DISTINCT FROM o.value
                   WHEN word.kind = 'confirmation' THEN false
                   WHEN word.kind = 'correction' THEN word.value IS DISTINCT FROM o.value
                   END AS overridden) said
@@ -394,7 +394,10 @@ CHECKS = (
             WHERE o.recorded_at IS NOT NULL AND c.id IS NULL
               AND (o.disposition = 'review' OR o.failure IS NOT NULL OR EXISTS (
                    SELECT FROM correction w WHERE w.tool = o.tool
-                      AND w.output_id = o.output_id AND w.kind IN ('dispute', 'appeal')))
+                      AND w.output_id = o.output_id AND w.kind IN ('dispute', 'appeal')
+                      AND NOT EXISTS (
+                          SELECT FROM withdrawal b WHERE b.tool = w.tool
+                             AND b.correction_id = w.event_id AND b.actor = w.actor)))
            UNION ALL
            SELECT format('case %s is about output %s, which is not stored', c.id, c.output_id)
              FROM "case" c LEFT JOIN output o USING (tool, output_id)
@@ -424,7 +427,8 @@ CHECKS = (
         """SELECT format('case %s: %s happened %s times and was told %s times', case_id, event,
                          coalesce(t.n, 0), coalesce(o.n, 0))
              FROM (SELECT case_id, event, count(*) AS n FROM timeline_entry
-                    WHERE event NOT IN ('rung skipped', 'output arrived') GROUP BY 1, 2) t
+                    WHERE event NOT IN ('rung skipped', 'output arrived', 'dispute withdrawn')
+                    GROUP BY 1, 2) t
              FULL JOIN (SELECT (data->>'case_id')::bigint AS case_id,
                                split_part(type, '.', 3) AS event, count(*) AS n
                           FROM (SELECT (v->>'type') AS type, v->'data' AS data

@@ -18,11 +18,11 @@ from pathlib import Path
 import httpx2
 import psycopg
 
-from services.bootstrap import database_url
-from services.kit.embedded_postgres import connect_url
+from migrations.run import upgrade
+from services.kit.embedded_postgres import EmbeddedPostgres, connect_url
 from services.kit.eventlog import open_log
 from services.kit.eventlog.port import EventLog
-from services.kit.settings import Settings, load_settings
+from services.kit.settings import Settings
 from tests.conftest import Broker
 
 ROLES = ("web", "feedback", "escalation", "tick")
@@ -174,8 +174,13 @@ def running(
     }
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        with database_url(load_settings(data_dir=folder / "data")) as url:
-            furnish(url)
+        postgres = EmbeddedPostgres(folder / "data")
+        postgres.start()
+        try:
+            upgrade(postgres.url)
+            furnish(postgres.url)
+        finally:
+            postgres.stop()
         said = stack.enter_context((folder / "server.log").open("w"))
         process = subprocess.Popen(
             [sys.executable, "-m", "services.cli", "run", "--port", "0"],

@@ -9,7 +9,6 @@ from secondlook import events
 from services.kit.database import Database
 from tests.house import (
     NOON,
-    REP,
     TOOL,
     Log,
     as_batches,
@@ -20,6 +19,7 @@ from tests.house import (
     output,
     rows,
     total,
+    withdrawal,
 )
 
 
@@ -27,11 +27,6 @@ from tests.house import (
 def log(database: Database) -> Log:
     furnish(database)
     return Log(database)
-
-
-def withdrawal(of: str, output_id: str, actor: str = REP) -> object:
-    data = events.Withdrawal(output_id=output_id, correction_id=of, actor=events.Actor(id=actor))
-    return events.correction_withdrawn(TOOL, data, time=NOON)
 
 
 def truth(database: Database, output_id: str = "o-1") -> tuple[object, ...]:
@@ -118,7 +113,7 @@ def test_withdraw_before_its_correction(log: Log, database: Database) -> None:
 
 def test_withdraw_by_somebody_else_changes_nothing(log: Log, database: Database) -> None:
     log.take(output("o-1"), correction("o-1", value="refund", event_id="c-1"))
-    log.take(withdrawal("c-1", "o-1", actor="mallory@example.org"))
+    log.take(withdrawal("c-1", "o-1", who="mallory@example.org"))
     assert truth(database) == ("refund", "correction", True)
 
 

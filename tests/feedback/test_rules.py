@@ -64,8 +64,15 @@ def test_newest_settling_verdict_beats_every_word(
     assert (truth.decided_by is DecidedBy.VERDICT) == bool(settling)
     if settling:
         newest = max(settling, key=lambda v: v.at)
-        assert truth.value == (value if newest.verdict.value == "upheld" else newest.value)
+        assert truth.value == newest.value
         assert truth.decided_at == newest.at
+
+
+@given(VALUES)
+def test_upheld_without_saying_what_upholds_the_output(value: str) -> None:
+    # Verdicts of before carried no value.
+    given_ = GivenVerdict(VerdictKind.UPHELD, None, NOON)
+    assert decide(value, [], [given_]).value == value
 
 
 @given(VALUES, words())

@@ -172,3 +172,17 @@ def test_post_without_the_pages_token(town: Town) -> None:
 @pytest.mark.parametrize("path", ["/c/0", "/c/99999", f"/c/{2**80}", "/output?tool=x&id=y", "/x"])
 def test_open_what_is_not_there(town: Town, path: str) -> None:
     assert _client(town, house.OWNER).get(path).status_code == 404
+
+
+def test_holder_of_a_case_that_climbed_away_gives_it_back(town: Town) -> None:
+    with at_work(town.resources):
+        case = town.case()
+    client = _client(town, house.OWNER)
+    _post(client, f"/c/{case}/claim")
+    token = str(town.one('SELECT claim_seq FROM "case" WHERE id = :id', id=case))
+    moved = "UPDATE \"case\" SET team = 'other', owner_team = 'other' WHERE id = :id RETURNING id"
+    town.one(moved, id=case)
+    answer = _post(client, f"/c/{case}/release", token=token)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/queue")
+    assert town.one('SELECT state FROM "case" WHERE id = :id', id=case) == "open"
+    assert client.get(f"/c/{case}").status_code == 404

@@ -14,7 +14,7 @@ from services.escalation.queries import Filter
 from services.escalation.routing import Owner, parse_owner
 from services.escalation.rules import OPEN_STATES
 from services.feedback import queries as feedback
-from services.kit.errors import Conflict, InvalidInput, Problem
+from services.kit.errors import Conflict, InvalidInput, NotFound, Problem
 from services.kit.http import encode_cursor, read_cursor
 from services.kit.words import VerdictKind
 from services.registry import queries as registry
@@ -194,13 +194,14 @@ def _show(
         tool = registry.tool(session, case.tool)
         owners = _possible_owners(session)
         names = _field_names(session, case, tool)
+        standing = _standing(case, actor, own_dispute=queries.objects(session, actor, case_id))
         context = (
             _count_context(session, actor, asked)
             if fragment
             else _list_context(session, actor, asked, now=now)
         )
     context |= {
-        "case": _case_context(case, tool, actor, query=query, names=names),
+        "case": _case_context(case, tool, query=query, names=names) | standing,
         "entries": timeline_entries(entries),
         "owners": owners,
         "problem": "",
@@ -249,21 +250,17 @@ def _possible_owners(session: Any) -> list[dict[str, str]]:
     return teams + people
 
 
-def _case_context(
-    case: Any, tool: Any, actor: Actor, *, query: str, names: list[str]
-) -> dict[str, Any]:
-    """Everything that the pane shows of a case."""
-    return (
-        _facts(case, tool)
-        | _tools_word(case, blind=queries.hidden(case), names=names)
-        | _standing(case, actor)
-        | {
-            "title": _title(case),
-            "choices": _choices(case, tool, blind=queries.hidden(case)),
-            "others": _others(case, tool, blind=queries.hidden(case), query=query),
-            "query": query,
-        }
-    )
+def _case_context(case: Any, tool: Any, *, query: str, names: list[str]) -> dict[str, Any]:
+    """What the pane shows of a case, whoever looks."""
+    blind = queries.hidden(case)
+    return {
+        **_facts(case, tool),
+        **_tools_word(case, blind=blind, names=names),
+        "title": _title(case),
+        "choices": _choices(case, tool, blind=blind),
+        "others": _others(case, tool, blind=blind, query=query),
+        "query": query,
+    }
 
 
 def _title(case: Any) -> str:
@@ -326,9 +323,8 @@ def _facts(case: Any, tool: Any) -> dict[str, Any]:
     }
 
 
-def _standing(case: Any, actor: Actor) -> dict[str, Any]:
+def _standing(case: Any, actor: Actor, *, own_dispute: bool) -> dict[str, Any]:
     """What this person may do with the case."""
-    own_dispute = case.disputed_by == actor.email
     mine = case.state == "claimed" and case.claimant == actor.email
     free = case.state == "open"
     return {
@@ -490,7 +486,15 @@ def _done_words(session: Any, actor: Actor, case_id: int) -> str:
 
 
 def _after_work(desk: Desk, request: Request, actor: Actor, case_id: int) -> Response:
-    """The case again: swapped in for htmx, by an address of its own otherwise."""
+    """The case again: swapped in for htmx, by an address of its own otherwise.
+
+    Where it has another owner by now, and was seen for the claim's sake alone: the queue.
+    """
+    with desk.transaction() as (session, _):
+        try:
+            queries.case_for(session, actor, case_id)
+        except NotFound:
+            return desk.on(request, _asked(request).address())
     if request.headers.get("hx-request") == "true":
         return _show(desk, request, actor, case_id)
     return desk.on(request, _asked(request).address(f"/c/{case_id}"))

@@ -26,6 +26,7 @@ from secondlook.events.models import (
     UnmatchedCorrection,
     VerdictGiven,
     Withdrawal,
+    WithdrawnDispute,
 )
 
 _OurSource = Literal["/secondlook"]
@@ -139,6 +140,14 @@ class DisputeRaised(Event):
     data: Dispute
 
 
+class DisputeWithdrawn(Event):
+    """A dispute, an appeal or an unmatched correction was taken back."""
+
+    source: _OurSource
+    type: Literal["secondlook.dispute.withdrawn.v1"]
+    data: WithdrawnDispute
+
+
 class CorrectionUnmatched(Event):
     """A correction waited long enough for an output that did not come."""
 
@@ -156,5 +165,6 @@ AnyEvent = (
     | VerdictRecorded
     | ToolMoved
     | DisputeRaised
+    | DisputeWithdrawn
     | CorrectionUnmatched
 )

@@ -14,6 +14,7 @@ from secondlook.events.envelope import (
     CorrectionUnmatched,
     CorrectionWithdrawn,
     DisputeRaised,
+    DisputeWithdrawn,
     Event,
     OutputFailed,
     OutputRecorded,
@@ -31,6 +32,7 @@ from secondlook.events.models import (
     UnmatchedCorrection,
     VerdictGiven,
     Withdrawal,
+    WithdrawnDispute,
 )
 from secondlook.gate import GatePolicy
 
@@ -133,6 +135,22 @@ def dispute_raised(
         if len(event.model_dump_json(exclude_none=True).encode()) <= EVENT_BYTES:
             break
     return event
+
+
+def dispute_withdrawn(
+    *, tool: str, output_id: str, correction_id: str, actor: Actor | str, time: datetime
+) -> DisputeWithdrawn:
+    """Words that were sent on as an objection count no longer."""
+    data = WithdrawnDispute(
+        tool=tool, output_id=output_id, correction_id=correction_id, actor=_actor(actor)
+    )
+    return _ours(
+        DisputeWithdrawn,
+        topics.DISPUTE_WITHDRAWN,
+        data,
+        time=time,
+        id_=_id_from("withdrawn", correction_id),
+    )
 
 
 def correction_unmatched(

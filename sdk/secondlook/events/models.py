@@ -226,6 +226,8 @@ class VerdictGiven(Strict):
     verdict: Verdict
     value: CorrectedValue | None = None
     """What the reviewer says is right; always there with `corrected`."""
+    judged: Value | None = None
+    """What the tool said, as the reviewer saw it; there with `upheld`."""
     actor: Actor
     blind: bool
     """Whether the reviewer judged without seeing the tool's value."""
@@ -267,6 +269,15 @@ class Dispute(Strict):
     correction: Correction
     output: Output | None = None
     """Trimmed (alternatives first, then the input) where all of it would not fit an event."""
+
+
+class WithdrawnDispute(Strict):
+    """Words that were sent on as an objection, and that their author took back."""
+
+    tool: Slug
+    output_id: Id
+    correction_id: Id
+    actor: Actor
 
 
 class UnmatchedCorrection(Strict):

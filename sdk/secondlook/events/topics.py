@@ -24,6 +24,7 @@ CORRECTION_RECORDED = "secondlook.correction.recorded.v1"
 CORRECTION_WITHDRAWN = "secondlook.correction.withdrawn.v1"
 CORRECTION_UNMATCHED = "secondlook.correction.unmatched.v1"
 DISPUTE_RAISED = "secondlook.dispute.raised.v1"
+DISPUTE_WITHDRAWN = "secondlook.dispute.withdrawn.v1"
 VERDICT_GIVEN = "secondlook.verdict.given.v1"
 TOOL_CHANGED = "secondlook.tool.changed.v1"
 CASE_EVENT_TYPES: tuple[CaseEventType, ...] = get_args(CaseEventType)
@@ -54,7 +55,7 @@ class Topic:
 TOPICS: tuple[Topic, ...] = (
     Topic(OUTPUTS, 12, (OUTPUT_RECORDED, OUTPUT_FAILED)),
     Topic(CORRECTIONS, 12, (CORRECTION_RECORDED, CORRECTION_WITHDRAWN)),
-    Topic(DISPUTES, 12, (DISPUTE_RAISED, CORRECTION_UNMATCHED)),
+    Topic(DISPUTES, 12, (DISPUTE_RAISED, DISPUTE_WITHDRAWN, CORRECTION_UNMATCHED)),
     Topic(CASES, 12, CASE_EVENT_TYPES),
     Topic(VERDICTS, 12, (VERDICT_GIVEN,)),
     Topic(TOOLS, 1, (TOOL_CHANGED,), compacted=True),

@@ -1,0 +1,177 @@
+"""What people say against an output that has a case: once each, until they take it back."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from secondlook import events
+
+from services.escalation import routing, service
+from services.escalation.errors import OwnDispute
+from services.feedback.service import report_unmatched
+from services.kit.clock import DatabaseClock
+from services.kit.database import Database
+from tests.escalation.test_cases import POLICY, Desk
+from tests.house import (
+    LEAD,
+    OWNER,
+    REP,
+    TEAMMATE,
+    Log,
+    correction,
+    furnish,
+    output,
+    rows,
+    total,
+    withdrawal,
+)
+from tests.house import one as value_of
+
+
+@pytest.fixture
+def log(database: Database) -> Log:
+    furnish(database)
+    return Log(database, routing.parse(POLICY))
+
+
+@pytest.fixture
+def desk(database: Database) -> Desk:
+    return Desk(database)
+
+
+def take_back(correction_id: str, who: str = REP) -> Any:
+    return withdrawal(correction_id, "o-1", who=who)
+
+
+def miss(database: Database, log: Log) -> None:
+    """Every output that is awaited has been awaited for too long."""
+    with database.transaction() as session:
+        now = DatabaseClock().now(session)
+        report_unmatched(session, now=now, before=now)
+    log.relay()
+
+
+def disputed(event_id: str, who: str = REP, **more: Any) -> Any:
+    return correction("o-1", kind="dispute", event_id=event_id, who=who, **more)
+
+
+def state(database: Database) -> Any:
+    return rows(database, 'SELECT state, verdict, cycle FROM "case"')[0]
+
+
+def test_disputes_that_come_again_change_nothing(log: Log, desk: Desk, database: Database) -> None:
+    log.take(output("o-1"), disputed("a"), disputed("b", TEAMMATE))
+    sent = rows(database, "SELECT value FROM outbox WHERE topic = 'secondlook.disputes'")
+    desk.judge(OWNER, 1, "corrected", value="tax")
+    before = rows(database, "SELECT event FROM timeline_entry ORDER BY id")
+    log.take(*(bytes(row.value) for row in sent), topic=events.DISPUTES)
+    assert state(database) == ("resolved", "corrected", 1)
+    assert rows(database, "SELECT event FROM timeline_entry ORDER BY id") == before
+    assert total(database, "exceptions") == 1
+
+
+@pytest.mark.parametrize("who", [OWNER, TEAMMATE])
+def test_nobody_who_objects_judges_whoever_objected_last(log: Log, desk: Desk, who: str) -> None:
+    log.take(output("o-1"), disputed("a", OWNER), disputed("b", TEAMMATE))
+    with pytest.raises(OwnDispute):
+        desk.claim(who, 1)
+    desk.claim(LEAD, 1)
+
+
+def test_objection_taken_back_is_told_to_the_owner(
+    log: Log, desk: Desk, database: Database
+) -> None:
+    log.take(output("o-1"), disputed("a", OWNER, note="first"), disputed("b", note="second"))
+    shown = "SELECT dispute->>'note', disputed_by FROM \"case\""
+    assert rows(database, shown) == [("second", REP)]
+    log.take(take_back("b"))
+    assert rows(database, shown) == [("first", OWNER)]
+    log.take(take_back("a", who=OWNER))
+    assert rows(database, shown) == [(None, None)]
+    told = "SELECT actor FROM timeline_entry WHERE event = 'dispute withdrawn' ORDER BY id"
+    assert [row.actor for row in rows(database, told)] == [REP, OWNER]
+    assert state(database).state == "open"
+    desk.claim(OWNER, 1)
+
+
+def test_objection_taken_back_by_somebody_else_stands(log: Log, database: Database) -> None:
+    log.take(output("o-1"), disputed("a"), take_back("a", who=TEAMMATE))
+    assert value_of(database, "SELECT count(*) FROM objection WHERE withdrawn_at IS NULL") == 1
+
+
+def test_objection_that_was_taken_back_first_opens_nothing(log: Log, database: Database) -> None:
+    log.take(output("o-1"), take_back("a"))
+    log.take(disputed("a"))
+    assert rows(database, 'SELECT id FROM "case"') == []
+
+
+def test_upheld_means_what_the_reviewer_saw(log: Log, desk: Desk, database: Database) -> None:
+    # The second payload of the id is refused; but escalation, which may be ahead, showed it.
+    log.take(output("o-1", value="refund", confidence=0.97))
+    log.take(output("o-1", value="billing", confidence=0.1))
+    assert total(database, "dead_lettered") == 1
+    desk.judge(OWNER, 1, "upheld")
+    log.relay()
+    truth = rows(database, "SELECT decided_value, decided_by, overridden FROM output")
+    assert truth == [("billing", "verdict", True)]
+
+
+@pytest.mark.parametrize("confidence", [0.1, 0.97])
+def test_case_learns_of_its_output_however_sure_that_is(
+    log: Log, database: Database, confidence: float
+) -> None:
+    log.take(correction("o-1", value="tax"))
+    miss(database, log)
+    assert rows(database, 'SELECT trigger, kind FROM "case"') == [("unmatched", None)]
+    log.take(output("o-1", value="refund", confidence=confidence))
+    assert rows(database, 'SELECT value, confidence FROM "case"') == [("refund", confidence)]
+    told = "SELECT count(*) FROM timeline_entry WHERE event = 'output arrived'"
+    assert value_of(database, told) == 1
+
+
+def test_somebody_is_missed_again_who_speaks_after_another_took_it_back(
+    log: Log, database: Database
+) -> None:
+    log.take(correction("o-1", value="tax", event_id="a"), take_back("a"))
+    miss(database, log)
+    assert rows(database, 'SELECT id FROM "case"') == []
+    log.take(correction("o-1", value="refund", event_id="b"))
+    miss(database, log)
+    assert rows(database, "SELECT trigger, dispute->>'value' FROM \"case\"") == [
+        ("unmatched", "refund")
+    ]
+
+
+def test_second_word_on_an_output_that_never_came_goes_to_its_case(
+    log: Log, desk: Desk, database: Database
+) -> None:
+    log.take(correction("o-1", value="tax", event_id="a"))
+    miss(database, log)
+    log.take(correction("o-1", value="refund", event_id="b", who=TEAMMATE))
+    miss(database, log)
+    words = "SELECT said->>'value' FROM objection ORDER BY at"
+    assert [row[0] for row in rows(database, words)] == ["tax", "refund"]
+    log.take(take_back("b", who=TEAMMATE))
+    assert value_of(database, "SELECT dispute->>'value' FROM \"case\"") == "tax"
+    desk.claim(TEAMMATE, 1)
+
+
+def test_claim_lets_its_holder_finish_after_the_case_has_climbed_away(
+    log: Log, desk: Desk, database: Database
+) -> None:
+    log.take(output("o-1", confidence=0.1))
+    token = desk.claim(OWNER, 1)
+    with database.transaction() as session:
+        session.execute(service.text("UPDATE \"case\" SET team = 'other', owner_team = 'other'"))
+    assert desk.judge(OWNER, 1, token=token) == "upheld"
+    with database.transaction() as session:
+        seen = service.queries.case_for(session, service.registry.actor(session, OWNER), 1)
+    assert seen.verdict_by == OWNER
+
+
+def test_clock_that_is_ahead_does_not_win_for_ever(log: Log, database: Database) -> None:
+    log.take(output("o-1"))
+    ahead = int(timedelta(days=365 * 900).total_seconds() // 60)
+    log.take(correction("o-1", value="tax", minutes=ahead))
+    log.take(correction("o-1", value="refund", minutes=ahead - 1))
+    assert value_of(database, "SELECT decided_value FROM output") == "refund"
