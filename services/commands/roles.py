@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import partial
 from types import FrameType
 from typing import Annotated, Any
+from wsgiref.simple_server import WSGIServer
 
 import httpx2
 import typer
@@ -225,16 +226,21 @@ def export() -> None:
     with bootstrap.opened(settings, role="export", pool_size=3) as found:
         REGISTRY.register(bootstrap.make_collector(found))
         stopping = _on_signal(None)
-        server, thread = start_http_server(settings.metrics_port, settings.metrics_host)
+        server, thread = _serve_metrics(settings, 0)
         stopping.wait()
         server.shutdown()
         thread.join(timeout=2)
 
 
-def _serve_metrics(settings: Settings, place: int) -> None:
-    """Serve this process's own metrics beside the exporter's, on the port `place` further on."""
+def _serve_metrics(settings: Settings, place: int) -> tuple[WSGIServer, threading.Thread]:
+    """Serve a role's metrics on the port `place` further on than the exporter's.
+
+    Raises:
+        PortTaken: something else listens there.
+    """
     port = settings.metrics_port + place if settings.metrics_port else 0
-    start_http_server(port, settings.metrics_host)
+    bind(settings.metrics_host, port, mend=_METRICS_MEND).close()
+    return start_http_server(port, settings.metrics_host)
 
 
 def _on_signal(stop: Any) -> threading.Event:

@@ -173,6 +173,20 @@ def test_database_without_tables_is_named(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("command", ["export", "tick", "consume feedback"])
+def test_role_by_itself_names_the_taken_metrics_port(
+    command: str, fresh_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = {"export": 0, "consume feedback": 1, "tick": 3}[command]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("SECONDLOOK_DATABASE_URL", fresh_database())
+        monkeypatch.setenv("SECONDLOOK_METRICS_PORT", str(taken.getsockname()[1] - place))
+        done = secondlook(*command.split())
+    assert done.returncode == 1
+    assert "SECONDLOOK_METRICS_PORT" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def secondlook(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """A command that has ended."""
     command = [sys.executable, "-m", "services.cli", *arguments]
