@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -186,14 +186,24 @@ def prepare(found: Resources, categories: list[str], *, seed: int) -> Props:
         _furnish(session, categories, seed, now)
         _make_room_for_a_key(session, now)
         key = access.create_key(session, TOOL, actor=ACTOR, now=now)
-        tokens = {
-            email: access.create_token(session, email, actor=ACTOR, now=now)
-            for email in (*_OWNERS, _LEAD)
-            if queries.person(session, email).active
-        }
+        owner_tokens = _tokens(session, _OWNERS, now)
+        lead_token = next(iter(_tokens(session, (_LEAD,), now)), None)
         runs = queries.version_count(session, TOOL)
-    lead_token = tokens.pop(_LEAD, None)
-    return Props(key, list(tokens.values()), lead_token, str(runs + 1))
+    return Props(key, owner_tokens, lead_token, str(runs + 1))
+
+
+def owner_tokens(found: Resources) -> list[str]:
+    """Fresh tokens of the owners who are active: a new password ends those of before."""
+    with found.database.transaction() as session:
+        return _tokens(session, _OWNERS, found.clock.now(session))
+
+
+def _tokens(session: Any, emails: Iterable[str], now: Any) -> list[str]:
+    return [
+        access.create_token(session, email, actor=ACTOR, now=now)
+        for email in emails
+        if queries.person(session, email).active
+    ]
 
 
 def _make_room_for_a_key(session: Any, now: Any) -> None:
