@@ -62,6 +62,8 @@ def test_tool_of_somebody_else_is_left_alone(found: Resources) -> None:
         service.add_tool(session, demo.TOOL, actor="ada", now=now, **given)
     with pytest.raises(Conflict, match="ada has made one"):
         demo.prepare(found, ["a", "b"], seed=1)
+    with pytest.raises(Conflict, match="ada has made one"):
+        demo.make_people(found)
     with found.database.transaction() as session:
         assert queries.people(session) == []
         assert queries.keys(session, demo.TOOL) == []

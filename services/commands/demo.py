@@ -141,7 +141,8 @@ def _server(settings: Settings) -> Iterator[str]:
         await_ready(running)
         yield running
         return
-    command = [sys.executable, "-m", "services.cli", "run", "--port", "0"]
+    # The routing policy may name the demo's people, and is checked before anything starts.
+    command = [sys.executable, "-m", "services.cli", "run", "--port", "0", "--demo-people"]
     # Nobody scrapes a demo, and the usual ports may be in use.
     environment = os.environ | {"SECONDLOOK_METRICS_PORT": "0"}
     own = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own
@@ -227,6 +228,7 @@ def _require_ours(session: Any) -> None:
 def make_people(found: Resources) -> None:
     """Make the demo's team and people where they are missing."""
     with found.database.transaction() as session:
+        _require_ours(session)
         _make_people(session, found.clock.now(session))
 
 

@@ -49,6 +49,7 @@ def run(
     demo: Annotated[bool, typer.Option("--demo", help="Add a demo and let it flow.")] = False,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0: a free one.")] = None,
+    demo_people: Annotated[bool, typer.Option("--demo-people", hidden=True)] = False,
 ) -> None:
     """Start everything on this machine; Ctrl-C ends it."""
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
@@ -65,7 +66,7 @@ def run(
         address = own_address(opened, settings.host)
         listening.remember(settings, address)
         with bootstrap.opened(load_settings(), role="run", pool_size=1) as found:
-            if demo:
+            if demo or demo_people:
                 people_of_demo(found)
             # A policy that cannot be used must not start anything.
             bootstrap.check_routing(found)
