@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic.fields import FieldInfo
 
 from services.cli import app
 from services.insight.metrics import METRICS
 from services.kit.consumer_metrics import PROCESS_METRICS
-from services.kit.settings import PREFIX, Settings
+from services.kit.durations import Duration
+from services.kit.settings import DURATION, PREFIX, Settings
 
 HERE = Path(__file__).parent
 
@@ -26,10 +28,18 @@ def settings() -> str:
         "|---|---|---|",
     ]
     for name, field in Settings.model_fields.items():
-        default = "the user's data folder" if name == "data_dir" else field.default
-        shown = "none" if default is None else f"`{default}`" if name != "data_dir" else default
-        rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
+        rows.append(f"| `{PREFIX}{name.upper()}` | {_default(name, field)} | {field.description} |")
     return "\n".join(rows) + "\n"
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    """What a setting is when nobody says, as somebody would say it."""
+    if name == "data_dir":
+        return "the user's data folder"
+    if field.default is None:
+        return "none"
+    lasting = DURATION in field.metadata
+    return f"`{Duration(seconds=field.default) if lasting else field.default}`"
 
 
 def metrics() -> str:

@@ -5,8 +5,8 @@ import sys
 import typer
 
 from services.commands import demo, doctor, letters, registry, roles, route
+from services.commands.shared import in_words
 from services.kit.errors import SecondlookError
-from services.kit.eventlog.port import LogUnavailable
 
 app = typer.Typer(
     help="Secondlook: the feedback loop and exception handling for deployed AI tools.",
@@ -36,14 +36,12 @@ app.add_typer(route.route, name="route")
 def main() -> None:
     """Run a command. Exit 0: done; 1: not done, the reason on stderr; 2: wrong usage."""
     try:
-        app()
+        with in_words():
+            app()
     except SecondlookError as error:
         sys.stderr.write(f"{error.detail}\n")
         for problem in error.problems:
             sys.stderr.write(f"  {problem.pointer}: {problem.problem}. {problem.mend}\n")
-        sys.exit(1)
-    except LogUnavailable as error:
-        sys.stderr.write(f"The event log cannot be reached: {error}\n")
         sys.exit(1)
 
 

@@ -15,15 +15,27 @@ from services.bootstrap import opened
 from services.kit.settings import Settings
 
 _TICKETS = 80
+_POLICY = """
+version: 1
+catch_all: {team: ticket-triage, sla: {claim: 30m, resolve: 2h}}
+rules:
+  - {id: all, when: {tool: "*"}, owner: {team: ticket-triage}}
+"""
 
 
 @pytest.fixture(scope="module")
 def played(public_folder: Path) -> tuple[Settings, dict[str, Any], dict[str, Any]]:
-    """A demo by itself on a fresh folder: it starts a server and ends it."""
+    """A demo by itself on a fresh folder: it starts a server and ends it.
+
+    The routing policy names its team, which is not there before.
+    """
     folder = public_folder / "demo"
+    policy = public_folder / "demo.yaml"
+    policy.write_text(_POLICY)
     environment = os.environ | {
         "SECONDLOOK_DATA_DIR": str(folder),
         "SECONDLOOK_METRICS_PORT": "0",
+        "SECONDLOOK_ROUTING_FILE": str(policy),
     }
     for name in ("SECONDLOOK_DATABASE_URL", "SECONDLOOK_KAFKA_BOOTSTRAP_SERVERS"):
         environment.pop(name, None)

@@ -4,14 +4,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from services import bootstrap
 from services.bootstrap import Resources
-from services.commands import demo
+from services.commands import demo, flow
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.errors import Conflict
 from services.kit.settings import Settings
 from services.registry import access, queries, service
 from services.registry.rules import OutputKind
+from tests.browser.harness import serve_app
 
 
 @pytest.fixture
@@ -60,6 +62,25 @@ def test_tool_of_somebody_else_is_left_alone(found: Resources) -> None:
         service.add_tool(session, demo.TOOL, actor="ada", now=now, **given)
     with pytest.raises(Conflict, match="ada has made one"):
         demo.prepare(found, ["a", "b"], seed=1)
+    with pytest.raises(Conflict, match="ada has made one"):
+        demo.make_people(found)
     with found.database.transaction() as session:
         assert queries.people(session) == []
         assert queries.keys(session, demo.TOOL) == []
+
+
+def test_owner_who_chooses_a_password_does_not_end_the_demo(
+    found: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow, "_LEFT_OPEN", -1)
+    tokens = demo.prepare(found, ["a", "b"], seed=1).owner_tokens
+    with serve_app(bootstrap.make_api(found)) as address:
+        judges = flow.Judges(found, address, tokens, seed=1)
+        with found.database.transaction() as session:
+            now = found.clock.now(session)
+            for email in ("owner@demo.example", "owner2@demo.example"):
+                access.set_password(session, email, "a long password", actor=email, now=now)
+        judges.judge_some({})
+        assert judges._owners is not None
+        assert judges._owners.open_cases() == []
+        judges._take([])

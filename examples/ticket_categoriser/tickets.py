@@ -28,7 +28,8 @@ def read(path: Path) -> list[Ticket]:
         BadFile: no such file, not UTF-8, a column is missing, or a row has no text.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as lines:
+        # Spreadsheets put a byte order mark before the first column's name.
+        with path.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines)
             missing = {"text", "category"} - set(reader.fieldnames or ())
             if missing:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -141,7 +141,8 @@ def _server(settings: Settings) -> Iterator[str]:
         await_ready(running)
         yield running
         return
-    command = [sys.executable, "-m", "services.cli", "run", "--port", "0"]
+    # The routing policy may name the demo's people, and is checked before anything starts.
+    command = [sys.executable, "-m", "services.cli", "run", "--port", "0", "--demo-people"]
     # Nobody scrapes a demo, and the usual ports may be in use.
     environment = os.environ | {"SECONDLOOK_METRICS_PORT": "0"}
     own = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own
@@ -186,14 +187,24 @@ def prepare(found: Resources, categories: list[str], *, seed: int) -> Props:
         _furnish(session, categories, seed, now)
         _make_room_for_a_key(session, now)
         key = access.create_key(session, TOOL, actor=ACTOR, now=now)
-        tokens = {
-            email: access.create_token(session, email, actor=ACTOR, now=now)
-            for email in (*_OWNERS, _LEAD)
-            if queries.person(session, email).active
-        }
+        owner_tokens = _tokens(session, _OWNERS, now)
+        lead_token = next(iter(_tokens(session, (_LEAD,), now)), None)
         runs = queries.version_count(session, TOOL)
-    lead_token = tokens.pop(_LEAD, None)
-    return Props(key, list(tokens.values()), lead_token, str(runs + 1))
+    return Props(key, owner_tokens, lead_token, str(runs + 1))
+
+
+def owner_tokens(found: Resources) -> list[str]:
+    """Fresh tokens of the owners who are active: a new password ends those of before."""
+    with found.database.transaction() as session:
+        return _tokens(session, _OWNERS, found.clock.now(session))
+
+
+def _tokens(session: Any, emails: Iterable[str], now: Any) -> list[str]:
+    return [
+        access.create_token(session, email, actor=ACTOR, now=now)
+        for email in emails
+        if queries.person(session, email).active
+    ]
 
 
 def _make_room_for_a_key(session: Any, now: Any) -> None:
@@ -217,6 +228,7 @@ def _require_ours(session: Any) -> None:
 def make_people(found: Resources) -> None:
     """Make the demo's team and people where they are missing."""
     with found.database.transaction() as session:
+        _require_ours(session)
         _make_people(session, found.clock.now(session))
 
 

@@ -7,7 +7,7 @@ import typer
 
 from services import bootstrap
 from services.bootstrap import Resources
-from services.commands.shared import AsJson, answer, resources
+from services.commands.shared import AsJson, answer, in_words, resources
 from services.escalation import queries as escalation
 from services.feedback import queries as feedback
 from services.insight.account import TOPICS
@@ -33,8 +33,12 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def _findings(found: Resources) -> Iterator[Finding]:
+    unreachable = _looked(_look_at_database, found)
+    yield Finding("database", unreachable)
+    if unreachable:  # All that follows would say the same.
+        return
     for name, look in (
-        ("database and log", _look_at_readiness),
+        ("schema and log", _look_at_readiness),
         ("routing policy", _look_at_routing),
         ("events", _look_at_events),
         ("owners", _look_at_owners),
@@ -45,9 +49,15 @@ def _findings(found: Resources) -> Iterator[Finding]:
 
 def _looked(look: Callable[[Resources], str], found: Resources) -> str:
     try:
-        return look(found)
+        with in_words():
+            return look(found)
     except SecondlookError as error:
         return error.detail
+
+
+def _look_at_database(found: Resources) -> str:
+    with found.database.engine.connect():
+        return ""
 
 
 def _look_at_readiness(found: Resources) -> str:

@@ -2,7 +2,9 @@
 
 import itertools
 import time
+from collections.abc import Mapping
 
+import httpx2
 from secondlook import Secondlook
 
 from examples.ticket_categoriser.demo import record
@@ -10,7 +12,7 @@ from examples.ticket_categoriser.model import train
 from examples.ticket_categoriser.people import Owners, Rep, chance
 from examples.ticket_categoriser.tickets import categories, generate
 from services.bootstrap import Resources
-from services.commands.demo import TOOL, await_ready, links, prepare
+from services.commands.demo import TOOL, await_ready, links, owner_tokens, prepare
 from services.commands.shared import resources, say
 
 _PILOT, _AT_ONCE = 300, 160
@@ -37,7 +39,7 @@ def _flow(found: Resources, address: str, seed: int) -> None:
     with Secondlook(address, props.key) as look:
         look.wait_for_policy(30)
         rep = Rep(look, "rep@demo.example", seed)
-        owners = Owners(address, props.owner_tokens, TOOL, seed=seed)
+        judges = Judges(found, address, props.owner_tokens, seed=seed)
         for number in itertools.count():
             (ticket,) = generate(1, seed=seed + 1_000_003 * (number + 1))
             name = f"{model.name}-{number}"
@@ -48,11 +50,32 @@ def _flow(found: Resources, address: str, seed: int) -> None:
                 rep.read(name, said=guess.category, right=ticket.category)
             if number >= _AT_ONCE:
                 time.sleep(_SECONDS_BETWEEN)
-                if props.owner_tokens and chance(seed, "work", name) < 0.5:
-                    _judge_some(owners, right)
+                if chance(seed, "work", name) < 0.5:
+                    judges.judge_some(right)
 
 
-def _judge_some(owners: Owners, right: dict[str, str]) -> None:
-    """Judge a little, and leave enough to try."""
-    if len(owners.open_cases()) > _LEFT_OPEN:
-        owners.work(right, lambda: None, most=2)
+class Judges:
+    """The demo's owners, who judge a little and leave enough to try.
+
+    Visitors sign in as the same people: they may choose a password, which revokes the
+    tokens, and be deactivated or become reps. The others go on, and tickets arrive.
+    """
+
+    def __init__(self, found: Resources, address: str, tokens: list[str], *, seed: int) -> None:
+        self._found, self._address, self._seed = found, address, seed
+        self._owners: Owners | None = None
+        self._take(tokens)
+
+    def judge_some(self, right: Mapping[str, str]) -> None:
+        """Judge two cases where many wait. What is refused now is tried again next time."""
+        try:
+            if self._owners is not None and len(self._owners.open_cases()) > _LEFT_OPEN:
+                self._owners.work(right, lambda: None, most=2)
+        except httpx2.HTTPStatusError as error:
+            if error.response.status_code == httpx2.codes.UNAUTHORIZED:
+                self._take(owner_tokens(self._found))
+
+    def _take(self, tokens: list[str]) -> None:
+        if self._owners is not None:
+            self._owners.close()
+        self._owners = Owners(self._address, tokens, TOOL, seed=self._seed) if tokens else None

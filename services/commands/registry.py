@@ -9,7 +9,7 @@ import typer
 from services.commands.shared import AsJson, answer, group, transaction, whoami
 from services.escalation import service as escalation
 from services.kit import listening
-from services.kit.durations import parse_duration
+from services.kit.durations import parse_seconds
 from services.kit.errors import InvalidInput, Problem
 from services.registry import access, queries, service
 from services.registry.rules import SYSTEM, Actor, OutputKind, Role, ToolState
@@ -178,14 +178,10 @@ def _categories(path: Path | None) -> list[str]:
 
 def _seconds(text: str) -> int:
     try:
-        duration = parse_duration(text)
+        return parse_seconds(text)
     except ValueError as error:
         problem = Problem("/maturity", str(error), "Write 72h.")
         raise InvalidInput(f"maturity: {error}", problems=(problem,)) from None
-    if duration.business_days:
-        problem = Problem("/maturity", "business days have no fixed length", "Write 72h.")
-        raise InvalidInput(f"maturity: {problem.problem}.", problems=(problem,))
-    return duration.seconds
 
 
 @tools.command("list")

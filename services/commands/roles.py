@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import partial
 from types import FrameType
 from typing import Annotated, Any
+from wsgiref.simple_server import WSGIServer
 
 import httpx2
 import typer
@@ -48,6 +49,7 @@ def run(
     demo: Annotated[bool, typer.Option("--demo", help="Add a demo and let it flow.")] = False,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0: a free one.")] = None,
+    demo_people: Annotated[bool, typer.Option("--demo-people", hidden=True)] = False,
 ) -> None:
     """Start everything on this machine; Ctrl-C ends it."""
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
@@ -64,7 +66,7 @@ def run(
         address = own_address(opened, settings.host)
         listening.remember(settings, address)
         with bootstrap.opened(load_settings(), role="run", pool_size=1) as found:
-            if demo:
+            if demo or demo_people:
                 people_of_demo(found)
             # A policy that cannot be used must not start anything.
             bootstrap.check_routing(found)
@@ -225,16 +227,21 @@ def export() -> None:
     with bootstrap.opened(settings, role="export", pool_size=3) as found:
         REGISTRY.register(bootstrap.make_collector(found))
         stopping = _on_signal(None)
-        server, thread = start_http_server(settings.metrics_port, settings.metrics_host)
+        server, thread = _serve_metrics(settings, 0)
         stopping.wait()
         server.shutdown()
         thread.join(timeout=2)
 
 
-def _serve_metrics(settings: Settings, place: int) -> None:
-    """Serve this process's own metrics beside the exporter's, on the port `place` further on."""
+def _serve_metrics(settings: Settings, place: int) -> tuple[WSGIServer, threading.Thread]:
+    """Serve a role's metrics on the port `place` further on than the exporter's.
+
+    Raises:
+        PortTaken: something else listens there.
+    """
     port = settings.metrics_port + place if settings.metrics_port else 0
-    start_http_server(port, settings.metrics_host)
+    bind(settings.metrics_host, port, mend=_METRICS_MEND).close()
+    return start_http_server(port, settings.metrics_host)
 
 
 def _on_signal(stop: Any) -> threading.Event:

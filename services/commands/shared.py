@@ -9,11 +9,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
+import psycopg
 import typer
+from psycopg.errors import UndefinedTable
 from pydantic_core import to_jsonable_python
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from services.bootstrap import Resources, opened
+from services.kit.errors import Unavailable
+from services.kit.eventlog.port import LogUnavailable
 from services.kit.settings import load_settings
 
 
@@ -49,6 +54,40 @@ def transaction() -> Iterator[tuple[Resources, Session, datetime]]:
     """Resources, one transaction and its time."""
     with resources() as found, found.database.transaction() as session:
         yield found, session, found.clock.now(session)
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Raise in words of ours what storage that is not there, or not ours yet, raises.
+
+    Raises:
+        Unavailable: it says what to look at.
+    """
+    try:
+        yield
+    except (OperationalError, ProgrammingError, UndefinedTable, LogUnavailable) as error:
+        problem = _storage_problem(error)
+        if problem is None:
+            raise
+        raise Unavailable(problem) from error
+
+
+def _storage_problem(error: BaseException | None) -> str | None:
+    """What to tell an operator, or None where storage is there and the fault is another."""
+    if isinstance(error, LogUnavailable):
+        # The embedded log is in the database, and says so by its cause.
+        return _storage_problem(error.__cause__) or f"The event log cannot be reached: {error}"
+    cause = getattr(error, "orig", error)
+    if isinstance(cause, UndefinedTable):
+        return "The database lacks this release's tables; run `secondlook migrate`."
+    # Whatever fails once PostgreSQL is reached has a code.
+    if isinstance(cause, psycopg.OperationalError) and cause.sqlstate is None:
+        reason = str(cause).partition("\n")[0]
+        return (
+            f"The database cannot be reached: {reason}. "
+            "Is it running, and is SECONDLOOK_DATABASE_URL right?"
+        )
+    return None
 
 
 def say(line: str) -> None:

@@ -1,6 +1,6 @@
-"""The clock as a value that can be handed over, so that tests move time themselves."""
+"""The clock as a value that is handed over."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
 
 from sqlalchemy import text
@@ -27,18 +27,3 @@ class DatabaseClock:
         moment = session.execute(text("SELECT clock_timestamp()")).scalar_one()
         assert isinstance(moment, datetime)
         return moment.astimezone(UTC)
-
-
-class ManualClock:
-    """A clock that stands still until it is moved: the twin for tests and simulations."""
-
-    def __init__(self, start: datetime) -> None:
-        self._now = start
-
-    def now(self, session: Session) -> datetime:
-        """The moment at which the clock was last set."""
-        return self._now
-
-    def advance(self, by: timedelta) -> None:
-        """Move forward by `by`."""
-        self._now += by

@@ -46,11 +46,26 @@ def parse_duration(text: str) -> Duration:
     """
     match = _PATTERN.fullmatch(text.strip())
     if match is None:
-        raise ValueError(
-            f"'{text[:40]}' is no duration; write a whole number and a unit, "
-            "such as 30s, 15m, 2h, 3d or 2bd"
-        )
+        raise _no_duration(text, "30s, 15m, 2h, 3d or 2bd")
     number, unit = int(match[1]), match[2]
     if unit == "bd":
         return Duration(business_days=number)
     return Duration(seconds=number * _SECONDS[unit])
+
+
+def parse_seconds(text: str) -> int:
+    """Read one duration as elapsed seconds, where business days have no fixed length.
+
+    Raises:
+        ValueError: when `text` is not a whole number followed by s, m, h or d.
+    """
+    match = _PATTERN.fullmatch(text.strip())
+    if match is None or match[2] not in _SECONDS:
+        raise _no_duration(text, "30s, 15m, 2h or 3d")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _no_duration(text: str, such_as: str) -> ValueError:
+    return ValueError(
+        f"'{text[:40]}' cannot be used; write a whole number and a unit, such as {such_as}"
+    )

@@ -4,14 +4,16 @@ import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
-from services.kit.durations import parse_duration
+from services.kit.durations import parse_seconds
 from services.kit.errors import InvalidInput, Problem
 
 PREFIX = "SECONDLOOK_"
@@ -19,12 +21,19 @@ PREFIX = "SECONDLOOK_"
 
 def _seconds(text: object) -> object:
     """Elapsed seconds from a duration such as 30s; numbers pass."""
-    if not isinstance(text, str):
-        return text
-    duration = parse_duration(text)
-    if duration.business_days:
-        raise ValueError("business days have no fixed length here; write s, m, h or d")
-    return duration.seconds
+    return parse_seconds(text) if isinstance(text, str) else text
+
+
+def _at_most_ten_years(seconds: int) -> int:
+    if seconds > _TEN_YEARS:
+        raise ValueError("it is longer than ten years; write at most 3650d")
+    return seconds
+
+
+def _not_nothing(seconds: int) -> int:
+    if seconds == 0:
+        raise ValueError("it may not be 0; write 1s or more")
+    return seconds
 
 
 def _zone(name: str) -> str:
@@ -36,20 +45,67 @@ def _zone(name: str) -> str:
 
 
 def _postgres_url(url: SecretStr | None) -> SecretStr | None:
-    if url is not None and urlsplit(url.get_secret_value()).scheme != "postgresql":
+    # What is refused is not quoted: it may hold a password.
+    if url is None:
+        return None
+    if not url.get_secret_value().startswith("postgresql://"):
         raise ValueError("it is no address of a PostgreSQL; write postgresql://user@host/name")
+    try:
+        found = make_url(url.get_secret_value())
+    except (ArgumentError, ValueError):
+        raise ValueError(_NO_PORT) from None
+    if found.port is not None:
+        _require_port(found.port)
+    if "@" in (found.host or ""):
+        raise ValueError("it holds two @; write one that belongs to the password as %40")
     return url
 
 
 def _web_address(url: str | None) -> str | None:
     if url is not None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise ValueError(_NO_WEB_ADDRESS) from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("it is no web address; write https://secondlook.example.org")
+            raise ValueError(_NO_WEB_ADDRESS)
+        _require_usable_port(parts)
     return url
 
 
-Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=0, le=10 * 365 * 86400)]
+def _brokers(servers: str | None) -> str | None:
+    for server in servers.split(",") if servers is not None else ():
+        # The client takes a protocol before the host, as Kafka's own tools do.
+        parts = urlsplit("//" + server.strip().rpartition("://")[2])
+        if not parts.hostname:
+            raise ValueError("it names no broker, or has a comma too many; write host:port,…")
+        _require_usable_port(parts)
+    return servers
+
+
+def _require_usable_port(parts: SplitResult) -> None:
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError(_NO_PORT) from None
+    if port is not None:
+        _require_port(port)
+
+
+def _require_port(port: int) -> None:
+    if not 0 < port <= _LAST_PORT:
+        raise ValueError(_NO_PORT)
+
+
+_TEN_YEARS = 10 * 365 * 86400
+_LAST_PORT = 65535
+_NO_PORT = "its port is none; write a number from 1 to 65535, or leave it out"
+_NO_WEB_ADDRESS = "it is no web address; write https://secondlook.example.org"
+
+DURATION = BeforeValidator(_seconds)
+"""In a setting's metadata: it is written as a duration."""
+Seconds = Annotated[int, DURATION, Field(ge=0), AfterValidator(_at_most_ten_years)]
+SomeSeconds = Annotated[Seconds, AfterValidator(_not_nothing)]
 
 
 def default_data_dir() -> Path:
@@ -97,7 +153,7 @@ class Settings(BaseSettings):
     database_url: Annotated[SecretStr | None, AfterValidator(_postgres_url)] = Field(
         None, description="PostgreSQL to use, `postgresql://…`. Absent: the embedded one."
     )
-    kafka_bootstrap_servers: str | None = Field(
+    kafka_bootstrap_servers: Annotated[str | None, AfterValidator(_brokers)] = Field(
         None, description="Brokers, `host:port,…`. Absent: the embedded event log."
     )
     kafka_create_topics: bool = Field(True, description="Make missing topics at the start.")
@@ -148,12 +204,12 @@ class Settings(BaseSettings):
     unmatched_after: Seconds = Field(
         24 * 3600, description="How long a correction waits for its output before a case opens."
     )
-    lease: Seconds = Field(15 * 60, ge=1, description="How long a claim holds without activity.")
+    lease: SomeSeconds = Field(15 * 60, description="How long a claim holds without activity.")
     reopen_window: Seconds = Field(
         72 * 3600, description="How long a resolved case can be reopened before it closes."
     )
-    session_length: Seconds = Field(12 * 3600, description="How long a sign-in lasts.")
-    link_length: Seconds = Field(24 * 3600, description="How long a sign-in link can be used.")
+    session_length: SomeSeconds = Field(12 * 3600, description="How long a sign-in lasts.")
+    link_length: SomeSeconds = Field(24 * 3600, description="How long a sign-in link can be used.")
     timezone: Annotated[str, AfterValidator(_zone)] = Field(
         "UTC", description="Time zone in which business days are counted."
     )

@@ -1,5 +1,6 @@
 """The README's way of connecting a tool, typed as it stands there."""
 
+import json
 import re
 import socket
 import subprocess
@@ -8,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.escalation.test_cases import POLICY
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -109,3 +112,82 @@ def test_taken_metrics_port_is_named_before_anything_starts(
     assert done.returncode == 1
     assert "SECONDLOOK_METRICS_PORT" in done.stderr
     assert "ready" not in done.stdout
+
+
+@pytest.fixture
+def unreachable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    """The settings name a database that is not there."""
+    url = f"postgresql://us:sekret@127.0.0.1:{free_port()}/x"
+    policy = tmp_path / "routing.yaml"
+    policy.write_text(POLICY)
+    given = {"DATABASE_URL": url, "DATA_DIR": tmp_path, "ROUTING_FILE": policy, "METRICS_PORT": 0}
+    for name, value in given.items():
+        monkeypatch.setenv(f"SECONDLOOK_{name}", str(value))
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["run --port 0", "demo", "migrate", "people list", "account", "consume escalation"],
+)
+@pytest.mark.usefixtures("unreachable")
+def test_database_that_is_not_there_is_named(command: str) -> None:
+    done = secondlook(*command.split())
+    assert done.returncode == 1
+    assert "The database cannot be reached: " in done.stderr
+    assert "SECONDLOOK_DATABASE_URL" in done.stderr
+    assert "sekret" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("unreachable")
+def test_doctor_finds_the_database_that_is_not_there() -> None:
+    done = secondlook("doctor", "--json")
+    (finding,) = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert finding["looked_at"] == "database"
+    assert "SECONDLOOK_DATABASE_URL" in finding["problem"]
+    assert "sekret" not in done.stdout
+
+
+@pytest.mark.parametrize("command", ["people list", "account"])
+def test_wrong_database_is_named(
+    command: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECONDLOOK_DATABASE_URL", f"{postgres_url}_nowhere")
+    done = secondlook(*command.split())
+    assert done.returncode == 1
+    assert "SECONDLOOK_DATABASE_URL" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["people list", "account", "doctor"])
+def test_database_without_tables_is_named(
+    command: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECONDLOOK_DATABASE_URL", postgres_url)
+    done = secondlook(*command.split())
+    assert done.returncode == 1
+    assert "secondlook migrate" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["export", "tick", "consume feedback"])
+def test_role_by_itself_names_the_taken_metrics_port(
+    command: str, fresh_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = {"export": 0, "consume feedback": 1, "tick": 3}[command]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("SECONDLOOK_DATABASE_URL", fresh_database())
+        monkeypatch.setenv("SECONDLOOK_METRICS_PORT", str(taken.getsockname()[1] - place))
+        done = secondlook(*command.split())
+    assert done.returncode == 1
+    assert "SECONDLOOK_METRICS_PORT" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def secondlook(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """A command that has ended."""
+    command = [sys.executable, "-m", "services.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30)
