@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from services.escalation import queries as escalation
 from services.feedback import queries as feedback
 from services.insight import queries
+from services.insight.rules import EXCEPTION_TRIGGERS
 from services.kit import counts, offsets
 from services.kit.clock import Clock
 from services.kit.database import Database
@@ -28,8 +29,6 @@ from services.kit.eventlog.port import Bounds, Partition
 from services.registry import queries as registry
 from services.registry.queries import ToolInfo
 from services.registry.rules import ToolState
-
-EXCEPTION_TRIGGERS = tuple(word for word in events.TRIGGERS if word != "audit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,8 @@ METRICS = {
         Declared(
             "secondlook_exceptions",
             _C,
-            "Outputs that opened a case, audits excluded, each once under its first trigger.",
+            "Outputs that opened a case, audits excluded, each once under its first trigger. "
+            "A correction without its output opens a case, too, but is no exception.",
             (*_TV, "trigger"),
         ),
         Declared("secondlook_cases", _C, "Cases opened.", (*_TV, "trigger")),
@@ -256,7 +256,8 @@ def _totals(samples: Samples, totals: list[counts.Total]) -> None:
     for total in totals:
         if total.measure in _BY_VERSION:
             name = _BY_VERSION[total.measure]
-            samples[name][total.tool, total.version, total.label] = total.n
+            if total.label in _WORDS[name]:
+                samples[name][total.tool, total.version, total.label] = total.n
         elif total.measure == "escalations":
             samples["secondlook_escalations"][total.tool, total.label] = total.n
         elif total.measure == "overdue":

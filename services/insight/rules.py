@@ -3,13 +3,18 @@
 from dataclasses import dataclass
 from datetime import datetime
 from math import sqrt
-from typing import Any
+from typing import Any, Self
+
+from secondlook import events
 
 _Z95 = 1.959963984540054
 
 EXCEPTION_RATE = "outputs that opened a case, audits excluded ÷ all outputs"
 OVERRIDE_RATE = "overridden outputs ÷ matured outputs"
 COVERAGE = "outputs that the gate let through ÷ all outputs"
+
+# A correction whose output never came opens a case, too, but there is no output to count.
+EXCEPTION_TRIGGERS = tuple(word for word in events.TRIGGERS if word not in ("audit", "unmatched"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,8 @@ class Ratio:
         denominator: n.
         definition: what was divided by what, in the words of the glossary.
         since, until: the window, `until` excluded.
+
+    Whoever divides counts makes one by `of`, which holds 0 ≤ numerator ≤ denominator.
     """
 
     numerator: int
@@ -28,6 +35,19 @@ class Ratio:
     definition: str
     since: datetime
     until: datetime
+
+    @classmethod
+    def of(
+        cls, part: int, whole: int, definition: str, *, since: datetime, until: datetime
+    ) -> Self:
+        """The ratio of two counts, where the part may be ahead of its whole.
+
+        What is in the part has come, whether or not it is counted in the whole: rooms commit
+        apart, counts are read one after the other, and an output may be disputed long after
+        the window that it was recorded in.
+        """
+        numerator = max(0, part)
+        return cls(numerator, max(numerator, whole), definition, since, until)
 
     @property
     def value(self) -> float | None:

@@ -3,8 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from secondlook import events
 
-from services.insight.rules import COVERAGE, Ratio, wilson
+from services.insight.rules import COVERAGE, EXCEPTION_TRIGGERS, Ratio, wilson
 from tests.house import NOON
 
 COUNTS = st.integers(1, 100_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -46,6 +47,21 @@ def test_wilson_narrows_as_n_grows(counted: tuple[int, int]) -> None:
     low, high = wilson(successes, n)
     more_low, more_high = wilson(4 * successes, 4 * n)
     assert more_high - more_low < high - low
+
+
+@given(st.integers(-100, 100_000), st.integers(-100, 100_000))
+def test_ratio_answers_whatever_was_counted(part: int, whole: int) -> None:
+    answer = Ratio.of(part, whole, COVERAGE, since=NOON, until=NOON).as_answer()
+    assert 0 <= answer["numerator"] <= answer["n"]
+    assert answer["n"] >= whole
+    if answer["n"]:
+        low, high = answer["interval"]
+        assert 0 <= low <= answer["value"] + 1e-12
+        assert answer["value"] - 1e-12 <= high <= 1
+
+
+def test_exceptions_are_outputs_that_were_no_audit() -> None:
+    assert set(events.TRIGGERS) - set(EXCEPTION_TRIGGERS) == {"audit", "unmatched"}
 
 
 def test_ratio_of_nothing_has_no_value_and_says_so() -> None:
