@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from services.escalation import queries as escalation
 from services.feedback import queries as feedback
 from services.insight import queries
+from services.insight.account import of_tools
 from services.insight.rules import EXCEPTION_TRIGGERS
 from services.kit import counts, offsets
 from services.kit.clock import Clock
@@ -82,7 +83,12 @@ METRICS = {
         Declared("secondlook_verdicts", _C, "Verdicts given.", (*_TV, "verdict")),
         Declared("secondlook_escalations", _C, "Cases moved up a ladder.", ("tool", "level")),
         Declared("secondlook_overdue", _C, "Deadlines missed.", ("tool", "queue", "clock")),
-        Declared("secondlook_duplicates", _C, "Events that came again and changed nothing."),
+        Declared(
+            "secondlook_duplicates",
+            _C,
+            "Events of tools that came again and changed nothing, as `secondlook account` counts "
+            "them. Our own events, such as verdicts, are not in it.",
+        ),
         Declared(
             "secondlook_dead_letters", _C, "Events that could not be used.", ("topic", "reason")
         ),
@@ -262,7 +268,7 @@ def _totals(samples: Samples, totals: list[counts.Total]) -> None:
             samples["secondlook_escalations"][total.tool, total.label] = total.n
         elif total.measure == "overdue":
             samples["secondlook_overdue"][total.tool, total.version, total.label] = total.n
-        elif total.measure == "duplicate":
+        elif total.measure == "duplicate" and of_tools(total):
             samples["secondlook_duplicates"][()] += total.n
         elif total.measure == "gate_disagreements":
             samples["secondlook_gate_disagreements"][total.tool, total.label] = total.n
