@@ -1,5 +1,6 @@
 """Numbers that carry what they rest on. Pure: no database, no web framework."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import sqrt
@@ -81,3 +82,19 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     centre = (share + _Z95**2 / (2 * n)) / weight
     half = _Z95 * sqrt(share * (1 - share) / n + _Z95**2 / (4 * n**2)) / weight
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+DAYS_FOR_LIMITS = 8
+"""How many days with outputs there must be before limits say what is normal."""
+
+
+def control_limits(centre: float | None, sizes: Sequence[int]) -> tuple[float, float] | None:
+    """Three-sigma limits of a daily share around `centre`, for a day of the usual size.
+
+    `sizes` holds each day's n; None where too few of them have any.
+    """
+    known = [size for size in sizes if size]
+    if centre is None or len(known) < DAYS_FOR_LIMITS:
+        return None
+    width = 3 * sqrt(centre * (1 - centre) / (sum(known) / len(known)))
+    return max(0.0, centre - width), min(1.0, centre + width)

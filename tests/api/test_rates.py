@@ -76,3 +76,22 @@ def test_rates_hold_for_outputs_disputed_after_their_window(house: House) -> Non
     house.log.take(output("new"))
     rate = rates(house)["exception_rate"]
     assert (rate["numerator"], rate["n"]) == (2, 2)
+
+
+def test_chart_draws_limits_from_enough_days_only(house: House) -> None:
+    page = signed_in(house, "lead.support")
+    house.log.take(*(output(f"o-{n}", confidence=0.1 + n / 10) for n in range(9)))
+    shown = page("GET", f"/health/{TOOL}").text
+    assert "drawn from 8 days with outputs; there is 1 so far" in shown
+    assert "limit-line" not in shown
+    assert 'class="band"' not in page("GET", "/health").text
+    with house.resources.database.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO hourly_count"
+            " SELECT measure, tool, hour - days.back * interval '1 day', version, label, shard, n"
+            " FROM hourly_count, generate_series(1, 7) AS days(back)"
+        )
+    shown = page("GET", f"/health/{TOOL}").text
+    assert "so far" not in shown
+    assert "limit-line" in shown
+    assert 'class="band"' in page("GET", "/health").text

@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from secondlook import events
 
-from services.insight.rules import COVERAGE, EXCEPTION_TRIGGERS, Ratio, wilson
+from services.insight.rules import (
+    COVERAGE,
+    DAYS_FOR_LIMITS,
+    EXCEPTION_TRIGGERS,
+    Ratio,
+    control_limits,
+    wilson,
+)
 from tests.house import NOON
 
 COUNTS = st.integers(1, 100_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -76,3 +83,17 @@ def test_ratio_never_comes_without_what_it_rests_on() -> None:
     assert answer["n"] == answer["denominator"] == 263
     assert answer["interval"] == pytest.approx([0.2553, 0.3662], abs=5e-5)
     assert {"method", "definition", "window"} <= answer.keys()
+
+
+@given(
+    st.none() | st.floats(0, 1),
+    st.lists(st.integers(0, 1_000), max_size=28),
+)
+def test_limits_are_drawn_from_enough_days_and_hold_the_centre(
+    centre: float | None, sizes: list[int]
+) -> None:
+    limits = control_limits(centre, sizes)
+    enough = sum(size > 0 for size in sizes) >= DAYS_FOR_LIMITS
+    assert (limits is not None) == (centre is not None and enough)
+    if centre is not None and limits is not None:
+        assert 0 <= limits[0] <= centre <= limits[1] <= 1

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from math import sqrt
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
@@ -10,7 +9,7 @@ from starlette.responses import Response
 
 from services.feedback import queries as feedback
 from services.insight import queries as insight
-from services.insight.rules import Ratio
+from services.insight.rules import DAYS_FOR_LIMITS, Ratio, control_limits
 from services.registry import queries as registry
 from services.registry import service
 from services.registry.rules import ToolState, Verb
@@ -41,18 +40,15 @@ class Health:
 
     @property
     def band(self) -> tuple[float, float] | None:
-        """Where the daily exception rate normally lies (p-chart, three sigmas)."""
+        """Where the daily exception rate normally lies (p-chart); None from too few days."""
         sizes = [day.exception_rate.denominator for day in self.days]
-        return _limits(self.rates.exception_rate.value, sizes)
+        return control_limits(self.rates.exception_rate.value, sizes)
 
-
-def _limits(centre: float | None, sizes: list[int]) -> tuple[float, float] | None:
-    """Three-sigma limits around `centre` for a day of the usual size; None without data."""
-    known = [size for size in sizes if size]
-    if centre is None or not known:
-        return None
-    width = 3 * sqrt(centre * (1 - centre) / (sum(known) / len(known)))
-    return max(0.0, centre - width), min(1.0, centre + width)
+    @property
+    def days_for_limits(self) -> tuple[int, int]:
+        """How many days had outputs, and how many a band needs."""
+        known = [day for day in self.days if day.exception_rate.denominator]
+        return len(known), DAYS_FOR_LIMITS
 
 
 def routes(desk: Desk) -> APIRouter:
