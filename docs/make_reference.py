@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from services.cli import app
-from services.insight.metrics import METRICS
+from services.insight.metrics import METRICS, VERSIONS_SHOWN
 from services.kit.consumer_metrics import PROCESS_METRICS
 from services.kit.settings import PREFIX, Settings
 
@@ -40,6 +40,11 @@ def metrics() -> str:
         "Served by `secondlook export`. Counts are read from the database, where they are kept",
         "in the transaction of the facts that they count. Rates are for Prometheus to divide;",
         "leaders' numbers come from the API (`/v1/rates`), with n and interval.",
+        "",
+        f"Of each tool {VERSIONS_SHOWN} versions have series: those counted on the latest day, the",
+        "busiest first. The series of any other end, and go on from its count when it comes back.",
+        "Where more are in use on one day, the counts here and the alerts on them are too low, so",
+        "keep dates and run numbers out of `model` and `prompt`; the API counts every version.",
         "",
         "| metric | labels | meaning |",
         "|---|---|---|",

@@ -163,13 +163,26 @@ def _leave_out_young(
 _HOUR = timedelta(hours=1)
 
 
-def coverage_by_version(session: Session, tool: ToolInfo, *, now: datetime) -> dict[str, float]:
-    """Coverage of each version seen in the last 28 days, in [0, 1]."""
-    found = _hourly(session, "outputs", tool.slug, hour_of(now - WINDOW), now + _HOUR)
-    everything: Counter[str] = Counter()
-    for (version, _), n in found.items():
-        everything[version] += n
-    return {version: found[version, "proceed"] / n for version, n in everything.items() if n}
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a version was used for in the last 28 days."""
+
+    last: tuple[datetime, int]
+    """The last day with outputs, and how many it had."""
+    coverage: float
+
+
+def use_by_version(session: Session, tool: ToolInfo, *, now: datetime) -> dict[str, Use]:
+    """The use of each version with outputs in the last 28 days."""
+    days: dict[str, Counter[datetime]] = defaultdict(Counter)
+    proceeded: Counter[str] = Counter()
+    for row in _hours(session, "outputs", tool.slug, hour_of(now - WINDOW), now + _HOUR):
+        days[row.version][row.hour.replace(hour=0)] += row.n
+        proceeded[row.version] += row.n if row.label == "proceed" else 0
+    return {
+        version: Use(max(found.items()), proceeded[version] / found.total())
+        for version, found in days.items()
+    }
 
 
 def daily(session: Session, tool: ToolInfo, *, now: datetime, days: int = 28) -> list[Day]:
