@@ -156,7 +156,7 @@ Samples = dict[str, dict[tuple[str, ...], float]]
 
 
 class BusinessCollector(Collector):
-    """Reads everything in one transaction, at every scrape."""
+    """Reads everything as of one moment, at every scrape: no counter may fall between reads."""
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ class BusinessCollector(Collector):
                 yield _family(declared, samples[name])
 
     def _read(self, samples: Samples) -> None:
-        with self._database.transaction() as session:
+        with self._database.snapshot() as session:
             now = self._clock.now(session)
             tools = registry.tools(session)
             totals = counts.totals(session)

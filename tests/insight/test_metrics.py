@@ -1,9 +1,16 @@
 """What Prometheus is told: bounded, and rising."""
 
+from itertools import count
 from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
 
 from services import bootstrap
 from services.insight.metrics import VERSIONS_SHOWN
+from services.kit import counts
+from services.kit.clock import DatabaseClock
+from services.registry import service
 from tests.api.conftest import House
 from tests.house import TOOL, correction, output
 
@@ -79,3 +86,23 @@ def test_exporter_shows_every_word_of_a_version_from_the_start(house: House) -> 
     assert found == dict.fromkeys(("low_confidence", "dispute", "tool_failure", "policy"), 0)
     (coverage,) = (s for s in exported(house) if s.name == "secondlook_coverage_ratio")
     assert (coverage.labels, coverage.value) == ({"tool": TOOL, "version": "m-1"}, 1)
+
+
+def test_counters_of_what_is_mature_hold_while_outputs_come(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with house.resources.database.transaction() as session:
+        now = DatabaseClock().now(session)
+        change = {"maturity_seconds": 3_600}
+        service.change_tool(session, TOOL, change, actor="test", now=now)
+    house.log.take(output("o-1"))
+    read, number = counts.totals, count()
+
+    def interrupted(session: Session) -> list[counts.Total]:
+        found = read(session)
+        house.log.take(output(f"meanwhile-{next(number)}"))
+        return found
+
+    monkeypatch.setattr(counts, "totals", interrupted)
+    matured = [s.value for s in exported(house) if s.name == "secondlook_matured_outputs_total"]
+    assert set(matured) == {0}
