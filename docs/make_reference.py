@@ -8,7 +8,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from services.cli import app
-from services.insight.metrics import METRICS
+from services.insight.metrics import METRICS, VERSIONS_SHOWN
 from services.kit.consumer_metrics import PROCESS_METRICS
 from services.kit.durations import Duration
 from services.kit.settings import DURATION, PREFIX, Settings
@@ -50,6 +50,11 @@ def metrics() -> str:
         "Served by `secondlook export`. Counts are read from the database, where they are kept",
         "in the transaction of the facts that they count. Rates are for Prometheus to divide;",
         "leaders' numbers come from the API (`/v1/rates`), with n and interval.",
+        "",
+        f"Of each tool {VERSIONS_SHOWN} versions have series: those counted on the latest day, the",
+        "busiest first. The series of any other end, and go on from its count when it comes back.",
+        "Where more are in use on one day, the counts here and the alerts on them are too low, so",
+        "keep dates and run numbers out of `model` and `prompt`; the API counts every version.",
         "",
         "| metric | labels | meaning |",
         "|---|---|---|",

@@ -29,7 +29,7 @@ def account(session: Session, bounds: Mapping[Partition, Bounds], peek: Peek) ->
     """
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for total in counts.totals(session):
-        if total.measure in OUTCOMES and _of_tools(total):
+        if total.measure in OUTCOMES and of_tools(total):
             found[total.tool][total.measure] += total.n
     explained = sum(outcomes.total() for outcomes in found.values())
     for letter in feedback.retried_letters(session):
@@ -51,8 +51,8 @@ def account(session: Session, bounds: Mapping[Partition, Bounds], peek: Peek) ->
     }
 
 
-def _of_tools(total: counts.Total) -> bool:
-    """Whether the count is of records that tools sent; the others are our own events."""
+def of_tools(total: counts.Total) -> bool:
+    """Whether an outcome's count is of records that tools sent; the others are our own events."""
     return total.label in TOPICS
 
 

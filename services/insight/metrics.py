@@ -6,10 +6,10 @@ replayed topic or a killed worker never counts anything twice. Every metric is d
 """
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -21,6 +21,8 @@ from sqlalchemy.orm import Session
 from services.escalation import queries as escalation
 from services.feedback import queries as feedback
 from services.insight import queries
+from services.insight.account import of_tools
+from services.insight.rules import EXCEPTION_TRIGGERS
 from services.kit import counts, offsets
 from services.kit.clock import Clock
 from services.kit.database import Database
@@ -28,8 +30,6 @@ from services.kit.eventlog.port import Bounds, Partition
 from services.registry import queries as registry
 from services.registry.queries import ToolInfo
 from services.registry.rules import ToolState
-
-EXCEPTION_TRIGGERS = tuple(word for word in events.TRIGGERS if word != "audit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ METRICS = {
         Declared(
             "secondlook_exceptions",
             _C,
-            "Outputs that opened a case, audits excluded, each once under its first trigger.",
+            "Outputs that opened a case, audits excluded, each once under its first trigger. "
+            "A correction without its output opens a case, too, but is no exception.",
             (*_TV, "trigger"),
         ),
         Declared("secondlook_cases", _C, "Cases opened.", (*_TV, "trigger")),
@@ -82,7 +83,12 @@ METRICS = {
         Declared("secondlook_verdicts", _C, "Verdicts given.", (*_TV, "verdict")),
         Declared("secondlook_escalations", _C, "Cases moved up a ladder.", ("tool", "level")),
         Declared("secondlook_overdue", _C, "Deadlines missed.", ("tool", "queue", "clock")),
-        Declared("secondlook_duplicates", _C, "Events that came again and changed nothing."),
+        Declared(
+            "secondlook_duplicates",
+            _C,
+            "Events of tools that came again and changed nothing, as `secondlook account` counts "
+            "them. Our own events, such as verdicts, are not in it.",
+        ),
         Declared(
             "secondlook_dead_letters", _C, "Events that could not be used.", ("topic", "reason")
         ),
@@ -135,6 +141,14 @@ METRICS = {
     )
 }
 
+VERSIONS_SHOWN = 20
+"""Of so many versions a tool's series tell: of those counted last, the busiest first.
+
+A version's series end when others take its place and go on from its count when it comes back,
+so none ever falls. There is no series for the rest together: it would fall, and jump, whenever
+a version changed sides.
+"""
+
 _log = structlog.get_logger()
 
 BoundsOf = Callable[[Iterable[str]], Mapping[Partition, Bounds]]
@@ -142,7 +156,7 @@ Samples = dict[str, dict[tuple[str, ...], float]]
 
 
 class BusinessCollector(Collector):
-    """Reads everything in one transaction, at every scrape."""
+    """Reads everything as of one moment, at every scrape: no counter may fall between reads."""
 
     def __init__(
         self,
@@ -178,15 +192,18 @@ class BusinessCollector(Collector):
                 yield _family(declared, samples[name])
 
     def _read(self, samples: Samples) -> None:
-        with self._database.transaction() as session:
+        with self._database.snapshot() as session:
             now = self._clock.now(session)
             tools = registry.tools(session)
             totals = counts.totals(session)
-            _initial(samples, tools, totals)
-            _totals(samples, totals)
+            uses = {t.slug: queries.use_by_version(session, t, now=now) for t in tools}
+            shown = shown_versions(totals, uses)
+            _initial(samples, tools, shown)
+            _totals(samples, totals, shown)
             for tool in tools:
-                _matured(samples, session, tool, now)
-                _tool_gauges(samples, session, tool, now)
+                _matured(samples, session, tool, now, shown)
+                _tool_gauges(samples, session, tool)
+            _coverage(samples, uses, shown)
             _queue_gauges(samples, session, now)
             _letters(samples, session)
             positions = offsets.positions(session)
@@ -238,10 +255,39 @@ _WORDS = {
 }
 
 
-def _initial(samples: Samples, tools: list[ToolInfo], totals: list[counts.Total]) -> None:
-    """Every label set at 0 for the versions seen, so that a first increase is one."""
-    seen = {(t.tool, t.version) for t in totals if t.measure == "outputs"}
-    for tool, version in seen:
+Versions = set[tuple[str, str]]
+Uses = Mapping[str, Mapping[str, queries.Use]]
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+def shown_versions(totals: Iterable[counts.Total], uses: Uses) -> Versions:
+    """The versions that have series, each with its tool: `VERSIONS_SHOWN` a tool at most.
+
+    One that has not been used for 28 days comes after all that have.
+    """
+    ever: dict[str, Counter[str]] = defaultdict(Counter)
+    for total in totals:
+        if total.measure in _BY_VERSION:
+            ever[total.tool][total.version] += total.n if total.measure == "outputs" else 0
+    return {
+        (tool, version)
+        for tool, found in ever.items()
+        for version in _counted_last(found, uses.get(tool, {}))
+    }
+
+
+def _counted_last(ever: Counter[str], uses: Mapping[str, queries.Use]) -> list[str]:
+    def rank(version: str) -> tuple[tuple[datetime, int], str]:
+        use = uses.get(version)
+        return use.last if use is not None else (_LONG_AGO, ever[version]), version
+
+    return sorted(ever, key=rank, reverse=True)[:VERSIONS_SHOWN]
+
+
+def _initial(samples: Samples, tools: list[ToolInfo], shown: Versions) -> None:
+    """Every label set at 0 for the versions shown, so that a first increase is one."""
+    for tool, version in shown:
         for name, words in _WORDS.items():
             for word in words:
                 samples[name][tool, version, word] = 0
@@ -252,22 +298,29 @@ def _initial(samples: Samples, tools: list[ToolInfo], totals: list[counts.Total]
     samples["secondlook_duplicates"][()] = 0
 
 
-def _totals(samples: Samples, totals: list[counts.Total]) -> None:
+def _totals(samples: Samples, totals: list[counts.Total], shown: Versions) -> None:
     for total in totals:
         if total.measure in _BY_VERSION:
-            name = _BY_VERSION[total.measure]
-            samples[name][total.tool, total.version, total.label] = total.n
+            _total_of_version(samples, total, shown)
         elif total.measure == "escalations":
             samples["secondlook_escalations"][total.tool, total.label] = total.n
         elif total.measure == "overdue":
             samples["secondlook_overdue"][total.tool, total.version, total.label] = total.n
-        elif total.measure == "duplicate":
+        elif total.measure == "duplicate" and of_tools(total):
             samples["secondlook_duplicates"][()] += total.n
         elif total.measure == "gate_disagreements":
             samples["secondlook_gate_disagreements"][total.tool, total.label] = total.n
 
 
-def _matured(samples: Samples, session: Session, tool: ToolInfo, now: datetime) -> None:
+def _total_of_version(samples: Samples, total: counts.Total, shown: Versions) -> None:
+    name = _BY_VERSION[total.measure]
+    if (total.tool, total.version) in shown and total.label in _WORDS[name]:
+        samples[name][total.tool, total.version, total.label] = total.n
+
+
+def _matured(
+    samples: Samples, session: Session, tool: ToolInfo, now: datetime, shown: Versions
+) -> None:
     outputs, overridden, withdrawn = queries.matured_totals(session, tool, now=now)
     for name, found in (
         ("secondlook_matured_outputs", outputs),
@@ -275,17 +328,23 @@ def _matured(samples: Samples, session: Session, tool: ToolInfo, now: datetime) 
         ("secondlook_overrides_withdrawn", withdrawn),
     ):
         for (version, disposition), n in found.items():
-            samples[name][tool.slug, version, disposition] = n
+            if (tool.slug, version) in shown:
+                samples[name][tool.slug, version, disposition] = n
 
 
-def _tool_gauges(samples: Samples, session: Session, tool: ToolInfo, now: datetime) -> None:
+def _tool_gauges(samples: Samples, session: Session, tool: ToolInfo) -> None:
     for state in ToolState:
         samples["secondlook_tool_state"][tool.slug, state.value] = float(tool.state is state)
     last = feedback.last_recorded(session, tool.slug)
     if last is not None:
         samples["secondlook_last_output_timestamp_seconds"][tool.slug,] = last.timestamp()
-    for version, ratio in queries.coverage_by_version(session, tool, now=now).items():
-        samples["secondlook_coverage_ratio"][tool.slug, version] = ratio
+
+
+def _coverage(samples: Samples, uses: Uses, shown: Versions) -> None:
+    for tool, version in shown:
+        if version in uses.get(tool, {}):
+            coverage = uses[tool][version].coverage
+            samples["secondlook_coverage_ratio"][tool, version] = coverage
 
 
 def _queue_gauges(samples: Samples, session: Session, now: datetime) -> None:

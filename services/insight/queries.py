@@ -7,7 +7,13 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from services.feedback import queries as feedback
-from services.insight.rules import COVERAGE, EXCEPTION_RATE, OVERRIDE_RATE, Ratio
+from services.insight.rules import (
+    COVERAGE,
+    EXCEPTION_RATE,
+    EXCEPTION_TRIGGERS,
+    OVERRIDE_RATE,
+    Ratio,
+)
 from services.kit import counts
 from services.kit.counts import hour_of
 from services.registry.queries import ToolInfo
@@ -20,11 +26,9 @@ class Day:
     """One day of a tool, in UTC."""
 
     day: datetime
-    outputs: int
-    exceptions: int
-    proceeded: int
-    overridden: int
-    matured: int
+    exception_rate: Ratio
+    override_rate: Ratio
+    coverage: Ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +57,15 @@ def rates(
     since = hour_of(now - window)
     outputs = _by_label(session, "outputs", tool.slug, since, now, version)
     exceptions = _by_label(session, "exceptions", tool.slug, since, now, version)
-    everything = sum(outputs.values())
+    everything = outputs.total()
     cutoff = tool.cutoff(now)
     matured, overridden = matured_in(session, tool, since=since, now=now, version=version)
     return Rates(
         tool.slug,
         version,
-        Ratio(sum(exceptions.values()), everything, EXCEPTION_RATE, since, now),
-        Ratio(sum(overridden.values()), sum(matured.values()), OVERRIDE_RATE, since, cutoff),
-        Ratio(outputs["proceed"], everything, COVERAGE, since, now),
+        Ratio.of(exceptions.total(), everything, EXCEPTION_RATE, since=since, until=now),
+        Ratio.of(overridden.total(), matured.total(), OVERRIDE_RATE, since=since, until=cutoff),
+        Ratio.of(outputs["proceed"], everything, COVERAGE, since=since, until=now),
     )
 
 
@@ -69,7 +73,7 @@ def _by_label(
     session: Session, measure: str, tool: str, since: datetime, until: datetime, version: str | None
 ) -> Counter[str]:
     found: Counter[str] = Counter()
-    for row in counts.hours(session, measure, tool, since=since, until=until):
+    for row in _hours(session, measure, tool, since, until):
         if version is None or row.version == version:
             found[row.label] += row.n
     return found
@@ -105,9 +109,17 @@ def _hourly(
     session: Session, measure: str, tool: str, since: datetime, until: datetime
 ) -> Labelled:
     found: Labelled = Counter()
-    for row in counts.hours(session, measure, tool, since=since, until=until):
+    for row in _hours(session, measure, tool, since, until):
         found[row.version, row.label] += row.n
     return found
+
+
+def _hours(
+    session: Session, measure: str, tool: str, since: datetime, until: datetime
+) -> list[counts.Hourly]:
+    """A measure hour by hour; of the exceptions those that are outputs."""
+    found = counts.hours(session, measure, tool, since=since, until=until)
+    return [row for row in found if measure != "exceptions" or row.label in EXCEPTION_TRIGGERS]
 
 
 def _of_version(found: Labelled, version: str | None) -> Labelled:
@@ -151,13 +163,26 @@ def _leave_out_young(
 _HOUR = timedelta(hours=1)
 
 
-def coverage_by_version(session: Session, tool: ToolInfo, *, now: datetime) -> dict[str, float]:
-    """Coverage of each version seen in the last 28 days, in [0, 1]."""
-    found = _hourly(session, "outputs", tool.slug, hour_of(now - WINDOW), now + _HOUR)
-    everything: Counter[str] = Counter()
-    for (version, _), n in found.items():
-        everything[version] += n
-    return {version: found[version, "proceed"] / n for version, n in everything.items() if n}
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a version was used for in the last 28 days."""
+
+    last: tuple[datetime, int]
+    """The last day with outputs, and how many it had."""
+    coverage: float
+
+
+def use_by_version(session: Session, tool: ToolInfo, *, now: datetime) -> dict[str, Use]:
+    """The use of each version with outputs in the last 28 days."""
+    days: dict[str, Counter[datetime]] = defaultdict(Counter)
+    proceeded: Counter[str] = Counter()
+    for row in _hours(session, "outputs", tool.slug, hour_of(now - WINDOW), now + _HOUR):
+        days[row.version][row.hour.replace(hour=0)] += row.n
+        proceeded[row.version] += row.n if row.label == "proceed" else 0
+    return {
+        version: Use(max(found.items()), proceeded[version] / found.total())
+        for version, found in days.items()
+    }
 
 
 def daily(session: Session, tool: ToolInfo, *, now: datetime, days: int = 28) -> list[Day]:
@@ -167,7 +192,7 @@ def daily(session: Session, tool: ToolInfo, *, now: datetime, days: int = 28) ->
     cutoff = tool.cutoff(now)
     sums: dict[datetime, Counter[str]] = defaultdict(Counter)
     for measure in ("outputs", "exceptions", "overridden", "overrides_withdrawn"):
-        for row in counts.hours(session, measure, tool.slug, since=since, until=now):
+        for row in _hours(session, measure, tool.slug, since, now):
             day = sums[row.hour.replace(hour=0)]
             matured = not tool.maturity_seconds or row.hour + timedelta(hours=1) <= cutoff
             if matured or not measure.startswith("overrid"):
@@ -180,11 +205,16 @@ def daily(session: Session, tool: ToolInfo, *, now: datetime, days: int = 28) ->
 
 
 def _day(day: datetime, found: Counter[str]) -> Day:
+    overridden = found["overridden"] - found["overrides_withdrawn"]
+    # Without outputs there is no rate, though outputs of the days before may be disputed.
+    exceptions = found["exceptions"] if found["outputs"] else 0
+
+    def ratio(part: int, whole: str, definition: str) -> Ratio:
+        return Ratio.of(part, found[whole], definition, since=day, until=day + timedelta(days=1))
+
     return Day(
         day,
-        outputs=found["outputs"],
-        exceptions=found["exceptions"],
-        proceeded=found["proceeded"],
-        overridden=found["overridden"] - found["overrides_withdrawn"],
-        matured=found["matured"],
+        ratio(exceptions, "outputs", EXCEPTION_RATE),
+        ratio(overridden, "matured", OVERRIDE_RATE),
+        ratio(found["proceeded"], "outputs", COVERAGE),
     )

@@ -1,15 +1,21 @@
 """Numbers that carry what they rest on. Pure: no database, no web framework."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import sqrt
-from typing import Any
+from typing import Any, Self
+
+from secondlook import events
 
 _Z95 = 1.959963984540054
 
 EXCEPTION_RATE = "outputs that opened a case, audits excluded ÷ all outputs"
 OVERRIDE_RATE = "overridden outputs ÷ matured outputs"
 COVERAGE = "outputs that the gate let through ÷ all outputs"
+
+# A correction whose output never came opens a case, too, but there is no output to count.
+EXCEPTION_TRIGGERS = tuple(word for word in events.TRIGGERS if word not in ("audit", "unmatched"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,8 @@ class Ratio:
         denominator: n.
         definition: what was divided by what, in the words of the glossary.
         since, until: the window, `until` excluded.
+
+    Whoever divides counts makes one by `of`, which holds 0 ≤ numerator ≤ denominator.
     """
 
     numerator: int
@@ -28,6 +36,19 @@ class Ratio:
     definition: str
     since: datetime
     until: datetime
+
+    @classmethod
+    def of(
+        cls, part: int, whole: int, definition: str, *, since: datetime, until: datetime
+    ) -> Self:
+        """The ratio of two counts, where the part may be ahead of its whole.
+
+        What is in the part has come, whether or not it is counted in the whole: rooms commit
+        apart, counts are read one after the other, and an output may be disputed long after
+        the window that it was recorded in.
+        """
+        numerator = max(0, part)
+        return cls(numerator, max(numerator, whole), definition, since, until)
 
     @property
     def value(self) -> float | None:
@@ -61,3 +82,19 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     centre = (share + _Z95**2 / (2 * n)) / weight
     half = _Z95 * sqrt(share * (1 - share) / n + _Z95**2 / (4 * n**2)) / weight
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+DAYS_FOR_LIMITS = 8
+"""How many days with outputs there must be before limits say what is normal."""
+
+
+def control_limits(centre: float | None, sizes: Sequence[int]) -> tuple[float, float] | None:
+    """Three-sigma limits of a daily share around `centre`, for a day of the usual size.
+
+    `sizes` holds each day's n; None where too few of them have any.
+    """
+    known = [size for size in sizes if size]
+    if centre is None or len(known) < DAYS_FOR_LIMITS:
+        return None
+    width = 3 * sqrt(centre * (1 - centre) / (sum(known) / len(known)))
+    return max(0.0, centre - width), min(1.0, centre + width)

@@ -89,6 +89,13 @@ class Database:
         with self._sessions() as session, session.begin():
             yield session
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """One transaction that sees one moment, for reads that are held against one another."""
+        with self.transaction() as session:
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
     def close(self) -> None:
         """Give back every connection."""
         self.engine.dispose()

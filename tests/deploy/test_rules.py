@@ -38,7 +38,10 @@ def _alerts() -> list[str]:
 def test_every_alert_is_tested_to_fire() -> None:
     tests = yaml.safe_load((RULES.parent / "rules_test.yml").read_text())["tests"]
     fired = {
-        case["alertname"] for t in tests for case in t["alert_rule_test"] if case["exp_alerts"]
+        case["alertname"]
+        for t in tests
+        for case in t.get("alert_rule_test", ())
+        if case["exp_alerts"]
     }
     assert fired == set(_alerts())
 

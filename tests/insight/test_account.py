@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from secondlook import events
 
+from services import bootstrap
 from services.feedback import consumer
 from services.insight.account import account
 from tests.api.conftest import House
-from tests.house import TOOL
+from tests.house import NOON, TOOL, total
 
 
 def explained(house: House) -> dict[str, Any]:
@@ -48,3 +50,25 @@ def test_account_explains_every_event_once_they_are_taken(house: House) -> None:
     assert (said["received"], said["stored"], said["duplicate"]) == (3, 2, 1)
     assert said["unexplained"] == 0
     assert said["tools"][TOOL]["stored"] == 2
+
+
+def test_exporter_counts_the_duplicates_that_the_account_counts(house: House) -> None:
+    send(house, "o-1")
+    send(house, "o-1")
+    house.settle()
+    given = events.verdict_given(
+        case_id="1",
+        tool=TOOL,
+        output_id="o-1",
+        verdict="upheld",
+        actor="olga@example.org",
+        blind=False,
+        trigger="low_confidence",
+        at=NOON,
+    )
+    house.log.take(given)
+    house.log.take(given)
+    assert total(house.resources.database, "duplicate") == 2
+    families = bootstrap.make_collector(house.resources).collect()
+    (sample,) = (s for f in families for s in f.samples if s.name == "secondlook_duplicates_total")
+    assert sample.value == explained(house)["duplicate"] == 1

@@ -3,8 +3,16 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from secondlook import events
 
-from services.insight.rules import COVERAGE, Ratio, wilson
+from services.insight.rules import (
+    COVERAGE,
+    DAYS_FOR_LIMITS,
+    EXCEPTION_TRIGGERS,
+    Ratio,
+    control_limits,
+    wilson,
+)
 from tests.house import NOON
 
 COUNTS = st.integers(1, 100_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -48,6 +56,21 @@ def test_wilson_narrows_as_n_grows(counted: tuple[int, int]) -> None:
     assert more_high - more_low < high - low
 
 
+@given(st.integers(-100, 100_000), st.integers(-100, 100_000))
+def test_ratio_answers_whatever_was_counted(part: int, whole: int) -> None:
+    answer = Ratio.of(part, whole, COVERAGE, since=NOON, until=NOON).as_answer()
+    assert 0 <= answer["numerator"] <= answer["n"]
+    assert answer["n"] >= whole
+    if answer["n"]:
+        low, high = answer["interval"]
+        assert 0 <= low <= answer["value"] + 1e-12
+        assert answer["value"] - 1e-12 <= high <= 1
+
+
+def test_exceptions_are_outputs_that_were_no_audit() -> None:
+    assert set(events.TRIGGERS) - set(EXCEPTION_TRIGGERS) == {"audit", "unmatched"}
+
+
 def test_ratio_of_nothing_has_no_value_and_says_so() -> None:
     answer = Ratio(0, 0, COVERAGE, NOON, NOON).as_answer()
     assert (answer["value"], answer["interval"], answer["n"]) == (None, None, 0)
@@ -60,3 +83,17 @@ def test_ratio_never_comes_without_what_it_rests_on() -> None:
     assert answer["n"] == answer["denominator"] == 263
     assert answer["interval"] == pytest.approx([0.2553, 0.3662], abs=5e-5)
     assert {"method", "definition", "window"} <= answer.keys()
+
+
+@given(
+    st.none() | st.floats(0, 1),
+    st.lists(st.integers(0, 1_000), max_size=28),
+)
+def test_limits_are_drawn_from_enough_days_and_hold_the_centre(
+    centre: float | None, sizes: list[int]
+) -> None:
+    limits = control_limits(centre, sizes)
+    enough = sum(size > 0 for size in sizes) >= DAYS_FOR_LIMITS
+    assert (limits is not None) == (centre is not None and enough)
+    if centre is not None and limits is not None:
+        assert 0 <= limits[0] <= centre <= limits[1] <= 1

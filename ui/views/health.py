@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from math import sqrt
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
@@ -10,6 +9,7 @@ from starlette.responses import Response
 
 from services.feedback import queries as feedback
 from services.insight import queries as insight
+from services.insight.rules import DAYS_FOR_LIMITS, Ratio, control_limits
 from services.registry import queries as registry
 from services.registry import service
 from services.registry.rules import ToolState, Verb
@@ -36,21 +36,19 @@ class Health:
     @property
     def exception_trend(self) -> list[float | None]:
         """The exception rate of each day, None where there was no output."""
-        return [day.exceptions / day.outputs if day.outputs else None for day in self.days]
+        return [day.exception_rate.value for day in self.days]
 
     @property
     def band(self) -> tuple[float, float] | None:
-        """Where the daily exception rate normally lies (p-chart, three sigmas)."""
-        return _limits(self.rates.exception_rate.value, [day.outputs for day in self.days])
+        """Where the daily exception rate normally lies (p-chart); None from too few days."""
+        sizes = [day.exception_rate.denominator for day in self.days]
+        return control_limits(self.rates.exception_rate.value, sizes)
 
-
-def _limits(centre: float | None, sizes: list[int]) -> tuple[float, float] | None:
-    """Three-sigma limits around `centre` for a day of the usual size; None without data."""
-    known = [size for size in sizes if size]
-    if centre is None or not known:
-        return None
-    width = 3 * sqrt(centre * (1 - centre) / (sum(known) / len(known)))
-    return max(0.0, centre - width), min(1.0, centre + width)
+    @property
+    def days_for_limits(self) -> tuple[int, int]:
+        """How many days had outputs, and how many a band needs."""
+        known = [day for day in self.days if day.exception_rate.denominator]
+        return len(known), DAYS_FOR_LIMITS
 
 
 def routes(desk: Desk) -> APIRouter:
@@ -111,18 +109,14 @@ def _health(session: Any, tool: registry.ToolInfo, now: datetime) -> Health:
 def _series(days: list[insight.Day]) -> dict[str, list[dict[str, Any]]]:
     """Each rate's points as the chart takes them."""
     return {
-        "exceptions": [_point(day, day.exceptions, day.outputs) for day in days],
-        "overrides": [_point(day, day.overridden, day.matured) for day in days],
-        "coverage": [_point(day, day.proceeded, day.outputs) for day in days],
+        "exceptions": [_point(day.day, day.exception_rate) for day in days],
+        "overrides": [_point(day.day, day.override_rate) for day in days],
+        "coverage": [_point(day.day, day.coverage) for day in days],
     }
 
 
-def _point(day: insight.Day, numerator: int, denominator: int) -> dict[str, Any]:
-    return {
-        "label": f"{day.day:%-d %b}",
-        "value": numerator / denominator if denominator else None,
-        "n": denominator,
-    }
+def _point(day: datetime, rate: Ratio) -> dict[str, Any]:
+    return {"label": f"{day:%-d %b}", "value": rate.value, "n": rate.denominator}
 
 
 def _markers(days: list[insight.Day], changes: list[datetime]) -> list[dict[str, Any]]:
