@@ -19,7 +19,7 @@ from services.kit.errors import Problem
 from services.kit.eventlog.port import Batch, Record
 from services.registry.gating import decide
 from services.registry.queries import ToolBook, ToolInfo
-from services.registry.rules import SYSTEM, version_label
+from services.registry.rules import version_label
 
 NAME = "escalation"
 TOPICS = (events.OUTPUTS, events.DISPUTES)
@@ -63,7 +63,7 @@ class EscalationConsumer:
         )
         for one in known:
             add_to_case(session, one, now=now, shard=shard)
-        _fill_in(session, found.quiet, tools, now=now)
+        _fill_in(session, found.quiet, tools, now=now, shard=shard)
         for said in found.withdrawn:
             service.withdraw_dispute(session, said, now=now)
 
@@ -188,15 +188,20 @@ def add_to_case(session: Session, one: Wanted, *, now: datetime, shard: int) -> 
     if one.trigger in (Trigger.DISPUTE, Trigger.UNMATCHED):
         service.add_dispute(session, one, now=now, shard=shard)
     else:
-        service.fill_in(session, one, actor=SYSTEM, now=now)
+        service.fill_in(session, one, now=now, shard=shard)
 
 
 def _fill_in(
-    session: Session, quiet: Mapping[tuple[str, str], Any], tools: Tools, *, now: datetime
+    session: Session,
+    quiet: Mapping[tuple[str, str], Any],
+    tools: Tools,
+    *,
+    now: datetime,
+    shard: int,
 ) -> None:
     """Tell cases that were opened without their output what it is, where it came after all."""
     if not quiet:
         return
     for key in sorted(queries.awaiting(session, quiet.keys())):
         one = _as_wanted(quiet[key], tools[key[0]], Trigger.UNMATCHED)
-        service.fill_in(session, one, actor=SYSTEM, now=now)
+        service.fill_in(session, one, now=now, shard=shard)

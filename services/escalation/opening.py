@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from services.escalation import announce, owners
 from services.escalation.routing import Owner, Route, RoutingPolicy, default_policy, facts_of
-from services.escalation.rules import CaseState, Trigger
+from services.escalation.rules import NO_EXCEPTION, CaseState, Trigger
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
 from services.registry import queries as registry
@@ -96,7 +96,7 @@ class Router:
             "output_id": one.output_id,
             "tool_version": one.version,
             "trigger": one.trigger,
-            "exception_trigger": None if one.trigger is Trigger.AUDIT else one.trigger,
+            "exception_trigger": None if one.trigger in NO_EXCEPTION else one.trigger,
             "kind": one.kind,
             "value": one.value,
             "confidence": one.confidence,

@@ -14,6 +14,10 @@ class Trigger(StrEnum):
     UNMATCHED = "unmatched"
 
 
+NO_EXCEPTION = frozenset({Trigger.AUDIT, Trigger.UNMATCHED})
+"""Reasons for a case that do not make its output an exception, or that have no output."""
+
+
 class CaseState(StrEnum):
     """Where a case stands."""
 

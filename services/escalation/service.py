@@ -18,7 +18,7 @@ from services.escalation import announce, owners, queries, timers
 from services.escalation.errors import HeldBySomebody, MovedOn, OwnDispute, StaleToken
 from services.escalation.opening import Wanted, owner_columns
 from services.escalation.routing import Owner, RoutingPolicy
-from services.escalation.rules import OPEN_STATES, CaseState, Trigger
+from services.escalation.rules import NO_EXCEPTION, OPEN_STATES, CaseState, Trigger
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.errors import InvalidInput, NotAllowed, Problem
@@ -340,7 +340,7 @@ def reopen(
 
 
 _OF_OUTPUT = text("""
-SELECT id, trigger, exception_trigger, state, dispute, tool_version FROM "case"
+SELECT id, trigger, state FROM "case"
 WHERE tool = :tool AND output_id = :output_id FOR UPDATE
 """)
 
@@ -352,7 +352,7 @@ ON CONFLICT DO NOTHING RETURNING case_id
 
 _ADD_DISPUTE = text("""
 UPDATE "case" SET dispute = CAST(:dispute AS jsonb), disputed_by = :disputed_by,
-    exception_trigger = coalesce(exception_trigger, 'dispute'), version = version + 1
+    version = version + 1
 WHERE id = :id
 """)
 
@@ -361,27 +361,41 @@ def add_dispute(session: Session, one: Wanted, *, now: datetime, shard: int) -> 
     """An output that has a case is disputed, or its verdict appealed.
 
     The words go onto the case, once however often they come; one that was judged is opened
-    again for somebody else. An output counts as an exception once, under its first trigger
-    that is no audit.
+    again for somebody else.
     """
     case = session.execute(_OF_OUTPUT, {"tool": one.tool, "output_id": one.output_id}).one()
     if one.trigger is Trigger.UNMATCHED and case.trigger != Trigger.UNMATCHED:
         return  # The output came after all, and opened a case of its own.
+    _count_exception(session, case.id, one, now=now, shard=shard)
     dispute, said = dict(one.dispute or {}), _as_json(one.dispute)
     words = {"case_id": case.id, "correction_id": dispute["id"], "actor": one.disputed_by}
     if session.execute(_OBJECT, {**words, "said": said, "now": now}).first() is None:
         return
     session.execute(_ADD_DISPUTE, {"id": case.id, "dispute": said, "disputed_by": one.disputed_by})
-    if case.exception_trigger is None:
-        tally = Counts()
-        place = (one.tool, hour_of(now), case.tool_version)
-        tally[Count("exceptions", *place, Trigger.DISPUTE.value)] += 1
-        counts.add(session, tally, shard=shard)
     who = one.disputed_by or SYSTEM
     if case.state in OPEN_STATES:
         _tell(session, case.id, "disputed", who, now, note=one.note)
     else:
         reopen(session, case.id, actor=who, note=one.note, now=now)
+
+
+_BECOMES_EXCEPTION = text("""
+UPDATE "case" SET exception_trigger = :trigger WHERE id = :id AND exception_trigger IS NULL
+RETURNING tool_version
+""")
+
+
+def _count_exception(
+    session: Session, case_id: int, one: Wanted, *, now: datetime, shard: int
+) -> None:
+    """An output is an exception once, under the first of its triggers that makes it one."""
+    if one.trigger in NO_EXCEPTION:
+        return
+    became = session.execute(_BECOMES_EXCEPTION, {"id": case_id, "trigger": one.trigger}).first()
+    if became is not None:
+        place = (one.tool, hour_of(now), became.tool_version)
+        tally = Counts({Count("exceptions", *place, one.trigger.value): 1})
+        counts.add(session, tally, shard=shard)
 
 
 _WITHDRAW = text("""
@@ -425,7 +439,7 @@ RETURNING id
 """)
 
 
-def fill_in(session: Session, one: Wanted, *, actor: str, now: datetime) -> None:
+def fill_in(session: Session, one: Wanted, *, now: datetime, shard: int) -> None:
     """The output of an unmatched correction has come after all; its case learns the facts."""
     facts = {
         "tool": one.tool,
@@ -442,7 +456,8 @@ def fill_in(session: Session, one: Wanted, *, actor: str, now: datetime) -> None
     }
     filled = session.execute(_FILL_IN, facts).first()
     if filled is not None:
-        timers.note(session, filled.id, "output arrived", actor=actor, at=now)
+        timers.note(session, filled.id, "output arrived", actor=SYSTEM, at=now)
+        _count_exception(session, filled.id, one, now=now, shard=shard)
 
 
 def change_person(

@@ -127,6 +127,19 @@ def test_case_learns_of_its_output_however_sure_that_is(
     assert rows(database, 'SELECT value, confidence FROM "case"') == [("refund", confidence)]
     told = "SELECT count(*) FROM timeline_entry WHERE event = 'output arrived'"
     assert value_of(database, told) == 1
+    # Without its output nothing was an exception; with it, what is unsure is.
+    assert total(database, "exceptions") == (confidence < 0.7)
+
+
+def test_dispute_that_waited_makes_its_output_an_exception_once(
+    log: Log, database: Database
+) -> None:
+    log.take(disputed("a"))
+    miss(database, log)
+    assert total(database, "exceptions") == 0
+    log.take(output("o-1"))
+    assert total(database, "exceptions", "dispute") == 1
+    assert value_of(database, "SELECT count(*) FROM objection") == 1
 
 
 def test_somebody_is_missed_again_who_speaks_after_another_took_it_back(
