@@ -35,6 +35,11 @@ def first_able(session: Session, chains: Sequence[Sequence[Owner]]) -> list[Owne
     return [owner or spare or chain[0] for owner, chain in zip(found, chains, strict=True)]
 
 
+def can_own(session: Session, owner: Owner) -> bool:
+    """Whether this one can be accountable, and stays so until the transaction ends."""
+    return owner in _able(session, {owner})
+
+
 def _able(session: Session, wanted: set[Owner]) -> set[Owner]:
     given = {
         "teams": sorted(owner.id for owner in wanted if owner.kind == "team"),

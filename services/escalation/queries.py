@@ -9,6 +9,7 @@ from sqlalchemy import Row as SqlRow
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.escalation import announce
 from services.escalation.rules import OPEN_STATES
 from services.kit.errors import NotFound
 from services.registry.rules import JUDGES, Actor, Verb
@@ -265,13 +266,6 @@ def hidden(case_: SqlRow[Any]) -> bool:
     return bool(case_.blind and case_.verdict is None)
 
 
-def owner_of(case_: SqlRow[Any]) -> dict[str, str]:
-    """Who is accountable, as events and answers carry it."""
-    if case_.owner_team is not None:
-        return {"kind": "team", "id": case_.owner_team}
-    return {"kind": "person", "id": case_.owner_person}
-
-
 def as_answer(case_: SqlRow[Any]) -> dict[str, Any]:
     """A case as the API shows it (09). A blind one shows nothing that the tool said."""
     shown = {
@@ -295,7 +289,7 @@ def as_answer(case_: SqlRow[Any]) -> dict[str, Any]:
         "tool": case_.tool,
         "trigger": case_.trigger,
         "queue": case_.queue,
-        "owner": owner_of(case_),
+        "owner": announce.owner_of(case_._asdict()),
         "claimant": case_.claimant,
         "state": case_.state,
         "level": case_.level,

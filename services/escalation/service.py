@@ -227,7 +227,7 @@ def reassign(
             "me": actor.email,
             "token": _token_number(token),
             "open": [state.value for state in OPEN_STATES],
-            "over_holder": actor.may(Verb.EXPORT),
+            "over_holder": actor.may(Verb.TAKE_OVER),
         },
     ).first()
     if moved is None:

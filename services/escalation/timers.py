@@ -14,14 +14,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
-from services.escalation import announce, queries
+from services.escalation import announce, owners, queries
+from services.escalation.routing import Owner
 from services.escalation.rules import Clock
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.durations import parse_duration
 from services.kit.errors import SecondlookError
-from services.registry import queries as registry
-from services.registry.rules import JUDGES, SYSTEM
+from services.registry.rules import SYSTEM
 
 _log = structlog.get_logger()
 
@@ -236,7 +236,7 @@ def climb(session: Session, case_id: int, *, from_level: int, now: datetime) -> 
     case = queries.row(session, case_id)
     for level in range(from_level + 1, len(case["ladder"])):
         rung = case["ladder"][level]
-        if not _can_own(session, rung):
+        if not owners.can_own(session, Owner(rung["kind"], rung["id"])):
             note(
                 session, case_id, "rung skipped", actor=SYSTEM, at=now, detail={"owner": rung["id"]}
             )
@@ -255,13 +255,6 @@ def climb(session: Session, case_id: int, *, from_level: int, now: datetime) -> 
         counts.add(session, tally, shard=0)
         return True
     return False
-
-
-def _can_own(session: Session, rung: Mapping[str, Any]) -> bool:
-    if rung["kind"] == "team":
-        return registry.judges_of(session, rung["id"]) > 0
-    who = registry.actor(session, rung["id"])
-    return who is not None and who.role in JUDGES
 
 
 # --- leases and reopen windows --------------------------------------------------------------

@@ -44,7 +44,7 @@ ON CONFLICT (measure, tool, version, label, shard) DO UPDATE SET n = c.n + exclu
 
 
 def add(session: Session, counts: Mapping[Count, int], *, shard: int) -> None:
-    """Add `counts` in one statement. A count may be negative: a change of mind is taken back.
+    """Add `counts` in one statement. Counts only ever rise: exporters show them as they are.
 
     `shard` is any number that differs between writers that work side by side, such as
     the partition that a consumer reads.

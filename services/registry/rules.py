@@ -44,6 +44,7 @@ class Verb(StrEnum):
     CORRECT = "correct"
     READ_CASES = "read_cases"
     JUDGE = "judge"
+    TAKE_OVER = "take_over"
     READ_NUMBERS = "read_numbers"
     EXPORT = "export"
     SWITCH_TOOL = "switch_tool"
@@ -58,7 +59,7 @@ ALLOWED: dict[Role, frozenset[Verb]] = {
     Role.REP: frozenset({Verb.READ_OUTPUTS, Verb.CORRECT}),
     Role.OWNER: frozenset(_READ | {Verb.CORRECT, Verb.JUDGE, Verb.SWITCH_TOOL}),
     Role.OPS: frozenset(_READ | {Verb.SWITCH_TOOL}),
-    Role.LEAD: frozenset(_READ | {Verb.CORRECT, Verb.JUDGE, Verb.EXPORT}),
+    Role.LEAD: frozenset(_READ | {Verb.CORRECT, Verb.JUDGE, Verb.TAKE_OVER, Verb.EXPORT}),
     Role.ADMIN: frozenset(Verb),
     Role.AUDITOR: frozenset(_READ | {Verb.EXPORT, Verb.READ_AUDIT}),
 }
