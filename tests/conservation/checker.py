@@ -408,6 +408,21 @@ CHECKS = (
                    WHERE d.reason = 'conflict' AND c.output_id
                          = coalesce(j.v->'data'->>'output_id', j.v->>'output_id'))""",
     ),
+    _Check(
+        "objections",
+        """SELECT format('%s of %s is an objection that case %s knows %s', w.event_id, w.tool, c.id,
+                         CASE WHEN b.case_id IS NULL THEN 'nothing of'
+                              ELSE 'otherwise than withdrawn or not' END)
+             FROM correction w JOIN output o USING (tool, output_id)
+             JOIN "case" c USING (tool, output_id)
+             LEFT JOIN objection b ON b.case_id = c.id AND b.correction_id = w.event_id
+            CROSS JOIN LATERAL (SELECT EXISTS (
+                  SELECT FROM withdrawal t WHERE t.tool = w.tool
+                     AND t.correction_id = w.event_id AND t.actor = w.actor) AS withdrawn) said
+            WHERE o.recorded_at IS NOT NULL AND w.kind IN ('dispute', 'appeal')
+              AND CASE WHEN b.case_id IS NULL THEN NOT said.withdrawn
+                       ELSE (b.withdrawn_at IS NOT NULL) <> said.withdrawn END""",
+    ),
     # What one room tells the other.
     _Check(
         "outbox",

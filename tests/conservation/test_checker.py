@@ -297,6 +297,16 @@ def test_case_without_its_clocks_is_found(house: Small) -> None:
     assert found(house) == {"clocks"}
 
 
+def test_objection_that_its_case_never_learned_of_is_found(house: Small) -> None:
+    run(house, "DELETE FROM objection WHERE said->>'note' = 'n-2'")
+    assert found(house) == {"objections"}
+
+
+def test_objection_that_nobody_took_back_is_found(house: Small) -> None:
+    run(house, "UPDATE objection SET withdrawn_at = now() WHERE said->>'note' = 'n-2'")
+    assert found(house) == {"objections"}
+
+
 # --- the log and the outbox -----------------------------------------------------------------
 
 
