@@ -234,6 +234,19 @@ def tool(session: Session, slug: str) -> ToolInfo:
     return book(session).get(session, slug)
 
 
+def categories(session: Session, tool: str) -> list[str]:
+    """A tool's categories as this transaction has left them, in their order."""
+    newest = select(func.max(models.Category.revision)).where(models.Category.tool == tool)
+    return list(
+        session.scalars(
+            select(models.Category.name)
+            .where(models.Category.tool == tool)
+            .where(models.Category.revision == newest.scalar_subquery())
+            .order_by(models.Category.position)
+        )
+    )
+
+
 def keys(session: Session, tool: str) -> list[KeyInfo]:
     """A tool's keys, the newest first."""
     rows = session.scalars(

@@ -319,7 +319,7 @@ def _require_thresholds_of_categories(
             f"the tool returns {tool.kind}, not a category",
             "Set the threshold of the whole tool.",
         )
-    known = queries.tool(session, tool.slug).categories
+    known = queries.categories(session, tool.slug)
     for name in thresholds:
         if known and name not in known:
             raise invalid(
