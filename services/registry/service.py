@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -108,6 +108,21 @@ def change_person(
             _set_teams(session, before.email, wanted)
         changes["teams"] = wanted
     note(session, now, actor, "change", "person", before.email, **changes)
+
+
+def require_person_is(session: Session, email: str, *either: tuple[str, Collection[str]]) -> None:
+    """Hold a person whose role and teams have to be one of these: as seen before, or as wanted.
+
+    Raises:
+        NotFound: nobody has that address.
+        ChangedMeanwhile: they are others by now.
+    """
+    hold_person(session, email)
+    present = queries.person(session, email)
+    if (present.role.value, set(present.teams)) not in [
+        (role, set(teams)) for role, teams in either
+    ]:
+        raise ChangedMeanwhile(f"{present.email} was changed; look at them again first.")
 
 
 def hold_person(session: Session, email: str) -> None:

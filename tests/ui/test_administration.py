@@ -9,7 +9,7 @@ import pytest
 
 from services.kit.clock import DatabaseClock
 from services.registry import service
-from services.registry.rules import OutputKind
+from services.registry.rules import OutputKind, Role
 from tests import house
 from tests.browser.town import TEXT, Town, resources
 from tests.ui.pages import client_of, post
@@ -144,3 +144,97 @@ def test_register_a_tool_with_a_holdout_rate(town: Town) -> None:
     form |= {"slug": "fresh", "kind": OutputKind.FLAG.value, "team": "support"}
     assert post(admin, "/tools/new", **{**form, "holdout_rate": "0.2"}).status_code == 200
     assert town.one(_POLICY, tool="fresh").holdout_rate == 0.2
+
+
+# --- people -----------------------------------------------------------------------------
+
+_PERSON = """SELECT role, active, ARRAY(SELECT team FROM membership WHERE person = email) AS teams
+    FROM person WHERE email = :email"""
+
+
+def _row(page: str, email: str) -> str:
+    """The row of a person."""
+    rows = re.findall(r"<tr>.*?</tr>", page, re.DOTALL)
+    return next(row for row in rows if f">{email}</span>" in row)
+
+
+def _change_person(town: Town, email: str, **changes: Any) -> None:
+    """Another admin changes somebody."""
+    with town.database.transaction() as session:
+        now = DatabaseClock().now(session)
+        service.change_person(session, email, actor="test", now=now, **changes)
+
+
+def _sent(row: str, **typed: str | list[str]) -> dict[str, str | list[str]]:
+    """What a browser would send of a row's form, with some of it typed otherwise."""
+    hidden = re.findall(r'<input type="hidden" name="(seen_\w+|email)" value="([^"]*)"', row)
+    checked = re.findall(r'name="team" value="(\S+)" checked', row)
+    chosen = re.findall(r'<option value="(\w+)" selected', row)
+    fields = {"email", "seen_role", "seen_team"} & {name for name, _ in hidden}
+    sent = {name: [value for named, value in hidden if named == name] for name in fields}
+    return {**sent, "role": chosen, "team": checked, **typed}
+
+
+def test_save_a_person_whom_somebody_changed_meanwhile(town: Town) -> None:
+    admin = client_of(town, house.ADMIN)
+    row = _row(admin.get("/people").text, house.TEAMMATE)
+    _change_person(town, house.TEAMMATE, role=Role.LEAD)
+    refused = post(admin, "/people/change", **_sent(row, team=["support", "other"]))
+    assert refused.status_code == 409
+    assert tuple(town.one(_PERSON, email=house.TEAMMATE)) == ("lead", True, ["support"])
+    assert "Somebody changed this person while you had them open" in refused.text
+    again = _row(refused.text, house.TEAMMATE)
+    assert "<details open>" in again
+    assert "Role now: Lead." in again
+    assert "Teams now: support." in again
+    sent = _sent(again)
+    assert (sent["role"], sent["team"]) == (["owner"], ["other", "support"])
+    assert post(admin, "/people/change", **{**sent, "role": "lead"}).status_code == 303
+    role, _, teams = town.one(_PERSON, email=house.TEAMMATE)
+    assert (role, sorted(teams)) == ("lead", ["other", "support"])
+
+
+@pytest.mark.parametrize(
+    ("path", "typed", "control"),
+    [
+        ("/people/change", {"role": "rep"}, "f-role-"),
+        ("/people/change", {"team": "support"}, "f-team-"),
+        ("/people/active", {"active": "no"}, "f-active-"),
+    ],
+    ids=["demote", "move", "deactivate"],
+)
+def test_last_judge_stays_and_the_form_with_them(
+    town: Town, path: str, typed: dict[str, str], control: str
+) -> None:
+    admin = client_of(town, house.ADMIN)
+    row = _row(admin.get("/people").text, house.OUTSIDER)
+    refused = post(admin, path, **_sent(row, **typed))
+    assert refused.status_code == 409
+    assert tuple(town.one(_PERSON, email=house.OUTSIDER)) == ("owner", True, ["other"])
+    assert "Somebody else was first" not in refused.text
+    again = _row(refused.text, house.OUTSIDER)
+    assert "<details open>" in again
+    says = html.unescape(again.partition(f'id="{control}')[2].partition("</p>")[0])
+    assert "nobody else judges in team 'other'" in says
+    assert "Make somebody else a judge of team 'other' first." in says
+    sent = _sent(again)
+    assert {name: sent[name] for name in typed if name in sent} == {
+        name: [value] for name, value in typed.items() if name in sent
+    }
+    assert f'href="#{control}' in refused.text
+
+
+def test_save_the_same_form_twice(town: Town) -> None:
+    admin = client_of(town, house.ADMIN)
+    sent = _sent(_row(admin.get("/people").text, house.TEAMMATE), role="lead")
+    assert [post(admin, "/people/change", **sent).status_code for _ in "12"] == [303, 303]
+    form = {**_fields(admin.get(_TOOL).text, _TOOL), "threshold": "0.8"}
+    assert [post(admin, _TOOL, **form).status_code for _ in "12"] == [303, 303]
+
+
+def test_role_that_is_none_is_said_in_the_row(town: Town) -> None:
+    admin = client_of(town, house.ADMIN)
+    sent = _sent(_row(admin.get("/people").text, house.TEAMMATE), role="king")
+    refused = post(admin, "/people/change", **sent)
+    assert refused.status_code == 422
+    assert "'king' is no role" in html.unescape(_row(refused.text, house.TEAMMATE))

@@ -121,7 +121,7 @@ def field_errors(error: SecondlookError, *, otherwise: str = "slug") -> dict[str
     found = {
         p.pointer.removeprefix("/").split("/")[0]: f"{p.problem}. {p.mend}" for p in error.problems
     }
-    return found or {otherwise: error.detail}
+    return found or {otherwise: error.detail.removeprefix(f"{otherwise}: ")}
 
 
 def _kind(text: str) -> OutputKind:
