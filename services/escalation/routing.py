@@ -458,13 +458,13 @@ def _read_yaml(text: str) -> Any:
 
 
 def _problem(item: Any, document: Mapping[str, Any]) -> Problem:
-    place, (problem, mend) = [str(part) for part in item["loc"]], _words(item)
+    place, (problem, mend) = [str(part) for part in item["loc"]], _problem_and_mend(item)
     if item["type"] == _CLAUSE:
         place.append(item["ctx"]["fact"])
     return Problem("/" + "/".join(place), _of_rule(item["loc"], document) + problem, mend)
 
 
-def _words(item: Any) -> tuple[str, str]:
+def _problem_and_mend(item: Any) -> tuple[str, str]:
     """What is wrong, and the mend."""
     name = str(item["loc"][-1]) if item["loc"] else ""
     if item["type"] == _CLAUSE:
