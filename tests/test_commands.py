@@ -135,3 +135,15 @@ def test_command_in_a_folder_without_a_database_makes_none(
     assert isinstance(done.exception, Unavailable)
     assert "There is no database" in str(done.exception)
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_check_warns_of_a_tool_that_is_not_registered(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "early.yaml"
+    file.write_text(POLICY.replace('{predicted.category: "ta*"}', "{tool: no-such-tool}"))
+    done = run("route", "check", "--file", str(file))
+    warning = "rule 'taxes': no tool 'no-such-tool' is registered"
+    assert (done.exit_code, done.output) == (0, f"warning: {warning}\nsound\n")
+    answer = json.loads(run("route", "check", "--file", str(file), "--json").output)
+    assert answer == {"sound": True, "problems": [], "warnings": [warning]}

@@ -38,11 +38,16 @@ def trigger_words(trigger: str) -> str:
 
 
 def value_words(value: Any, failure: Mapping[str, Any] | None = None) -> str:
-    """A value of any kind as one short line; empty where there is none."""
+    """A value of any kind as one short line; empty where there is none.
+
+    A value with nothing in it is one all the same, and says so.
+    """
     if failure:
         return f"Failed: {failure.get('kind', 'error')}"
     if value is None:
         return ""
+    if value == {} or (isinstance(value, str) and not value.strip()):
+        return "Empty"
     if isinstance(value, bool):
         return "Raised" if value else "Not raised"
     if isinstance(value, dict):

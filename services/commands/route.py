@@ -12,6 +12,7 @@ from services.escalation.routing import RoutingPolicy, facts_of
 from services.escalation.rules import Trigger
 from services.kit.errors import InvalidInput
 from services.kit.settings import load_settings
+from services.registry import queries as registry
 
 route = group("The routing policy: check, test, explain.")
 
@@ -30,7 +31,7 @@ def _policy(file: Path | None) -> RoutingPolicy:
 
 @route.command("check")
 def check(file: File = None, as_json: AsJson = False) -> None:
-    """Check the policy against the people and teams there are; exit 1 where something is wrong."""
+    """Check the policy against the people, teams and tools there are; exit 1 where it is wrong."""
     policy = _policy(file)
     problems = routing.unreachable_rules(policy)
     with transaction() as (_, session, _now):
@@ -39,10 +40,12 @@ def check(file: File = None, as_json: AsJson = False) -> None:
                 service.check_owner(session, owner)
             except InvalidInput as error:
                 problems.append(error.detail)
+        # No problem: a policy may be written before its tool is registered.
+        warnings = routing.unknown_tools(policy, registry.book(session).tools(session))
     problems += routing.run_tests(policy)
-    answer(
-        {"sound": not problems, "problems": problems}, as_json=as_json, lines=problems or ["sound"]
-    )
+    data = {"sound": not problems, "problems": problems, "warnings": warnings}
+    lines = [*(f"warning: {warning}" for warning in warnings), *(problems or ["sound"])]
+    answer(data, as_json=as_json, lines=lines)
     if problems:
         raise typer.Exit(1)
 

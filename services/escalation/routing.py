@@ -8,7 +8,7 @@ and the mend, never passed over.
 
 import fnmatch
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -16,16 +16,25 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from services.escalation.rules import Priority, Trigger
 from services.kit.durations import Duration, parse_duration
 from services.kit.errors import InvalidInput, Problem
+from services.registry.rules import OutputKind
 
 Facts = Mapping[str, Any]
 """What rules can ask of a case: `trigger`, `tool`, `confidence`, `predicted.category`, …"""
 
-_FACTS = ("trigger", "tool", "kind", "confidence", "version", "language", "cohort", "failure")
-_FACT_FAMILIES = ("predicted.", "attributes.")
+_FACTS = (
+    *("trigger", "tool", "kind", "confidence", "version", "language", "cohort", "failure"),
+    *("predicted.category", "predicted.flag"),
+)
+_ATTRIBUTE = "attributes."
+_CLAUSE: Literal["clause"] = "clause"
+_WORDS = {"trigger": tuple(t.value for t in Trigger), "kind": tuple(k.value for k in OutputKind)}
+"""The facts that are one of a few words."""
+
 _LATER = ("skills", "assign", "group", "calendar", "schedule")
 
 
@@ -129,26 +138,58 @@ Clause = str | int | float | bool | list[str] | Comparison
 
 
 def _known_facts(when: Any) -> Any:
+    """Refuse a clause that could hold for no case, or holds for every one, by mistake."""
     if isinstance(when, dict):
-        for fact in when:
-            if fact not in _FACTS and not str(fact).startswith(_FACT_FAMILIES):
-                listed = ", ".join((*_FACTS, "predicted.category", "attributes.<name>"))
-                raise ValueError(f"'{str(fact)[:40]}' is nothing that a case has; use {listed}")
-            _require_bounds(fact, when[fact])
-        trigger = when.get("trigger")
-        for word in trigger if isinstance(trigger, list) else [trigger]:
-            if word is not None and word not in [t.value for t in Trigger]:
-                listed = ", ".join(t.value for t in Trigger)
-                raise ValueError(f"'{word}' is no trigger; use one of {listed}")
+        for fact, clause in when.items():
+            _require_fact(fact)
+            if isinstance(clause, dict):
+                _require_bounds(fact, clause)
+            elif fact in _WORDS:
+                _require_words(fact, clause)
+            if fact == "confidence":
+                _require_shares(clause)
     return when
 
 
-def _require_bounds(fact: str, clause: Any) -> None:
+def _require_fact(fact: Any) -> None:
+    if fact not in _FACTS and not str(fact).startswith(_ATTRIBUTE):
+        listed = ", ".join((*_FACTS, f"{_ATTRIBUTE}<name>"))
+        raise _refused(fact, f"'{str(fact)[:40]}' is nothing that a case has", f"Use {listed}.")
+
+
+def _require_bounds(fact: str, clause: Mapping[Any, Any]) -> None:
     """Say one thing about a comparison that is none; else each shape of a clause would object."""
-    if isinstance(clause, dict) and not (
-        clause and clause.keys() <= Comparison.model_fields.keys()
-    ):
-        raise ValueError(f"'{fact}' is compared with {clause}; use lt, le, gt and ge")
+    if fact != "confidence" and not fact.startswith(_ATTRIBUTE):
+        problem = f"'{fact}' is no number, so nothing is below or above it"
+        raise _refused(fact, problem, "Write the value, or a list of values.")
+    if not (clause and clause.keys() <= Comparison.model_fields.keys()):
+        raise _refused(fact, f"'{fact}' is compared with {clause}", "Use lt, le, gt and ge.")
+
+
+def _require_words(fact: str, clause: Any) -> None:
+    for word in clause if isinstance(clause, list) else [clause]:
+        if not any(fnmatch.fnmatchcase(known, str(word)) for known in _WORDS[fact]):
+            mend = f"Use one of {', '.join(_WORDS[fact])}."
+            raise _refused(fact, f"'{str(word)[:40]}' is no {fact}", mend)
+
+
+def _require_shares(clause: Any) -> None:
+    """A bound of 70 would be above every confidence there is, and let the rule take every case."""
+    numbers = clause if isinstance(clause, list) else [clause]
+    for number in clause.values() if isinstance(clause, dict) else numbers:
+        try:
+            is_share = not isinstance(number, bool) and 0 <= float(number) <= 1
+        except (TypeError, ValueError, OverflowError):
+            is_share = False
+        if not is_share:
+            problem = f"{number} is not between 0 and 1"
+            raise _refused("confidence", problem, "A confidence is a share: write 0.7 for 70 %.")
+
+
+def _refused(fact: Any, problem: str, mend: str) -> PydanticCustomError:
+    """The error for one clause; `_problem` makes its place out of the fact."""
+    given = {"fact": str(fact)[:40], "problem": problem, "mend": mend}
+    return PydanticCustomError(_CLAUSE, "{problem}", given)
 
 
 When = Annotated[dict[str, Clause], BeforeValidator(_known_facts)]
@@ -381,7 +422,7 @@ def parse(text: str) -> RoutingPolicy:
     try:
         policy = RoutingPolicy.model_validate(document)
     except ValidationError as error:
-        problems = tuple(_problem(item) for item in error.errors(include_url=False))
+        problems = tuple(_problem(item, document) for item in error.errors(include_url=False))
         detail = "; ".join(f"{p.pointer or '/'}: {p.problem}" for p in problems)
         raise InvalidInput(f"The routing policy: {detail}", problems=problems) from None
     revision = hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -416,17 +457,34 @@ def _read_yaml(text: str) -> Any:
         raise InvalidInput(detail, problems=(found,)) from None
 
 
-def _problem(item: Any) -> Problem:
-    pointer = "/" + "/".join(str(part) for part in item["loc"])
+def _problem(item: Any, document: Mapping[str, Any]) -> Problem:
+    place, (problem, mend) = [str(part) for part in item["loc"]], _problem_and_mend(item)
+    if item["type"] == _CLAUSE:
+        place.append(item["ctx"]["fact"])
+    return Problem("/" + "/".join(place), _of_rule(item["loc"], document) + problem, mend)
+
+
+def _problem_and_mend(item: Any) -> tuple[str, str]:
+    """What is wrong, and the mend."""
     name = str(item["loc"][-1]) if item["loc"] else ""
+    if item["type"] == _CLAUSE:
+        return item["ctx"]["problem"], item["ctx"]["mend"]
     if item["type"] == "extra_forbidden" and name in _LATER:
-        return Problem(pointer, f"'{name}' is not supported yet", "Leave it out.")
+        return f"'{name}' is not supported yet", "Leave it out."
     if item["type"] == "extra_forbidden":
-        return Problem(pointer, f"'{name[:40]}' is no key here", "Check its spelling.")
+        return f"'{name[:40]}' is no key here", "Check its spelling."
     if item["type"] == "missing":
-        return Problem(pointer, "it is missing", "Add it; docs/routing.md shows a whole policy.")
-    message = item["msg"].removeprefix("Value error, ")
-    return Problem(pointer, message, "docs/routing.md says what stands here.")
+        return "it is missing", "Add it; docs/routing.md shows a whole policy."
+    return item["msg"].removeprefix("Value error, "), "docs/routing.md says what stands here."
+
+
+def _of_rule(place: Sequence[Any], document: Mapping[str, Any]) -> str:
+    """The id of the rule that an error is in: its author knows that better than its number."""
+    if len(place) < 3 or place[0] not in ("rules", "review"):
+        return ""
+    rule = document[place[0]][place[1]]
+    named = rule.get("id") if isinstance(rule, dict) else None
+    return f"rule '{str(named)[:63]}': " if named is not None else ""
 
 
 def unreachable_rules(policy: RoutingPolicy) -> list[str]:
@@ -440,6 +498,21 @@ def unreachable_rules(policy: RoutingPolicy) -> list[str]:
                 found.append(f"rule '{rule.id}' is never reached: '{earlier.id}' matches first")
                 break
     return found
+
+
+def unknown_tools(policy: RoutingPolicy, registered: Collection[str]) -> list[str]:
+    """Rules that name a tool that is not registered; it may be, later."""
+    parts: list[Rule | PolicyHit] = [*policy.rules, *policy.review]
+    return [
+        f"rule '{part.id}': no tool '{name}' is registered"
+        for part in parts
+        for name in _listed(part.when.get("tool", []))
+        if not fnmatch.filter(registered, name)
+    ]
+
+
+def _listed(clause: Clause) -> list[str]:
+    return clause if isinstance(clause, list) else [str(clause)]
 
 
 def run_tests(policy: RoutingPolicy) -> list[str]:

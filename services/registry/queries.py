@@ -1,6 +1,5 @@
 """Reads of the registry: tools with their gate policies, people, teams."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -113,14 +112,10 @@ class ToolBook:
     def __init__(self) -> None:
         self._revision: int | None = None
         self._tools: dict[str, ToolInfo] = {}
-        self._checked = 0.0
         self._lock = Lock()
 
-    def tools(self, session: Session, *, max_age: float = 0.0) -> Mapping[str, ToolInfo]:
-        """Every tool by its slug, at most `max_age` seconds behind the database."""
-        if max_age and time.monotonic() - self._checked < max_age:
-            return self._tools
-        asked = time.monotonic()
+    def tools(self, session: Session) -> Mapping[str, ToolInfo]:
+        """Every tool by its slug."""
         # The sum grows with every change. The highest revision would not: of two changes the
         # one that took the lower number may be committed last.
         revision = int(session.scalar(select(func.sum(models.Tool.revision))) or 0)
@@ -128,16 +123,15 @@ class ToolBook:
             if revision != self._revision:
                 self._tools = {tool.slug: tool for tool in tools(session)}
                 self._revision = revision
-            self._checked = asked
             return self._tools
 
-    def get(self, session: Session, slug: str, *, max_age: float = 0.0) -> ToolInfo:
+    def get(self, session: Session, slug: str) -> ToolInfo:
         """One tool.
 
         Raises:
             NotFound: there is no tool of that name.
         """
-        found = self.tools(session, max_age=max_age).get(slug)
+        found = self.tools(session).get(slug)
         if found is None:
             raise NotFound(f"There is no tool '{slug}'.")
         return found
@@ -238,6 +232,19 @@ def tool(session: Session, slug: str) -> ToolInfo:
         NotFound: there is none of that name.
     """
     return book(session).get(session, slug)
+
+
+def categories(session: Session, tool: str) -> list[str]:
+    """A tool's categories as this transaction has left them, in their order."""
+    newest = select(func.max(models.Category.revision)).where(models.Category.tool == tool)
+    return list(
+        session.scalars(
+            select(models.Category.name)
+            .where(models.Category.tool == tool)
+            .where(models.Category.revision == newest.scalar_subquery())
+            .order_by(models.Category.position)
+        )
+    )
 
 
 def keys(session: Session, tool: str) -> list[KeyInfo]:

@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -108,6 +108,21 @@ def change_person(
             _set_teams(session, before.email, wanted)
         changes["teams"] = wanted
     note(session, now, actor, "change", "person", before.email, **changes)
+
+
+def require_person_is(session: Session, email: str, *either: tuple[str, Collection[str]]) -> None:
+    """Hold a person whose role and teams have to be one of these: as seen before, or as wanted.
+
+    Raises:
+        NotFound: nobody has that address.
+        ChangedMeanwhile: they are others by now.
+    """
+    hold_person(session, email)
+    present = queries.person(session, email)
+    if (present.role.value, set(present.teams)) not in [
+        (role, set(teams)) for role, teams in either
+    ]:
+        raise ChangedMeanwhile(f"{present.email} was changed; look at them again first.")
 
 
 def hold_person(session: Session, email: str) -> None:
@@ -319,7 +334,7 @@ def _require_thresholds_of_categories(
             f"the tool returns {tool.kind}, not a category",
             "Set the threshold of the whole tool.",
         )
-    known = queries.tool(session, tool.slug).categories
+    known = queries.categories(session, tool.slug)
     for name in thresholds:
         if known and name not in known:
             raise invalid(

@@ -3,11 +3,14 @@
 import json
 import uuid
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 from secondlook import events
 
+from services.kit.clock import DatabaseClock
+from services.registry import service
 from tests import house
 from tests.browser.conftest import Visit
+from tests.browser.harness import axe_violations, sideways_scroll
 from tests.browser.town import AUDITOR, Town
 
 _STATE = "SELECT state FROM gate_policy WHERE tool = :slug ORDER BY revision DESC LIMIT 1"
@@ -100,6 +103,70 @@ def test_add_change_and_deactivate_a_person(town: Town, visit: Visit, script: bo
         row.get_by_role("button", name="Deactivate").click()
         expect(row.get_by_text("Inactive")).to_be_visible()
     assert tuple(town.one(_PERSON, email=email)) == ("owner", False)
+
+
+def test_tool_that_somebody_changed_meanwhile(town: Town, visit: Visit, script: bool) -> None:
+    with visit(house.ADMIN, javascript=script) as view:
+        page = view.open(f"/tools/{house.TOOL}")
+        with town.database.transaction() as session:
+            now = DatabaseClock().now(session)
+            high = 0.98 if script else 0.99
+            service.change_tool(session, house.TOOL, {"threshold": high}, actor="test", now=now)
+        page.get_by_label("Share of silent outputs").fill("0.3" if script else "0.4")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("alert").filter(has_text="Somebody changed this")).to_be_visible()
+        expect(page.get_by_label("Share of silent outputs")).to_have_value(
+            "0.3" if script else "0.4"
+        )
+        page.get_by_role("link", name=f"Threshold now: {high}.").click()
+        expect(page.get_by_label("Confidence below which")).to_be_focused()
+        _require_accessible(page, script=script)
+        page.get_by_label("Confidence below which").fill(str(high))
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("Saved.")).to_be_visible()
+    policy = """SELECT threshold, audit_rate FROM gate_policy WHERE tool = :slug
+        ORDER BY revision DESC LIMIT 1"""
+    assert tuple(town.one(policy, slug=house.TOOL)) == (high, 0.3 if script else 0.4)
+
+
+def test_set_the_threshold_of_a_category(town: Town, visit: Visit, script: bool) -> None:
+    share = 0.91 if script else 0.92
+    with visit(house.ADMIN, javascript=script) as view:
+        page = view.open(f"/tools/{house.TOOL}")
+        page.get_by_label("Thresholds of single").fill(f"tax: {share}\nrefnd: 0.8")
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator(".summary")).to_contain_text("line 2: 'refnd'")
+        expect(page.get_by_label("Thresholds of single")).to_have_value(f"tax: {share}\nrefnd: 0.8")
+        _require_accessible(page, script=script)
+        page.get_by_label("Thresholds of single").fill(f"tax: {share}")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("Saved.")).to_be_visible()
+    stored = """SELECT category_thresholds->>'tax' FROM gate_policy WHERE tool = :slug
+        ORDER BY revision DESC LIMIT 1"""
+    assert float(town.one(stored, slug=house.TOOL)) == share
+
+
+def test_last_judge_of_a_team_stays(town: Town, visit: Visit, script: bool) -> None:
+    with visit(house.ADMIN, javascript=script) as view:
+        page = view.open("/people")
+        row = page.get_by_role("row").filter(has_text=house.OUTSIDER)
+        row.locator("summary").click()
+        row.get_by_label("Role").select_option("rep")
+        row.get_by_role("button", name="Save").click()
+        expect(row.get_by_text("nobody else judges in team 'other'")).to_be_visible()
+        expect(row.get_by_label("Role")).to_have_value("rep")
+        page.locator(".summary a").click()
+        expect(row.get_by_label("Role")).to_be_focused()
+        _require_accessible(page, script=script)
+        row.get_by_role("button", name="Deactivate").click()
+        expect(row.get_by_text("nobody else judges in team 'other'")).to_be_visible()
+        _require_accessible(page, script=script)
+    assert tuple(town.one(_PERSON, email=house.OUTSIDER)) == ("owner", True)
+
+
+def _require_accessible(page: Page, *, script: bool) -> None:
+    if script:
+        assert axe_violations(page) + sideways_scroll(page) == []
 
 
 def test_auditor_reads_who_did_what(town: Town, visit: Visit, script: bool) -> None:

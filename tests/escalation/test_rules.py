@@ -35,14 +35,14 @@ CLAUSES = st.fixed_dictionaries(
     {},
     optional={
         "predicted.category": st.sampled_from(["ta*", "billing", ["refund", "tax"], "*"]),
-        "predicted.confidence": st.sampled_from([{"lt": 0.3}, {"ge": 0.5}]),
+        "confidence": st.sampled_from([{"lt": 0.3}, {"ge": 0.5}]),
         "tool": st.sampled_from(["categoriser", "other"]),
     },
 )
 FACTS = st.fixed_dictionaries(
     {
         "predicted.category": st.sampled_from([*CATEGORIES, None]),
-        "predicted.confidence": st.sampled_from([None, 0.0, 0.29, 0.3, 0.5, 1.0]),
+        "confidence": st.sampled_from([None, 0.0, 0.29, 0.3, 0.5, 1.0]),
         "tool": st.sampled_from(["categoriser", "other"]),
     }
 )
@@ -124,8 +124,8 @@ WHOLE = "version: 1\ncatch_all: {team: a, priority: P3, sla: {claim: 1h, resolve
             "'confidance' is nothing that a case has",
         ),
         (
-            WHOLE + "rules: [{id: a, when: {predicted.confidence: {gte: 1}}, owner: {team: a}}]",
-            "use lt, le, gt and ge",
+            WHOLE + "rules: [{id: a, when: {confidence: {gte: 1}}, owner: {team: a}}]",
+            "Use lt, le, gt and ge",
         ),
     ],
 )
@@ -134,6 +134,75 @@ def test_policy_that_cannot_be_used_names_the_field(text: str, named: str) -> No
         routing.parse(text)
     assert named in " ".join(f"{p.pointer} {p.problem} {p.mend}" for p in refused.value.problems)
     assert all(problem.mend for problem in refused.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("clause", "says", "mend"),
+    [
+        ("kind: categroy", "'categroy' is no kind", "category, text, flag, fields"),
+        ("kind: [text, foto]", "'foto' is no kind", "category, text, flag, fields"),
+        ("trigger: disputed", "'disputed' is no trigger", "dispute"),
+        ("trigger: 3", "'3' is no trigger", "dispute"),
+        ("confidence: {lt: 70}", "70 is not between 0 and 1", "0.7 for 70 %"),
+        ("confidence: {ge: -0.1}", "-0.1 is not between 0 and 1", "0.7 for 70 %"),
+        ("confidence: {lt: .nan}", "nan is not between 0 and 1", "0.7 for 70 %"),
+        ("confidence: {lt: null}", "None is not between 0 and 1", "0.7 for 70 %"),
+        ("confidence: 70", "70 is not between 0 and 1", "0.7 for 70 %"),
+        ("confidence: high", "high is not between 0 and 1", "0.7 for 70 %"),
+        ("tool: {lt: 3}", "'tool' is no number", "Write the value"),
+        ("version: {ge: 2}", "'version' is no number", "Write the value"),
+        ("predicted.category: {gt: 1}", "'predicted.category' is no number", "Write the value"),
+        ("predicted.confidence: {lt: 0.6}", "is nothing that a case has", "confidence"),
+    ],
+)
+@pytest.mark.parametrize("part", ["rules", "review"])
+def test_clause_that_fits_no_case_or_every_case_is_refused(
+    part: str, clause: str, says: str, mend: str
+) -> None:
+    owner = ", owner: {team: a}" if part == "rules" else ""
+    with pytest.raises(InvalidInput) as refused:
+        routing.parse(f"{WHOLE}{part}: [{{id: my-rule, when: {{{clause}}}{owner}}}]")
+    (problem,) = refused.value.problems
+    assert problem.pointer == f"/{part}/0/when/{clause.partition(':')[0]}"
+    assert problem.problem.startswith("rule 'my-rule': ")
+    assert says in problem.problem
+    assert mend in problem.mend
+
+
+@pytest.mark.parametrize(
+    "clause",
+    [
+        "kind: fields",
+        'kind: "*"',
+        "trigger: [dispute, unmatched]",
+        'trigger: "tool_*"',
+        "confidence: {lt: 1, ge: 0}",
+        "confidence: 0.5",
+        'tool: ["a-*", b]',
+        "attributes.age: {lt: 70}",
+        "predicted.flag: true",
+    ],
+)
+def test_clause_that_can_hold_is_taken(clause: str) -> None:
+    rules = f"rules: [{{id: a, when: {{{clause}}}, owner: {{team: a}}}}]"
+    assert len(routing.parse(WHOLE + rules).rules) == 1
+
+
+def test_tools_that_are_not_registered_are_named() -> None:
+    policy = routing.parse(
+        WHOLE
+        + """
+rules:
+  - {id: one, when: {tool: nowhere}, owner: {team: a}}
+  - {id: some, when: {tool: ["categ*", "x*"]}, owner: {team: a}}
+review: [{id: hit, when: {tool: elsewhere}}, {id: any, when: {kind: text}}]
+"""
+    )
+    assert routing.unknown_tools(policy, ["categoriser"]) == [
+        "rule 'one': no tool 'nowhere' is registered",
+        "rule 'some': no tool 'x*' is registered",
+        "rule 'hit': no tool 'elsewhere' is registered",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ def test_threshold_of_an_unknown_category_is_refused(database: Database) -> None
 
 def test_threshold_of_a_category_that_comes_along_is_taken(database: Database) -> None:
     furnish(database)
+    # Whoever changes a tool has looked at it before: it is in memory, as it was.
+    assert thresholds(database, TOOL) == {}
     change(database, TOOL, categories=["tax", "newcomer"], category_thresholds={"newcomer": 0.9})
     assert thresholds(database, TOOL) == {"newcomer": 0.9}
 

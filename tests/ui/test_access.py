@@ -5,13 +5,10 @@ from collections.abc import Iterator
 from urllib.parse import urlencode
 
 import pytest
-from fastapi.testclient import TestClient
-from httpx2 import Response
 
-from services.bootstrap import make_ui
-from services.registry.identity import COOKIE
 from tests import house
 from tests.browser.town import AUDITOR, OPS, OTHERS, Town, at_work, resources
+from tests.ui.pages import client_of, post
 
 _THEIRS = "o/0 %"
 _OURS = "o/1 %"
@@ -46,26 +43,6 @@ def town(postgres_url: str) -> Iterator[Town]:
         yield made
 
 
-def _client(town: Town, email: str | None) -> TestClient:
-    client = TestClient(
-        make_ui(town.resources),
-        base_url="http://127.0.0.1",
-        headers={"sec-fetch-site": "same-origin"},
-        follow_redirects=False,
-    )
-    if email is not None:
-        client.cookies.set(COOKIE, town.session(email))
-    return client
-
-
-def _post(client: TestClient, path: str, **fields: str) -> Response:
-    """A POST with the token of a page of this person's."""
-    page = client.get("/account")
-    found = re.search(r'name="csrf_token" value="([^"]+)"', page.text)
-    assert found is not None
-    return client.post(path, data={"csrf_token": found[1], **fields})
-
-
 def _output(tool: str, output_id: str, part: str = "") -> str:
     return f"/output{part}?{urlencode({'tool': tool, 'id': output_id})}"
 
@@ -76,7 +53,7 @@ def _case(town: Town, output_id: str) -> int:
 
 @pytest.mark.parametrize("email", [house.OWNER, house.LEAD, house.REP, OPS])
 def test_read_what_another_team_has(town: Town, email: str) -> None:
-    client, case = _client(town, email), _case(town, _THEIRS)
+    client, case = client_of(town, email), _case(town, _THEIRS)
     for path in (
         _output(OTHERS, _THEIRS),
         f"/outputs?tool={OTHERS}",
@@ -90,7 +67,7 @@ def test_read_what_another_team_has(town: Town, email: str) -> None:
 
 
 def test_do_something_to_what_another_team_has(town: Town) -> None:
-    client, case = _client(town, house.OWNER), _case(town, _THEIRS)
+    client, case = client_of(town, house.OWNER), _case(town, _THEIRS)
     before = house.rows(town.database, 'SELECT * FROM "case" ORDER BY id')
     posts = {
         f"/c/{case}/claim": {},
@@ -104,7 +81,7 @@ def test_do_something_to_what_another_team_has(town: Town) -> None:
         _output(OTHERS, _THEIRS, "/undo"): {"correction": "x"},
     }
     for path, fields in posts.items():
-        assert _post(client, path, **fields).status_code == 404, path
+        assert post(client, path, **fields).status_code == 404, path
     assert house.rows(town.database, 'SELECT * FROM "case" ORDER BY id') == before
     assert town.one("SELECT count(*) FROM correction") == 0
     states = "SELECT string_agg(state, ' ') FROM gate_policy WHERE tool = :tool"
@@ -113,7 +90,7 @@ def test_do_something_to_what_another_team_has(town: Town) -> None:
 
 @pytest.mark.parametrize("email", list(_NAVIGATION))
 def test_see_and_open_what_the_role_allows_alone(town: Town, email: str) -> None:
-    client = _client(town, email)
+    client = client_of(town, email)
     home = client.get(client.get("/").headers["location"])
     assert home.status_code == 200
     shown = re.findall(r'data-does="Go to (\w+)"', home.text)
@@ -125,7 +102,7 @@ def test_see_and_open_what_the_role_allows_alone(town: Town, email: str) -> None
 
 @pytest.mark.parametrize("email", [house.REP, house.OWNER, house.LEAD, OPS, AUDITOR])
 def test_do_what_the_role_does_not_allow(town: Town, email: str) -> None:
-    client, case = _client(town, email), _case(town, _OURS)
+    client, case = client_of(town, email), _case(town, _OURS)
     judges, switches = (house.OWNER, house.LEAD), (house.OWNER, OPS)
     posts = {
         "/tools/new": {"slug": "x"},
@@ -146,14 +123,14 @@ def test_do_what_the_role_does_not_allow(town: Town, email: str) -> None:
     if email in (OPS, AUDITOR):
         posts[_output(house.TOOL, _OURS)] = {"choice": "keep"}
     for path, fields in posts.items():
-        assert _post(client, path, **fields).status_code == 403, path
+        assert post(client, path, **fields).status_code == 403, path
     assert town.one('SELECT state FROM "case" WHERE id = :id', id=case) == "open"
     assert town.one("SELECT count(*) FROM api_key") == 0
     assert town.one("SELECT role FROM person WHERE email = :email", email=house.REP) == "rep"
 
 
 def test_open_a_page_without_having_signed_in(town: Town) -> None:
-    client = _client(town, None)
+    client = client_of(town, None)
     for path in [*_NEEDS, "/account", f"/c/{_case(town, _OURS)}", "/"]:
         answer = client.get(path)
         assert (answer.status_code, answer.headers["location"][:8]) == (303, "/sign-in"), path
@@ -162,7 +139,7 @@ def test_open_a_page_without_having_signed_in(town: Town) -> None:
 
 
 def test_post_without_the_pages_token(town: Town) -> None:
-    client = _client(town, house.OWNER)
+    client = client_of(town, house.OWNER)
     case = _case(town, _OURS)
     assert client.post(f"/c/{case}/claim").status_code == 403
     assert client.post(f"/c/{case}/claim", data={"csrf_token": "guessed"}).status_code == 403
@@ -171,18 +148,18 @@ def test_post_without_the_pages_token(town: Town) -> None:
 
 @pytest.mark.parametrize("path", ["/c/0", "/c/99999", f"/c/{2**80}", "/output?tool=x&id=y", "/x"])
 def test_open_what_is_not_there(town: Town, path: str) -> None:
-    assert _client(town, house.OWNER).get(path).status_code == 404
+    assert client_of(town, house.OWNER).get(path).status_code == 404
 
 
 def test_holder_of_a_case_that_climbed_away_gives_it_back(town: Town) -> None:
     with at_work(town.resources):
         case = town.case()
-    client = _client(town, house.OWNER)
-    _post(client, f"/c/{case}/claim")
+    client = client_of(town, house.OWNER)
+    post(client, f"/c/{case}/claim")
     token = str(town.one('SELECT claim_seq FROM "case" WHERE id = :id', id=case))
     moved = "UPDATE \"case\" SET team = 'other', owner_team = 'other' WHERE id = :id RETURNING id"
     town.one(moved, id=case)
-    answer = _post(client, f"/c/{case}/release", token=token)
+    answer = post(client, f"/c/{case}/release", token=token)
     assert (answer.status_code, answer.headers["location"]) == (303, "/queue")
     assert town.one('SELECT state FROM "case" WHERE id = :id', id=case) == "open"
     assert client.get(f"/c/{case}").status_code == 404

@@ -42,3 +42,9 @@ def test_value_is_one_short_line() -> None:
     assert value_words(True) == "Raised"
     assert value_words({"a": {"value": 1}, "b": {"value": "x"}}) == "a: 1, b: x"
     assert value_words(None, {"kind": "timeout"}) == "Failed: timeout"
+
+
+@pytest.mark.parametrize("value", ["", " \n", {}])
+def test_value_with_nothing_in_it_is_not_the_same_as_none(value: Any) -> None:
+    assert value_words(value) == "Empty"
+    assert value_words(None) == ""

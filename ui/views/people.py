@@ -1,6 +1,8 @@
 """People and teams administration, and the audit log."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import Response
@@ -9,6 +11,7 @@ from services.escalation import service as escalation
 from services.kit import audit
 from services.kit.errors import Conflict, InvalidInput, Problem
 from services.registry import access, queries, service
+from services.registry.errors import ChangedMeanwhile
 from services.registry.rules import Role, Verb
 from ui.desk import Desk
 from ui.views.tools import field_errors
@@ -37,12 +40,24 @@ def routes(desk: Desk) -> APIRouter:
     return router
 
 
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A change of a person that could not be saved: what was typed, and why by field."""
+
+    email: str
+    errors: dict[str, str]
+    typed: dict[str, Any]
+    meanwhile: bool = False
+    """Somebody changed the person after the form was filled."""
+
+
 def _show(
     desk: Desk,
     request: Request,
     *,
     form: dict[str, str] | None = None,
     errors: dict[str, str] | None = None,
+    tried: Tried | None = None,
     link: str = "",
     link_for: str = "",
     status: int = 200,
@@ -50,19 +65,49 @@ def _show(
     desk.actor(request, Verb.MANAGE_PEOPLE)
     with desk.transaction() as (session, now):
         people, teams = queries.people(session), queries.teams(session)
+    rows = [_row(number, person, tried) for number, person in enumerate(people, start=1)]
     return desk.templates.render(
         request,
         "pages/people.html",
         status=status,
         now=now,
-        people=people,
+        rows=rows,
         teams=teams,
         form={"role": "rep"} | (form or {}),
         errors=errors or {},
+        row_errors=_by_control(rows),
+        changed_meanwhile=tried is not None and tried.meanwhile,
         roles=[{"value": role.value, "label": words} for role, words in _ROLE_WORDS.items()],
         link=link,
         link_for=link_for,
     )
+
+
+def _row(number: int, person: queries.PersonInfo, tried: Tried | None) -> dict[str, Any]:
+    """A person with the forms of their row; what was typed there, where it was not saved."""
+    row: dict[str, Any] = {"number": number, "person": person, "errors": {}, "open": False}
+    row |= {"role": person.role.value, "teams": person.teams}
+    if tried is None or tried.email.lower() != person.email:
+        return row
+    errors = tried.errors or _now_otherwise(person, tried.typed)
+    return row | {"open": True, "errors": errors} | tried.typed
+
+
+def _now_otherwise(person: queries.PersonInfo, typed: dict[str, Any]) -> dict[str, str]:
+    """For what was typed otherwise, what it is now."""
+    errors = {}
+    if typed["role"] != person.role.value:
+        errors["role"] = f"Role now: {person.role.value.capitalize()}."
+    if set(typed["teams"]) != set(person.teams):
+        errors["team"] = f"Teams now: {', '.join(person.teams) or 'none'}."
+    return errors
+
+
+def _by_control(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The errors of all rows by the control that each is about."""
+    return {
+        f"{field}-{row['number']}": words for row in rows for field, words in row["errors"].items()
+    }
 
 
 def _add_people(router: APIRouter, desk: Desk) -> None:
@@ -88,9 +133,7 @@ def _add_people(router: APIRouter, desk: Desk) -> None:
                     now=now,
                 )
         except (InvalidInput, Conflict) as error:
-            errors = field_errors(error)
-            if "slug" in errors:
-                errors = {"email": errors["slug"]}
+            errors = field_errors(error, otherwise="email")
             return _show(desk, request, form=form, errors=errors, status=error.status)
         return desk.on(request, "/people")
 
@@ -119,20 +162,42 @@ def _role(text: str) -> Role:
 
 def _add_person(router: APIRouter, desk: Desk) -> None:
     @router.post("/people/change")
-    def change(request: Request, email: Text, role: Text, team: Teams = []) -> Response:  # noqa: B006 - FastAPI copies it
+    def change(
+        request: Request,
+        email: Text,
+        role: Text,
+        team: Teams = [],  # noqa: B006 - FastAPI copies it
+        seen_role: Text = "",
+        seen_team: Teams = [],  # noqa: B006
+    ) -> Response:
+        """Save role and teams, unless they are no longer what the form was filled with."""
         actor = desk.actor(request, Verb.MANAGE_PEOPLE)
-        with desk.transaction() as (session, now):
-            given = {"role": _role(role), "teams": team, "policy": desk.routing}
-            escalation.change_person(session, email, **given, actor=actor, now=now)
+        typed = {"role": role, "teams": team}
+        try:
+            with desk.transaction() as (session, now):
+                if seen_role:
+                    service.require_person_is(session, email, (seen_role, seen_team), (role, team))
+                given = {"role": _role(role), "teams": team, "policy": desk.routing}
+                escalation.change_person(session, email, **given, actor=actor, now=now)
+        except (InvalidInput, Conflict) as error:
+            errors = field_errors(error, otherwise="role")
+            return _show(desk, request, tried=Tried(email, errors, typed), status=error.status)
+        except ChangedMeanwhile:
+            tried = Tried(email, {}, typed, meanwhile=True)
+            return _show(desk, request, tried=tried, status=409)
         return desk.on(request, "/people")
 
     @router.post("/people/active")
     def set_active(request: Request, email: Text, active: YesOrNo) -> Response:
         """Deactivating hands the person's open cases to their teams, in one transaction."""
         actor = desk.actor(request, Verb.MANAGE_PEOPLE)
-        with desk.transaction() as (session, now):
-            given = {"active": active == "yes", "policy": desk.routing}
-            escalation.change_person(session, email, **given, actor=actor, now=now)
+        try:
+            with desk.transaction() as (session, now):
+                given = {"active": active == "yes", "policy": desk.routing}
+                escalation.change_person(session, email, **given, actor=actor, now=now)
+        except Conflict as error:
+            tried = Tried(email, field_errors(error, otherwise="active"), {})
+            return _show(desk, request, tried=tried, status=error.status)
         return desk.on(request, "/people")
 
     @router.post("/people/link")

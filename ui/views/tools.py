@@ -1,18 +1,19 @@
 """Tools administration: register, set, give keys."""
 
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from services.kit.durations import parse_duration
 from services.kit.errors import Conflict, InvalidInput, Problem, SecondlookError
 from services.registry import access, queries, service
+from services.registry.errors import ChangedMeanwhile
 from services.registry.rules import Actor, OutputKind, Verb
 from ui.desk import Desk
 
-Text = Annotated[str, Form()]
 _KINDS = (
     ("category", "A category from a list"),
     ("text", "A text that people edit"),
@@ -20,6 +21,16 @@ _KINDS = (
     ("fields", "Extracted fields"),
 )
 _DAY = 86_400
+_NAMES = {
+    "name": "Name",
+    "team": "Team",
+    "threshold": "Threshold",
+    "audit_rate": "Audit rate",
+    "holdout_rate": "Holdout rate",
+    "maturity_seconds": "Age",
+    "categories": "Categories",
+    "category_thresholds": "Thresholds of categories",
+}
 
 
 def routes(desk: Desk) -> APIRouter:
@@ -49,6 +60,15 @@ def _add_list(router: APIRouter, desk: Desk) -> None:
         return await run_in_threadpool(_register, desk, request, form)
 
 
+_FIRST = {
+    "threshold": "0.7",
+    "audit_rate": "0.02",
+    "holdout_rate": "0.0",
+    "maturity": "72h",
+    "kind": "category",
+}
+
+
 def _form(
     desk: Desk,
     request: Request,
@@ -64,8 +84,7 @@ def _form(
         request,
         "pages/tool_new.html",
         status=status,
-        form={"threshold": "0.7", "audit_rate": "0.02", "maturity": "72h", "kind": "category"}
-        | form,
+        form=_FIRST | form,
         errors=errors or {},
         kinds=[{"value": value, "label": label} for value, label in _KINDS],
         teams=[{"value": team.slug, "label": team.name} for team in teams if team.active],
@@ -85,6 +104,7 @@ def _register(desk: Desk, request: Request, form: dict[str, str]) -> Response:
                 categories=_lines(form.get("categories", "")),
                 threshold=_number(form, "threshold"),
                 audit_rate=_number(form, "audit_rate"),
+                holdout_rate=_number(form, "holdout_rate"),
                 maturity_seconds=_seconds(form),
                 actor=actor.id,
                 now=now,
@@ -96,12 +116,12 @@ def _register(desk: Desk, request: Request, form: dict[str, str]) -> Response:
     return _show(desk, request, slug, key=key)
 
 
-def field_errors(error: SecondlookError) -> dict[str, str]:
-    """An error's problems by the field that each is about."""
+def field_errors(error: SecondlookError, *, otherwise: str = "slug") -> dict[str, str]:
+    """An error's problems by the field that each is about; `otherwise` where it names none."""
     found = {
         p.pointer.removeprefix("/").split("/")[0]: f"{p.problem}. {p.mend}" for p in error.problems
     }
-    return found or {"slug": error.detail}
+    return found or {otherwise: error.detail.removeprefix(f"{otherwise}: ")}
 
 
 def _kind(text: str) -> OutputKind:
@@ -116,10 +136,17 @@ def _lines(text: str) -> list[str]:
 
 
 def _number(form: dict[str, str], field: str) -> float:
+    number = _float(form.get(field, ""))
+    if number is None:
+        raise _wrong(field, "it is no number", "Write a share such as 0.7")
+    return number
+
+
+def _float(text: str) -> float | None:
     try:
-        return float(form.get(field, ""))
+        return float(text)
     except ValueError:
-        raise _wrong(field, "it is no number", "Write a share such as 0.7") from None
+        return None
 
 
 def _seconds(form: dict[str, str]) -> int:
@@ -179,8 +206,10 @@ def _show(
     problem: str = "",
     form: dict[str, str] | None = None,
     errors: dict[str, str] | None = None,
+    wanted: Mapping[str, Any] | None = None,
     status: int = 200,
 ) -> Response:
+    """The tool's page; with `wanted`, what of that is something else by now."""
     actor = desk.actor(request, Verb.MANAGE_TOOLS)
     with desk.transaction() as (session, now):
         tool = queries.tool_for(session, actor, slug)
@@ -197,7 +226,8 @@ def _show(
         saved=saved,
         problem=problem,
         form=_values(tool) | (form or {}),
-        errors=errors or {},
+        errors=errors or _now_otherwise(tool, wanted or {}),
+        changed_meanwhile=wanted is not None,
         api_address=desk.api_address(),
         teams=[{"value": team.slug, "label": team.name} for team in teams if team.active],
     )
@@ -205,13 +235,42 @@ def _show(
 
 def _values(tool: queries.ToolInfo) -> dict[str, Any]:
     """What the form shows before anybody types."""
+    present = _present(tool)
+    return present | {
+        "revision": tool.revision,
+        "maturity": _span(tool.maturity_seconds),
+        "categories": "\n".join(tool.categories),
+        "category_thresholds": _threshold_lines(tool.policy.category_thresholds),
+    }
+
+
+def _present(tool: queries.ToolInfo) -> dict[str, Any]:
+    """What the form changes, as it is."""
     return {
         "name": tool.name,
         "team": tool.team,
         "threshold": tool.policy.threshold,
         "audit_rate": tool.policy.audit_rate,
-        "maturity": _span(tool.maturity_seconds),
-        "categories": "\n".join(tool.categories),
+        "holdout_rate": tool.policy.holdout_rate,
+        "maturity_seconds": tool.maturity_seconds,
+        "categories": list(tool.categories),
+        "category_thresholds": dict(tool.policy.category_thresholds),
+    }
+
+
+def _differing(tool: queries.ToolInfo, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What is wanted otherwise than it is, so that an untouched form changes nothing."""
+    present = _present(tool)
+    return {name: value for name, value in wanted.items() if value != present[name]}
+
+
+def _now_otherwise(tool: queries.ToolInfo, wanted: Mapping[str, Any]) -> dict[str, str]:
+    """For each field that was typed otherwise, what it is now."""
+    shown = _values(tool) | {"maturity_seconds": _span(tool.maturity_seconds)}
+    said = {name: ", ".join(str(shown[name]).splitlines()) for name in _differing(tool, wanted)}
+    return {
+        name.removesuffix("_seconds"): f"{_NAMES[name]} now: {words[:300] or 'none'}."
+        for name, words in said.items()
     }
 
 
@@ -222,32 +281,93 @@ def _span(seconds: int) -> str:
 
 
 def _change(desk: Desk, request: Request, slug: str, form: dict[str, str]) -> Response:
-    """Save what differs from what there is, so that an untouched form changes nothing."""
+    """Save what was typed, unless the tool is no longer what the form was filled with."""
     actor = desk.actor(request, Verb.MANAGE_TOOLS)
     try:
+        wanted = _wanted(form)
         with desk.transaction() as (session, now):
-            tool = queries.tool_for(session, actor, slug)
-            wanted: dict[str, Any] = {
-                "name": form.get("name", "").strip(),
-                "team": form.get("team", ""),
-                "threshold": _number(form, "threshold"),
-                "audit_rate": _number(form, "audit_rate"),
-                "maturity_seconds": _seconds(form),
-                "categories": _lines(form.get("categories", "")),
-            }
-            present = {
-                "name": tool.name,
-                "team": tool.team,
-                "threshold": tool.policy.threshold,
-                "audit_rate": tool.policy.audit_rate,
-                "maturity_seconds": tool.maturity_seconds,
-                "categories": list(tool.categories),
-            }
-            changes = {name: value for name, value in wanted.items() if value != present[name]}
+            changes = _differing(queries.tool_for(session, actor, slug), wanted)
             if changes:
-                service.change_tool(session, slug, changes, actor=actor.id, now=now)
+                service.change_tool(
+                    session,
+                    slug,
+                    changes,
+                    actor=actor.id,
+                    now=now,
+                    if_revision=_revision(form),
+                )
     except InvalidInput as error:
-        return _show(
-            desk, request, slug, form=form, errors=field_errors(error), status=error.status
-        )
+        errors = _errors_by_line(error, form)
+        return _show(desk, request, slug, form=form, errors=errors, status=error.status)
+    except ChangedMeanwhile:
+        # The next attempt is of somebody who has seen what it is now.
+        typed = {name: value for name, value in form.items() if name != "revision"}
+        return _show(desk, request, slug, form=typed, wanted=wanted, status=409)
     return desk.on(request, f"/tools/{slug}?saved=1")
+
+
+def _wanted(form: dict[str, str]) -> dict[str, Any]:
+    """What was typed, as the registry takes it; lists where the form has them."""
+    wanted: dict[str, Any] = {
+        "name": form.get("name", "").strip(),
+        "team": form.get("team", ""),
+        "threshold": _number(form, "threshold"),
+        "audit_rate": _number(form, "audit_rate"),
+        "holdout_rate": _number(form, "holdout_rate"),
+        "maturity_seconds": _seconds(form),
+    }
+    if "categories" in form:
+        wanted["categories"] = _lines(form["categories"])
+    if _THRESHOLDS in form:
+        wanted[_THRESHOLDS] = _thresholds(form[_THRESHOLDS])
+    return wanted
+
+
+def _revision(form: dict[str, str]) -> int | None:
+    """The revision that the form was filled with; none that ever was where it is no number."""
+    text = form.get("revision")
+    if text is None:
+        return None
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else 0
+
+
+# --- thresholds of categories, one a line -----------------------------------------------
+
+_THRESHOLDS = "category_thresholds"
+
+
+def _threshold_lines(thresholds: Mapping[str, float]) -> str:
+    return "\n".join(f"{name}: {share}" for name, share in sorted(thresholds.items()))
+
+
+def _read_lines(text: str) -> Iterator[tuple[int, str, str]]:
+    """Line number, category and threshold; a category's own name may hold colons."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        name, _, share = line.rpartition(":")
+        if line.strip():
+            yield number, name.strip(), share.strip()
+
+
+def _thresholds(text: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for number, name, typed in _read_lines(text):
+        share = _float(typed)
+        if not name or share is None:
+            problem = f"line {number} is no category with its threshold"
+            raise _wrong(_THRESHOLDS, problem, "Write one such as refund: 0.9")
+        if name in found:
+            problem = f"line {number}: '{name[:40]}' stands there twice"
+            raise _wrong(_THRESHOLDS, problem, "List each category once")
+        found[name] = share
+    return found
+
+
+def _errors_by_line(error: SecondlookError, form: dict[str, str]) -> dict[str, str]:
+    """The errors by field; what is wrong with a category's threshold names its line."""
+    errors = field_errors(error)
+    for problem in error.problems:
+        field, _, category = problem.pointer.removeprefix("/").partition("/")
+        for number, name, _ in _read_lines(form.get(field, "")) if category else ():
+            if name[:40] == category:
+                errors[field] = f"line {number}: {errors[field]}"
+    return errors

@@ -1,0 +1,31 @@
+"""The pages without a browser: who is signed in, and forms that are sent."""
+
+import re
+
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from services.bootstrap import make_ui
+from services.registry.identity import COOKIE
+from tests.browser.town import Town
+
+
+def client_of(town: Town, email: str | None) -> TestClient:
+    """Somebody at the pages, without a browser; nobody signed in where `email` is None."""
+    client = TestClient(
+        make_ui(town.resources),
+        base_url="http://127.0.0.1",
+        headers={"sec-fetch-site": "same-origin"},
+        follow_redirects=False,
+    )
+    if email is not None:
+        client.cookies.set(COOKIE, town.session(email))
+    return client
+
+
+def post(client: TestClient, path: str, **fields: str | list[str]) -> Response:
+    """A POST with the token of a page of this person's."""
+    page = client.get("/account")
+    found = re.search(r'name="csrf_token" value="([^"]+)"', page.text)
+    assert found is not None
+    return client.post(path, data={"csrf_token": found[1], **fields})
