@@ -8,8 +8,10 @@ PostgreSQL is Secondlook's own, in DIR. Addresses are printed, and written to DI
 """
 
 import argparse
+import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -20,13 +22,22 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 _PATIENCE_SECONDS = 15.0
+_METRICS_PORTS = 4  # the exporter, the consumers and the timer loop
 
 
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int = 1) -> int:
+    """The first of so many ports in a row that are free.
+
+    They lie below those that systems give to outgoing connections, so that none of these
+    takes one before its part listens on it.
+    """
+    while True:
+        first = secrets.choice(range(20_000, 32_000))
+        with contextlib.suppress(OSError), contextlib.ExitStack() as held:
+            for port in range(first, first + count):
+                probe = held.enter_context(socket.socket())
+                probe.bind(("127.0.0.1", port))
+            return first
 
 
 class Parts:
@@ -66,31 +77,31 @@ class Parts:
 
 def start_kafka(parts: Parts) -> dict[str, str]:
     """A broker of its own; answers the settings that name it."""
-    port = free_port()
+    port = free_ports()
     folder = parts.folder / "kafka"
     broker = [sys.executable, str(HERE / "kafka" / "broker.py")]
     parts.start("kafka", [*broker, "run", "--dir", str(folder), "--port", str(port)])
     parts.addresses["kafka"] = f"127.0.0.1:{port}"
-    await_port(port, 180)
+    await_port(parts, port, 180)
     return {"SECONDLOOK_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}"}
 
 
-def await_port(port: int, seconds: float) -> None:
+def await_port(parts: Parts, port: int, seconds: float) -> None:
     """Wait until somebody listens there."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    while parts.dead() is None and time.monotonic() < deadline:
         with socket.socket() as probe:
             probe.settimeout(1)
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.2)
-    sys.exit(f"nobody listens on port {port} after {seconds:.0f} seconds; see the logs")
+    sys.exit(f"nobody listens on port {port}; see {parts.folder}/*.log")
 
 
 def start_secondlook(parts: Parts, port: int, settings: dict[str, str]) -> int:
     """Every role; answers the port of the exporter's metrics."""
-    port = port or free_port()
-    metrics = free_port()
+    port = port or free_ports()
+    metrics = free_ports(_METRICS_PORTS)
     parts.start(
         "secondlook",
         [sys.executable, "-m", "services.cli", "run", "--port", str(port)],
@@ -100,8 +111,8 @@ def start_secondlook(parts: Parts, port: int, settings: dict[str, str]) -> int:
     )
     parts.addresses["secondlook"] = f"http://127.0.0.1:{port}"
     parts.addresses["metrics"] = f"http://127.0.0.1:{metrics}/metrics"
-    await_port(port, 60)
-    await_port(metrics, 60)
+    await_port(parts, port, 60)
+    await_port(parts, metrics, 60)
     return metrics
 
 
@@ -112,7 +123,7 @@ def start_prometheus(parts: Parts, metrics: int) -> None:
     if programs["prometheus"] is None or alerting is None:
         print("Prometheus and Alertmanager are not installed; going on without them")
         return
-    own, pager = free_port(), free_port()
+    own, pager = free_ports(), free_ports()
     parts.start(
         "alertmanager",
         [

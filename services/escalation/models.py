@@ -49,6 +49,12 @@ class Case(Base):
         ),
         CheckConstraint("verdict <> 'corrected' OR verdict_value IS NOT NULL", name="corrected"),
         CheckConstraint("level >= 0 AND cycle >= 1 AND claim_seq >= 0", name="counters"),
+        Index(
+            "ix_case_awaiting",
+            "tool",
+            "output_id",
+            postgresql_where=text("trigger = 'unmatched' AND kind IS NULL"),
+        ),
         Index("ix_case_due", "due_at", "id", postgresql_where=text(_OPEN)),
         Index("ix_case_team_due", "team", "due_at", "id", postgresql_where=text(_OPEN)),
         Index("ix_case_person_due", "owner_person", "due_at", "id", postgresql_where=text(_OPEN)),

@@ -72,6 +72,7 @@ _TOOL = {
     "team": "support",
     "threshold": "0.7",
     "audit_rate": "0",
+    "holdout_rate": "0",
     "maturity": "72h",
     "categories": "billing\nrefund",
 }
