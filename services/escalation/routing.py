@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from math import isfinite
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -115,17 +116,20 @@ class OwnerChoice(_Part):
 
 
 class Comparison(_Part):
-    """Bounds for a number. A missing number is below every bound, never above one."""
+    """Bounds for a number."""
 
     lt: float | None = None
     le: float | None = None
     gt: float | None = None
     ge: float | None = None
 
-    def holds(self, number: float | None) -> bool:
+    @property
+    def open_below(self) -> bool:
+        """Whether nothing is too low for the bounds."""
+        return self.gt is None and self.ge is None
+
+    def holds(self, number: float) -> bool:
         """Whether `number` lies within every bound given."""
-        if number is None:
-            return self.gt is None and self.ge is None
         return (
             (self.lt is None or number < self.lt)
             and (self.le is None or number <= self.le)
@@ -139,6 +143,8 @@ Clause = str | int | float | bool | list[str] | Comparison
 
 def _known_facts(when: Any) -> Any:
     """Refuse a clause that could hold for no case, or holds for every one, by mistake."""
+    if when == {}:
+        raise ValueError("it holds for every case, which is what `catch_all` is for")
     if isinstance(when, dict):
         for fact, clause in when.items():
             _require_fact(fact)
@@ -146,6 +152,8 @@ def _known_facts(when: Any) -> Any:
                 _require_bounds(fact, clause)
             elif fact in _WORDS:
                 _require_words(fact, clause)
+            elif fact != "confidence":
+                _require_right_kind(fact, clause)
             if fact == "confidence":
                 _require_shares(clause)
     return when
@@ -171,6 +179,17 @@ def _require_words(fact: str, clause: Any) -> None:
         if not any(fnmatch.fnmatchcase(known, str(word)) for known in _WORDS[fact]):
             mend = f"Use one of {', '.join(_WORDS[fact])}."
             raise _refused(fact, f"'{str(word)[:40]}' is no {fact}", mend)
+
+
+def _require_right_kind(fact: str, clause: Any) -> None:
+    """Text for what is text: to YAML alone a bare `yes` is true, and a bare 2026 a number."""
+    if fact == "predicted.flag":
+        if not isinstance(clause, bool):
+            raise _refused(fact, f"{clause!r} is neither true nor false", "Write true or false.")
+        return
+    for text in clause if isinstance(clause, list) else [clause]:
+        if not isinstance(text, str):
+            raise _refused(fact, f"{text!r} is no text", 'Put quotes around it, as in "yes".')
 
 
 def _require_shares(clause: Any) -> None:
@@ -246,10 +265,17 @@ class Expectation(_Part):
     queue: str | None = None
 
 
+def _facts_alone(case: Any) -> Any:
+    """Refuse what no case has: a fact that is misspelt would prove nothing."""
+    for fact in case if isinstance(case, dict) else ():
+        _require_fact(fact)
+    return case
+
+
 class InlineTest(_Part):
     """A case made up for the test, and where it must go."""
 
-    case: dict[str, Any]
+    case: Annotated[dict[str, Any], BeforeValidator(_facts_alone)]
     expect: Expectation
 
 
@@ -362,19 +388,36 @@ def failed_clause(when: Mapping[str, Clause], facts: Facts) -> str | None:
     """The first clause that does not hold for these facts, in words, or None."""
     for fact, clause in when.items():
         value = facts.get(fact)
-        if not _holds(clause, value):
+        if not _holds(clause, value, missing_is_low=fact == "confidence"):
             return f"{fact} is {value!r}, not {clause!r}"
     return None
 
 
-def _holds(clause: Clause, value: Any) -> bool:
+def _holds(clause: Clause, value: Any, *, missing_is_low: bool = False) -> bool:
+    """Whether a value is as the clause says.
+
+    `missing_is_low`: a tool that gives no confidence has none; an attribute that is not
+    there, or is no number, lies within no bounds.
+    """
     if isinstance(clause, Comparison):
-        return clause.holds(value if isinstance(value, int | float) else None)
+        number = _number(value)
+        return clause.holds(number) if number is not None else missing_is_low and clause.open_below
     if isinstance(clause, list):
         return any(_holds(one, value) for one in clause)
     if isinstance(clause, str):
         return isinstance(value, str) and fnmatch.fnmatchcase(value, clause)
     return bool(value == clause)
+
+
+def _number(value: Any) -> float | None:
+    """A number, or a text that is one, as attributes are; else None."""
+    if not isinstance(value, str | int | float):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if isfinite(number) else None
 
 
 def facts_of(

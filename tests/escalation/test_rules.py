@@ -153,6 +153,10 @@ def test_policy_that_cannot_be_used_names_the_field(text: str, named: str) -> No
         ("version: {ge: 2}", "'version' is no number", "Write the value"),
         ("predicted.category: {gt: 1}", "'predicted.category' is no number", "Write the value"),
         ("predicted.confidence: {lt: 0.6}", "is nothing that a case has", "confidence"),
+        ("attributes.vip: yes", "True is no text", "quotes"),
+        ("version: 2026", "2026 is no text", "quotes"),
+        ("language: [en, no]", "False is no text", "quotes"),
+        ('predicted.flag: "true"', "'true' is neither true nor false", "true or false"),
     ],
 )
 @pytest.mark.parametrize("part", ["rules", "review"])
@@ -186,6 +190,35 @@ def test_clause_that_fits_no_case_or_every_case_is_refused(
 def test_clause_that_can_hold_is_taken(clause: str) -> None:
     rules = f"rules: [{{id: a, when: {{{clause}}}, owner: {{team: a}}}}]"
     assert len(routing.parse(WHOLE + rules).rules) == 1
+
+
+def test_rule_without_a_clause_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="catch_all"):
+        routing.parse(f"{WHOLE}rules: [{{id: a, when: {{}}, owner: {{team: a}}}}]")
+
+
+def test_test_of_what_no_case_has_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="'confidnce' is nothing that a case has"):
+        routing.parse(f"{WHOLE}tests: [{{case: {{confidnce: 0.2}}, expect: {{team: a}}}}]")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "amount", "holds"),
+    [
+        ("{lt: 100}", "5", True),
+        ("{lt: 100}", "500", False),
+        ("{gt: 100}", "500", True),
+        ("{lt: 100}", None, False),
+        ("{lt: 100}", "many", False),
+        ("{lt: 100}", "nan", False),
+    ],
+)
+def test_attribute_that_is_a_number_is_compared(
+    bounds: str, amount: str | None, holds: bool
+) -> None:
+    rules = f"rules: [{{id: a, when: {{attributes.amount: {bounds}}}, owner: {{team: a}}}}]"
+    facts = {} if amount is None else {"attributes.amount": amount}
+    assert (routing.parse(WHOLE + rules).route(facts).rule == "a") == holds
 
 
 def test_tools_that_are_not_registered_are_named() -> None:
