@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from services.escalation import announce, owners
 from services.escalation.routing import Owner, Route, RoutingPolicy, default_policy, facts_of
 from services.escalation.rules import NO_EXCEPTION, CaseState, Trigger
+from services.escalation.timers import FIRST_TIMED_RUNG
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
 from services.registry import queries as registry
@@ -225,8 +226,7 @@ WITH given AS MATERIALIZED (
     INSERT INTO timer (case_id, cycle, clock, step, due_at)
     SELECT id, cycle, 'claim', 0, claim_due_at FROM opened
     UNION ALL SELECT id, cycle, 'resolve', 0, resolve_due_at FROM opened
-    UNION ALL SELECT id, cycle, 'rung', 1, CAST(ladder->1->>'at' AS timestamptz) FROM opened
-    WHERE ladder->1->>'at' IS NOT NULL
+    UNION ALL SELECT id, cycle, 'rung', step, at FROM opened, {FIRST_TIMED_RUNG}
 ), objected AS (
     INSERT INTO objection (case_id, correction_id, actor, said, at)
     SELECT o.id, g.dispute->>'id', g.disputed_by, g.dispute, :now

@@ -380,6 +380,8 @@ def _check_ladder(name: str, ladder: Sequence[Rung]) -> None:
     if any(rung.repeat for rung in ladder[:-1]):
         raise ValueError(f"policy '{name}': only the last rung can repeat")
     repeat = ladder[-1].repeat
+    if repeat is not None and ladder[-1].at is None:
+        raise ValueError(f"policy '{name}': a rung that repeats needs `at` to begin at")
     if repeat is not None and repeat == Duration():
         raise ValueError(f"policy '{name}': a rung cannot repeat every 0s")
 

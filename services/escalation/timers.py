@@ -58,13 +58,18 @@ def note(
 
 # --- starting and stopping ----------------------------------------------------------------
 
-_START = text("""
+FIRST_TIMED_RUNG = """LATERAL (
+    SELECT place - 1 AS step, CAST(rung->>'at' AS timestamptz) AS at
+    FROM jsonb_array_elements(ladder) WITH ORDINALITY AS listed (rung, place)
+    WHERE place > 1 AND rung->>'at' IS NOT NULL ORDER BY place LIMIT 1) AS first_timed"""
+"""The first rung after the owner's that has a time, beside rows that have a `ladder`."""
+
+_START = text(f"""
 INSERT INTO timer (case_id, cycle, clock, step, due_at)
 SELECT id, cycle, 'claim', 0, claim_due_at FROM "case" WHERE id = :case
 UNION ALL SELECT id, cycle, 'resolve', 0, resolve_due_at FROM "case" WHERE id = :case
-UNION ALL SELECT id, cycle, 'rung', 1,
-    cycle_opened_at + (CAST(ladder->1->>'at' AS timestamptz) - opened_at)
-FROM "case" WHERE id = :case AND ladder->1->>'at' IS NOT NULL
+UNION ALL SELECT id, cycle, 'rung', step, cycle_opened_at + (at - opened_at)
+FROM "case", {FIRST_TIMED_RUNG} WHERE id = :case
 """)
 
 _STOP_CLAIM = text("""
@@ -189,28 +194,31 @@ def _reach_rung(session: Session, timer: Any, *, now: datetime) -> None:
         # The last rung repeats: the same owner is told again.
         note(session, case["id"], "reminded", actor=SYSTEM, at=now)
         announce.cases(session, "reminded", [case], actor=SYSTEM, now=now)
-    elif case["level"] < target and climb(session, case["id"], from_level=case["level"], now=now):
+    elif case["level"] < target and climb(
+        session, case["id"], from_level=case["level"], to=target, now=now
+    ):
         _tell_escalated(session, case["id"], timer.clock, now)
     following = _following(ladder, timer, case)
     if following is not None:
+        step, due = following
         session.execute(
-            _NEXT_RUNG,
-            {"case": case["id"], "cycle": timer.cycle, "step": timer.step + 1, "due": following},
+            _NEXT_RUNG, {"case": case["id"], "cycle": timer.cycle, "step": step, "due": due}
         )
 
 
-def _following(ladder: list[Any], timer: Any, case: Mapping[str, Any]) -> datetime | None:
-    """When the step after this one is due, or None where the ladder ends."""
-    if timer.step + 1 < len(ladder):
-        at = ladder[timer.step + 1]["at"]
-        if at is None:
-            return None
-        since_opening: datetime = case["cycle_opened_at"] + (
-            datetime.fromisoformat(at) - case["opened_at"]
-        )
-        return since_opening
+def _following(
+    ladder: list[Any], timer: Any, case: Mapping[str, Any]
+) -> tuple[int, datetime] | None:
+    """The timed step after this one and when it is due, or None where the ladder ends."""
+    for step in range(timer.step + 1, len(ladder)):
+        at = ladder[step]["at"]
+        if at is not None:
+            since_opening = datetime.fromisoformat(at) - case["opened_at"]
+            return step, case["cycle_opened_at"] + since_opening
     repeat = ladder[-1]["repeat"]
-    return parse_duration(repeat).after(timer.due_at) if repeat else None
+    if not repeat or timer.step < len(ladder) - 1:
+        return None
+    return timer.step + 1, parse_duration(repeat).after(timer.due_at)
 
 
 def _tell_escalated(session: Session, case_id: int, clock: str, now: datetime) -> None:
@@ -228,13 +236,15 @@ RETURNING tool
 """)
 
 
-def climb(session: Session, case_id: int, *, from_level: int, now: datetime) -> bool:
-    """Make the next rung's owner accountable; False at the ladder's end.
+def climb(
+    session: Session, case_id: int, *, from_level: int, to: int | None = None, now: datetime
+) -> bool:
+    """Make the owner of rung `to`, else of the next one, accountable; False at the ladder's end.
 
     A rung whose owner is no longer there, or cannot judge, is passed over at once.
     """
     case = queries.row(session, case_id)
-    for level in range(from_level + 1, len(case["ladder"])):
+    for level in range(to or from_level + 1, len(case["ladder"])):
         rung = case["ladder"][level]
         if not owners.can_own(session, Owner(rung["kind"], rung["id"])):
             note(

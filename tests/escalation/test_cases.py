@@ -430,6 +430,19 @@ def test_appeal_reopens_a_judged_case(log: Log, desk: Desk, database: Database) 
     assert one(database, "SELECT count(*) FROM timer WHERE cycle = 2") == 3
 
 
+def test_timed_rung_is_reached_past_one_that_has_no_time(database: Database) -> None:
+    furnish(database)
+    untimed = POLICY.replace("{at: 1h, own: user:lea", "{own: user:lea")
+    Log(database, routing.parse(untimed)).take(output("o-1", confidence=0.1))
+    timed = "SELECT step, due_at - now() FROM timer WHERE clock = 'rung' AND fired_at IS NULL"
+    assert rows(database, timed)[0].step == 2
+    rows(database, "UPDATE timer SET stopped_at = now() WHERE clock <> 'rung' RETURNING 1")
+    assert Desk(database).fire(timedelta(hours=3, minutes=1)) == 1
+    assert tuple(rows(database, 'SELECT level, owner_person FROM "case"')[0]) == (2, ADMIN)
+    assert Desk(database).fire(timedelta(hours=4, minutes=1)) == 1
+    assert one(database, "SELECT count(*) FROM timeline_entry WHERE event = 'reminded'") == 1
+
+
 def test_reopened_case_gets_its_first_deadlines_again(
     log: Log, desk: Desk, database: Database
 ) -> None:

@@ -249,6 +249,7 @@ review: [{id: hit, when: {tool: elsewhere}}, {id: any, when: {kind: text}}]
         ),
         ([{"at": "0m", "own": "team:a", "repeat": "0s"}], "every 0s"),
         ([{"at": "0m", "own": "nobody"}], "names nobody"),
+        ([{"own": "team:a", "repeat": "1h"}], "needs `at`"),
     ],
 )
 def test_ladder_ends_with_somebody(ladder: list[Any], problem: str) -> None:
