@@ -138,7 +138,7 @@ class Log:
             self._next[name] = offset + 1
             value = one if raw else events.encode(one)
             key = b"" if raw else one.key
-            made.append(Record(Partition(name, 0), offset, key, value, (), NOON))
+            made.append(Record(Partition(name, 0), offset, key, value, (), datetime.now(UTC)))
         return made
 
     def take(self, *given: Any, topic: str | None = None) -> None:
@@ -172,7 +172,7 @@ class Log:
         if not sent:
             return
         records = [
-            Record(Partition(r.topic, 0), r.id, bytes(r.key), bytes(r.value), (), NOON)
+            Record(Partition(r.topic, 0), r.id, bytes(r.key), bytes(r.value), (), datetime.now(UTC))
             for r in sorted(sent, key=lambda row: row.id)
         ]
         batches = as_batches(records)

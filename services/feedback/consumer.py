@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session
 
 from services.feedback import service
 from services.feedback.rules import Disposition
-from services.kit import counts, deadletters
+from services.kit import counts, deadletters, outbox
 from services.kit.clock import Clock
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.deadletters import Refusal
 from services.kit.errors import Problem
-from services.kit.eventlog.port import Batch, Record
+from services.kit.eventlog.port import Batch, NewRecord, Record
 from services.kit.words import VerdictKind
 from services.registry.gating import decide
 from services.registry.queries import ToolBook, ToolInfo
@@ -58,7 +58,7 @@ class FeedbackConsumer:
         for batch in batches:
             for record in batch.records:
                 sort_record(record, tools, found)
-        self._store(session, found, shard=_shard(batches), now=now)
+        self._store(session, found, tools, shard=_shard(batches), now=now)
 
     def reject(self, session: Session, record: Record, error: Exception | str) -> None:
         """Keep a record that cannot be stored whatever is done, with the reason."""
@@ -66,7 +66,9 @@ class FeedbackConsumer:
         now = self._clock.now(session)
         self._keep(session, [(record, refusal)], shard=record.partition.number, now=now)
 
-    def _store(self, session: Session, found: Sorted, *, shard: int, now: datetime) -> None:
+    def _store(
+        self, session: Session, found: Sorted, tools: Tools, *, shard: int, now: datetime
+    ) -> None:
         ensure_versions(session, {(row["tool"], row["version"]) for row in found.outputs})
         tally: Counts = Counts()
         for rows, verb, topic in (
@@ -80,11 +82,11 @@ class FeedbackConsumer:
             records = [row.pop("record") for row in rows]
             taken = verb(session, rows, now=now, shard=shard)
             _explain(taken, topic, tally, hour_of(now))
+            by_row = {id(row): record for row, record in zip(rows, records, strict=True)}
             if topic == events.OUTPUTS:
                 _compare_gates(taken.stored, tally, hour_of(now))
-            if taken.conflicts:
-                by_row = {id(row): record for row, record in zip(rows, records, strict=True)}
-                found.refused += [(by_row[id(r)], _conflict(r)) for r in taken.conflicts]
+                _send_again(session, taken, by_row, tools)
+            found.refused += [(by_row[id(r)], _conflict(r)) for r in taken.conflicts]
         counts.add(session, tally, shard=shard)
         self._keep(session, found.refused, shard=shard, now=now)
 
@@ -116,6 +118,25 @@ def _compare_gates(stored: Sequence[Row], tally: Counts, hour: datetime) -> None
     for row in stored:
         if row["disposition"] != row["gate_disposition"]:
             tally[Count("gate_disagreements", row["tool"], hour, "", row["disposition"])] += 1
+
+
+def _send_again(
+    session: Session, taken: service.Taken, by_row: Mapping[int, Record], tools: Tools
+) -> None:
+    """Put onto the log again what escalation may have passed over when it read it first.
+
+    It knew no such tool yet, or no case that waited for the output. Here it is a duplicate
+    the next time, so it is sent once.
+    """
+    early = [
+        row for row in taken.stored if tools[row["tool"]].created_at > by_row[id(row)].appended_at
+    ]
+    records = []
+    for row in {id(row): row for row in (*early, *taken.missed)}.values():
+        record, key = by_row[id(row)], events.key(row["tool"], row["output_id"])
+        records.append(NewRecord(events.OUTPUTS, key, record.value, record.headers))
+    if records:
+        outbox.enqueue(session, records)
 
 
 def _conflict(row: Row) -> Refusal:

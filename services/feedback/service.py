@@ -39,6 +39,8 @@ class Taken:
     stored: list[Row] = field(default_factory=list)
     duplicates: list[Row] = field(default_factory=list)
     conflicts: list[Row] = field(default_factory=list)
+    missed: list[Row] = field(default_factory=list)
+    """Of the stored those that had been reported missing."""
 
 
 # --- outputs ----------------------------------------------------------------------------
@@ -95,7 +97,8 @@ FROM {_recordset(_OUTPUT_COLUMNS)} ORDER BY g.tool, g.output_id
 ON CONFLICT (tool, output_id) DO UPDATE
 SET {", ".join(f"{c} = excluded.{c}" for c in (*_filled, "recorded_at"))}
 WHERE o.recorded_at IS NULL
-RETURNING o.tool, o.output_id, o.awaited_since IS NOT NULL AS awaited
+RETURNING o.tool, o.output_id, o.awaited_since IS NOT NULL AS awaited,
+    o.unmatched_at IS NOT NULL AS missed
 """)
 
 _KNOWN_OUTPUTS = text(f"""
@@ -126,6 +129,8 @@ def store_outputs(session: Session, rows: Sequence[Row], *, now: datetime, shard
     stored = {Key(row.tool, row.output_id) for row in answered}
     for row in fresh:
         (taken.stored if _key(row) in stored else taken.duplicates).append(row)
+    missed = {Key(row.tool, row.output_id) for row in answered if row.missed}
+    taken.missed = [row for row in fresh if _key(row) in missed]
     alike = Counter((row["tool"], row["version"], row["disposition"]) for row in taken.stored)
     hour = hour_of(now)
     tally = {Count("outputs", tool, hour, *rest): n for (tool, *rest), n in alike.items()}

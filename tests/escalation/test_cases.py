@@ -28,6 +28,7 @@ from tests.house import (
     REP,
     TEAMMATE,
     Log,
+    as_batches,
     correction,
     failure,
     furnish,
@@ -122,6 +123,16 @@ def test_open_case_once_however_often_the_output_comes(log: Log, database: Datab
     assert one(database, 'SELECT count(*) FROM "case"') == 1
     assert total(database, "cases") == 1
     assert one(database, "SELECT count(*) FROM timer") == 3
+
+
+def test_open_case_for_an_output_that_came_before_its_tool(log: Log, database: Database) -> None:
+    early = as_batches(log.records([output("o-1", confidence=0.1)]))
+    rows(database, "UPDATE tool SET created_at = now() + interval '1s' RETURNING 1")
+    # Escalation read it when nobody knew the tool, feedback after it was registered.
+    log.feed(log.feedback, early)
+    log.relay()
+    assert one(database, 'SELECT count(*) FROM "case"') == 1
+    assert (total(database, "stored"), total(database, "duplicate")) == (1, 1)
 
 
 def test_open_case_for_a_dispute_with_its_words(log: Log, database: Database) -> None:

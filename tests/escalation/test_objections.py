@@ -18,6 +18,7 @@ from tests.house import (
     REP,
     TEAMMATE,
     Log,
+    as_batches,
     correction,
     furnish,
     output,
@@ -188,3 +189,16 @@ def test_clock_that_is_ahead_does_not_win_for_ever(log: Log, database: Database)
     log.take(correction("o-1", value="tax", minutes=ahead))
     log.take(correction("o-1", value="refund", minutes=ahead - 1))
     assert value_of(database, "SELECT decided_value FROM output") == "refund"
+
+
+def test_case_learns_of_its_output_that_escalation_has_read_before(
+    log: Log, database: Database
+) -> None:
+    log.take(correction("o-1", value="tax"))
+    arrived = as_batches(log.records([output("o-1", value="refund", confidence=0.97)]))
+    log.feed(log.escalation, arrived)
+    miss(database, log)
+    log.feed(log.feedback, arrived)
+    log.relay()
+    assert rows(database, 'SELECT value, kind FROM "case"') == [("refund", "category")]
+    assert value_of(database, "SELECT overridden FROM output")
