@@ -136,7 +136,7 @@ def _entries_of_events(raw: bytes, request: Request, tool: ToolInfo) -> list[Ent
         raise InvalidInput(str(error), problems=(problem,)) from None
     except events.InvalidEvent as error:
         raise _as_invalid_input(error) from None
-    entries = [Entry("" if single else f"/{n}", event) for n, event in enumerate(found)]
+    entries = [Entry("" if single else f"/{n}", event, named=True) for n, event in enumerate(found)]
     for entry in entries:
         _require_own(entry, tool)
     return entries

@@ -16,17 +16,22 @@ from services.kit.group import GroupWorker
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event of a request, and where it stands in the request's body."""
+    """One event of a request, and where it stands in the request's body.
+
+    `named`: the sender chose the event's id.
+    """
 
     pointer: str
     event: Any
+    named: bool = False
 
     @property
-    def identity(self) -> tuple[str, str, str]:
-        """What no other payload may have: the output's id, or the correction's event id."""
-        if self.event.topic == events.OUTPUTS:
-            return "output", self.event.tool, self.event.data.output_id
-        return "correction", self.event.tool, self.event.id
+    def identities(self) -> list[tuple[str, str, str]]:
+        """What no other payload may have: the output's id and its event's, or the correction's."""
+        if self.event.topic != events.OUTPUTS:
+            return [("correction", self.event.tool, self.event.id)]
+        found = [("output", self.event.tool, self.event.data.output_id)]
+        return found + [("output event", self.event.tool, self.event.id)] * self.named
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class Intake:
         outcomes: list[Exception | None] = []
         records: list[NewRecord] = []
         for submission in group:
-            wrong = [entry for entry in submission.entries if id(entry) in clashes]
+            wrong = [clashes[id(entry)] for entry in submission.entries if id(entry) in clashes]
             outcomes.append(_conflict(wrong) if wrong else None)
             if not wrong:
                 records += [_record(entry.event) for entry in submission.entries]
@@ -64,34 +69,39 @@ class Intake:
             self._log.append(records)
         return outcomes
 
-    def _clashes(self, entries: Sequence[Entry]) -> set[int]:
-        """Entries whose identity is taken by another payload, here or in the database."""
+    def _clashes(self, entries: Sequence[Entry]) -> dict[int, Problem]:
+        """What is wrong with entries of which an id is taken, here or in the database."""
         first: dict[tuple[str, str, str], str] = {}
-        clashes, rows = set(), []
-        for position, entry in enumerate(entries):
+        clashes: dict[int, Problem] = {}
+        rows: list[dict[str, Any]] = []
+        asked = []
+        for entry in entries:
             digest = events.digest(entry.event).hex()
-            if first.setdefault(entry.identity, digest) != digest:
-                clashes.add(id(entry))
-            kind, tool, name = entry.identity
-            rows.append(
-                {"position": position, "kind": kind, "tool": tool, "name": name, "digest": digest}
-            )
+            for kind, tool, name in entry.identities:
+                if first.setdefault((kind, tool, name), digest) != digest:
+                    clashes[id(entry)] = _clash(entry, kind, name)
+                row = {"position": len(rows), "kind": kind, "tool": tool, "name": name}
+                rows.append(row | {"digest": digest})
+                asked.append((entry, kind, name))
         with self._database.transaction() as session:
             taken = queries.conflicting(session, to_json(rows).decode())
-        return clashes | {id(entries[position]) for position in taken}
+        for position in taken:
+            clashes[id(asked[position][0])] = _clash(*asked[position])
+        return clashes
 
 
 def _record(event: Any) -> NewRecord:
     return NewRecord(event.topic, event.key, events.encode(event))
 
 
-def _conflict(entries: Sequence[Entry]) -> Conflict:
-    problems = tuple(
-        Problem(
-            f"{entry.pointer}/{'output_id' if entry.identity[0] == 'output' else 'id'}",
-            f"'{entry.identity[2][:80]}' is taken by another payload",
-            "Give it an id of its own, or send what was sent before.",
-        )
-        for entry in entries
+def _clash(entry: Entry, kind: str, name: str) -> Problem:
+    return Problem(
+        f"{entry.pointer}/{'output_id' if kind == 'output' else 'id'}",
+        f"'{name[:80]}' is taken by another payload",
+        "Give it an id of its own, or send what was sent before.",
     )
-    return Conflict("An id is taken by another payload; nothing was taken.", problems=problems)
+
+
+def _conflict(problems: Sequence[Problem]) -> Conflict:
+    said = "An id is taken by another payload; nothing was taken."
+    return Conflict(said, problems=tuple(problems))

@@ -75,6 +75,10 @@ JOIN output o ON g.kind = 'output' AND o.tool = g.tool AND o.output_id = g.name
 WHERE o.recorded_at IS NOT NULL AND o.digest <> g.digest
 UNION ALL
 SELECT g.position FROM given g
+JOIN output o ON g.kind = 'output event' AND o.tool = g.tool AND o.event_id = g.name
+WHERE o.digest <> g.digest
+UNION ALL
+SELECT g.position FROM given g
 JOIN correction c ON g.kind = 'correction' AND c.tool = g.tool AND c.event_id = g.name
 WHERE c.digest <> g.digest
 """)
@@ -82,7 +86,7 @@ WHERE c.digest <> g.digest
 
 def conflicting(session: Session, rows_json: str) -> list[int]:
     """Positions of the rows (position, kind, tool, name, digest) whose name is taken by another
-    payload: an output's id, or a correction's event id."""
+    payload: an output's id, its event's, or a correction's event id."""
     return [row.position for row in session.execute(_CONFLICTING, {"rows": rows_json})]
 
 

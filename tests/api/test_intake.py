@@ -62,6 +62,29 @@ def test_post_other_payload_under_a_known_id_is_409(house: House) -> None:
     assert one(house.resources.database, "SELECT count(*) FROM output") == 1
 
 
+def test_post_events_of_two_outputs_under_one_id_is_409(house: House) -> None:
+    first, second = (
+        {
+            "specversion": "1.0",
+            "id": "e-1",
+            "source": f"/tools/{TOOL}",
+            "type": "secondlook.output.recorded.v1",
+            "time": "2026-11-16T12:00:00Z",
+            "data": an_output(name),
+        }
+        for name in ("o-1", "o-2")
+    )
+    refused = post(house, "/v1/events", [first, second])
+    assert refused.status_code == 409
+    assert refused.json()["errors"][0]["pointer"] == "/1/id"
+    assert post(house, "/v1/events", first).status_code == 202
+    house.settle()
+    assert post(house, "/v1/events", second).status_code == 409
+    assert post(house, "/v1/events", first).status_code == 202
+    house.settle()
+    assert one(house.resources.database, "SELECT count(*) FROM output") == 1
+
+
 def test_post_two_payloads_under_one_id_is_409(house: House) -> None:
     answer = post(house, "/v1/outputs", [an_output(), an_output(value="tax")])
     assert answer.status_code == 409
