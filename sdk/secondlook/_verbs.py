@@ -84,14 +84,12 @@ class Verbs:
             input_text: what the tool was given; beyond 64 KiB it is cut.
             language: the input's language tag, such as `de`.
             url: a web link to the input.
-            model: the version of the model.
-            prompt: the version of the prompt.
+            model, prompt: the version of each.
             subject: the ticket, document or account that it is about.
             alternatives: other values considered, `(value, confidence)`, at most 20.
             attributes: at most 32 short texts that routing may go by; `requester` names who asked.
             cohort: who uses the tool at this stage of the rollout.
-            latency_ms: how long the tool took.
-            cost: what it cost, `{"amount": 0.002, "currency": "EUR"}`.
+            latency_ms, cost: what it took; a cost is `{"amount": 0.002, "currency": "EUR"}`.
             occurred_at: when, where it was not just now; with an offset from UTC.
 
         Raises:

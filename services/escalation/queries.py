@@ -218,9 +218,9 @@ SELECT EXISTS (
 """)
 
 
-def objects(session: Session, actor: Actor, case_id: int) -> bool:
+def objects(session: Session, email: str, case_id: int) -> bool:
     """Whether this person objects to the case's output, and so may not judge it."""
-    asked = {"id": case_id, "actor": actor.email}
+    asked = {"id": case_id, "actor": email}
     return bool(session.execute(_OBJECTS, asked).scalar_one())
 
 

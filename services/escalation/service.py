@@ -218,6 +218,9 @@ def reassign(
     """
     _for_judge(session, actor, case_id)
     check_owner(session, owner)
+    if owner.kind == "person" and queries.objects(session, owner.id, case_id):
+        problem = f"{owner.id} disputes this output and may not judge it"
+        raise _invalid("owner", problem, "Name another.")
     moved = session.execute(
         _REASSIGN,
         {
@@ -473,8 +476,8 @@ def change_person(
 ) -> int:
     """Change a person as the registry does, so that cases keep owners; answers how many moved.
 
-    Whoever is deactivated hands over their open cases in the same transaction, and whom the
-    routing policy names stays able to own.
+    Whoever is deactivated gives back what they hold and hands over their open cases in the
+    same transaction, and whom the routing policy names stays able to own.
 
     Raises:
         NotFound: nobody has that address.
@@ -482,7 +485,10 @@ def change_person(
     """
     named = policy.owners if policy is not None else frozenset[Owner]()
     before = {owner for owner in named if _can_own(session, owner)}
-    moved = hand_over(session, email, actor=actor, now=now) if active is False else 0
+    moved = 0
+    if active is False:
+        timers.drop_claims(session, email, now=now)
+        moved = hand_over(session, email, actor=actor, now=now)
     registry_service.change_person(
         session, email, role=role, teams=teams, active=active, actor=actor.id, now=now
     )
@@ -582,7 +588,7 @@ def _for_judge(session: Session, actor: Actor, case_id: int) -> SqlRow[Any]:
 
 
 def _require_no_objection(session: Session, actor: Actor, case_id: int) -> None:
-    if queries.objects(session, actor, case_id):
+    if queries.objects(session, actor.email, case_id):
         raise OwnDispute("You disputed this output; somebody else judges the dispute.")
 
 

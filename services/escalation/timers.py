@@ -290,11 +290,30 @@ RETURNING id
 def expire_leases(session: Session, *, now: datetime, limit: int = 100) -> int:
     """Free the cases whose claim has run out; answers how many."""
     freed = [row.id for row in session.execute(_EXPIRE, {"now": now, "limit": limit})]
+    _tell_released(session, freed, by="lease", now=now)
+    return len(freed)
+
+
+_DROP_CLAIMS = text("""
+UPDATE "case" SET state = 'open', claimant = NULL, lease_expires_at = NULL,
+    claim_seq = claim_seq + 1, version = version + 1
+WHERE id IN (
+    SELECT id FROM "case" WHERE state = 'claimed' AND claimant = :email ORDER BY id FOR UPDATE)
+RETURNING id
+""")
+
+
+def drop_claims(session: Session, email: str, *, now: datetime) -> None:
+    """Free the cases that somebody holds who is leaving."""
+    freed = [row.id for row in session.execute(_DROP_CLAIMS, {"email": email.lower()})]
+    _tell_released(session, freed, by="deactivation", now=now)
+
+
+def _tell_released(session: Session, freed: list[int], *, by: str, now: datetime) -> None:
     for case_id in freed:
         resume_claim_clock(session, case_id, now=now)
-        note(session, case_id, "released", actor=SYSTEM, at=now, detail={"by": "lease"})
+        note(session, case_id, "released", actor=SYSTEM, at=now, detail={"by": by})
     _announce_all(session, "released", freed, now)
-    return len(freed)
 
 
 def close_resolved(session: Session, *, now: datetime, before: datetime, limit: int = 100) -> int:

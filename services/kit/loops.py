@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from services.kit.consumer import is_infrastructure
+
 _log = structlog.get_logger()
 
 _WATCH_SECONDS = 5.0
@@ -40,7 +42,9 @@ class Loop:
             more = self.step()
         except Exception as error:
             self.failures, self.last_turn = self.failures + 1, time.monotonic()
-            _log.warning("step failed", loop=self.name, error=str(error)[:300], exc_info=error)
+            # Where the database is away there is nothing in our code to look for.
+            traceback = None if is_infrastructure(error) else error
+            _log.warning("step failed", loop=self.name, error=str(error)[:300], exc_info=traceback)
             least, most = _BACKOFF_SECONDS
             pause: float = min(most, least * 2 ** min(self.failures, 10))
             return pause * random.uniform(0.5, 1.5)  # noqa: S311 - jitter

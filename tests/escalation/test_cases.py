@@ -499,6 +499,19 @@ def test_person_who_leaves_hands_cases_over(log: Log, desk: Desk, database: Data
     assert rows(database, 'SELECT owner_team, owner_person FROM "case"') == [("support", None)]
 
 
+def test_person_who_leaves_gives_back_what_they_hold(
+    log: Log, case: int, desk: Desk, database: Database
+) -> None:
+    desk.claim(TEAMMATE, case)
+    with database.transaction() as session:
+        now = DatabaseClock().now(session)
+        actor = person(session, ADMIN)
+        service.change_person(session, TEAMMATE, active=False, policy=None, actor=actor, now=now)
+    assert rows(database, 'SELECT state, claimant FROM "case"') == [("open", None)]
+    assert one(database, "SELECT stopped_at IS NULL FROM timer WHERE clock = 'claim'")
+    assert events_of(database, case)[-1] == "released"
+
+
 def leave(database: Database, email: str) -> None:
     with database.transaction() as session:
         now = DatabaseClock().now(session)

@@ -11,6 +11,7 @@ from services.escalation.errors import OwnDispute
 from services.feedback.service import report_unmatched
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
+from services.kit.errors import InvalidInput
 from tests.escalation.test_cases import POLICY, Desk
 from tests.house import (
     LEAD,
@@ -202,3 +203,9 @@ def test_case_learns_of_its_output_that_escalation_has_read_before(
     log.relay()
     assert rows(database, 'SELECT value, kind FROM "case"') == [("refund", "category")]
     assert value_of(database, "SELECT overridden FROM output")
+
+
+def test_case_is_not_given_to_somebody_who_objects(log: Log, desk: Desk) -> None:
+    log.take(output("o-1"), disputed("a", OWNER))
+    with pytest.raises(InvalidInput, match="may not judge it"):
+        desk.do("reassign", TEAMMATE, 1, owner=routing.Owner("person", OWNER))

@@ -194,14 +194,15 @@ def _show(
         tool = registry.tool(session, case.tool)
         owners = _possible_owners(session)
         names = _field_names(session, case, tool)
-        standing = _standing(case, actor, own_dispute=queries.objects(session, actor, case_id))
+        objects = queries.objects(session, actor.email, case_id)
         context = (
             _count_context(session, actor, asked)
             if fragment
             else _list_context(session, actor, asked, now=now)
         )
     context |= {
-        "case": _case_context(case, tool, query=query, names=names) | standing,
+        "case": _case_context(case, tool, query=query, names=names)
+        | _standing(case, actor, own_dispute=objects),
         "entries": timeline_entries(entries),
         "owners": owners,
         "problem": "",
@@ -478,8 +479,11 @@ def _next(desk: Desk, request: Request, actor: Actor, done: Any) -> Response:
 
 
 def _done_words(session: Any, actor: Actor, case_id: int) -> str:
-    """What became of the case that was judged just now."""
-    case = queries.case_for(session, actor, case_id)
+    """What became of the case that was judged just now; nothing where it is not to be seen."""
+    try:
+        case = queries.case_for(session, actor, case_id)
+    except NotFound:
+        return ""
     if case.verdict == VerdictKind.CORRECTED:
         return f"Case {case_id} corrected to {value_words(case.verdict_value)[:60]}"
     return f"Case {case_id} {str(case.verdict or case.state).replace('_', ' ')}"
