@@ -41,6 +41,8 @@ def main() -> None:
     except SecondlookError as error:
         sys.stderr.write(f"{error.detail}\n")
         for problem in error.problems:
+            if problem.problem in error.detail and problem.mend in error.detail:
+                continue  # It has been said.
             sys.stderr.write(f"  {problem.pointer}: {problem.problem}. {problem.mend}\n")
         sys.exit(1)
 
