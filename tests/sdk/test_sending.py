@@ -139,7 +139,11 @@ def test_a_full_buffer_drops_the_newest_counts_it_and_says_so_once(
         assert 700 <= stats.queued <= 700 + 500
         down.start()
         eventually(lambda: look.stats().queued == 0)
-    assert down.ids == [f"t-{number}" for number in range(stats.queued)]
+    # What came first is there; where the sender took a batch meanwhile, there was room again.
+    numbers = [int(name.removeprefix("t-")) for name in down.ids]
+    assert numbers[:700] == list(range(700))
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) == stats.queued
     assert caplog.text.count("events are being dropped") == 1
 
 
