@@ -101,7 +101,9 @@ def prepare(folder: Path, host: str, port: int) -> list[str]:
 
 def format_storage(jars: Path, settings: Path, cluster: str) -> None:
     """Make an empty storage for a cluster of that id."""
-    command = java(jars, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings))
+    # An id may begin with a hyphen, so it must not look like an argument of its own.
+    named = f"--cluster-id={cluster}"
+    command = java(jars, "kafka.tools.StorageTool", "format", named, "-c", str(settings))
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise BrokerError(f"The storage could not be formatted: {done.stdout}{done.stderr}")
