@@ -209,3 +209,24 @@ def test_case_is_not_given_to_somebody_who_objects(log: Log, desk: Desk) -> None
     log.take(output("o-1"), disputed("a", OWNER))
     with pytest.raises(InvalidInput, match="may not judge it"):
         desk.do("reassign", TEAMMATE, 1, owner=routing.Owner("person", OWNER))
+
+
+def test_holder_who_comes_to_object_judges_no_more(log: Log, desk: Desk) -> None:
+    log.take(output("o-1", confidence=0.1))
+    token = desk.claim(OWNER, 1)
+    log.take(disputed("a", OWNER))
+    with pytest.raises(OwnDispute):
+        desk.judge(OWNER, 1, token=token)
+
+
+def test_missing_output_that_came_in_time_for_a_case_of_its_own(
+    log: Log, database: Database
+) -> None:
+    log.take(correction("o-1", value="tax"))
+    with database.transaction() as session:
+        now = DatabaseClock().now(session)
+        report_unmatched(session, now=now, before=now)
+    # The output overtakes the word of its absence.
+    log.take(output("o-1", confidence=0.1))
+    assert rows(database, 'SELECT trigger, dispute FROM "case"') == [("low_confidence", None)]
+    assert value_of(database, "SELECT count(*) FROM objection") == 0
