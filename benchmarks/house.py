@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psycopg
 
-from services.kit.embedded_postgres import connect_url
+from services.kit.processes.embedded_postgres import connect_url
 
 TOOL, THRESHOLD = "benched", 0.7
 _BROKER = Path(__file__).parent.parent / "deploy" / "kafka" / "broker.py"

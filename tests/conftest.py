@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from migrations import run
 from services.kit.database import Database, make_engine
-from services.kit.embedded_postgres import EmbeddedPostgres
+from services.kit.processes.embedded_postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).parent.parent
 KAFKA_JARS = ROOT / "build" / "kafka" / "libs"

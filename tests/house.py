@@ -15,8 +15,11 @@ from services.feedback.consumer import FeedbackConsumer
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.kit.eventlog.port import Batch, Partition, Record
-from services.registry import queries, service
-from services.registry.rules import Actor, OutputKind, Role
+from services.people import queries as people_queries
+from services.people import service as people_service
+from services.people.rules import Actor, Role
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 
 TOOL = "categoriser"
 CATEGORIES = ["billing", "refund", "tax"]
@@ -33,10 +36,10 @@ def furnish(database: Database, *, kind: OutputKind = OutputKind.CATEGORY, **too
     with database.transaction() as session:
         now = DatabaseClock().now(session)
         for team in ("support", "other"):
-            service.add_team(session, team, name=None, actor="test", now=now)
+            people_service.add_team(session, team, name=None, actor="test", now=now)
         for email in (OWNER, TEAMMATE, LEAD, REP, OUTSIDER, ADMIN):
             role = _ROLES.get(email, Role.ADMIN if email == ADMIN else Role.OWNER)
-            service.add_person(
+            people_service.add_person(
                 session,
                 email,
                 name=email.partition("@")[0].title(),
@@ -45,7 +48,7 @@ def furnish(database: Database, *, kind: OutputKind = OutputKind.CATEGORY, **too
                 actor="test",
                 now=now,
             )
-        service.add_tool(
+        tool_service.add_tool(
             session,
             TOOL,
             kind=kind,
@@ -63,7 +66,7 @@ def furnish(database: Database, *, kind: OutputKind = OutputKind.CATEGORY, **too
 
 def person(session: Session, email: str) -> Actor:
     """Somebody of the house."""
-    found = queries.actor(session, email)
+    found = people_queries.actor(session, email)
     assert found is not None
     return found
 

@@ -16,7 +16,7 @@ from services.kit.database import Database, make_engine
 from services.kit.errors import Unavailable
 from services.kit.eventlog.port import TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
-from services.registry import access
+from services.tools import keys as tool_keys
 from tests.escalation.test_cases import POLICY
 from tests.house import OWNER, REP, TOOL, Log, furnish, output
 
@@ -67,7 +67,7 @@ def run(
     database, log = Database(make_engine(url)), PostgresLog(url)
     furnish(database)
     with database.transaction() as session:
-        access.create_key(session, TOOL, actor="test", now=DatabaseClock().now(session))
+        tool_keys.create_key(session, TOOL, actor="test", now=DatabaseClock().now(session))
     log.ensure_topics([TopicSpec(topic.name, 2) for topic in events.TOPICS])
     house = Log(database)
     house.take(output("o-1", confidence=0.1))

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from sqlalchemy import event
 
-from services import bootstrap
+from services.app import roles as app_roles
 from services.kit.clock import DatabaseClock
-from services.registry import access
+from services.people import access
 from tests.api.conftest import House, make_house
 from tests.house import TOOL, correction, failure, one, output
 from tests.many import fill
@@ -126,7 +126,7 @@ def test_consumers_read_their_batch(house: House) -> None:
 
 def test_loops_read_what_is_due(house: House) -> None:
     with explained(house) as most:
-        for loop in bootstrap.make_loops(house.resources):
+        for loop in app_roles.make_loops(house.resources):
             loop.step()
     assert len(most) > 5
     assert not over_a_page(most)

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from services import bootstrap
-from services.bootstrap import Resources
+from services.app import web as app_web
+from services.app.resources import Resources
 from services.commands import registry, roles
 from services.commands.roles import Consumed
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.errors import InvalidInput
 from services.kit.settings import load_settings
-from services.registry import access
-from services.registry.errors import StillOwns
-from services.registry.identity import COOKIE
+from services.people import access
+from services.people.errors import StillOwns
+from services.tools.identity import COOKIE
 from tests.house import ADMIN, LEAD, OUTSIDER, REP, TEAMMATE, furnish, one
 
 POLICY = """
@@ -53,7 +53,7 @@ def policy(
         monkeypatch.setattr(roles.logging, "configure", lambda *_given, **_more: None)
         monkeypatch.setenv(roles._SOCKET, "")
         monkeypatch.setattr(roles, "Supervisor", _start)
-        monkeypatch.setattr(roles.bootstrap, "make_consumer", _start)
+        monkeypatch.setattr(roles.app_roles, "make_consumer", _start)
         database = Database(make_engine(url))
         opened.append(database)
         if furnished:
@@ -83,7 +83,7 @@ def test_change_by_page_whom_the_policy_names(policy: Callable[..., Database]) -
         link = access.create_link(session, ADMIN, actor="test", now=now, length=length)
         secret, _ = access.use_link(session, link, now=now, length=length)
     client = TestClient(
-        bootstrap.make_ui(resources),
+        app_web.make_ui(resources),
         base_url="http://127.0.0.1",
         headers={"sec-fetch-site": "same-origin"},
         follow_redirects=False,

@@ -10,9 +10,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit.errors import NotSignedIn, SecondlookError
-from services.kit.http import install_errors, require_storable_form
-from services.registry.identity import Identity
-from services.registry.rules import Verb
+from services.kit.web.http import install_errors, require_storable_form
+from services.people.rules import Verb
+from services.tools.identity import Identity
 from ui.desk import Desk, session_of
 from ui.security import CsrfProtection, SecurityHeaders
 from ui.static_files import StaticFiles

@@ -7,10 +7,10 @@ from typing import Any
 from secondlook import events
 from sqlalchemy.orm import Session
 
-from services.kit import outbox
+from services.kit.consuming import outbox
 from services.kit.eventlog.port import NewRecord
-from services.kit.words import VerdictKind
-from services.registry.rules import SYSTEM
+from services.people.rules import SYSTEM
+from services.tools.rules import VerdictKind
 
 
 def owner_of(case: Mapping[str, Any]) -> dict[str, Any]:

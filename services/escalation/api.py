@@ -16,11 +16,11 @@ from services.escalation.rules import CaseState, Trigger
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import NotFound
-from services.kit.http import Storable, Text, encode_cursor, read_cursor
-from services.kit.idempotency import once, request_digest
-from services.kit.words import VerdictKind
-from services.registry.identity import Identity
-from services.registry.rules import Actor, Verb
+from services.kit.web.http import Storable, Text, encode_cursor, read_cursor
+from services.kit.web.idempotency import once, request_digest
+from services.people.rules import Actor, Verb
+from services.tools.identity import Identity
+from services.tools.rules import VerdictKind
 
 Note = Annotated[Text, Field(max_length=8192)]
 Token = Annotated[str, Field(min_length=1, max_length=20)]

@@ -11,15 +11,15 @@ from sqlalchemy.orm import Session
 from services.escalation import opening, queries, service
 from services.escalation.opening import Router, Wanted
 from services.escalation.rules import Trigger, trigger_for
-from services.kit import deadletters
 from services.kit.clock import Clock
-from services.kit.consumer import UNREADABLE
-from services.kit.deadletters import Refusal
+from services.kit.consuming import dead_letters
+from services.kit.consuming.dead_letters import Refusal
+from services.kit.consuming.runner import UNREADABLE
 from services.kit.errors import Problem
 from services.kit.eventlog.port import Batch, Record
-from services.registry.gating import decide
-from services.registry.queries import ToolBook, ToolInfo
-from services.registry.rules import version_label
+from services.tools.gating import decide
+from services.tools.queries import ToolCache, ToolInfo
+from services.tools.rules import version_label
 
 NAME = "escalation"
 TOPICS = (events.OUTPUTS, events.DISPUTES)
@@ -47,7 +47,7 @@ class EscalationConsumer:
     def __init__(self, clock: Clock, router: Router) -> None:
         self._clock = clock
         self._router = router
-        self._book = ToolBook()
+        self._book = ToolCache()
 
     def __call__(self, session: Session, batches: Sequence[Batch]) -> None:
         """Open a case for each output of these batches that calls for one."""
@@ -74,7 +74,7 @@ class EscalationConsumer:
         reason = error if isinstance(error, str) else "cannot_open_case"
         problem = Problem("", str(error)[:200], "Retry it after the cause is gone.")
         refused = [(record, Refusal(reason, (problem,)))]
-        deadletters.keep(session, NAME, refused, topic=events.DEAD_LETTERS)
+        dead_letters.keep(session, NAME, refused, topic=events.DEAD_LETTERS)
 
     def _sort(self, record: Record, tools: Tools, found: Sorted) -> None:
         try:

@@ -14,8 +14,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.escalation.rules import CaseState, Clock, Priority, Trigger
+from services.kit.columns import one_of
 from services.kit.database import Base, Json
-from services.kit.words import VerdictKind, one_of
+from services.tools.rules import VerdictKind
 
 _OPEN = "state IN ('open', 'claimed', 'waiting', 'snoozed')"
 

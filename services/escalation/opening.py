@@ -16,8 +16,9 @@ from services.escalation.rules import NO_EXCEPTION, CaseState, Trigger
 from services.escalation.timers import FIRST_TIMED_RUNG
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
-from services.registry import queries as registry
-from services.registry.rules import SYSTEM, Role
+from services.people import queries as people_queries
+from services.people.rules import SYSTEM, Role
+from services.tools import queries as tool_queries
 
 Row = dict[str, Any]
 
@@ -70,7 +71,7 @@ class Router:
         session: Session,
         wanted: Sequence[Wanted],
         *,
-        tools: Mapping[str, registry.ToolInfo],
+        tools: Mapping[str, tool_queries.ToolInfo],
         now: datetime,
     ) -> list[Row]:
         """One row of the case table for each output, with an owner who can be accountable."""
@@ -162,7 +163,7 @@ def _facts(one: Wanted) -> Mapping[str, Any]:
 
 def _team_policy(session: Session, team: str) -> RoutingPolicy:
     """The policy of a team that has none: overdue cases go to its lead, else to an admin."""
-    people = [p for p in registry.people(session) if p.active]
+    people = [p for p in people_queries.people(session) if p.active]
     leads = [p.email for p in people if p.role is Role.LEAD and team in p.teams]
     admins = [p.email for p in people if p.role is Role.ADMIN]
     return default_policy(team, lead=next(iter(leads + admins), None))
@@ -253,7 +254,7 @@ def open_cases(
     router: Router,
     wanted: Sequence[Wanted],
     *,
-    tools: Mapping[str, registry.ToolInfo],
+    tools: Mapping[str, tool_queries.ToolInfo],
     now: datetime,
     shard: int,
 ) -> list[Wanted]:

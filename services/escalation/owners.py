@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.escalation.routing import Owner
-from services.registry.rules import JUDGES, Role
+from services.people.rules import JUDGES, Role
 
 _LOCK_TEAMS = text("SELECT FROM team WHERE slug = ANY(:teams) ORDER BY slug FOR SHARE")
 _LOCK_PEOPLE = text("SELECT FROM person WHERE email = ANY(:people) ORDER BY email FOR SHARE")

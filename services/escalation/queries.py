@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from services.escalation import announce
 from services.escalation.rules import OPEN_STATES
 from services.kit.errors import NotFound
-from services.registry.rules import JUDGES, Actor, Verb
+from services.people.rules import JUDGES, Actor, Verb
 
 _OPEN = "state IN ('open', 'claimed', 'waiting', 'snoozed')"
 _BY_ID = text('SELECT * FROM "case" WHERE id = :id')

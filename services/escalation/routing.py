@@ -3,7 +3,7 @@
 A policy is a YAML file kept in version control. The first rule that matches wins; the
 catch-all is mandatory, so there is no case without an owner; and every ladder ends with a
 rung that names somebody. Everything that cannot be understood is refused with the place
-and the mend, never passed over.
+and the hint, never passed over.
 """
 
 import fnmatch
@@ -22,7 +22,7 @@ from pydantic_core import PydanticCustomError
 from services.escalation.rules import Priority, Trigger
 from services.kit.durations import Duration, parse_duration
 from services.kit.errors import InvalidInput, Problem
-from services.registry.rules import OutputKind
+from services.tools.rules import OutputKind
 
 Facts = Mapping[str, Any]
 """What rules can ask of a case: `trigger`, `tool`, `confidence`, `predicted.category`, …"""
@@ -177,8 +177,8 @@ def _require_bounds(fact: str, clause: Mapping[Any, Any]) -> None:
 def _require_words(fact: str, clause: Any) -> None:
     for word in clause if isinstance(clause, list) else [clause]:
         if not any(fnmatch.fnmatchcase(known, str(word)) for known in _WORDS[fact]):
-            mend = f"Use one of {', '.join(_WORDS[fact])}."
-            raise _refused(fact, f"'{str(word)[:40]}' is no {fact}", mend)
+            hint = f"Use one of {', '.join(_WORDS[fact])}."
+            raise _refused(fact, f"'{str(word)[:40]}' is no {fact}", hint)
 
 
 def _require_right_kind(fact: str, clause: Any) -> None:
@@ -205,9 +205,9 @@ def _require_shares(clause: Any) -> None:
             raise _refused("confidence", problem, "A confidence is a share: write 0.7 for 70 %.")
 
 
-def _refused(fact: Any, problem: str, mend: str) -> PydanticCustomError:
+def _refused(fact: Any, problem: str, hint: str) -> PydanticCustomError:
     """The error for one clause; `_problem` makes its place out of the fact."""
-    given = {"fact": str(fact)[:40], "problem": problem, "mend": mend}
+    given = {"fact": str(fact)[:40], "problem": problem, "hint": hint}
     return PydanticCustomError(_CLAUSE, "{problem}", given)
 
 
@@ -503,17 +503,17 @@ def _read_yaml(text: str) -> Any:
 
 
 def _problem(item: Any, document: Mapping[str, Any]) -> Problem:
-    place, (problem, mend) = [str(part) for part in item["loc"]], _problem_and_mend(item)
+    place, (problem, hint) = [str(part) for part in item["loc"]], _problem_and_hint(item)
     if item["type"] == _CLAUSE:
         place.append(item["ctx"]["fact"])
-    return Problem("/" + "/".join(place), _of_rule(item["loc"], document) + problem, mend)
+    return Problem("/" + "/".join(place), _of_rule(item["loc"], document) + problem, hint)
 
 
-def _problem_and_mend(item: Any) -> tuple[str, str]:
-    """What is wrong, and the mend."""
+def _problem_and_hint(item: Any) -> tuple[str, str]:
+    """What is wrong, and the hint."""
     name = str(item["loc"][-1]) if item["loc"] else ""
     if item["type"] == _CLAUSE:
-        return item["ctx"]["problem"], item["ctx"]["mend"]
+        return item["ctx"]["problem"], item["ctx"]["hint"]
     if item["type"] == "extra_forbidden" and name in _LATER:
         return f"'{name}' is not supported yet", "Leave it out."
     if item["type"] == "extra_forbidden":

@@ -22,12 +22,13 @@ from services.escalation.rules import NO_EXCEPTION, OPEN_STATES, CaseState, Trig
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.errors import InvalidInput, NotAllowed, Problem
-from services.kit.words import VerdictKind
-from services.registry import queries as registry
-from services.registry import service as registry_service
-from services.registry.errors import StillOwns
-from services.registry.notes import refused
-from services.registry.rules import JUDGES, SYSTEM, Actor, Role, Verb, same_value, value_problem
+from services.people import queries as people_queries
+from services.people import service as people_service
+from services.people.errors import StillOwns
+from services.people.rules import JUDGES, SYSTEM, Actor, Role, Verb
+from services.tools import queries as tool_queries
+from services.tools.contracts import refused
+from services.tools.rules import VerdictKind, same_value, value_problem
 
 _NOTE_BYTES = 8_192
 # The database's clock at the statement decides whether a claim is live: a writer that was
@@ -155,7 +156,7 @@ def _checked_verdict(
         return verdict, None
     if value is None:
         raise _invalid("value", "`corrected` needs the right value", "Send it as `value`.")
-    tool = registry.tool(session, case.tool)
+    tool = tool_queries.tool(session, case.tool)
     problem = value_problem(tool.kind, tool.ever_categories, value, pointer="/value")
     if problem is not None:
         raise InvalidInput(f"value: {problem.problem}.", problems=(problem,))
@@ -489,7 +490,7 @@ def change_person(
     if active is False:
         timers.drop_claims(session, email, now=now)
         moved = hand_over(session, email, actor=actor, now=now)
-    registry_service.change_person(
+    people_service.change_person(
         session, email, role=role, teams=teams, active=active, actor=actor.id, now=now
     )
     for owner in sorted(before, key=str):
@@ -517,7 +518,7 @@ def hand_over(session: Session, email: str, *, actor: Actor, now: datetime) -> i
     email = email.lower()
     open_states = [state.value for state in OPEN_STATES]
     session.execute(_LOCK_CASES, {"email": email, "open": open_states})
-    registry_service.hold_person(session, email)
+    people_service.hold_person(session, email)
     freed = queries.open_cases_of(session, email)
     for case in freed:
         owner = Owner("team", case.team)
@@ -561,7 +562,7 @@ def check_owner(session: Session, owner: Owner) -> None:
         InvalidInput: why not.
     """
     if owner.kind == "person":
-        who = registry.actor(session, owner.id)
+        who = people_queries.actor(session, owner.id)
         if who is None:
             raise _invalid("owner", f"nobody active has the address '{owner.id}'", "Name another.")
         if who.role not in JUDGES:
@@ -569,7 +570,7 @@ def check_owner(session: Session, owner: Owner) -> None:
                 "owner", f"{owner.id} is a {who.role}, who does not judge", "Name another."
             )
         return
-    if not registry.judges_of(session, owner.id):
+    if not people_queries.judges_of(session, owner.id):
         raise _invalid(
             "owner",
             f"team '{owner.id}' has nobody active who judges",
@@ -651,8 +652,8 @@ def _checked_note(note: str | None) -> str | None:
     return note or None
 
 
-def _invalid(field: str, problem: str, mend: str) -> InvalidInput:
-    return InvalidInput(f"{field}: {problem}.", problems=(Problem(f"/{field}", problem, mend),))
+def _invalid(field: str, problem: str, hint: str) -> InvalidInput:
+    return InvalidInput(f"{field}: {problem}.", problems=(Problem(f"/{field}", problem, hint),))
 
 
 def _as_json(value: Any) -> str | None:

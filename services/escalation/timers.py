@@ -21,7 +21,7 @@ from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.durations import parse_duration
 from services.kit.errors import SecondlookError
-from services.registry.rules import SYSTEM
+from services.people.rules import SYSTEM
 
 _log = structlog.get_logger()
 

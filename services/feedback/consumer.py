@@ -12,17 +12,17 @@ from sqlalchemy.orm import Session
 
 from services.feedback import service
 from services.feedback.rules import Disposition
-from services.kit import counts, deadletters, outbox
+from services.kit import counts
 from services.kit.clock import Clock
+from services.kit.consuming import dead_letters, outbox
+from services.kit.consuming.dead_letters import Refusal
 from services.kit.counts import Count, Counts, hour_of
-from services.kit.deadletters import Refusal
 from services.kit.errors import Problem
 from services.kit.eventlog.port import Batch, NewRecord, Record
-from services.kit.words import VerdictKind
-from services.registry.gating import decide
-from services.registry.queries import ToolBook, ToolInfo
-from services.registry.rules import value_problem, version_label
-from services.registry.service import ensure_versions
+from services.tools.gating import decide
+from services.tools.queries import ToolCache, ToolInfo
+from services.tools.rules import VerdictKind, value_problem, version_label
+from services.tools.service import ensure_versions
 
 NAME = "feedback"
 TOPICS = (events.OUTPUTS, events.CORRECTIONS, events.VERDICTS)
@@ -48,7 +48,7 @@ class FeedbackConsumer:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._book = ToolBook()
+        self._book = ToolCache()
 
     def __call__(self, session: Session, batches: Sequence[Batch]) -> None:
         """Take everything that these batches hold; afterwards every record is explained."""
@@ -91,7 +91,7 @@ class FeedbackConsumer:
         self._keep(session, found.refused, shard=shard, now=now)
 
     def _keep(self, session: Session, refused: Refused, *, shard: int, now: datetime) -> None:
-        fresh = deadletters.keep(session, NAME, refused, topic=events.DEAD_LETTERS)
+        fresh = dead_letters.keep(session, NAME, refused, topic=events.DEAD_LETTERS)
         tally: Counts = Counts()
         for (record, refusal), new in zip(refused, fresh, strict=True):
             place, topic = (refusal.tool or "", hour_of(now)), record.partition.topic

@@ -7,9 +7,10 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.feedback.rules import CorrectionKind, DecidedBy, Disposition
+from services.kit.columns import one_of
 from services.kit.database import Base, Json
 from services.kit.models import NOW
-from services.kit.words import VerdictKind, one_of
+from services.tools.rules import VerdictKind
 
 
 class Output(Base):

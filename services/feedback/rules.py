@@ -6,8 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from services.kit.words import VerdictKind
-from services.registry.rules import same_value
+from services.tools.rules import VerdictKind, same_value
 
 
 class Disposition(StrEnum):

@@ -16,11 +16,11 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from services.feedback import rules
-from services.kit import counts, outbox
+from services.kit import counts
+from services.kit.consuming import outbox
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.eventlog.port import NewRecord
-from services.kit.words import VerdictKind
-from services.registry.rules import UNVERSIONED
+from services.tools.rules import UNVERSIONED, VerdictKind
 
 Row = dict[str, Any]
 

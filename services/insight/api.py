@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, Query
 from services.insight import queries
 from services.kit.clock import Clock
 from services.kit.database import Database
-from services.registry import queries as registry
-from services.registry.identity import Identity
-from services.registry.rules import Actor, Verb
+from services.people.rules import Actor, Verb
+from services.tools import queries as tool_queries
+from services.tools.identity import Identity
 
 
 def router(database: Database, clock: Clock, identity: Identity) -> APIRouter:
@@ -26,7 +26,7 @@ def router(database: Database, clock: Clock, identity: Identity) -> APIRouter:
     ) -> dict[str, Any]:
         """Exception rate, override rate and coverage over the window that ends now."""
         with database.transaction() as session:
-            info = registry.tool_for(session, actor, tool)
+            info = tool_queries.tool_for(session, actor, tool)
             now, window = clock.now(session), timedelta(hours=hours)
             found = queries.rates(session, info, now=now, window=window, version=version)
         return {

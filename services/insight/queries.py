@@ -16,7 +16,7 @@ from services.insight.rules import (
 )
 from services.kit import counts
 from services.kit.counts import hour_of
-from services.registry.queries import ToolInfo
+from services.tools.queries import ToolInfo
 
 WINDOW = timedelta(days=28)
 

@@ -77,6 +77,13 @@ def record(
     session.flush()
 
 
+def note(
+    session: Session, at: datetime, actor: str, verb: str, kind: str, object_id: str, **detail: Any
+) -> None:
+    """Add an entry, its parts by position."""
+    record(session, at=at, actor=actor, verb=verb, object_kind=kind, object_id=object_id, **detail)
+
+
 _AS_KEPT = text("SELECT CAST(:detail AS jsonb)")
 
 

@@ -8,14 +8,22 @@ from dataclasses import dataclass
 import pytest
 from starlette.testclient import TestClient
 
-from services import bootstrap
-from services.bootstrap import Resources
-from services.kit import offsets
+from services.app import resources as app_resources
+from services.app import roles as app_roles
+from services.app import web as app_web
+from services.app.resources import Resources
+from services.escalation import consumer as escalation_consumer
+from services.feedback import consumer as feedback_consumer
 from services.kit.clock import DatabaseClock
+from services.kit.consuming import offsets
 from services.kit.database import Database, make_engine
 from services.kit.settings import Settings
-from services.registry import access, service
-from services.registry.rules import Role
+from services.people import access
+from services.people import service as people_service
+from services.people.rules import Role
+from services.tools import keys as tool_keys
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 from tests.house import TOOL, Log, furnish
 
 FOREIGN_TOOL = "foreign"
@@ -46,10 +54,10 @@ class House:
 
 def drain(resources: Resources, name: str) -> None:
     """Take everything that waits for a consumer, by the real runner."""
-    consumer = bootstrap.make_consumer(resources, name)
+    consumer = app_roles.make_consumer(resources, name)
     topics = {
-        "feedback": bootstrap.feedback_consumer.TOPICS,
-        "escalation": bootstrap.escalation_consumer.TOPICS,
+        "feedback": feedback_consumer.TOPICS,
+        "escalation": escalation_consumer.TOPICS,
     }[name]
     thread = threading.Thread(target=consumer.run, daemon=True)
     thread.start()
@@ -76,14 +84,14 @@ def make_house(url: str, furnished: Callable[[Database], None] = furnish) -> Hou
     database = Database(make_engine(url, pool_size=10))
     furnished(database)
     resources = Resources(Settings(), database, url, DatabaseClock())
-    bootstrap.ensure_topics(resources)
+    app_resources.ensure_topics(resources)
     tokens = {}
     with database.transaction() as session:
         now = DatabaseClock().now(session)
-        service.add_tool(
+        tool_service.add_tool(
             session,
             FOREIGN_TOOL,
-            kind=service.OutputKind.CATEGORY,
+            kind=OutputKind.CATEGORY,
             team="other",
             maturity_seconds=0,
             actor="test",
@@ -92,7 +100,7 @@ def make_house(url: str, furnished: Callable[[Database], None] = furnish) -> Hou
         for role in Role:
             for team in ("support", "other"):
                 email = f"{role.value}.{team}@example.org"
-                service.add_person(
+                people_service.add_person(
                     session,
                     email,
                     name=f"{role.value} of {team}",
@@ -104,10 +112,10 @@ def make_house(url: str, furnished: Callable[[Database], None] = furnish) -> Hou
                 tokens[f"{role.value}.{team}"] = access.create_token(
                     session, email, actor="test", now=now
                 )
-        key = access.create_key(session, TOOL, actor="test", now=now)
-        foreign = access.create_key(session, FOREIGN_TOOL, actor="test", now=now)
+        key = tool_keys.create_key(session, TOOL, actor="test", now=now)
+        foreign = tool_keys.create_key(session, FOREIGN_TOOL, actor="test", now=now)
     client = TestClient(
-        bootstrap.make_web(resources, api=True, ui=True),
+        app_web.make_web(resources, api=True, ui=True),
         raise_server_exceptions=False,
         follow_redirects=False,
     )

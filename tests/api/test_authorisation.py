@@ -12,8 +12,10 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, Mount
 
 from services.kit.clock import DatabaseClock
-from services.registry import access, queries, service
-from services.registry.rules import ALLOWED, EVERY_TEAM, Role, Verb
+from services.people import access
+from services.people import queries as people_queries
+from services.people import service as people_service
+from services.people.rules import ALLOWED, EVERY_TEAM, Role, Verb
 from tests.api.conftest import FOREIGN_TOOL, House, make_house
 from tests.house import TOOL, output
 
@@ -122,7 +124,7 @@ def house(postgres_url: str) -> Iterator[House]:
 
 def _add_thrown_away(made: House) -> None:
     with made.resources.database.transaction() as session:
-        service.add_person(
+        people_service.add_person(
             session,
             THROWN_AWAY,
             name="Thrown away",
@@ -136,7 +138,7 @@ def _add_thrown_away(made: House) -> None:
 def _thrown_away(house: House) -> tuple[str, bool]:
     """The role of the person to throw away, and whether they may sign in."""
     with house.resources.database.transaction() as session:
-        found = queries.person(session, THROWN_AWAY)
+        found = people_queries.person(session, THROWN_AWAY)
     return found.role, found.active
 
 

@@ -113,7 +113,7 @@ def test_post_refuses_with_a_pointer_and_a_mend(
     problem = answer.json()["errors"][0]
     assert problem["pointer"] == f"/1{pointer}"
     assert problem["problem"]
-    assert problem["mend"]
+    assert problem["hint"]
     house.settle()
     assert one(house.resources.database, "SELECT count(*) FROM output") == 0
 
@@ -142,12 +142,12 @@ def test_post_without_a_live_key_is_401(authorization: str | None, house: House)
 
 def test_revoked_key_is_refused_within_a_second(house: House) -> None:
     from services.kit.clock import DatabaseClock
-    from services.registry import access
+    from services.tools import keys as tool_keys
 
     assert post(house, "/v1/outputs", an_output()).status_code == 202
     with house.resources.database.transaction() as session:
         prefix = house.key.split("_")[1]
-        access.revoke_key(session, prefix, actor="test", now=DatabaseClock().now(session))
+        tool_keys.revoke_key(session, prefix, actor="test", now=DatabaseClock().now(session))
     time.sleep(1)
     assert post(house, "/v1/outputs", an_output("o-2")).status_code == 401
 

@@ -18,8 +18,10 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from services.kit.clock import DatabaseClock
-from services.registry import service
-from services.registry.rules import OutputKind, Role
+from services.people import service as people_service
+from services.people.rules import Role
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 from tests.api.conftest import House, make_house
 from tests.api.test_authorisation import API, BODIES, KEY, PAGES, signed_in
 from tests.house import TOOL, one, output
@@ -179,10 +181,12 @@ def _add_kinds(made: House) -> None:
         now = DatabaseClock().now(session)
         how: dict[str, Any] = {"actor": "test", "now": now}
         gone = "gone@example.org"
-        service.add_person(session, gone, name="Gone", role=Role.REP, teams=["support"], **how)
+        people_service.add_person(
+            session, gone, name="Gone", role=Role.REP, teams=["support"], **how
+        )
         for kind in KINDS:
             of = {"kind": OutputKind(kind), "team": "support", "maturity_seconds": 0}
-            service.add_tool(session, kind, **of, **how)
+            tool_service.add_tool(session, kind, **of, **how)
     for kind, value in KINDS.items():
         said = {"a": {"value": "b"}} if kind == "fields" else value
         event = output("o-1", kind=kind, value=said, confidence=0.1)
@@ -286,7 +290,7 @@ def _check(answer: Any, what: str, *, api: bool) -> None:
         for error in said["errors"]:
             assert error["pointer"].startswith("/") or not error["pointer"], f"{what}: {error}"
             assert error["problem"], what
-            assert error["mend"], what
+            assert error["hint"], what
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(API))

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from services import bootstrap
+from services.app import roles as app_roles
 from services.feedback import service
 from services.kit.clock import DatabaseClock
 from tests.api.conftest import House
@@ -23,7 +23,7 @@ def rates(house: House) -> dict[str, Any]:
 
 def exported(house: House, name: str) -> float:
     """The sum of a metric's samples."""
-    families = bootstrap.make_collector(house.resources).collect()
+    families = app_roles.make_collector(house.resources).collect()
     return sum(s.value for family in families for s in family.samples if s.name == name)
 
 

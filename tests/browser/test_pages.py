@@ -5,8 +5,10 @@ from typing import Literal
 import pytest
 
 from services.kit.clock import DatabaseClock
-from services.registry import service
-from services.registry.rules import OutputKind, Role
+from services.people import service as people_service
+from services.people.rules import Role
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 from tests import house
 from tests.browser.conftest import Visit
 from tests.browser.harness import PHONE, WIDE, axe_violations, sideways_scroll
@@ -58,11 +60,11 @@ def longest(town: Town) -> str:
     email, name = f"{'l' * 60}@example.org", "W" * 200
     with town.database.transaction() as session:
         now = DatabaseClock().now(session)
-        service.add_team(session, "longest", name=name, actor="test", now=now)
-        service.add_person(
+        people_service.add_team(session, "longest", name=name, actor="test", now=now)
+        people_service.add_person(
             session, email, name=name, role=Role.ADMIN, teams=["longest"], actor="test", now=now
         )
-        service.add_tool(
+        tool_service.add_tool(
             session,
             "longest",
             name=name,

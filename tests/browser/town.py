@@ -13,14 +13,19 @@ import psycopg
 from pydantic import SecretStr
 from secondlook import events
 
-from services.bootstrap import Resources, ensure_topics, make_consumer, make_ui
+from services.app.resources import Resources, ensure_topics
+from services.app.roles import make_consumer
+from services.app.web import make_ui
 from services.kit.clock import DatabaseClock
+from services.kit.consuming.outbox import Relay
 from services.kit.database import Database, make_engine
-from services.kit.outbox import Relay
 from services.kit.settings import Settings
-from services.registry import access, service
-from services.registry.identity import COOKIE
-from services.registry.rules import OutputKind, Role
+from services.people import access
+from services.people import service as people_service
+from services.people.rules import Role
+from services.tools import service as tool_service
+from services.tools.identity import COOKIE
+from services.tools.rules import OutputKind
 from tests import house
 from tests.browser.harness import serve_app
 
@@ -146,9 +151,9 @@ def furnish(database: Database) -> None:
         by: dict[str, Any] = {"actor": "test", "now": now}
         for email, role in ((OPS, Role.OPS), (AUDITOR, Role.AUDITOR)):
             name = email.partition("@")[0].title()
-            service.add_person(session, email, name=name, role=role, teams=["support"], **by)
+            people_service.add_person(session, email, name=name, role=role, teams=["support"], **by)
         for slug, kind in _KINDS.items():
-            service.add_tool(
+            tool_service.add_tool(
                 session,
                 slug,
                 name=None,
@@ -158,7 +163,7 @@ def furnish(database: Database) -> None:
                 **by,
             )
         for slug, team, rate in ((AUDITED, "support", 1.0), (OTHERS, "other", 0.0)):
-            service.add_tool(
+            tool_service.add_tool(
                 session,
                 slug,
                 name=None,

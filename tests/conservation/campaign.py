@@ -19,8 +19,10 @@ from secondlook import events
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import EventLog, LogUnavailable
-from services.registry import access, service
-from services.registry.rules import OutputKind
+from services.people import access
+from services.tools import keys as tool_keys
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 from tests.conftest import Broker
 from tests.conservation.checker import Ends, Ledger, check, figures
 from tests.conservation.server import Server, running
@@ -282,7 +284,7 @@ def _furnish(url: str) -> tuple[str, dict[str, str]]:
     database = Database(make_engine(url, pool_size=1))
     with database.transaction() as session:
         now = DatabaseClock().now(session)
-        service.add_tool(
+        tool_service.add_tool(
             session,
             FORGED,
             kind=OutputKind.CATEGORY,
@@ -293,7 +295,7 @@ def _furnish(url: str) -> tuple[str, dict[str, str]]:
             actor="test",
             now=now,
         )
-        key = access.create_key(session, TOOL, actor="test", now=now)
+        key = tool_keys.create_key(session, TOOL, actor="test", now=now)
         tokens = {
             email: access.create_token(session, email, actor="test", now=now)
             for email in (OWNER, TEAMMATE, LEAD)

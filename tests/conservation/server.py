@@ -19,9 +19,9 @@ import httpx2
 import psycopg
 
 from migrations.run import upgrade
-from services.kit.embedded_postgres import EmbeddedPostgres, connect_url
 from services.kit.eventlog import open_log
 from services.kit.eventlog.port import EventLog
+from services.kit.processes.embedded_postgres import EmbeddedPostgres, connect_url
 from services.kit.settings import Settings
 from tests.conftest import Broker
 

@@ -7,15 +7,17 @@ from typing import Any
 
 from secondlook import events
 
-from services import bootstrap
 from services.escalation import routing, service, timers
+from services.escalation.consumer import EscalationConsumer
+from services.escalation.opening import Router
+from services.feedback.consumer import FeedbackConsumer
 from services.kit.clock import DatabaseClock
-from services.kit.consumer import Consumer
+from services.kit.consuming.outbox import Relay
+from services.kit.consuming.runner import Consumer
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import EventLog, NewRecord, TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
-from services.kit.outbox import Relay
-from services.kit.words import VerdictKind
+from services.tools.rules import VerdictKind
 from tests.conservation.checker import Ledger, Violation, check
 from tests.house import furnish, person, rows
 
@@ -77,9 +79,9 @@ class Small:
     def consumer(self, name: str, kind: type[Consumer] = Consumer, **more: Any) -> Consumer:
         """A member of the consumers called `name`."""
         handler = (
-            bootstrap.FeedbackConsumer(self.clock)
+            FeedbackConsumer(self.clock)
             if name == "feedback"
-            else bootstrap.EscalationConsumer(self.clock, bootstrap.Router(routing.parse(POLICY)))
+            else EscalationConsumer(self.clock, Router(routing.parse(POLICY)))
         )
         more = {"log": self.log, "database": self.database, "handler": handler, **more}
         return kind(name, _CONSUMED[name], **more)

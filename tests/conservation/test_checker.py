@@ -14,10 +14,11 @@ from sqlalchemy import text
 from services.escalation import service as escalation
 from services.escalation import timers
 from services.feedback import service as feedback
-from services.kit import counts, deadletters
-from services.kit.consumer import Consumer
+from services.kit import counts
+from services.kit.consuming import dead_letters
+from services.kit.consuming.outbox import Relay
+from services.kit.consuming.runner import Consumer
 from services.kit.eventlog.port import Batch
-from services.kit.outbox import Relay
 from tests.conservation.checker import Ledger
 from tests.conservation.small import Small, small_house
 from tests.house import OWNER, TEAMMATE, correction, failure, output
@@ -160,7 +161,7 @@ def test_hour_counted_without_its_total_is_found(house: Small) -> None:
 
 
 def test_dropped_poison_is_found(house: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deadletters, "keep", lambda _s, _c, refused, **_: [True] * len(refused))
+    monkeypatch.setattr(dead_letters, "keep", lambda _s, _c, refused, **_: [True] * len(refused))
     house.throw("bad", b"{")
     house.settle()
     assert found(house) >= {"letters", "totals"}

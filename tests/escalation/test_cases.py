@@ -16,10 +16,9 @@ from services.escalation.routing import Owner
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, NotAllowed, NotFound, SecondlookError
-from services.kit.words import VerdictKind
-from services.registry import service as registry
-from services.registry.errors import StillOwns
-from services.registry.rules import OutputKind
+from services.people import service as people_service
+from services.people.errors import StillOwns
+from services.tools.rules import OutputKind, VerdictKind
 from tests.house import (
     ADMIN,
     LEAD,
@@ -297,7 +296,7 @@ def test_judge_with_a_value_that_the_contract_refuses_writes_nothing(
         Desk(database).judge(OWNER, 1, "corrected", value=value)
     problem = refused.value.problems[0]
     assert problem.pointer == field
-    assert problem.mend
+    assert problem.hint
     assert one(database, 'SELECT state FROM "case"') == "claimed"
 
 
@@ -515,7 +514,7 @@ def test_person_who_leaves_gives_back_what_they_hold(
 def leave(database: Database, email: str) -> None:
     with database.transaction() as session:
         now = DatabaseClock().now(session)
-        registry.change_person(session, email, active=False, actor="test", now=now)
+        people_service.change_person(session, email, active=False, actor="test", now=now)
 
 
 def test_owner_of_an_open_case_cannot_leave(log: Log, database: Database) -> None:

@@ -15,9 +15,11 @@ from services.escalation import queries, routing, service
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput
-from services.registry import service as registry
-from services.registry.errors import StillOwns
-from services.registry.rules import JUDGES, OutputKind, Role
+from services.people import service as people_service
+from services.people.errors import StillOwns
+from services.people.rules import JUDGES, Role
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 from tests.escalation.test_cases import POLICY, Desk
 from tests.house import (
     ADMIN,
@@ -61,7 +63,7 @@ def house(database: Database) -> Database:
 def change(house: Database, email: str, **given: Any) -> None:
     with house.transaction() as session:
         now = DatabaseClock().now(session)
-        registry.change_person(session, email, **given, actor="test", now=now)
+        people_service.change_person(session, email, **given, actor="test", now=now)
 
 
 def change_by_admin(house: Database, email: str, policy: str | None = None, **given: Any) -> int:
@@ -121,7 +123,7 @@ def test_last_judge_of_a_team_with_a_tool_stays(loss: dict[str, Any], house: Dat
     with house.transaction() as session:
         given = {"kind": OutputKind.TEXT, "team": "other", "maturity_seconds": 0}
         now = DatabaseClock().now(session)
-        registry.add_tool(session, "writer", **given, actor="test", now=now)
+        tool_service.add_tool(session, "writer", **given, actor="test", now=now)
     with pytest.raises(StillOwns, match="team 'other'"):
         change(house, OUTSIDER, **loss)
 
@@ -144,7 +146,7 @@ def test_judge_who_stays_in_the_team_may_change_the_rest(house: Database) -> Non
     with house.transaction() as session:
         given = {"kind": OutputKind.TEXT, "team": "other", "maturity_seconds": 0}
         now = DatabaseClock().now(session)
-        registry.add_tool(session, "writer", **given, actor="test", now=now)
+        tool_service.add_tool(session, "writer", **given, actor="test", now=now)
     change(house, OUTSIDER, role=Role.LEAD, teams=["other", "support"])
     change(house, OUTSIDER, teams=["other"])
 
@@ -201,7 +203,7 @@ def test_last_two_judges_do_not_leave_at_once(loss: dict[str, Any], house: Datab
 
     def leave(session: Any) -> None:
         now = DatabaseClock().now(session)
-        registry.change_person(session, OWNER, **loss, actor="test", now=now)
+        people_service.change_person(session, OWNER, **loss, actor="test", now=now)
 
     error = at_once(leave, lambda: change(house, TEAMMATE, **loss), house)
     assert isinstance(error, StillOwns)
@@ -243,7 +245,7 @@ def test_case_opened_while_the_last_judge_leaves_falls_to_an_admin(house: Databa
 
     def leave(session: Any) -> None:
         now = DatabaseClock().now(session)
-        registry.change_person(session, OUTSIDER, role=Role.REP, actor="test", now=now)
+        people_service.change_person(session, OUTSIDER, role=Role.REP, actor="test", now=now)
 
     assert at_once(leave, lambda: log.take(output("o-1", confidence=0.1)), house) is None
     assert owners(house) == [ADMIN]
@@ -272,7 +274,7 @@ def test_case_of_an_owner_who_is_gone_falls_to_the_next(
         with house.transaction() as session:
             given = {"name": "Pat", "role": Role.OWNER, "teams": ["support"]}
             now = DatabaseClock().now(session)
-            registry.add_person(session, PAT, **given, actor="test", now=now)
+            people_service.add_person(session, PAT, **given, actor="test", now=now)
         change(house, PAT, active=False)
     Log(house, routing.parse(policy)).take(output("o-1", confidence=0.1))
     assert owners(house) == [instead]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from secondlook import events
 
-from services import bootstrap
+from services.app import roles as app_roles
 from services.feedback import consumer
 from services.insight.account import account
 from tests.api.conftest import House
@@ -69,6 +69,6 @@ def test_exporter_counts_the_duplicates_that_the_account_counts(house: House) ->
     house.log.take(given)
     house.log.take(given)
     assert total(house.resources.database, "duplicate") == 2
-    families = bootstrap.make_collector(house.resources).collect()
+    families = app_roles.make_collector(house.resources).collect()
     (sample,) = (s for f in families for s in f.samples if s.name == "secondlook_duplicates_total")
     assert sample.value == explained(house)["duplicate"] == 1

@@ -15,8 +15,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from services.kit import embedded_postgres
-from services.kit.embedded_postgres import (
+from services.kit.processes import embedded_postgres
+from services.kit.processes.embedded_postgres import (
     AlreadyRunning,
     CannotStart,
     EmbeddedPostgres,
@@ -30,7 +30,7 @@ only_root = pytest.mark.skipif(not AS_ROOT, reason="only root can be another acc
 SUPERVISOR = """
 import sys, time
 from pathlib import Path
-from services.kit.embedded_postgres import EmbeddedPostgres
+from services.kit.processes.embedded_postgres import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]))
 server.start()
 print(server.pid, flush=True)

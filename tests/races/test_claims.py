@@ -8,14 +8,15 @@ from datetime import timedelta
 import pytest
 from starlette.testclient import TestClient
 
-from services import bootstrap
-from services.bootstrap import Resources
+from services.app import web as app_web
+from services.app.resources import Resources
 from services.escalation import service as escalation
 from services.escalation.errors import HeldBySomebody
 from services.kit.database import Database, make_engine
 from services.kit.settings import Settings
-from services.registry import access, service
-from services.registry.rules import Role
+from services.people import access
+from services.people import service as people_service
+from services.people.rules import Role
 from tests.conservation.small import Small, small_house
 from tests.house import output, person, rows
 
@@ -32,7 +33,7 @@ def house(fresh_database: Callable[[], str]) -> Iterator[Small]:
             now = opened.clock.now(session)
             for email in PEOPLE:
                 given = {"role": Role.OWNER, "teams": ["support"], "actor": "test", "now": now}
-                service.add_person(session, email, name="Reviewer", **given)
+                people_service.add_person(session, email, name="Reviewer", **given)
         yield opened
 
 
@@ -89,7 +90,7 @@ def test_claim_by_two_hundred_over_http_has_one_winner(house: Small) -> None:
         assert answer.status_code in (200, 409), answer.text
         return answer.status_code == 200, answer.json().get("holder", who)
 
-    with TestClient(bootstrap.make_api(resources)) as client:
+    with TestClient(app_web.make_api(resources)) as client:
         winners, named = all_at_once(attempt)
     assert_one_winner(house, winners, named)
     resources.close()

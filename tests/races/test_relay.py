@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from services.kit.outbox import Relay
+from services.kit.consuming.outbox import Relay
 from tests.conservation.small import small_house
 from tests.house import output, rows
 

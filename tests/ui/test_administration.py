@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from services.kit.clock import DatabaseClock
-from services.registry import service
-from services.registry.rules import OutputKind, Role
+from services.people import service as people_service
+from services.people.rules import Role
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 from tests import house
 from tests.browser.town import TEXT, Town, resources
 from tests.ui.pages import client_of, post
@@ -31,7 +33,7 @@ def _change_tool(town: Town, **changes: Any) -> None:
     """Another admin changes the tool, by the API."""
     with town.database.transaction() as session:
         now = DatabaseClock().now(session)
-        service.change_tool(session, house.TOOL, changes, actor="test", now=now)
+        tool_service.change_tool(session, house.TOOL, changes, actor="test", now=now)
 
 
 def _fields(page: str, action: str) -> dict[str, str]:
@@ -162,7 +164,7 @@ def _change_person(town: Town, email: str, **changes: Any) -> None:
     """Another admin changes somebody."""
     with town.database.transaction() as session:
         now = DatabaseClock().now(session)
-        service.change_person(session, email, actor="test", now=now, **changes)
+        people_service.change_person(session, email, actor="test", now=now, **changes)
 
 
 def _sent(row: str, **typed: str | list[str]) -> dict[str, str | list[str]]:

@@ -15,10 +15,11 @@ from services.escalation.routing import Owner, parse_owner
 from services.escalation.rules import OPEN_STATES
 from services.feedback import queries as feedback
 from services.kit.errors import Conflict, InvalidInput, NotFound, Problem
-from services.kit.http import encode_cursor, read_cursor
-from services.kit.words import VerdictKind
-from services.registry import queries as registry
-from services.registry.rules import JUDGES, Actor, OutputKind, Verb
+from services.kit.web.http import encode_cursor, read_cursor
+from services.people import queries as people_queries
+from services.people.rules import JUDGES, Actor, Verb
+from services.tools import queries as tool_queries
+from services.tools.rules import OutputKind, VerdictKind
 from ui.desk import Desk
 from ui.templating import wants_fragment
 from ui.words import (
@@ -143,7 +144,7 @@ def _list_context(
         "shown": shown,
         "next": asked.address(cursor=following, shown=str(shown)) if following else "",
         "newest": queries.newest(session),
-        "tools": [tool.slug for tool in registry.visible_tools(session, actor)],
+        "tools": [tool.slug for tool in tool_queries.visible_tools(session, actor)],
         "now": now,
     }
 
@@ -191,7 +192,7 @@ def _show(
         done = _done_words(session, actor, done_id) if done_id else ""
         case = queries.case_for(session, actor, case_id)
         entries = queries.timeline(session, case)
-        tool = registry.tool(session, case.tool)
+        tool = tool_queries.tool(session, case.tool)
         owners = _possible_owners(session)
         names = _field_names(session, case, tool)
         objects = queries.objects(session, actor.email, case_id)
@@ -240,12 +241,12 @@ def _possible_owners(session: Any) -> list[dict[str, str]]:
     """Who a case can be given to."""
     teams = [
         {"value": f"team:{team.slug}", "label": f"{team.name} (team)"}
-        for team in registry.teams(session)
+        for team in people_queries.teams(session)
         if team.active
     ]
     people = [
         {"value": f"user:{person.email}", "label": person.name}
-        for person in registry.people(session)
+        for person in people_queries.people(session)
         if person.active and person.role in JUDGES
     ]
     return teams + people
@@ -423,7 +424,7 @@ def _judge(desk: Desk, request: Request, case_id: int, form: dict[str, str]) -> 
     try:
         with desk.transaction() as (session, now):
             case = queries.case_for(session, actor, case_id)
-            tool = registry.tool(session, case.tool)
+            tool = tool_queries.tool(session, case.tool)
             verdict, value = _read_verdict(form, tool.kind.value, case)
             token = form.get("token") or str(
                 service.claim(session, actor, case_id, lease=desk.lease, now=now)["token"]
@@ -441,7 +442,7 @@ def _judge(desk: Desk, request: Request, case_id: int, form: dict[str, str]) -> 
     except Conflict as error:
         return _show(desk, request, actor, case_id, status=409, problem=error.detail)
     except InvalidInput as error:
-        said = "; ".join(f"{p.problem}. {p.mend}" for p in error.problems) or error.detail
+        said = "; ".join(f"{p.problem}. {p.hint}" for p in error.problems) or error.detail
         return _show(desk, request, actor, case_id, status=422, problem=said, typed=form)
     return _next(desk, request, actor, case)
 

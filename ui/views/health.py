@@ -10,9 +10,10 @@ from starlette.responses import Response
 from services.feedback import queries as feedback
 from services.insight import queries as insight
 from services.insight.rules import DAYS_FOR_LIMITS, Ratio, control_limits
-from services.registry import queries as registry
-from services.registry import service
-from services.registry.rules import ToolState, Verb
+from services.people.rules import Verb
+from services.tools import queries as tool_queries
+from services.tools import service as tool_service
+from services.tools.rules import ToolState
 from ui.desk import Desk
 
 Text = Annotated[str, Form()]
@@ -28,7 +29,7 @@ _STATE_WORDS = {
 class Health:
     """A tool's row on the health page."""
 
-    tool: registry.ToolInfo
+    tool: tool_queries.ToolInfo
     rates: insight.Rates
     days: list[insight.Day]
     last: datetime | None
@@ -59,14 +60,16 @@ def routes(desk: Desk) -> APIRouter:
     def overview(request: Request) -> Response:
         actor = desk.actor(request, Verb.READ_NUMBERS)
         with desk.transaction() as (session, now):
-            rows = [_health(session, tool, now) for tool in registry.visible_tools(session, actor)]
+            rows = [
+                _health(session, tool, now) for tool in tool_queries.visible_tools(session, actor)
+            ]
         return desk.templates.render(request, "pages/health.html", now=now, rows=rows)
 
     @router.get("/health/{slug}")
     def one(request: Request, slug: str) -> Response:
         actor = desk.actor(request, Verb.READ_NUMBERS)
         with desk.transaction() as (session, now):
-            tool = registry.tool_for(session, actor, slug)
+            tool = tool_queries.tool_for(session, actor, slug)
             health = _health(session, tool, now)
             changes = [policy.effective_at for policy in tool.policies.values()]
         return desk.templates.render(
@@ -90,14 +93,14 @@ def routes(desk: Desk) -> APIRouter:
     def switch(request: Request, slug: str, state: Text = "") -> Response:
         actor = desk.actor(request, Verb.SWITCH_TOOL)
         with desk.transaction() as (session, now):
-            registry.tool_for(session, actor, slug)
-            service.change_tool(session, slug, {"state": state}, actor=actor.id, now=now)
+            tool_queries.tool_for(session, actor, slug)
+            tool_service.change_tool(session, slug, {"state": state}, actor=actor.id, now=now)
         return desk.on(request, f"/health/{slug}")
 
     return router
 
 
-def _health(session: Any, tool: registry.ToolInfo, now: datetime) -> Health:
+def _health(session: Any, tool: tool_queries.ToolInfo, now: datetime) -> Health:
     return Health(
         tool=tool,
         rates=insight.rates(session, tool, now=now),

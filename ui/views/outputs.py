@@ -12,10 +12,11 @@ from starlette.responses import Response
 from services.escalation import queries as escalation
 from services.feedback import queries
 from services.kit.errors import InvalidInput, NotFound, Problem
-from services.kit.http import encode_cursor, read_cursor
-from services.registry import queries as registry
-from services.registry.notes import refused
-from services.registry.rules import Actor, Verb, same_value, value_problem
+from services.kit.web.http import encode_cursor, read_cursor
+from services.people.rules import Actor, Verb
+from services.tools import queries as tool_queries
+from services.tools.contracts import refused
+from services.tools.rules import same_value, value_problem
 from ui.desk import Desk
 from ui.words import plain, read_fields, read_text, value_words
 
@@ -59,7 +60,7 @@ def _add_list(router: APIRouter, desk: Desk) -> None:
     ) -> Response:
         actor = desk.actor(request, Verb.READ_OUTPUTS)
         with desk.transaction() as (session, now):
-            tools = registry.visible_tools(session, actor)
+            tools = tool_queries.visible_tools(session, actor)
             slug = tool or (tools[0].slug if tools else "")
             if slug and slug not in {one.slug for one in tools}:
                 raise NotFound(f"There is no tool '{slug[:63]}'.")
@@ -138,7 +139,7 @@ def _show(
     typed: dict[str, str] | None = None,
 ) -> Response:
     with desk.transaction() as (session, now):
-        tool = registry.tool_for(session, actor, slug)
+        tool = tool_queries.tool_for(session, actor, slug)
         row = queries.output(session, slug, output_id)
         words = queries.corrections(session, slug, output_id)
         case = escalation.case_of_output(session, slug, output_id)
@@ -269,7 +270,7 @@ def _add_words(router: APIRouter, desk: Desk) -> None:
     def undo(request: Request, tool: str, id: str, correction: Text = "") -> Response:  # noqa: A002
         actor = desk.actor(request, Verb.CORRECT)
         with desk.transaction() as (session, now):
-            registry.tool_for(session, actor, tool)
+            tool_queries.tool_for(session, actor, tool)
             words = queries.corrections(session, tool, id)
         if not any(w.event_id == correction and w.actor == actor.email for w in words):
             raise NotFound("There is nothing of yours to undo here.")
@@ -288,7 +289,7 @@ def _say(desk: Desk, request: Request, slug: str, output_id: str, form: dict[str
     """Record what the person pressed, and show it once it is stored."""
     actor = desk.actor(request, Verb.CORRECT)
     with desk.transaction() as (session, now):
-        tool = registry.tool_for(session, actor, slug)
+        tool = tool_queries.tool_for(session, actor, slug)
         row = queries.output(session, slug, output_id)
     try:
         kind, value = _read_choice(form, tool, row)
@@ -353,7 +354,7 @@ def _read_choice(form: dict[str, str], tool: Any, row: Any) -> tuple[Any, Any]:
 def _in_words(problem: Problem) -> str:
     """A problem on the page: its pointer only where it is in what was typed beside the value."""
     field = problem.pointer.removeprefix("/")
-    return f"{_FIELDS.get(field, '')}{problem.problem}. {problem.mend}"
+    return f"{_FIELDS.get(field, '')}{problem.problem}. {problem.hint}"
 
 
 def _invalid(field: str, problem: str, mend: str) -> InvalidInput:

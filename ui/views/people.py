@@ -9,10 +9,11 @@ from starlette.responses import Response
 
 from services.escalation import service as escalation
 from services.kit import audit
-from services.kit.errors import Conflict, InvalidInput, Problem
-from services.registry import access, queries, service
-from services.registry.errors import ChangedMeanwhile
-from services.registry.rules import Role, Verb
+from services.kit.errors import ChangedMeanwhile, Conflict, InvalidInput, Problem
+from services.people import access
+from services.people import queries as people_queries
+from services.people import service as people_service
+from services.people.rules import Role, Verb
 from ui.desk import Desk
 from ui.views.tools import field_errors
 
@@ -64,7 +65,7 @@ def _show(
 ) -> Response:
     desk.actor(request, Verb.MANAGE_PEOPLE)
     with desk.transaction() as (session, now):
-        people, teams = queries.people(session), queries.teams(session)
+        people, teams = people_queries.people(session), people_queries.teams(session)
     rows = [_row(number, person, tried) for number, person in enumerate(people, start=1)]
     return desk.templates.render(
         request,
@@ -83,7 +84,7 @@ def _show(
     )
 
 
-def _row(number: int, person: queries.PersonInfo, tried: Tried | None) -> dict[str, Any]:
+def _row(number: int, person: people_queries.PersonInfo, tried: Tried | None) -> dict[str, Any]:
     """A person with the forms of their row; what was typed there, where it was not saved."""
     row: dict[str, Any] = {"number": number, "person": person, "errors": {}, "open": False}
     row |= {"role": person.role.value, "teams": person.teams}
@@ -93,7 +94,7 @@ def _row(number: int, person: queries.PersonInfo, tried: Tried | None) -> dict[s
     return row | {"open": True, "errors": errors} | tried.typed
 
 
-def _now_otherwise(person: queries.PersonInfo, typed: dict[str, Any]) -> dict[str, str]:
+def _now_otherwise(person: people_queries.PersonInfo, typed: dict[str, Any]) -> dict[str, str]:
     """For what was typed otherwise, what it is now."""
     errors = {}
     if typed["role"] != person.role.value:
@@ -123,7 +124,7 @@ def _add_people(router: APIRouter, desk: Desk) -> None:
         form = {"email": email, "name": name, "role": role, "team": team}
         try:
             with desk.transaction() as (session, now):
-                service.add_person(
+                people_service.add_person(
                     session,
                     email,
                     name=name,
@@ -142,7 +143,9 @@ def _add_people(router: APIRouter, desk: Desk) -> None:
         actor = desk.actor(request, Verb.MANAGE_PEOPLE)
         try:
             with desk.transaction() as (session, now):
-                service.add_team(session, slug.strip(), name=title or None, actor=actor.id, now=now)
+                people_service.add_team(
+                    session, slug.strip(), name=title or None, actor=actor.id, now=now
+                )
         except (InvalidInput, Conflict) as error:
             form = {"slug": slug, "title": title}
             errors = field_errors(error)
@@ -176,7 +179,9 @@ def _add_person(router: APIRouter, desk: Desk) -> None:
         try:
             with desk.transaction() as (session, now):
                 if seen_role:
-                    service.require_person_is(session, email, (seen_role, seen_team), (role, team))
+                    people_service.require_person_is(
+                        session, email, (seen_role, seen_team), (role, team)
+                    )
                 given = {"role": _role(role), "teams": team, "policy": desk.routing}
                 escalation.change_person(session, email, **given, actor=actor, now=now)
         except (InvalidInput, Conflict) as error:

@@ -9,10 +9,11 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
 from services.kit.errors import InvalidInput, TooMany
-from services.registry import access, queries
-from services.registry.errors import SignInRefused
-from services.registry.identity import COOKIE, SECURE_COOKIE
-from services.registry.rules import Actor, Verb
+from services.people import access
+from services.people import queries as people_queries
+from services.people.errors import SignInRefused
+from services.people.rules import Actor, Verb
+from services.tools.identity import COOKIE, SECURE_COOKIE
 from ui.desk import Desk
 from ui.templating import local_url
 
@@ -182,7 +183,7 @@ def _add_account(router: APIRouter, desk: Desk) -> None:
                     session, actor.email, password, now=now, length=desk.session_length
                 )
         except InvalidInput as error:
-            errors = {p.pointer.removeprefix("/"): f"{p.problem}. {p.mend}" for p in error.problems}
+            errors = {p.pointer.removeprefix("/"): f"{p.problem}. {p.hint}" for p in error.problems}
             return _account(desk, request, status=422, errors=errors)
         except TooMany as error:
             errors = {"current": error.detail}
@@ -214,4 +215,4 @@ def _must_show_password(desk: Desk, request: Request) -> bool:
     if signed_in.by_link:
         return False
     with desk.transaction() as (session, _):
-        return queries.person(session, signed_in.actor.email).has_password
+        return people_queries.person(session, signed_in.actor.email).has_password

@@ -8,10 +8,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from services.kit.durations import parse_duration
-from services.kit.errors import Conflict, InvalidInput, Problem, SecondlookError
-from services.registry import access, queries, service
-from services.registry.errors import ChangedMeanwhile
-from services.registry.rules import Actor, OutputKind, Verb
+from services.kit.errors import ChangedMeanwhile, Conflict, InvalidInput, Problem, SecondlookError
+from services.people import queries as people_queries
+from services.people.rules import Actor, Verb
+from services.tools import keys as tool_keys
+from services.tools import queries as tool_queries
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 from ui.desk import Desk
 
 _KINDS = (
@@ -46,7 +49,7 @@ def _add_list(router: APIRouter, desk: Desk) -> None:
     def tools(request: Request) -> Response:
         actor = desk.actor(request, Verb.MANAGE_TOOLS)
         with desk.transaction() as (session, now):
-            found = queries.visible_tools(session, actor)
+            found = tool_queries.visible_tools(session, actor)
         return desk.templates.render(request, "pages/tools.html", now=now, tools=found)
 
     @router.get("/tools/new")
@@ -79,7 +82,7 @@ def _form(
     status: int = 200,
 ) -> Response:
     with desk.transaction() as (session, _now):
-        teams = queries.teams(session)
+        teams = people_queries.teams(session)
     return desk.templates.render(
         request,
         "pages/tool_new.html",
@@ -95,7 +98,7 @@ def _register(desk: Desk, request: Request, form: dict[str, str]) -> Response:
     actor = desk.actor(request, Verb.MANAGE_TOOLS)
     try:
         with desk.transaction() as (session, now):
-            service.add_tool(
+            tool_service.add_tool(
                 session,
                 form.get("slug", "").strip(),
                 name=form.get("name", "").strip() or None,
@@ -110,7 +113,7 @@ def _register(desk: Desk, request: Request, form: dict[str, str]) -> Response:
                 now=now,
             )
             slug = form["slug"].strip()
-            key = access.create_key(session, slug, actor=actor.id, now=now)
+            key = tool_keys.create_key(session, slug, actor=actor.id, now=now)
     except (InvalidInput, Conflict) as error:
         return _form(desk, request, actor, form, errors=field_errors(error), status=error.status)
     return _show(desk, request, slug, key=key)
@@ -119,7 +122,7 @@ def _register(desk: Desk, request: Request, form: dict[str, str]) -> Response:
 def field_errors(error: SecondlookError, *, otherwise: str = "slug") -> dict[str, str]:
     """An error's problems by the field that each is about; `otherwise` where it names none."""
     found = {
-        p.pointer.removeprefix("/").split("/")[0]: f"{p.problem}. {p.mend}" for p in error.problems
+        p.pointer.removeprefix("/").split("/")[0]: f"{p.problem}. {p.hint}" for p in error.problems
     }
     return found or {otherwise: error.detail.removeprefix(f"{otherwise}: ")}
 
@@ -181,8 +184,8 @@ def _add_tool(router: APIRouter, desk: Desk) -> None:
         actor = desk.actor(request, Verb.MANAGE_TOOLS)
         try:
             with desk.transaction() as (session, now):
-                queries.tool_for(session, actor, slug)
-                key = access.create_key(session, slug, actor=actor.id, now=now)
+                tool_queries.tool_for(session, actor, slug)
+                key = tool_keys.create_key(session, slug, actor=actor.id, now=now)
         except Conflict as error:
             return _show(desk, request, slug, problem=error.detail, status=409)
         return _show(desk, request, slug, key=key)
@@ -191,8 +194,8 @@ def _add_tool(router: APIRouter, desk: Desk) -> None:
     def revoke(request: Request, slug: str, prefix: str) -> Response:
         actor = desk.actor(request, Verb.MANAGE_TOOLS)
         with desk.transaction() as (session, now):
-            queries.tool_for(session, actor, slug)
-            access.revoke_key(session, prefix, actor=actor.id, now=now)
+            tool_queries.tool_for(session, actor, slug)
+            tool_keys.revoke_key(session, prefix, actor=actor.id, now=now)
         return desk.on(request, f"/tools/{slug}")
 
 
@@ -212,9 +215,9 @@ def _show(
     """The tool's page; with `wanted`, what of that is something else by now."""
     actor = desk.actor(request, Verb.MANAGE_TOOLS)
     with desk.transaction() as (session, now):
-        tool = queries.tool_for(session, actor, slug)
-        keys = queries.keys(session, slug)
-        teams = queries.teams(session)
+        tool = tool_queries.tool_for(session, actor, slug)
+        keys = tool_queries.keys(session, slug)
+        teams = people_queries.teams(session)
     return desk.templates.render(
         request,
         "pages/tool.html",
@@ -233,7 +236,7 @@ def _show(
     )
 
 
-def _values(tool: queries.ToolInfo) -> dict[str, Any]:
+def _values(tool: tool_queries.ToolInfo) -> dict[str, Any]:
     """What the form shows before anybody types."""
     present = _present(tool)
     return present | {
@@ -244,7 +247,7 @@ def _values(tool: queries.ToolInfo) -> dict[str, Any]:
     }
 
 
-def _present(tool: queries.ToolInfo) -> dict[str, Any]:
+def _present(tool: tool_queries.ToolInfo) -> dict[str, Any]:
     """What the form changes, as it is."""
     return {
         "name": tool.name,
@@ -258,13 +261,13 @@ def _present(tool: queries.ToolInfo) -> dict[str, Any]:
     }
 
 
-def _differing(tool: queries.ToolInfo, wanted: Mapping[str, Any]) -> dict[str, Any]:
+def _differing(tool: tool_queries.ToolInfo, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """What is wanted otherwise than it is, so that an untouched form changes nothing."""
     present = _present(tool)
     return {name: value for name, value in wanted.items() if value != present[name]}
 
 
-def _now_otherwise(tool: queries.ToolInfo, wanted: Mapping[str, Any]) -> dict[str, str]:
+def _now_otherwise(tool: tool_queries.ToolInfo, wanted: Mapping[str, Any]) -> dict[str, str]:
     """For each field that was typed otherwise, what it is now."""
     shown = _values(tool) | {"maturity_seconds": _span(tool.maturity_seconds)}
     said = {name: ", ".join(str(shown[name]).splitlines()) for name in _differing(tool, wanted)}
@@ -286,9 +289,9 @@ def _change(desk: Desk, request: Request, slug: str, form: dict[str, str]) -> Re
     try:
         wanted = _wanted(form)
         with desk.transaction() as (session, now):
-            changes = _differing(queries.tool_for(session, actor, slug), wanted)
+            changes = _differing(tool_queries.tool_for(session, actor, slug), wanted)
             if changes:
-                service.change_tool(
+                tool_service.change_tool(
                     session,
                     slug,
                     changes,
