@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+import psycopg
 from pydantic_core import from_json
 from sqlalchemy import BigInteger, DateTime, Engine, LargeBinary, MetaData, Text, create_engine
 from sqlalchemy.dialects.postgresql import JSONB
@@ -76,12 +77,23 @@ def make_engine(
     )
 
 
+def connect_alone(url: str) -> psycopg.Connection[Any]:
+    """A connection outside any pool that commits each statement, such as one that listens."""
+    return psycopg.connect(
+        url, autocommit=True, connect_timeout=5, application_name="secondlook wakeup"
+    )
+
+
 class Database:
     """Where sessions come from. Verbs never commit; `transaction()` is the edge that does."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._sessions = sessionmaker(engine, expire_on_commit=False, autoflush=False)
+
+    def tell_sessions(self, info: dict[str, Any]) -> None:
+        """Give every session from now on this `info`."""
+        self._sessions.configure(info=info)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

@@ -5,7 +5,11 @@ from secondlook import events
 from services.kit.errors import InvalidInput, Problem
 
 
+def as_problems(error: events.InvalidEvent) -> tuple[Problem, ...]:
+    """What the contracts found wrong, as problems of ours."""
+    return tuple(Problem(p.pointer, p.problem, p.hint) for p in error.problems)
+
+
 def refused(error: events.InvalidEvent) -> InvalidInput:
     """A refusal of the contracts as an error of ours."""
-    problems = tuple(Problem(p.pointer, p.problem, p.mend) for p in error.problems)
-    return InvalidInput(str(error.problems[0]), problems=problems)
+    return InvalidInput(str(error.problems[0]), problems=as_problems(error))

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.kit.errors import Problem
 
@@ -26,11 +26,6 @@ class ToolState(StrEnum):
 
 
 UNVERSIONED = "unversioned"
-
-
-def version_label(model: str | None, prompt: str | None) -> str:
-    """One name for a model and prompt: `model`, `model+prompt` or `unversioned`."""
-    return "+".join(part for part in (model, prompt) if part) or UNVERSIONED
 
 
 def same_value(one: Any, other: Any) -> bool:
@@ -99,3 +94,30 @@ class VerdictKind(StrEnum):
     CORRECTED = "corrected"
     UNDECIDABLE = "undecidable"
     NOT_ACTIONABLE = "not_actionable"
+
+
+class Trigger(StrEnum):
+    """Why a person is needed, and so why a case opened."""
+
+    LOW_CONFIDENCE = "low_confidence"
+    DISPUTE = "dispute"
+    TOOL_FAILURE = "tool_failure"
+    POLICY = "policy"
+    AUDIT = "audit"
+    UNMATCHED = "unmatched"
+
+
+NO_EXCEPTION = frozenset({Trigger.AUDIT, Trigger.UNMATCHED})
+"""Triggers that do not make an output an exception: it went through, or has not come."""
+
+
+class Version(NamedTuple):
+    """What produced an output, as it was sent; None for what was not said."""
+
+    model: str | None = None
+    prompt: str | None = None
+
+    @property
+    def label(self) -> str:
+        """One name, for eyes alone: two different versions may have the same."""
+        return "+".join(part for part in self if part) or UNVERSIONED

@@ -6,14 +6,14 @@ before its row becomes visible. What was sent but not marked is sent again: cons
 an event's id once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from pydantic_core import to_json
-from sqlalchemy import text
-from sqlalchemy.orm import Session
+from sqlalchemy import event, text
+from sqlalchemy.orm import Session, SessionTransaction
 
 from services.kit.database import Database
 from services.kit.eventlog.headers import headers_from_json, headers_to_json
@@ -31,17 +31,66 @@ _CLAIM_LOCK = 0x5EC0_4D12
 
 _log = structlog.get_logger()
 
-_ENQUEUE = text("""
+_INSERT = text("""
 INSERT INTO outbox (topic, key, value, headers)
 SELECT topic, decode(key, 'hex'), decode(value, 'hex'), headers
 FROM json_to_recordset(CAST(:rows AS json))
     AS g(position bigint, topic text, key text, value text, headers jsonb)
 ORDER BY position
 """)
+_WAKE = text("SELECT pg_notify(:channel, '')")
+WAKE_CHANNEL = "secondlook_outbox"
+"""Where a relay hears that something waits to be sent."""
+
+Publisher = Callable[[Session, Sequence[NewRecord]], None]
+"""What makes records durable in the session's own transaction."""
+
+_PENDING, _PUBLISHER = "pending records", "publisher"
 
 
-def enqueue(session: Session, records: Sequence[NewRecord]) -> None:
-    """Write records to be sent once this transaction is committed, in this order per key."""
+def publish_through(publisher: Publisher) -> dict[str, Any]:
+    """What a `Database` tells its sessions, so that they publish through `publisher`."""
+    return {_PUBLISHER: publisher}
+
+
+def enqueue(session: Session, records: Iterable[NewRecord]) -> None:
+    """Publish records with this transaction, in this order per key.
+
+    They are written as its last act before it commits: into the outbox, from which a relay
+    sends them, or, where the log is in the same database, onto the log itself. The locks that
+    an append takes are so held for no longer than the commit lasts, and taken by everybody in
+    one order.
+    """
+    pending = session.info.setdefault(_PENDING, [])
+    nested = session.get_nested_transaction()
+    pending += [(record, nested) for record in records]
+
+
+@event.listens_for(Session, "before_commit")
+def _publish_pending(session: Session) -> None:
+    if session.in_nested_transaction() or not session.info.get(_PENDING):
+        return
+    records = [record for record, _ in session.info.pop(_PENDING)]
+    publisher: Publisher = session.info.get(_PUBLISHER, _write)
+    publisher(session, records)
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _forget_pending(session: Session, ended: SessionTransaction) -> None:
+    """What was said within a transaction, or a savepoint, that is rolled back is not said."""
+    if session.info.get(_PENDING):
+        kept = [entry for entry in session.info[_PENDING] if not _lies_within(entry[1], ended)]
+        session.info[_PENDING] = kept if ended.nested else []
+
+
+def _lies_within(inner: SessionTransaction | None, outer: SessionTransaction) -> bool:
+    while inner is not None and inner is not outer:
+        inner = inner.parent
+    return inner is outer
+
+
+def _write(session: Session, records: Sequence[NewRecord]) -> None:
+    """Write records into the outbox, and wake a relay once they are there."""
     rows = [
         {
             "position": position,
@@ -52,8 +101,8 @@ def enqueue(session: Session, records: Sequence[NewRecord]) -> None:
         }
         for position, record in enumerate(records)
     ]
-    if rows:
-        session.execute(_ENQUEUE, {"rows": to_json(rows, exclude_none=True).decode()})
+    session.execute(_INSERT, {"rows": to_json(rows, exclude_none=True).decode()})
+    session.execute(_WAKE, {"channel": WAKE_CHANNEL})
 
 
 class _Claimed(NamedTuple):

@@ -39,7 +39,7 @@ from services.kit.eventlog.port import (
 CRASHED = "crashed_consumer"
 UNREADABLE = "unreadable"
 
-_POLL_SECONDS = 0.25
+_POLL_SECONDS = 1.0
 _LOOK_SECONDS = 1.0
 _NAG_SECONDS = 60.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
