@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from secondlook._values import TEXT_BYTES
 from secondlook.events import Alternative
+from secondlook.text import TEXT_BYTES
 
 _PAIR = 2
 

@@ -13,7 +13,7 @@ from typing import Any
 from secondlook import keys
 from secondlook._backlog import Backlog
 from secondlook._http import Connection, HttpTransport, Transport
-from secondlook._policy import WAIT_SECONDS, PolicyKeeper
+from secondlook._keeper import WAIT_SECONDS, PolicyKeeper
 from secondlook._problems import invalid
 from secondlook._sender import Sender
 from secondlook._spill import Spill

@@ -26,7 +26,7 @@ from secondlook.events import (
     output_recorded,
     valid,
 )
-from secondlook.gate import Decision, decide
+from secondlook.gate import Decision, decide_output
 
 OnInvalid = Literal["raise", "drop"]
 
@@ -268,15 +268,7 @@ class Verbs:
         policy = self._engine.policy
         if policy is None:
             return Decision(self._safe_default, "no_policy", None)
-        return decide(
-            policy,
-            output_id=output.output_id,
-            kind=output.kind,
-            value=output.value,
-            confidence=output.confidence,
-            subject=output.subject,
-            attributes=output.attributes,
-        )
+        return decide_output(policy, output, safe_default=self._safe_default)
 
     def _word(
         self,
