@@ -138,4 +138,4 @@ def test_start_of_the_demo_makes_the_people_whom_the_policy_names(
         roles.run(demo=False)
     with pytest.raises(Started):
         roles.run(demo=True)
-    assert one(database, "SELECT has_judge('ticket-triage')")
+    assert one(database, "SELECT has_reviewer('ticket-triage')")

@@ -118,7 +118,7 @@ def _read(validate: Callable[[bytes], Any], raw: bytes) -> tuple[bool, Any]:
 
 
 def _as_invalid_input(error: events.InvalidEvent) -> InvalidInput:
-    problems = tuple(Problem(p.pointer, p.problem, p.mend) for p in error.problems)
+    problems = tuple(Problem(p.pointer, p.problem, p.hint) for p in error.problems)
     first = problems[0]
     detail = f"{first.pointer or 'The body'}: {first.problem}. Nothing was taken."
     return InvalidInput(detail, problems=problems)
@@ -295,7 +295,7 @@ def output_answer(
     row = queries.output(session, tool, output_id)
     case = case_of_output(session, tool, output_id)
     blind = case is not None and case["blind"]
-    hide = blind and not isinstance(caller, ToolCaller) and caller.may(Verb.JUDGE)
+    hide = blind and not isinstance(caller, ToolCaller) and caller.may(Verb.REVIEW)
     shown = {name: getattr(row, name) for name in _ANSWERED if not (hide and name in _TOOLS_WORD)}
     said = [
         {**{name: getattr(c, name) for name in _SAID}, "withdrawn": c.withdrawn}

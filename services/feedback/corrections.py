@@ -13,9 +13,9 @@ from services.feedback.rows import (
     Key,
     LockedOutput,
     Row,
-    Word,
     StoreResult,
     WithdrawalRow,
+    Word,
     key_of,
 )
 from services.feedback.rules import CorrectionKind

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from services.feedback import corrections, reviews
@@ -100,8 +100,10 @@ def store(
     return result
 
 
-def _keys(session: Session, statement: object, rows: Sequence[OutputRow], now: datetime) -> set[Key]:
-    answered = session.execute(statement, {"rows": as_json(rows), "now": now})  # type: ignore[call-overload]
+def _keys(
+    session: Session, statement: TextClause, rows: Sequence[OutputRow], now: datetime
+) -> set[Key]:
+    answered = session.execute(statement, {"rows": as_json(rows), "now": now})
     return {Key(row.tool, row.output_id) for row in answered}
 
 

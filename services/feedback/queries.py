@@ -97,7 +97,7 @@ def conflicting(session: Session, rows_json: str) -> list[int]:
 class Part:
     """Outputs of one version and disposition in a part of an hour."""
 
-    version: str
+    version: int
     disposition: str
     outputs: int
     overridden: int

@@ -42,9 +42,7 @@ def request_for_outputs(session: Session, stored: Iterable[OutputRow], *, now: d
     outbox.enqueue(session, records)
 
 
-def request_for_objections(
-    session: Session, words: Sequence[Word], *, now: datetime
-) -> None:
+def request_for_objections(session: Session, words: Sequence[Word], *, now: datetime) -> None:
     """Request a review for each objection to an output that has come."""
     if not words:
         return
@@ -55,9 +53,7 @@ def request_for_objections(
     )
 
 
-def request_for_unmatched(
-    session: Session, words: Sequence[Word], *, now: datetime
-) -> None:
+def request_for_unmatched(session: Session, words: Sequence[Word], *, now: datetime) -> None:
     """Request a review for each objection that has waited for its output in vain."""
     outbox.enqueue(session, [_of_word(word, Trigger.UNMATCHED, None, now=now) for word in words])
 
@@ -97,9 +93,7 @@ def withdraw(session: Session, words: Iterable[Word], *, now: datetime) -> None:
     outbox.enqueue(session, records)
 
 
-def _of_word(
-    word: Word, trigger: Trigger, found: Facts | None, *, now: datetime
-) -> NewRecord:
+def _of_word(word: Word, trigger: Trigger, found: Facts | None, *, now: datetime) -> NewRecord:
     event = events.review_requested(
         tool=word.tool,
         output_id=word.output_id,
@@ -158,7 +152,7 @@ def _reviewed(row: OutputRow) -> events.ReviewedOutput:
     has_version = row["model"] is not None or row["prompt"] is not None
     return events.ReviewedOutput.model_construct(
         subject=row["subject"],
-        kind=row["kind"],
+        kind=row["kind"],  # type: ignore[arg-type]
         value=row.get("value"),
         confidence=row.get("confidence"),
         alternatives=row.get("alternatives") or (),

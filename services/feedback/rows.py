@@ -6,6 +6,8 @@ from typing import Any, Generic, NamedTuple, NotRequired, TypedDict, TypeVar
 
 from secondlook import events
 
+from services.kit.consuming.dead_letters import Refusal
+from services.kit.eventlog.port import Record
 from services.tools.rules import Trigger
 
 
@@ -153,3 +155,15 @@ class StoreResult(Generic[Row]):
 def key_of(row: Identified) -> Key:
     """The output that a row is about."""
     return Key(row["tool"], row["output_id"])
+
+
+@dataclass(slots=True)
+class ParsedBatch:
+    """A batch by what its records say, each row beside its record."""
+
+    outputs: list[tuple[OutputRow, Record]] = field(default_factory=list)
+    corrections: list[tuple[CorrectionRow, Record]] = field(default_factory=list)
+    withdrawals: list[tuple[WithdrawalRow, Record]] = field(default_factory=list)
+    verdicts: list[tuple[VerdictRow, Record]] = field(default_factory=list)
+    undone: list[tuple[UndoneVerdictRow, Record]] = field(default_factory=list)
+    refused: list[tuple[Record, Refusal]] = field(default_factory=list)

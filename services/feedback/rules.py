@@ -6,7 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from services.tools.rules import VerdictKind, same_value
+from secondlook.gate import Decision
+
+from services.tools.rules import Trigger, VerdictKind, same_value
 
 
 class Disposition(StrEnum):

@@ -3,6 +3,7 @@
 import secrets
 from datetime import datetime, timedelta
 
+from secondlook.text import actor_id
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
@@ -102,7 +103,7 @@ def sign_in(
     Raises:
         SignInRefused: address or password is wrong, or the account is not active.
     """
-    email = email.strip().lower()
+    email = actor_id(email)
     row = session.get(models.Person, email)
     matches = password_matches(row.password_hash if row is not None else None, password)
     who = queries.actor(session, email) if matches else None
@@ -119,9 +120,7 @@ def limit_sign_ins(session: Session, email: str, address: str, *, now: datetime)
     Raises:
         TooMany: wait a minute.
     """
-    account = take_token(
-        session, f"sign-in {email.strip().lower()[:200]}", now=now, size=5, per_minute=2
-    )
+    account = take_token(session, f"sign-in {actor_id(email)[:200]}", now=now, size=5, per_minute=2)
     place = take_token(session, f"sign-in from {address}", now=now, size=30, per_minute=30)
     if not (account and place):
         raise TooMany("Too many attempts to sign in. Wait a minute, then try again.")

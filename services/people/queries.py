@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
+from secondlook.text import actor_id
 from sqlalchemy import Select, func, select, text
 from sqlalchemy.orm import Session
 
 from services.kit.errors import NotFound
 from services.people import models
-from services.people.rules import JUDGES, Actor, Role
+from services.people.rules import REVIEWERS, Actor, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def person(session: Session, email: str) -> PersonInfo:
     Raises:
         NotFound: nobody has that address.
     """
-    row = session.execute(_people_query().where(models.Person.email == email.lower())).first()
+    row = session.execute(_people_query().where(models.Person.email == actor_id(email))).first()
     if row is None:
         raise NotFound(f"Nobody has the address '{email}'.")
     return _person_info(row.Person, row.teams)
@@ -72,7 +73,7 @@ def person(session: Session, email: str) -> PersonInfo:
 
 def actor(session: Session, email: str) -> Actor | None:
     """The actor that an active person is, or None."""
-    row = session.execute(_BY_EMAIL, {"email": email.lower()}).first()
+    row = session.execute(_BY_EMAIL, {"email": actor_id(email)}).first()
     return _as_actor(row) if row is not None else None
 
 
@@ -134,7 +135,7 @@ def teams(session: Session) -> list[TeamInfo]:
     return [TeamInfo(t.slug, t.name, t.active, tuple(members.get(t.slug, []))) for t in rows]
 
 
-def judges_of(session: Session, team: str) -> int:
+def reviewers_of(session: Session, team: str) -> int:
     """How many active people of an active team may judge cases."""
     query = (
         select(func.count())
@@ -145,7 +146,7 @@ def judges_of(session: Session, team: str) -> int:
             models.Team.slug == team,
             models.Team.active,
             models.Person.active,
-            models.Person.role.in_([role.value for role in JUDGES]),
+            models.Person.role.in_([role.value for role in REVIEWERS]),
         )
     )
     return session.execute(query).scalar_one()

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from services.kit.errors import NotAllowed
+
 
 class Role(StrEnum):
     """What a person is here for."""
@@ -21,7 +23,7 @@ class Verb(StrEnum):
     READ_OUTPUTS = "read_outputs"
     CORRECT = "correct"
     READ_CASES = "read_cases"
-    JUDGE = "judge"
+    REVIEW = "review"
     TAKE_OVER = "take_over"
     READ_NUMBERS = "read_numbers"
     EXPORT = "export"
@@ -36,9 +38,9 @@ _READ = {Verb.READ_OUTPUTS, Verb.READ_CASES, Verb.READ_NUMBERS}
 
 ALLOWED: dict[Role, frozenset[Verb]] = {
     Role.REP: frozenset({Verb.READ_OUTPUTS, Verb.CORRECT}),
-    Role.OWNER: frozenset(_READ | {Verb.CORRECT, Verb.JUDGE, Verb.SWITCH_TOOL}),
+    Role.OWNER: frozenset(_READ | {Verb.CORRECT, Verb.REVIEW, Verb.SWITCH_TOOL}),
     Role.OPS: frozenset(_READ | {Verb.SWITCH_TOOL}),
-    Role.LEAD: frozenset(_READ | {Verb.CORRECT, Verb.JUDGE, Verb.TAKE_OVER, Verb.EXPORT}),
+    Role.LEAD: frozenset(_READ | {Verb.CORRECT, Verb.REVIEW, Verb.TAKE_OVER, Verb.EXPORT}),
     Role.ADMIN: frozenset(Verb),
     Role.AUDITOR: frozenset(_READ | {Verb.EXPORT, Verb.READ_AUDIT}),
 }
@@ -48,7 +50,7 @@ ALLOWED: dict[Role, frozenset[Verb]] = {
 EVERY_TEAM = frozenset({Role.ADMIN, Role.AUDITOR})
 
 
-JUDGES = frozenset(role for role, verbs in ALLOWED.items() if Verb.JUDGE in verbs)
+REVIEWERS = frozenset(role for role, verbs in ALLOWED.items() if Verb.REVIEW in verbs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,16 @@ class Actor:
     def may(self, verb: Verb) -> bool:
         """Whether the role allows `verb` on objects that are in sight."""
         return verb in ALLOWED[self.role]
+
+    def require(self, verb: Verb, said: str | None = None) -> None:
+        """Refuse what the role does not allow; `said` tells who may.
+
+        Raises:
+            NotAllowed: it does not.
+        """
+        if not self.may(verb):
+            words = f"Your role, {self.role}, may not {verb.replace('_', ' ')}."
+            raise NotAllowed(said or words)
 
     def sees(self, team: str) -> bool:
         """Whether objects of `team` are in sight."""

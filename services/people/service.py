@@ -1,12 +1,13 @@
 """The verbs on people and teams. Each takes a session, who does it and the time; none commits."""
 
-import re
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
+from secondlook.text import ID_BYTES, actor_id, is_address, storable
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -17,9 +18,7 @@ from services.kit.fields import add_new, require_slug
 from services.kit.fields import name as checked_name
 from services.people import access, models, queries
 from services.people.errors import StillOwns
-from services.people.rules import Role
-
-_EMAIL = re.compile(r"[^@\s\x00]{1,64}@[^@\s\x00]{1,190}")
+from services.people.rules import Actor, Role, Verb
 
 
 def add_team(session: Session, slug: str, *, name: str | None, actor: str, now: datetime) -> None:
@@ -51,14 +50,36 @@ def add_person(
         InvalidInput: the address, or a team, is not one.
         AlreadyThere: the address is taken.
     """
-    email = email.strip().lower()
-    if not _EMAIL.fullmatch(email):
-        raise invalid("email", f"'{email[:60]}' is no e-mail address", "Write name@domain.")
+    email = actor_id(email)
+    if not is_address(email) or not storable(email) or len(email.encode()) > ID_BYTES:
+        hint = f"Write name@domain, {ID_BYTES} bytes at most."
+        raise invalid("email", f"'{email[:60]}' is no e-mail address", hint)
     name = checked_name("name", name)
     row = models.Person(email=email, name=name, role=role.value, created_at=now)
     add_new(session, row, email, f"person '{email}'")
     _set_teams(session, email, teams)
     note(session, now, actor, "add", "person", email, role=role.value, teams=sorted(teams))
+
+
+@dataclass(frozen=True, slots=True)
+class PersonChange:
+    """What is to become of a person; None leaves as it is."""
+
+    email: str
+    role: Role | None
+    teams: tuple[str, ...] | None
+    active: bool | None
+    actor: Actor
+    now: datetime
+
+
+class Duty(Protocol):
+    """Something that people answer for, and that must not be left to nobody."""
+
+    def kept(self, session: Session, change: PersonChange) -> AbstractContextManager[int]:
+        """Around a change: hand over before it, answer how much, and refuse after it what
+        would be left to nobody."""
+        ...
 
 
 def change_person(
@@ -68,38 +89,54 @@ def change_person(
     role: Role | None = None,
     teams: Iterable[str] | None = None,
     active: bool | None = None,
-    actor: str,
+    actor: Actor,
+    duties: Sequence[Duty],
     now: datetime,
-) -> None:
-    """Change a role, teams, or whether the person may sign in.
+) -> int:
+    """Change a role, teams, or whether the person may sign in: the one door out.
 
-    Deactivating ends the person's sign-ins and tokens at once. The database refuses what
-    would leave an open case to nobody: the person answers for one, or a team with tools or
-    open cases would have nobody who judges. It keeps the last admin, too.
+    Deactivating ends the person's sign-ins and tokens at once, and hands over what they
+    answer for; answers how much that was. The database refuses what would leave an open case
+    to nobody: the person owns one, or a team with tools or open cases would have nobody who
+    may review. It keeps the last admin, too.
+
+    Args:
+        duties: everything that people answer for.
 
     Raises:
+        NotAllowed: the actor does not manage people.
         NotFound: nobody has that address.
         StillOwns: the person is needed; it names the field, and what to do first.
     """
-    hold_person(session, email)
-    before = queries.person(session, email)
+    actor.require(Verb.MANAGE_PEOPLE)
+    named = actor_id(email)
+    wanted = tuple(sorted(teams)) if teams is not None else None
+    change = PersonChange(named, role, wanted, active, actor, now)
+    with ExitStack() as stack:
+        moved = sum(stack.enter_context(duty.kept(session, change)) for duty in duties)
+        _change(session, change)
+    return moved
+
+
+def _change(session: Session, change: PersonChange) -> None:
+    hold_person(session, change.email)
+    before = queries.person(session, change.email)
     changes: dict[str, Any] = {}
-    if role is not None and role != before.role:
-        changes["role"] = role.value
-    if active is not None and active != before.active:
-        changes["active"] = active
+    if change.role is not None and change.role != before.role:
+        changes["role"] = change.role.value
+    if change.active is not None and change.active != before.active:
+        changes["active"] = change.active
     if changes:
         statement = update(models.Person).where(models.Person.email == before.email)
-        with _keeping_judges(before.email, "role" if "role" in changes else "active"):
+        with _keeping_reviewers(before.email, "role" if "role" in changes else "active"):
             session.execute(statement.values(**changes))
-    if active is False:
-        access.end_every_sign_in(session, before.email, now=now)
-    if teams is not None:
-        wanted = sorted(teams)
-        with _keeping_judges(before.email, "team"):
-            _set_teams(session, before.email, wanted)
-        changes["teams"] = wanted
-    note(session, now, actor, "change", "person", before.email, **changes)
+    if change.active is False:
+        access.end_every_sign_in(session, before.email, now=change.now)
+    if change.teams is not None:
+        with _keeping_reviewers(before.email, "team"):
+            _set_teams(session, before.email, change.teams)
+        changes["teams"] = list(change.teams)
+    note(session, change.now, change.actor.id, "change", "person", before.email, **changes)
 
 
 def require_person_is(session: Session, email: str, *either: tuple[str, Collection[str]]) -> None:
@@ -118,12 +155,12 @@ def require_person_is(session: Session, email: str, *either: tuple[str, Collecti
 
 
 def hold_person(session: Session, email: str) -> None:
-    """Wait for everything else that is done to this person, and to who judges in their teams.
+    """Wait for everything else that is done to this person, and to who may review in their teams.
 
     Teams come before people, and both in the order of their names, so that no two wait for
     each other. Whoever locks cases as well does so first.
     """
-    email = email.lower()
+    email = actor_id(email)
     theirs = select(models.Membership.team).where(models.Membership.person == email)
     teams = select(models.Team.slug).where(models.Team.slug.in_(theirs)).order_by(models.Team.slug)
     session.execute(teams.with_for_update(key_share=True))
@@ -132,7 +169,7 @@ def hold_person(session: Session, email: str) -> None:
 
 
 @contextmanager
-def _keeping_judges(email: str, field: str) -> Iterator[None]:
+def _keeping_reviewers(email: str, field: str) -> Iterator[None]:
     """Say in words why the database would not let somebody go."""
     try:
         yield
@@ -144,10 +181,10 @@ def _keeping_judges(email: str, field: str) -> Iterator[None]:
         elif constraint == "admin_stays":
             problem = f"{email} is the last active admin"
             hint = "make somebody else an admin first"
-        elif constraint == "judge_stays" and said is not None:
+        elif constraint == "reviewer_stays" and said is not None:
             team = said.message_detail
-            problem = f"nobody else judges in team '{team}', which has tools or open cases"
-            hint = f"make somebody else a judge of team '{team}' first"
+            problem = f"nobody else may review in team '{team}', which has tools or open cases"
+            hint = f"make somebody else a reviewer of team '{team}' first"
         else:
             raise
         problems = (Problem(f"/{field}", problem, f"{hint.capitalize()}."),)

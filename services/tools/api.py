@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
-from secondlook.gate import write_document
+from secondlook.policy import LEAST_STALE_SECONDS, REVIEW_CONDITIONS, write_document
 from starlette.concurrency import run_in_threadpool
 
 from services.kit.clock import Clock
@@ -29,7 +29,7 @@ class PolicyWatch:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._book = ToolCache()
+        self._cache = ToolCache()
         self._reading: asyncio.Task[Mapping[str, ToolInfo]] | None = None
         self._closing = False
 
@@ -37,8 +37,8 @@ class PolicyWatch:
         """Answer whoever waits: the server is going down, and the tool asks the next one."""
         self._closing = True
 
-    async def tool(self, slug: str, *, unless: int | None, wait: float) -> ToolInfo:
-        """The tool, at once or as soon as its policy's revision is no longer `unless`.
+    async def tool(self, slug: str, *, unless: str | None, wait: float) -> ToolInfo:
+        """The tool, at once or as soon as its policy's tag is no longer `unless`.
 
         After `wait` seconds it answers whatever there is.
         """
@@ -46,7 +46,7 @@ class PolicyWatch:
         while True:
             tool = (await self._tools())[slug]
             late = self._closing or asyncio.get_running_loop().time() >= deadline
-            if late or tool.policy.revision != unless:
+            if late or policy_tag(tool) != unless:
                 return tool
             await asyncio.sleep(_WATCH_SECONDS)
 
@@ -58,7 +58,7 @@ class PolicyWatch:
 
     def _read(self) -> Mapping[str, ToolInfo]:
         with self._database.transaction() as session:
-            return self._book.tools(session)
+            return self._cache.tools(session)
 
 
 class ToolBody(BaseModel):
@@ -76,12 +76,14 @@ class ToolBody(BaseModel):
     audit_rate: Share | None = None
     holdout_rate: Share | None = None
     maturity_seconds: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    review_when: Annotated[list[Any], Field(max_length=REVIEW_CONDITIONS)] | None = None
+    max_stale_seconds: Annotated[int, Field(ge=LEAST_STALE_SECONDS, lt=2**31)] | None = None
     categories: Annotated[list[Text], Field(max_length=10_000)] | None = None
 
 
 def router(database: Database, clock: Clock, identity: Identity, watch: PolicyWatch) -> APIRouter:
-    """The routes of the registry."""
-    api = APIRouter(prefix="/v1", tags=["registry"])
+    """The routes of tools."""
+    api = APIRouter(prefix="/v1", tags=["tools"])
     _add_policy(api, identity, watch)
     _add_tools(api, database, clock, identity)
     return api
@@ -95,13 +97,17 @@ def _add_policy(api: APIRouter, identity: Identity, watch: PolicyWatch) -> None:
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
         """The tool's signed gate policy; with `wait`, as soon as it changes."""
-        known = _revision(if_none_match)
-        tool = await watch.tool(caller.tool.slug, unless=known, wait=wait if known else 0)
-        headers = {"ETag": f'"{tool.policy.revision}"', "Cache-Control": "no-store"}
-        if tool.policy.revision == known:
+        tool = await watch.tool(caller.tool.slug, unless=if_none_match, wait=wait)
+        headers = {"ETag": policy_tag(tool), "Cache-Control": "no-store"}
+        if headers["ETag"] == if_none_match:
             return Response(status_code=304, headers=headers)
         document = write_document(tool.policy, caller.key_hash)
         return Response(document, media_type="application/json", headers=headers)
+
+
+def policy_tag(tool: ToolInfo) -> str:
+    """The entity tag of a tool's policy: after a restore an old revision may be a new policy."""
+    return f'"{tool.policy.epoch}.{tool.policy.revision}"'
 
 
 def _revision(etag: str | None) -> int | None:
@@ -193,6 +199,8 @@ def tool_answer(tool: ToolInfo) -> dict[str, Any]:
         "category_thresholds": policy.category_thresholds,
         "audit_rate": policy.audit_rate,
         "holdout_rate": policy.holdout_rate,
+        "review_when": [one.model_dump(exclude_none=True) for one in policy.review_when],
+        "max_stale_seconds": policy.max_stale_seconds,
         "maturity_seconds": tool.maturity_seconds,
         "categories": list(tool.categories),
         "policy_revision": policy.revision,

@@ -1,14 +1,15 @@
 """The gate as the server asks it: the same function as the SDK's, under a stored policy."""
 
 from datetime import datetime
-from typing import Any
 
 from secondlook import events, gate
 
 from services.tools.queries import ToolInfo
 
 
-def decide(event: Any, tool: ToolInfo, at: datetime) -> gate.Decision:
+def decide(
+    event: events.OutputRecorded | events.OutputFailed, tool: ToolInfo, at: datetime
+) -> gate.Decision:
     """The server's own answer for an output event, under the policy that the tool went by.
 
     `at` is the log's time of the event; it finds the policy where the event names none.
@@ -25,25 +26,9 @@ def decide_output(
     policy = tool.policy
     if output.policy_revision is not None or at is not None:
         policy = tool.policy_for(revision=output.policy_revision, at=at or policy.effective_at)
-    return gate.decide(
-        policy,
-        output_id=output.output_id,
-        kind=output.kind,
-        value=output.value,
-        confidence=output.confidence,
-        subject=output.subject,
-        attributes=output.attributes,
-    )
+    return gate.decide_output(policy, output)
 
 
 def decide_failure(failure: events.OutputFailure, tool: ToolInfo, at: datetime) -> gate.Decision:
     """The gate's answer for an output that did not come: never straight through."""
-    return gate.decide(
-        tool.policy_for(revision=None, at=at),
-        output_id=failure.output_id,
-        kind="text",
-        value="",
-        confidence=None,
-        subject=failure.subject,
-        attributes=failure.attributes,
-    )
+    return gate.decide_failure(tool.policy_for(revision=None, at=at), failure)

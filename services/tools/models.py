@@ -7,6 +7,7 @@ from sqlalchemy import (
     CheckConstraint,
     ForeignKey,
     ForeignKeyConstraint,
+    Identity,
     Index,
     Sequence,
     UniqueConstraint,
@@ -56,6 +57,8 @@ class GatePolicy(Base):
         CheckConstraint("threshold BETWEEN 0 AND 1", name="threshold"),
         CheckConstraint("audit_rate BETWEEN 0 AND 1", name="audit_rate"),
         CheckConstraint("holdout_rate BETWEEN 0 AND 1", name="holdout_rate"),
+        CheckConstraint("max_stale_seconds >= 60", name="max_stale_seconds"),
+        ForeignKeyConstraint(["tool", "taxonomy"], ["taxonomy.tool", "taxonomy.revision"]),
     )
 
     tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"), primary_key=True)
@@ -65,6 +68,10 @@ class GatePolicy(Base):
     category_thresholds: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     audit_rate: Mapped[float]
     holdout_rate: Mapped[float]
+    review_when: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
+    max_stale_seconds: Mapped[int | None]
+    taxonomy: Mapped[int | None]
+    """The revision of the taxonomy whose categories go straight through; none allows any."""
     sampling_key: Mapped[str]
     effective_at: Mapped[datetime] = mapped_column(server_default=NOW)
     actor: Mapped[str]
@@ -97,12 +104,22 @@ class Category(Base):
 
 
 class ToolVersion(Base):
-    """A model and prompt under which a tool has been seen at work."""
+    """A model and prompt under which a tool has been seen at work: what counts go by.
+
+    `other` is the one row of a tool for all versions past the number that is told apart.
+    """
 
     __tablename__ = "tool_version"
+    __table_args__ = (
+        UniqueConstraint("tool", "model", "prompt", "other", postgresql_nulls_not_distinct=True),
+        CheckConstraint("NOT other OR (model IS NULL AND prompt IS NULL)", name="other"),
+    )
 
-    tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"), primary_key=True)
-    version: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"))
+    model: Mapped[str | None]
+    prompt: Mapped[str | None]
+    other: Mapped[bool] = mapped_column(server_default="false")
     first_seen_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 

@@ -1,6 +1,6 @@
 """Reads of tools: with their gate policies, taxonomies and keys."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from secondlook.gate import GatePolicy
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from services.kit.errors import NotFound
@@ -19,7 +19,7 @@ from services.tools.rules import OutputKind, ToolState
 
 @dataclass(frozen=True, slots=True)
 class ToolInfo:
-    """A tool as the rooms use it: with its newest gate policy and taxonomy.
+    """A tool as other packages use it: with its newest gate policy and taxonomy.
 
     `categories` are in the order of the newest taxonomy; `ever_categories` are all that
     any revision held, because a correction may speak of a category since retired.
@@ -124,13 +124,21 @@ def cache(session: Session) -> ToolCache:
     return _caches.setdefault(session.get_bind(), ToolCache())
 
 
-def _policy(tool: models.Tool, row: models.GatePolicy) -> GatePolicy:
+def _policy(
+    tool: models.Tool, row: models.GatePolicy, categories: Sequence[str], epoch: str
+) -> GatePolicy:
     """A stored revision as the SDK's gate takes it."""
+    in_use = {
+        "review_when": row.review_when or None,
+        "max_stale_seconds": row.max_stale_seconds,
+        "categories": categories or None,
+    }
     return GatePolicy.model_validate(
         {
             "tool": tool.slug,
             "kind": tool.kind,
             "revision": row.revision,
+            "epoch": epoch,
             "state": row.state,
             "threshold": row.threshold,
             "category_thresholds": row.category_thresholds,
@@ -138,8 +146,26 @@ def _policy(tool: models.Tool, row: models.GatePolicy) -> GatePolicy:
             "holdout_rate": row.holdout_rate,
             "sampling_key": row.sampling_key,
             "effective_at": row.effective_at,
+            **{name: value for name, value in in_use.items() if value is not None},
+            # To ignore one of these would be to let through what a person must see.
+            "critical": [name for name, value in in_use.items() if value is not None],
         }
     )
+
+
+_EPOCH = text("""
+SELECT s.system_identifier || '-' || c.timeline_id || '-' || d.oid
+FROM pg_control_system() s, pg_control_checkpoint() c, pg_database d
+WHERE d.datname = current_database()
+""")
+
+
+def epoch(session: Session) -> str:
+    """Names the life of this database: another after a restore, whatever way it was made.
+
+    A dump that is loaded has another database or cluster, a recovery another timeline.
+    """
+    return str(session.execute(_EPOCH).scalar_one())
 
 
 def tool_maker(session: Session, slug: str) -> str | None:
@@ -163,14 +189,24 @@ def tools(session: Session) -> list[ToolInfo]:
     categories: dict[str, list[models.Category]] = {}
     for category in session.scalars(select(models.Category).order_by(models.Category.position)):
         categories.setdefault(category.tool, []).append(category)
-    return [_tool_info(row, policies[row.slug], categories.get(row.slug, [])) for row in rows]
+    life = epoch(session)
+    return [_tool_info(row, policies[row.slug], categories.get(row.slug, []), life) for row in rows]
 
 
 def _tool_info(
-    row: models.Tool, policies: list[models.GatePolicy], categories: list[models.Category]
+    row: models.Tool,
+    policies: list[models.GatePolicy],
+    categories: list[models.Category],
+    epoch: str,
 ) -> ToolInfo:
-    by_revision = {policy.revision: _policy(row, policy) for policy in policies}
-    newest = max((category.revision for category in categories), default=0)
+    taxonomies: dict[int | None, list[str]] = {}
+    for category in categories:
+        taxonomies.setdefault(category.revision, []).append(category.name)
+    by_revision = {
+        policy.revision: _policy(row, policy, taxonomies.get(policy.taxonomy, []), epoch)
+        for policy in policies
+    }
+    newest = taxonomies[max(filter(None, taxonomies))] if taxonomies else []
     return ToolInfo(
         slug=row.slug,
         name=row.name,
@@ -180,7 +216,7 @@ def _tool_info(
         policy=by_revision[max(by_revision)],
         revision=row.revision,
         created_at=row.created_at,
-        categories=tuple(c.name for c in categories if c.revision == newest),
+        categories=tuple(newest),
         ever_categories=frozenset(c.name for c in categories),
         policies=by_revision,
         matured_since=row.matured_since,

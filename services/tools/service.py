@@ -1,13 +1,14 @@
 """The verbs on tools. Each takes a session, who does it and the time; none commits."""
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from secondlook import events
+from secondlook._values import Strict
+from secondlook.policy import LEAST_STALE_SECONDS, ReviewConditions
 from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from services.kit.audit import note
@@ -17,7 +18,7 @@ from services.kit.eventlog.port import NewRecord
 from services.kit.fields import add_new, require_slug
 from services.kit.fields import name as checked_name
 from services.people import queries as people_queries
-from services.tools import models, queries
+from services.tools import contracts, models, queries
 from services.tools.rules import OutputKind, ToolState
 
 
@@ -55,6 +56,8 @@ def add_tool(
         created_at=now,
     )
     add_new(session, row, slug, f"tool '{slug}'")
+    listed = list(categories)
+    taxonomy = _add_taxonomy(session, slug, listed, actor=actor, now=now) if listed else None
     policy = models.GatePolicy(
         tool=slug,
         revision=1,
@@ -63,38 +66,25 @@ def add_tool(
         category_thresholds={},
         audit_rate=_share("audit_rate", audit_rate),
         holdout_rate=_share("holdout_rate", holdout_rate),
+        taxonomy=taxonomy,
         sampling_key=sampling_key or secrets.token_hex(32),
         effective_at=now,
         actor=actor,
     )
     session.add(policy)
     session.flush()
-    listed = list(categories)
-    if listed:
-        _add_taxonomy(session, slug, listed, actor=actor, now=now)
     note(session, now, actor, "add", "tool", slug, team=team, returns=kind.value)
     _announce(session, slug, actor=actor, now=now)
-
-
-CHANGEABLE = frozenset(
-    {
-        "name",
-        "team",
-        "maturity_seconds",
-        "state",
-        "threshold",
-        "category_thresholds",
-        "audit_rate",
-        "holdout_rate",
-        "categories",
-    }
-)
 
 
 _ON_TOOL = ("name", "team", "maturity_seconds")
 
 
-_ON_POLICY = ("state", "threshold", "category_thresholds", "audit_rate", "holdout_rate")
+_ON_POLICY = (
+    *("state", "threshold", "category_thresholds", "audit_rate", "holdout_rate"),
+    *("review_when", "max_stale_seconds"),
+)
+CHANGEABLE = frozenset({*_ON_TOOL, *_ON_POLICY, "categories"})
 
 
 def change_tool(
@@ -108,7 +98,7 @@ def change_tool(
 ) -> None:
     """Change the fields given, and no others; the names are in `CHANGEABLE`.
 
-    A change of the state, a threshold or a rate is a new revision of the gate policy and
+    A change of anything that the gate goes by is a new revision of the gate policy and
     reaches the tool's SDK within seconds.
 
     Raises:
@@ -130,9 +120,11 @@ def change_tool(
     tool.matured_since = max(matured, tool.matured_since or matured)
     for field in changes.keys() & set(_ON_TOOL):
         setattr(tool, field, _checked(session, field, changes[field]))
-    if "categories" in changes:
-        _add_taxonomy(session, slug, changes["categories"], actor=actor, now=now)
     policy_changes = {f: _checked(session, f, changes[f]) for f in _ON_POLICY if f in changes}
+    if "categories" in changes:
+        policy_changes["taxonomy"] = _add_taxonomy(
+            session, slug, changes["categories"], actor=actor, now=now
+        )
     _require_thresholds_of_categories(session, tool, policy_changes.get("category_thresholds", {}))
     if policy_changes:
         _next_policy(session, slug, policy_changes, actor=actor, now=now)
@@ -145,24 +137,55 @@ def change_tool(
 def _checked(session: Session, field: str, value: Any) -> Any:
     """The value as it is stored, or `InvalidInput` naming the field."""
     if field == "team":
-        if not isinstance(value, str) or not people_queries.team_exists(session, value):
-            raise invalid(field, f"there is no team '{value}'", "Name a team that exists.")
-    elif field == "name":
-        return checked_name(field, value)
-    elif field == "maturity_seconds":
-        if type(value) is not int or value < 0:
-            raise invalid(field, f"'{value}' is no length of time", "Give whole seconds.")
-    elif field == "state":
-        return _state(value)
-    elif field == "category_thresholds":
-        if not isinstance(value, dict):
-            raise invalid(field, "it is no object", 'Write {"refund": 0.9}.')
-        return {
-            checked_name(f"{field}/{name[:40]}", name): _share(f"{field}/{name[:40]}", share)
-            for name, share in value.items()
-        }
-    else:
-        return _share(field, value)
+        return _team(session, value)
+    check = _CHECKS.get(field)
+    return check(value) if check is not None else _share(field, value)
+
+
+def _team(session: Session, value: Any) -> str:
+    if not isinstance(value, str) or not people_queries.team_exists(session, value):
+        raise invalid("team", f"there is no team '{value}'", "Name a team that exists.")
+    return value
+
+
+def _maturity(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**31:
+        problem = f"'{value}' is no length of time"
+        raise invalid("maturity_seconds", problem, "Give whole seconds.")
+    return value
+
+
+def _category_thresholds(value: Any) -> dict[str, float]:
+    field = "category_thresholds"
+    if not isinstance(value, dict):
+        raise invalid(field, "it is no object", 'Write {"refund": 0.9}.')
+    return {
+        checked_name(f"{field}/{name[:40]}", name): _share(f"{field}/{name[:40]}", share)
+        for name, share in value.items()
+    }
+
+
+class _Conditions(Strict):
+    review_when: ReviewConditions
+
+
+def review_conditions(value: Any) -> list[dict[str, Any]]:
+    """Named conditions as the gate policy takes them.
+
+    Raises:
+        InvalidInput: each problem with its place, such as `/review_when/0/when/confidence`.
+    """
+    try:
+        found = events.valid(_Conditions, review_when=value)
+    except events.InvalidEvent as error:
+        raise contracts.refused(error) from None
+    return [one.model_dump(exclude_none=True) for one in found.review_when]
+
+
+def _stale_seconds(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or not LEAST_STALE_SECONDS <= value < 2**31):
+        hint = f"Give whole seconds, {LEAST_STALE_SECONDS} or more, or null for ever."
+        raise invalid("max_stale_seconds", f"'{value}' is no length of time", hint)
     return value
 
 
@@ -196,6 +219,17 @@ def _state(value: Any) -> str:
         raise invalid("state", f"'{value}' is no state", f"Use one of {listed}.") from None
 
 
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "name": lambda value: checked_name("name", value),
+    "maturity_seconds": _maturity,
+    "state": _state,
+    "category_thresholds": _category_thresholds,
+    "review_when": review_conditions,
+    "max_stale_seconds": _stale_seconds,
+}
+"""How each field is checked; those not named here are shares."""
+
+
 def _next_policy(
     session: Session, slug: str, changes: Mapping[str, Any], *, actor: str, now: datetime
 ) -> None:
@@ -206,7 +240,8 @@ def _next_policy(
         .order_by(models.GatePolicy.revision.desc())
         .limit(1)
     ).one()
-    fields = {field: getattr(last, field) for field in (*_ON_POLICY, "sampling_key")}
+    kept = (*_ON_POLICY, "taxonomy", "sampling_key")
+    fields = {field: getattr(last, field) for field in kept}
     session.add(
         models.GatePolicy(
             tool=slug,
@@ -221,8 +256,8 @@ def _next_policy(
 
 def _add_taxonomy(
     session: Session, slug: str, categories: Any, *, actor: str, now: datetime
-) -> None:
-    """Add the next revision of the tool's taxonomy."""
+) -> int:
+    """Add the next revision of the tool's taxonomy; answers its number."""
     names = _category_names(categories)
     revision = session.execute(
         select(func.coalesce(func.max(models.Taxonomy.revision), 0) + 1).where(
@@ -236,6 +271,7 @@ def _add_taxonomy(
         for position, name in enumerate(names, start=1)
     )
     session.flush()
+    return int(revision)
 
 
 def _category_names(categories: Any) -> list[str]:
@@ -249,13 +285,6 @@ def _category_names(categories: Any) -> list[str]:
         if names.count(name) > 1:
             raise invalid("categories", f"'{name}' stands there twice", "List each name once.")
     return names
-
-
-def ensure_versions(session: Session, versions: Iterable[tuple[str, str]]) -> None:
-    """Note each (tool, version) that has been seen at work."""
-    rows = [{"tool": tool, "version": version} for tool, version in sorted(set(versions))]
-    if rows:
-        session.execute(insert(models.ToolVersion).values(rows).on_conflict_do_nothing())
 
 
 def _announce(session: Session, slug: str, *, actor: str, now: datetime) -> None:

@@ -17,7 +17,7 @@ from services.kit.database import Database
 from services.kit.errors import InvalidInput
 from services.people import service as people_service
 from services.people.errors import StillOwns
-from services.people.rules import JUDGES, Role
+from services.people.rules import REVIEWERS, Role
 from services.tools import service as tool_service
 from services.tools.rules import OutputKind
 from tests.escalation.test_cases import POLICY, Desk
@@ -170,7 +170,7 @@ def test_last_active_admin_stays(loss: dict[str, Any], house: Database) -> None:
 def test_database_knows_who_judges(role: Role, house: Database) -> None:
     with behind_the_back(house) as session:
         session.execute(text("UPDATE person SET role = :role"), {"role": role.value})
-    assert one(house, "SELECT has_judge('support')") == (role in JUDGES)
+    assert one(house, "SELECT has_reviewer('support')") == (role in REVIEWERS)
 
 
 def at_once(first: Callable[[Any], None], second: Callable[[], None], house: Database) -> Any:
@@ -208,7 +208,7 @@ def test_last_two_judges_do_not_leave_at_once(loss: dict[str, Any], house: Datab
     error = at_once(leave, lambda: change(house, TEAMMATE, **loss), house)
     assert isinstance(error, StillOwns)
     assert unowned(house) == {}
-    assert one(house, "SELECT has_judge('support')")
+    assert one(house, "SELECT has_reviewer('support')")
 
 
 RAW = [
@@ -227,7 +227,7 @@ def test_database_itself_keeps_the_last_of_two(statement: str, house: Database) 
         house,
     )
     assert isinstance(error, IntegrityError)
-    assert one(house, "SELECT has_judge('support')")
+    assert one(house, "SELECT has_reviewer('support')")
 
 
 def test_last_two_admins_do_not_leave_at_once(house: Database) -> None:

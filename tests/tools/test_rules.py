@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.people.rules import ALLOWED, JUDGES, Role, Verb
+from services.people.rules import ALLOWED, REVIEWERS, Role, Verb
 from services.tools.rules import OutputKind, same_value, value_problem, version_label
 
 PLAIN = st.one_of(st.booleans(), st.integers(-3, 3), st.text("ab", max_size=2), st.none())
@@ -62,8 +62,8 @@ def test_right_value_may_be_false() -> None:
 def test_every_role_is_decided_and_each_verb_is_somebodys() -> None:
     assert set(ALLOWED) == set(Role)
     assert set().union(*ALLOWED.values()) == set(Verb)
-    assert {Role.OWNER, Role.LEAD, Role.ADMIN} == JUDGES
-    assert not {Verb.JUDGE, Verb.CORRECT} & ALLOWED[Role.AUDITOR]
+    assert {Role.OWNER, Role.LEAD, Role.ADMIN} == REVIEWERS
+    assert not {Verb.REVIEW, Verb.CORRECT} & ALLOWED[Role.AUDITOR]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from services.feedback import queries as feedback
 from services.kit.errors import Conflict, InvalidInput, NotFound, Problem
 from services.kit.web.http import encode_cursor, read_cursor
 from services.people import queries as people_queries
-from services.people.rules import JUDGES, Actor, Verb
+from services.people.rules import REVIEWERS, Actor, Verb
 from services.tools import queries as tool_queries
 from services.tools.rules import OutputKind, VerdictKind
 from ui.desk import Desk
@@ -247,7 +247,7 @@ def _possible_owners(session: Any) -> list[dict[str, str]]:
     people = [
         {"value": f"user:{person.email}", "label": person.name}
         for person in people_queries.people(session)
-        if person.active and person.role in JUDGES
+        if person.active and person.role in REVIEWERS
     ]
     return teams + people
 
@@ -331,8 +331,8 @@ def _standing(case: Any, actor: Actor, *, own_dispute: bool) -> dict[str, Any]:
     free = case.state == "open"
     return {
         "mine": mine,
-        "can_judge": actor.may(Verb.JUDGE) and not own_dispute and (free or mine),
-        "can_work": actor.may(Verb.JUDGE),
+        "can_judge": actor.may(Verb.REVIEW) and not own_dispute and (free or mine),
+        "can_work": actor.may(Verb.REVIEW),
         "own_dispute": own_dispute,
         "claimant": case.claimant,
         "token": str(case.claim_seq) if mine else "",
@@ -393,7 +393,7 @@ def _others(case: Any, tool: Any, *, blind: bool, query: str) -> list[dict[str, 
 def _add_work(router: APIRouter, desk: Desk) -> None:
     @router.post("/c/{case_id}/claim")
     def claim(request: Request, case_id: int) -> Response:
-        actor = desk.actor(request, Verb.JUDGE)
+        actor = desk.actor(request, Verb.REVIEW)
         try:
             with desk.transaction() as (session, now):
                 service.claim(session, actor, case_id, lease=desk.lease, now=now)
@@ -403,7 +403,7 @@ def _add_work(router: APIRouter, desk: Desk) -> None:
 
     @router.post("/c/{case_id}/release")
     def release(request: Request, case_id: int, token: Text = "") -> Response:
-        actor = desk.actor(request, Verb.JUDGE)
+        actor = desk.actor(request, Verb.REVIEW)
         try:
             with desk.transaction() as (session, now):
                 service.release(session, actor, case_id, token=token, now=now)
@@ -420,7 +420,7 @@ def _add_work(router: APIRouter, desk: Desk) -> None:
 
 def _judge(desk: Desk, request: Request, case_id: int, form: dict[str, str]) -> Response:
     """Judge the case, claiming it first where nobody holds it, and go on to the next one."""
-    actor = desk.actor(request, Verb.JUDGE)
+    actor = desk.actor(request, Verb.REVIEW)
     try:
         with desk.transaction() as (session, now):
             case = queries.case_for(session, actor, case_id)
@@ -508,7 +508,7 @@ def _after_work(desk: Desk, request: Request, actor: Actor, case_id: int) -> Res
 def _add_other_verbs(router: APIRouter, desk: Desk) -> None:
     @router.post("/c/{case_id}/comment")
     def comment(request: Request, case_id: int, note: Text = "", token: Text = "") -> Response:
-        actor = desk.actor(request, Verb.JUDGE)
+        actor = desk.actor(request, Verb.REVIEW)
         try:
             with desk.transaction() as (session, now):
                 service.comment(
@@ -532,7 +532,7 @@ def _add_other_verbs(router: APIRouter, desk: Desk) -> None:
         note: Text = "",
         token: Text = "",
     ) -> Response:
-        actor = desk.actor(request, Verb.JUDGE)
+        actor = desk.actor(request, Verb.REVIEW)
         try:
             chosen: Owner = parse_owner(owner)
         except ValueError as error:
@@ -556,7 +556,7 @@ def _add_other_verbs(router: APIRouter, desk: Desk) -> None:
     def escalate(
         request: Request, case_id: int, level: Annotated[int, Form()] = -1, note: Text = ""
     ) -> Response:
-        actor = desk.actor(request, Verb.JUDGE)
+        actor = desk.actor(request, Verb.REVIEW)
         try:
             with desk.transaction() as (session, now):
                 service.escalate(session, actor, case_id, level=level, note=note or None, now=now)

@@ -74,7 +74,7 @@ def _add_list(router: APIRouter, desk: Desk) -> None:
             )
             blind = (
                 escalation.blind_outputs(session, slug, [row.output_id for row in found])
-                if actor.may(Verb.JUDGE)
+                if actor.may(Verb.REVIEW)
                 else set()
             )
         last = found[_PAGE - 1] if len(found) > _PAGE else None
@@ -143,7 +143,7 @@ def _show(
         row = queries.output(session, slug, output_id)
         words = queries.corrections(session, slug, output_id)
         case = escalation.case_of_output(session, slug, output_id)
-    if case is not None and escalation.hidden(case) and actor.may(Verb.JUDGE):
+    if case is not None and escalation.hidden(case) and actor.may(Verb.REVIEW):
         return desk.on(request, f"/c/{case.id}")
     return desk.templates.render(
         request,

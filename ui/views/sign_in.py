@@ -44,7 +44,7 @@ def knows_visitor(request: Request, token: str) -> bool:
 
 def _home(actor: Actor) -> str:
     """Where this person's work begins."""
-    if actor.may(Verb.JUDGE):
+    if actor.may(Verb.REVIEW):
         return "/queue"
     if actor.may(Verb.READ_NUMBERS):
         return "/health"

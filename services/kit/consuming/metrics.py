@@ -24,13 +24,13 @@ _STALE = Counter(
     "Batches given up because another process had taken them.",
     ("consumer",),
 )
-_HELD = Gauge(
-    "secondlook_consumer_held",
+_PAUSED = Gauge(
+    "secondlook_consumer_paused",
     "1 while the consumer reads nothing because too much ends as dead letters.",
     ("consumer",),
 )
 
-PROCESS_METRICS = (_RECORDS, _RETRIES, _REJECTED, _STALE, _HELD)
+PROCESS_METRICS = (_RECORDS, _RETRIES, _REJECTED, _STALE, _PAUSED)
 
 
 def counters(consumer: str) -> Counters:
@@ -40,5 +40,5 @@ def counters(consumer: str) -> Counters:
         retried=lambda reason: _RETRIES.labels(consumer, reason).inc(),
         rejected=lambda _, reason: _REJECTED.labels(consumer, reason).inc(),
         stale=lambda _: _STALE.labels(consumer).inc(),
-        held=_HELD.labels(consumer).set,
+        paused=_PAUSED.labels(consumer).set,
     )

@@ -16,18 +16,15 @@ from sqlalchemy import event, text
 from sqlalchemy.orm import Session, SessionTransaction
 
 from services.kit.database import Database
+from services.kit.locks import Lock
 from services.kit.eventlog.headers import headers_from_json, headers_to_json
 from services.kit.eventlog.port import EventLog, LogUnavailable, NewRecord
 
 # Longer than an append takes unless the log is in trouble, and short, because what a killed
 # relay had claimed waits for it. Two relays that send the same cost consumers a duplicate.
 LEASE = timedelta(seconds=10)
-# A record that the log refuses is tried again now and then; those of its key wait behind it.
-_REFUSED_FOR = timedelta(hours=1)
 _PURGE_ROWS = 5_000
 
-# Relays must not choose at the same time; the number only has to be ours.
-_CLAIM_LOCK = 0x5EC0_4D12
 
 _log = structlog.get_logger()
 
@@ -138,6 +135,15 @@ UPDATE outbox SET claimed_until = statement_timestamp() + :wait
 
 _MARK = text("UPDATE outbox SET sent_at = clock_timestamp() WHERE id = ANY(:ids)")
 
+_PARK = text("""
+INSERT INTO dead_letter (consumer, topic, partition, "offset", key, value, headers, parked, reason,
+    problems, received_at)
+SELECT 'relay', topic, -1, id, key, value, headers, false, 'log_refuses',
+    jsonb_build_array(jsonb_build_object('pointer', '', 'problem', CAST(:problem AS text),
+        'hint', 'Retry it once the log takes it.')), created_at
+FROM outbox WHERE id = :id ON CONFLICT DO NOTHING
+""")
+
 _PURGE = text("""
 DELETE FROM outbox WHERE id IN (
     SELECT id FROM outbox WHERE sent_at < clock_timestamp() - :age ORDER BY id LIMIT :rows)
@@ -193,7 +199,7 @@ class Relay:
     def _claim(self) -> list[_Claimed]:
         lock = text("SELECT pg_try_advisory_xact_lock(:lock)")
         with self._database.transaction() as session:
-            if not session.execute(lock, {"lock": _CLAIM_LOCK}).scalar_one():
+            if not session.execute(lock, {"lock": Lock.CLAIM_OUTBOX}).scalar_one():
                 return []
             found = session.execute(_CLAIM, {"rows": self._rows, "lease": LEASE}).all()
         return [
@@ -214,22 +220,22 @@ class Relay:
         return len(claimed)
 
     def _send_singly(self, claimed: Sequence[_Claimed]) -> int:
-        """Send what the log takes; one record that it refuses must not hold up the others."""
-        refused: dict[tuple[str, bytes], list[_Claimed]] = {}
+        """Send what the log takes; what it never will is parked, and those behind it go on."""
         for row in claimed:
-            key = (row.record.topic, row.record.key)
             try:
-                if key not in refused:
-                    self._log.append([row.record])
-                    self._mark([row])
+                self._log.append([row.record])
             except ValueError as error:
-                refused[key] = []
-                _log.error("the log refuses a record", outbox=row.id, error=str(error)[:300])
-            if key in refused:
-                refused[key].append(row)
-        waiting = [row for rows in refused.values() for row in rows]
-        self._leave(waiting, _REFUSED_FOR)
-        return len(claimed) - len(waiting)
+                self._park(row, error)
+            else:
+                self._mark([row])
+        return len(claimed)
+
+    def _park(self, row: _Claimed, error: ValueError) -> None:
+        """Keep a record that the log refuses as a dead letter, where a person finds it."""
+        _log.error("the log refuses a record", outbox=row.id, error=str(error)[:300])
+        with self._database.transaction() as session:
+            session.execute(_PARK, {"id": row.id, "problem": str(error)[:300]})
+            session.execute(_MARK, {"ids": [row.id]})
 
     def _mark(self, rows: Sequence[_Claimed]) -> None:
         with self._database.transaction() as session:

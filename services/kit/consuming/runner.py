@@ -9,31 +9,25 @@ together or not at all. What goes wrong is told apart:
 * a record that kills the process: found because starts are counted beside the offsets.
 """
 
-import os
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
-import psycopg
-import sqlalchemy
 import structlog
 from sqlalchemy.orm import Session
 
+from services.kit.consuming.cutting import halves, singles
 from services.kit.consuming.offsets import Move, Offsets, Place, StaleOffset
+from services.kit.consuming.retrying import Interrupted, Paused, as_record, must_retry, reason_of
+from services.kit.consuming.watchdog import Watchdog
 from services.kit.database import Database
 from services.kit.eventlog.port import (
     Batch,
     EventLog,
-    LogUnavailable,
-    OffsetOutOfRange,
     Partition,
     Record,
-    Unreadable,
 )
 
 CRASHED = "crashed_consumer"
@@ -44,24 +38,31 @@ _LOOK_SECONDS = 1.0
 _NAG_SECONDS = 60.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _SLICE = 0.05
-_EXIT_HUNG = 70
 
 # A record that was tried alone so often, and took the process along each time, is rejected.
 _TRIES = 3
 
-# SQLSTATE classes and states that speak of the server and not of what it was given: lost
-# connections, deadlocks, full disks, locks, shutdowns, broken files, a standby, a time-out.
-_SERVER_CLASSES = frozenset({"08", "40", "53", "55", "57", "58", "XX"})
-_SERVER_STATES = frozenset({"25006", "25P03"})
-
 _log = structlog.get_logger()
 
 
-class Handler(Protocol):
-    """What is done with records. All in the session given, which the runner commits."""
+P = TypeVar("P")
 
-    def __call__(self, session: Session, batches: Sequence[Batch]) -> None:
-        """Take every record of these batches, in as few statements as possible."""
+
+class Handler(Protocol[P]):
+    """What is done with records: read without a transaction, then stored in one."""
+
+    def prepare(self, batches: Sequence[Batch]) -> P:
+        """Read what these batches say.
+
+        No transaction is open: what a record costs to read is up to whoever sent it.
+        """
+        ...
+
+    def __call__(self, session: Session, batches: Sequence[Batch], prepared: P) -> None:
+        """Take every record of these batches, in as few statements as possible.
+
+        All in the session given, which the runner commits.
+        """
         ...
 
     def reject(self, session: Session, record: Record, error: Exception | str) -> None:
@@ -86,15 +87,7 @@ class Counters:
     retried: Callable[[str], None] = _ignore
     rejected: Callable[[Partition, str], None] = _ignore
     stale: Callable[[Partition], None] = _ignore
-    held: Callable[[bool], None] = _ignore
-
-
-class _Held(Exception):
-    """Too much would have to be rejected: nothing is, until a person has looked."""
-
-
-class _Interrupted(Exception):
-    """The process is asked to end in the middle of a batch; the rest is read again later."""
+    paused: Callable[[bool], None] = _ignore
 
 
 class Consumer:
@@ -112,7 +105,7 @@ class Consumer:
         *,
         log: EventLog,
         database: Database,
-        handler: Handler,
+        handler: Handler[Any],
         batch_records: int = 2000,
         should_pause: Callable[[Session], bool] | None = None,
         counters: Counters | None = None,
@@ -131,7 +124,7 @@ class Consumer:
         self._careful: dict[Partition, int] = {}
         self._counted: dict[Partition, int] = {}
         self._tried: dict[Partition, int] = {}
-        self._held_back = False
+        self._paused = False
         self._failures = 0
         self._look_at = 0.0
         self._nagged_at: dict[Partition, float] = {}
@@ -173,14 +166,14 @@ class Consumer:
 
     def _put_off(self, partitions: Sequence[Partition], error: Exception) -> None:
         """Read again, a little later, what was rolled back."""
-        reason = _reason(error)
+        reason = reason_of(error)
         said = {"consumer": self.name, "reason": reason, "error": str(error)[:300]}
         if reason == "unexpected":
             _log.error("batch failed", **said, exc_info=error)
         else:
             _log.warning("batch put off", **said)
-        if isinstance(error, _Held):
-            self._hold()
+        if isinstance(error, Paused):
+            self._pause()
         self._counters.retried(reason)
         self._member.rewind(partitions)
         self._back_off()
@@ -253,9 +246,9 @@ class Consumer:
             stored = self._offsets.current(session)
             pause = self._asks_to_pause(session)
         if pause:
-            self._hold()
-        elif self._held_back:
-            self._release()
+            self._pause()
+        elif self._paused:
+            self._resume()
         assigned = self._member.assigned()
         self._member.rewind([p for p in assigned if self._moved(p, stored)])
 
@@ -268,17 +261,17 @@ class Consumer:
     def _asks_to_pause(self, session: Session) -> bool:
         return self._should_pause is not None and self._should_pause(session)
 
-    def _hold(self) -> None:
+    def _pause(self) -> None:
         """Read nothing, of partitions that came since either, until nobody asks to pause."""
-        if not self._held_back:
-            _log.error("held: too much is rejected; see `dead-letters list`", consumer=self.name)
-        self._held_back = True
-        self._counters.held(True)
+        if not self._paused:
+            _log.error("paused: too much is rejected; see `dead-letters list`", consumer=self.name)
+        self._paused = True
+        self._counters.paused(True)
         self._member.pause(sorted(self._member.assigned()))
 
-    def _release(self) -> None:
-        self._held_back = False
-        self._counters.held(False)
+    def _resume(self) -> None:
+        self._paused = False
+        self._counters.paused(False)
         self._member.resume(sorted(self._member.assigned()))
 
     # --- processing -----------------------------------------------------------------------
@@ -296,7 +289,7 @@ class Consumer:
         error = self._try(batches, careful=careful)
         if error is None:
             return
-        parts = _halves(batches)
+        parts = halves(batches)
         for part in parts:
             self._process(part)
         if not parts:
@@ -324,9 +317,9 @@ class Consumer:
     def _process_carefully(self, batch: Batch) -> None:
         """Commit record by record, so that one which kills the process can be told."""
         partition = batch.partition
-        for single in _singles(batch):
+        for single in singles(batch):
             if self._stopping:
-                raise _Interrupted
+                raise Interrupted
             careful = single.next_offset < self._careful[partition]
             if single.records and self._is_hopeless(single):
                 self._reject(single, CRASHED, careful=careful)
@@ -348,25 +341,26 @@ class Consumer:
 
     def _commit(self, batches: Sequence[Batch], *, careful: bool) -> None:
         """The one transaction: offsets first, so that a stale reader does no work in vain."""
+        readable = [batch for batch in batches if batch.records]
+        prepared = self._handler.prepare(readable) if readable else None
         with self._database.transaction() as session:
             self._advance(session, batches, careful=careful)
             self._keep_unreadable(session, batches)
-            readable = [batch for batch in batches if batch.records]
             if readable:
-                self._handler(session, readable)
+                self._handler(session, readable, prepared)
         self._note_progress(batches)
 
     def _keep_unreadable(self, session: Session, batches: Sequence[Batch]) -> None:
         for batch in batches:
             for item in batch.unreadable:
-                self._handler.reject(session, _as_record(batch.partition, item), UNREADABLE)
+                self._handler.reject(session, as_record(batch.partition, item), UNREADABLE)
 
     def _reject(self, batch: Batch, error: Exception | str, *, careful: bool) -> None:
         """Move past a single record while keeping it where a person finds it."""
         record = batch.records[0]
         with self._database.transaction() as session:
             if self._asks_to_pause(session):
-                raise _Held
+                raise Paused
             self._advance(session, [batch], careful=careful)
             self._keep_unreadable(session, [batch])
             self._handler.reject(session, record, error)
@@ -400,111 +394,3 @@ class Consumer:
             for _ in batch.unreadable:
                 self._counters.rejected(batch.partition, UNREADABLE)
         self._member.publish_offsets({batch.partition: batch.next_offset for batch in batches})
-
-
-def must_retry(error: BaseException) -> bool:
-    """Whether an error says nothing against the records: they are to be read again."""
-    ours = (StaleOffset, _Held, _Interrupted, LogUnavailable, OffsetOutOfRange)
-    return isinstance(error, ours) or is_infrastructure(error)
-
-
-def is_infrastructure(error: BaseException) -> bool:
-    """Whether an error speaks of the database server, not of what it was given."""
-    if isinstance(error, sqlalchemy.exc.TimeoutError):
-        return True
-    if isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated:
-        return True
-    cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
-    if not isinstance(cause, psycopg.Error):
-        return False
-    state = cause.sqlstate
-    if state is None:
-        return isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
-    return state[:2] in _SERVER_CLASSES or state in _SERVER_STATES
-
-
-def _reason(error: Exception) -> str:
-    """One word for a metric's label."""
-    for kind, word in _WORDS.items():
-        if isinstance(error, kind):
-            return word
-    return "database" if is_infrastructure(error) else "unexpected"
-
-
-_WORDS: Mapping[type[Exception], str] = {
-    StaleOffset: "stale",
-    OffsetOutOfRange: "out_of_range",
-    LogUnavailable: "log",
-    _Held: "held",
-    _Interrupted: "stopping",
-}
-
-
-def _as_record(partition: Partition, item: Unreadable) -> Record:
-    """Something to keep what cannot be read in."""
-    headers = (
-        ("secondlook-unreadable", item.reason.encode(errors="replace")),
-        ("secondlook-offsets", f"{item.first}-{item.next - 1}".encode()),
-    )
-    return Record(partition, item.first, None, item.raw, headers, datetime.now(UTC))
-
-
-def _halves(batches: Sequence[Batch]) -> list[list[Batch]]:
-    """Two parts to try by themselves, or none where there is but one record."""
-    middle = len(batches) // 2
-    if middle:
-        return [list(batches[:middle]), list(batches[middle:])]
-    cut = len(batches[0].records) // 2
-    return [[part] for part in _cut(batches[0], [cut])] if cut else []
-
-
-def _singles(batch: Batch) -> Iterator[Batch]:
-    """The batch record by record, with nothing left out between them."""
-    yield from _cut(batch, range(1, len(batch.records)))
-
-
-def _cut(batch: Batch, places: Sequence[int]) -> Iterator[Batch]:
-    """The batch in parts that end before the records at these places."""
-    ends = [batch.records[place].offset for place in places]
-    bounds = [batch.first_offset, *ends, batch.next_offset]
-    indexes = [0, *places, len(batch.records)]
-    for (start, end), (low, high) in zip(pairwise(bounds), pairwise(indexes), strict=True):
-        unreadable = [item for item in batch.unreadable if start <= item.first < end]
-        yield Batch(batch.partition, start, end, batch.records[low:high], unreadable)
-
-
-class Watchdog:
-    """Ends the process when nobody has ticked for long: a hung loop cannot recover.
-
-    It counts its own wakings and not the time, so that a process which was frozen and
-    goes on is not taken for one that hangs.
-    """
-
-    def __init__(self, seconds: float, *, every: float = 1.0) -> None:
-        self._allowed = max(1, int(seconds / every))
-        self._every = every
-        self.last_tick = time.monotonic()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
-
-    def tick(self) -> None:
-        """Say that the loop goes round."""
-        self.last_tick = time.monotonic()
-
-    def __enter__(self) -> "Watchdog":
-        self.tick()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        seen, missed = self.last_tick, 0
-        while not self._ended.wait(self._every):
-            missed = missed + 1 if self.last_tick == seen else 0
-            seen = self.last_tick
-            if missed >= self._allowed:
-                _log.error("the loop hangs; ending the process", seconds=missed * self._every)
-                os._exit(_EXIT_HUNG)

@@ -34,6 +34,7 @@ from services.kit.eventlog.port import (
     StartAt,
     TopicSpec,
 )
+from services.kit.locks import Lock
 from services.kit.wakeup import Wakeup
 
 # Most that one poll holds in memory, whatever the number of records.
@@ -42,8 +43,6 @@ _TRIM_RECORDS = 5_000
 CHANNEL = "secondlook_log"
 """Where readers hear of which topics something was appended to."""
 
-# Making topics is rare and must not race; the number only has to be ours.
-_TOPICS_LOCK = 0x5EC0_4D11
 
 _RESERVE = """
     UPDATE log_partition p
@@ -111,7 +110,7 @@ class PostgresLog:
     def ensure_topics(self, topics: Sequence[TopicSpec]) -> None:
         """Make the topics that are missing. Compacted ones keep everything here."""
         with self.connection() as connection, connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_TOPICS_LOCK,))
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (Lock.MAKE_TOPICS,))
             for topic in topics:
                 connection.execute(
                     "INSERT INTO log_partition (topic, number)"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from services.kit.consuming.runner import is_infrastructure
+from services.kit.database import is_infrastructure
 
 _log = structlog.get_logger()
 
