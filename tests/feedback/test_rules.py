@@ -16,7 +16,7 @@ from services.feedback.rules import (
     decide,
 )
 from services.kit.words import VerdictKind
-from tests.house import NOON
+from tests.factories import NOON
 
 VALUES = st.sampled_from(["billing", "refund", "tax"])
 MOMENTS = st.integers(0, 50).map(lambda n: NOON + timedelta(minutes=n))
