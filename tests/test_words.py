@@ -1,4 +1,4 @@
-"""One word per concept: the rooms, the tables and the contracts use the same."""
+"""One word per concept: the packages, the tables and the contracts use the same."""
 
 from enum import StrEnum
 

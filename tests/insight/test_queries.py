@@ -5,9 +5,9 @@ from datetime import timedelta
 from services.insight import queries
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
-from services.tools import queries as tool_queries
-from services.tools import service as tool_service
-from tests.house import TOOL, Log, correction, furnish, output
+from services.registry import queries as registry
+from services.registry import service
+from tests.factories import TOOL, Delivery, correction, output, populate
 
 
 def matured(database: Database, ahead: timedelta = timedelta(0)) -> tuple[int, int]:
@@ -20,8 +20,8 @@ def matured(database: Database, ahead: timedelta = timedelta(0)) -> tuple[int, i
 
 
 def test_counters_of_what_is_mature_never_fall(database: Database) -> None:
-    furnish(database, maturity_seconds=0)
-    log = Log(database)
+    populate(database, maturity_seconds=0)
+    log = Delivery(database)
     log.take(*(output(f"o-{n}") for n in range(5)), correction("o-1", value="tax"))
     assert matured(database) == (5, 1)
     for seconds in (864_000, 3_600, 7_200):

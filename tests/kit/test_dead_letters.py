@@ -14,14 +14,15 @@ from services.kit.database import Database, make_engine
 from services.kit.errors import NotFound
 from services.kit.eventlog.port import Partition, Record, TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
-from tests.house import NOON
+from services.kit.outbox import Relay
+from tests.factories import NOON
 
 PLACE = Partition("secondlook.outputs", 3)
 BYTES = b"\xffno event"
 
 
 @pytest.fixture
-def house(fresh_database: Callable[[], str]) -> Iterator[tuple[Database, PostgresLog]]:
+def stored(fresh_database: Callable[[], str]) -> Iterator[tuple[Database, PostgresLog]]:
     """A database and the log in it."""
     url = fresh_database()
     database, log = Database(make_engine(url)), PostgresLog(url)
@@ -32,7 +33,7 @@ def house(fresh_database: Callable[[], str]) -> Iterator[tuple[Database, Postgre
 
 
 def keep(database: Database, *offsets: int, parked: bool = False) -> list[int]:
-    """Keep a record of each offset; answers the letters' numbers."""
+    """Keep a record of each offset; answers the dead letters' numbers."""
     refused = [
         (
             Record(PLACE, n, b"key", BYTES, (("a", b"\x00b"),), NOON),
@@ -45,8 +46,8 @@ def keep(database: Database, *offsets: int, parked: bool = False) -> list[int]:
         return list(session.scalars(text("SELECT id FROM dead_letter ORDER BY id")))
 
 
-def test_retry_leaves_through_the_outbox(house: tuple[Database, PostgresLog]) -> None:
-    database, log = house
+def test_retry_leaves_through_the_outbox(stored: tuple[Database, PostgresLog]) -> None:
+    database, log = stored
     (letter,) = keep(database, 7)
     with Session(database.engine) as session:
         dead_letters.retry(session, letter, now=NOON)
@@ -63,8 +64,8 @@ def test_retry_leaves_through_the_outbox(house: tuple[Database, PostgresLog]) ->
         dead_letters.retry(session, letter, now=NOON)
 
 
-def test_too_many_counts_what_waits_since_an_hour(house: tuple[Database, PostgresLog]) -> None:
-    database, _ = house
+def test_too_many_counts_what_waits_since_an_hour(stored: tuple[Database, PostgresLog]) -> None:
+    database, _ = stored
     keep(database, 1, 2, 3)
     keep(database, 4, 5, parked=True)
 

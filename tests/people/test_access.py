@@ -6,12 +6,12 @@ from sqlalchemy import text
 
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
-from services.people import access
-from tests.house import OWNER, furnish, one
+from services.registry import access
+from tests.factories import OWNER, one, populate
 
 
 def test_what_is_over_is_forgotten_and_nothing_else(database: Database) -> None:
-    furnish(database)
+    populate(database)
     with database.transaction() as session:
         now = DatabaseClock().now(session)
         for hours in (1, 100):

@@ -5,16 +5,16 @@ from sqlalchemy.orm import Session
 
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
-from services.tools import service as tool_service
-from services.tools.queries import ToolCache
-from services.tools.rules import OutputKind
-from tests.house import TOOL, furnish
+from services.registry import service
+from services.registry.queries import ToolBook
+from services.registry.rules import OutputKind
+from tests.factories import TOOL, populate
 
 _CHANGE = text("UPDATE tool SET revision = nextval('tool_revision') WHERE slug = :tool")
 
 
 def test_book_sees_a_change_that_was_numbered_first_and_committed_last(database: Database) -> None:
-    furnish(database)
+    populate(database)
     with database.transaction() as session:
         now = DatabaseClock().now(session)
         tool_service.add_tool(
@@ -39,7 +39,7 @@ def test_book_sees_a_change_that_was_numbered_first_and_committed_last(database:
 
 
 def test_state_is_told_since_it_was_switched_to(database: Database) -> None:
-    furnish(database)
+    populate(database)
     moments = []
     for change in ({"state": "shadow"}, {"threshold": 0.5}, {"state": "live"}, {"threshold": 0.6}):
         with database.transaction() as session:

@@ -7,10 +7,9 @@ import pytest
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput
-from services.tools import queries as tool_queries
-from services.tools import service as tool_service
-from services.tools.rules import OutputKind
-from tests.house import TOOL, furnish
+from services.registry import queries, service
+from services.registry.rules import OutputKind
+from tests.factories import TOOL, populate
 
 
 def change(database: Database, slug: str, **changes: Any) -> None:
@@ -25,7 +24,7 @@ def thresholds(database: Database, slug: str) -> dict[str, float]:
 
 
 def test_threshold_of_an_unknown_category_is_refused(database: Database) -> None:
-    furnish(database)
+    populate(database)
     change(database, TOOL, category_thresholds={"tax": 0.9})
     with pytest.raises(InvalidInput) as refused:
         change(database, TOOL, category_thresholds={"tax": 0.8, "taxx": 0.95})
@@ -35,7 +34,7 @@ def test_threshold_of_an_unknown_category_is_refused(database: Database) -> None
 
 
 def test_threshold_of_a_category_that_comes_along_is_taken(database: Database) -> None:
-    furnish(database)
+    populate(database)
     # Whoever changes a tool has looked at it before: it is in memory, as it was.
     assert thresholds(database, TOOL) == {}
     change(database, TOOL, categories=["tax", "newcomer"], category_thresholds={"newcomer": 0.9})
@@ -45,7 +44,7 @@ def test_threshold_of_a_category_that_comes_along_is_taken(database: Database) -
 def test_category_thresholds_of_a_tool_that_returns_no_category_are_refused(
     database: Database,
 ) -> None:
-    furnish(database)
+    populate(database)
     with database.transaction() as session:
         now = DatabaseClock().now(session)
         given = {"kind": OutputKind.FLAG, "team": "support", "maturity_seconds": 0}

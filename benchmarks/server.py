@@ -2,64 +2,53 @@
 
 import os
 import re
-import shutil
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
-from services.kit.processes.embedded_postgres import connect_url
+from services.kit.clock import DatabaseClock
+from services.kit.database import Database
+from services.registry import service
+from tests.factories import OWNER, TEAM, add_person, add_tool
+from tests.factories.broker import running_broker
+from tests.factories.server import Server as Running
+from tests.factories.server import running_server
 
 TOOL, THRESHOLD = "benched", 0.7
-_BROKER = Path(__file__).parent.parent / "deploy" / "kafka" / "broker.py"
+# Not in memory: what is measured ends on a disk.
+_PARENT = Path("/var/tmp")
 _TICKS = os.sysconf("SC_CLK_TCK")
-_START_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running `secondlook run` on a folder of its own."""
+    """A running `secondlook run` on a folder of its own, and its tool's key."""
 
-    process: "subprocess.Popen[str]"
-    folder: Path
-    address: str
+    running: Running
     key: str
-    environment: Mapping[str, str]
+
+    @property
+    def address(self) -> str:
+        """Where it answers."""
+        return self.running.address
 
     @property
     def database_url(self) -> str:
         """Its PostgreSQL."""
-        url = connect_url(self.folder)
-        assert url is not None
-        return url
+        return self.running.url
 
     def command(self, *arguments: str) -> str:
         """Run a command beside the server; answers what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "services.cli", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout.strip()
+        return self.running.command(*arguments)
 
     def processes(self) -> list[int]:
         """The server's process, its roles and PostgreSQL with all its backends."""
-        postmaster = (
-            int((self.folder / "postgres" / "postmaster.pid").read_text().split()[0])
-            if (self.folder / "postgres" / "postmaster.pid").exists()
-            else _postmaster(self.folder)
-        )
-        return sorted(_tree(self.process.pid) | _tree(postmaster))
+        return sorted(_tree(self.running.process.pid) | _tree(self.running.postmaster()))
 
     @contextmanager
     def frozen(self, *roles: str) -> Iterator[None]:
@@ -81,11 +70,6 @@ class Server:
     def memory_mib(self) -> float:
         """Proportional set size of all of them: shared pages are counted once."""
         return sum(_pss(pid) for pid in self.processes()) / 1024
-
-
-def _postmaster(folder: Path) -> int:
-    (found,) = folder.rglob("postmaster.pid")
-    return int(found.read_text().split()[0])
 
 
 def _tree(pid: int) -> set[int]:
@@ -132,77 +116,23 @@ def _pss(pid: int) -> int:
 @contextmanager
 def server(**settings: str) -> Iterator[Server]:
     """Start a server with one tool, and end it with everything that it made."""
-    folder = Path(tempfile.mkdtemp(prefix="secondlook-bench-", dir="/var/tmp"))
-    folder.chmod(0o711)
-    environment = {
-        **os.environ,
-        "SECONDLOOK_DATA_DIR": str(folder / "data"),
-        "SECONDLOOK_METRICS_PORT": "0",
-        "SECONDLOOK_LOG_LEVEL": "warning",
-        **settings,
-    }
-    command = [sys.executable, "-m", "services.cli", "run", "--port", "0"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    try:
-        address = _announced(process)
-        made = Server(process, folder / "data", address, "", environment)
-        made.command("teams", "add", "bench")
-        made.command(
-            "people",
-            "add",
-            "owner@bench.example",
-            "--name",
-            "Owner",
-            "--role",
-            "owner",
-            "--team",
-            "bench",
-        )
-        made.command(
-            "tools",
-            "add",
-            TOOL,
-            "--kind",
-            "category",
-            "--team",
-            "bench",
-            "--threshold",
-            str(THRESHOLD),
-            "--maturity",
-            "0s",
-        )
-        key = made.command("keys", "create", TOOL)
-        yield Server(process, folder / "data", address, key, environment)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-        shutil.rmtree(folder, ignore_errors=True)
+    with running_server(_populate, parent=_PARENT, **settings) as running:
+        yield Server(running, running.command("keys", "create", TOOL))
 
 
-def _announced(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    deadline = time.monotonic() + _START_SECONDS
-    for line in process.stdout:
-        if line.startswith("ready "):
-            return line.split()[1]
-        assert time.monotonic() < deadline
-    raise RuntimeError("the server ended before it was ready")
+def _populate(database: Database) -> None:
+    with database.transaction() as session:
+        now = DatabaseClock().now(session)
+        service.add_team(session, TEAM, name=None, actor="bench", now=now)
+        add_person(session, OWNER)
+        add_tool(session, TOOL, categories=(), threshold=THRESHOLD)
 
 
 @contextmanager
 def broker() -> Iterator[str]:
     """A Kafka broker of its own; gives its bootstrap servers. Needs Java."""
-    folder = tempfile.mkdtemp(prefix="secondlook-bench-kafka-", dir="/var/tmp")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, str(_BROKER), "{}", "--dir", folder, "--port", str(port)]
-    try:
-        subprocess.run([part.format("start") for part in command], check=True)
-        yield f"127.0.0.1:{port}"
-    finally:
-        subprocess.run([part.format("stop") for part in command], check=False)
-        shutil.rmtree(folder, ignore_errors=True)
+    with running_broker(_PARENT) as running:
+        yield running.address
 
 
 def await_taken(url: str, consumers: Sequence[tuple[str, str]], *, timeout: float = 300) -> None:

@@ -1,8 +1,11 @@
-"""A database with much in it, filled past the services because that is a thousand times faster."""
+"""What is stored, in raw SQL: read for what a test asserts, and filled in bulk."""
 
 from typing import Any
 
 import psycopg
+from sqlalchemy import text
+
+from services.kit.database import Database
 
 _OUTPUTS = """
 INSERT INTO output (tool, output_id, event_id, digest, version, kind, value, confidence, input,
@@ -25,8 +28,36 @@ FROM generate_series(1, %(cases)s) n"""
 def fill(
     connection: "psycopg.Connection[Any]", *, tool: str, team: str, outputs: int, cases: int
 ) -> None:
-    """Store so many outputs of `tool`, the first `cases` of them with an open case of `team`."""
+    """Store so many outputs of `tool`, the first `cases` of them with an open case of `team`.
+
+    Past the services, because that is a thousand times faster.
+    """
     given = {"tool": tool, "team": team, "outputs": outputs, "cases": cases}
     connection.execute(_OUTPUTS, given)
     connection.execute(_CASES, given)
     connection.execute("VACUUM ANALYZE")
+
+
+def rows(database: Database, query: str, **parameters: Any) -> list[Any]:
+    """What raw SQL finds."""
+    with database.transaction() as session:
+        return list(session.execute(text(query), parameters))
+
+
+def one(database: Database, query: str, **parameters: Any) -> Any:
+    """The single value that raw SQL finds."""
+    (row,) = rows(database, query, **parameters)
+    return row[0] if len(row) == 1 else row
+
+
+def total(database: Database, measure: str, label: str | None = None) -> int:
+    """A count over all time."""
+    return int(
+        one(
+            database,
+            "SELECT coalesce(sum(n), 0) FROM total_count WHERE measure = :measure"
+            " AND (CAST(:label AS text) IS NULL OR label = :label)",
+            measure=measure,
+            label=label,
+        )
+    )

@@ -1,64 +1,53 @@
-"""A small house on its real log: one database, both consumers, the relay and the timers."""
+"""A real log with both consumers, the relay and the timers, driven by hand."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 from secondlook import events
 
-from services.escalation import routing, service, timers
+from services.bootstrap import CONSUMED
+from services.escalation import routing
 from services.escalation.consumer import EscalationConsumer
 from services.escalation.opening import Router
 from services.feedback.consumer import FeedbackConsumer
-from services.kit.clock import DatabaseClock
-from services.kit.consuming.outbox import Relay
-from services.kit.consuming.runner import Consumer
+from services.kit.consumer import Consumer
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import EventLog, NewRecord, TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
-from services.tools.rules import VerdictKind
+from services.kit.outbox import Relay
 from tests.conservation.checker import Ledger, Violation, check
-from tests.house import furnish, person, rows
+from tests.factories.cases import Casework
+from tests.factories.installation import populate
+from tests.factories.routing import POLICY
+from tests.factories.storage import rows
 
 PARTITIONS = 4
-POLICY = """
-version: 1
-catch_all: {team: support, priority: P3, sla: {claim: 30m, resolve: 2h}, escalate: standard}
-policies:
-  standard:
-    - {at: 0m, own: team:support}
-    - {at: 1h, own: user:lea@example.org}
-    - {at: 3h, own: user:ada@example.org, repeat: 1h}
-"""
-_CONSUMED = {
-    "feedback": (events.OUTPUTS, events.CORRECTIONS, events.VERDICTS),
-    "escalation": (events.OUTPUTS, events.DISPUTES),
-}
 _BEHIND = """
 SELECT count(*) FROM log_partition p LEFT JOIN consumer_offset o
     ON o.consumer = :consumer AND o.topic = p.topic AND o.partition = p.number
  WHERE p.topic = ANY(:topics) AND p.next_offset > coalesce(o.next_offset, 0)
 """
+_BATCH = 100
 
 
-class Small:
-    """The house with hands: events in, verbs done, time passed, and the sender's ledger."""
+class Pipeline(Casework):
+    """Events in, verbs done, time passed, and the sender's ledger of it."""
 
     def __init__(self, url: str, log: EventLog, ledger: Ledger | None = None) -> None:
+        super().__init__(Database(make_engine(url)))
         self.url, self.log = url, log
-        self.database = Database(make_engine(url))
-        self.clock = DatabaseClock()
         self.ledger = ledger or Ledger()
 
-    def furnish(self, *, partitions: int = PARTITIONS) -> None:
-        """Two teams, their people, a tool and the topics."""
-        furnish(self.database)
+    def populate(self, *, partitions: int = PARTITIONS) -> None:
+        """People, the tool and the topics."""
+        populate(self.database)
         self.log.ensure_topics([TopicSpec(topic.name, partitions) for topic in events.TOPICS])
 
     # --- events ---------------------------------------------------------------------------
 
-    def say(self, *given: Any) -> None:
+    def send(self, *given: Any) -> None:
         """Put events onto the log, and into the ledger."""
         self.log.append([NewRecord(e.topic, e.key, events.encode(e)) for e in given])
         for event in given:
@@ -69,7 +58,7 @@ class Small:
         name = event.data.output_id if event.topic == events.OUTPUTS else event.data.note
         self.ledger.entry(event.topic, name).times += 1
 
-    def throw(self, key: str, value: bytes, *, fate: str = "refused") -> None:
+    def send_raw(self, key: str, value: bytes, *, fate: str = "refused") -> None:
         """Put bytes onto the outputs' topic as they are."""
         self.log.append([NewRecord(events.OUTPUTS, key.encode(), value)])
         self.ledger.entry(events.OUTPUTS, key, fate).times += 1
@@ -84,12 +73,12 @@ class Small:
             else EscalationConsumer(self.clock, Router(routing.parse(POLICY)))
         )
         more = {"log": self.log, "database": self.database, "handler": handler, **more}
-        return kind(name, _CONSUMED[name], **more)
+        return kind(name, CONSUMED[name], **more)
 
     def behind(self, name: str) -> bool:
         """Whether there is something for the consumer to take."""
-        given = {"consumer": name, "topics": list(_CONSUMED[name])}
-        return rows(self.database, _BEHIND, **given)[0][0] > 0
+        given = {"consumer": name, "topics": list(CONSUMED[name])}
+        return int(rows(self.database, _BEHIND, **given)[0][0]) > 0
 
     def settle(self) -> None:
         """Let everything arrive that is on its way."""
@@ -102,44 +91,38 @@ class Small:
 
     @contextmanager
     def _members(self) -> Iterator[dict[str, Consumer]]:
-        members = {name: self.consumer(name) for name in _CONSUMED}
+        members = {name: self.consumer(name) for name in CONSUMED}
         yield members
         for member in members.values():
             member._member.close()
 
     # --- people and time ------------------------------------------------------------------
 
-    def do(self, verb: Callable[..., Any], who: str, case: int, **given: Any) -> Any:
-        """One verb in a transaction of its own."""
-        with self.database.transaction() as session:
-            now = self.clock.now(session)
-            return verb(session, person(session, who), case, now=now, **given)
-
-    def claim(self, who: str, case: int, *, seconds: float = 900) -> str:
-        """Take a case; answers the token."""
-        lease = timedelta(seconds=seconds)
-        return str(self.do(service.claim, who, case, lease=lease)["token"])
-
-    def judge(self, who: str, case: int, *, token: str | None = None) -> None:
-        """Correct the tool, under a claim made now unless `token` names one."""
-        token = token or self.claim(who, case)
-        given = {"token": token, "verdict": VerdictKind.CORRECTED, "value": "tax"}
-        self.do(service.give_verdict, who, case, **given)
+    def give_verdict(
+        self,
+        who: str,
+        case: int,
+        verdict: str = "corrected",
+        *,
+        token: str | None = None,
+        **given: Any,
+    ) -> Any:
+        """Correct the tool unless another verdict is given, and note it in the ledger."""
+        if verdict == "corrected":
+            given.setdefault("value", "tax")
+        answer = super().give_verdict(who, case, verdict, token=token, **given)
         self.ledger.verdict(case, who).times += 1
+        return answer
 
     def case(self, output_id: str) -> int:
         """The number of the case on an output."""
         query = 'SELECT id FROM "case" WHERE output_id = :o'
         return int(rows(self.database, query, o=output_id)[0][0])
 
-    def fire(self, *, hours: float) -> None:
+    def pass_time(self, hours: float) -> None:
         """Fire whatever is due so many hours from now."""
-        with self.database.transaction() as session:
-            now = self.clock.now(session) + timedelta(hours=hours)
-        fired = 100
-        while fired == 100:
-            with self.database.transaction() as session:
-                fired = timers.fire_due(session, now=now)
+        while self.fire(timedelta(hours=hours)) == _BATCH:
+            pass
 
     def check(self) -> list[Violation]:
         """What the checker finds."""
@@ -152,14 +135,14 @@ class Small:
 
 
 @contextmanager
-def small_house(
+def open_pipeline(
     url: str, ledger: Ledger | None = None, *, partitions: int = PARTITIONS
-) -> Iterator[Small]:
-    """A small house on the embedded log: a new one, or one whose ledger is given."""
-    house = Small(url, PostgresLog(url), ledger)
+) -> Iterator[Pipeline]:
+    """A pipeline on the embedded log: a new one, or one whose ledger is given."""
+    opened = Pipeline(url, PostgresLog(url), ledger)
     if ledger is None:
-        house.furnish(partitions=partitions)
+        opened.populate(partitions=partitions)
     try:
-        yield house
+        yield opened
     finally:
-        house.close()
+        opened.close()
