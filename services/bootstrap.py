@@ -57,9 +57,9 @@ from services.registry import access
 from services.registry import api as registry_api
 from services.registry.identity import Identity
 from ui.app import make_app
-from ui.desk import Desk
-from ui.security import SecurityHeaders
-from ui.templating import Templates
+from ui.kit.context import PageContext
+from ui.kit.security import SecurityHeaders
+from ui.kit.templating import Templates
 
 _API_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 CONSUMED = {consumer.NAME: consumer.TOPICS for consumer in (feedback_consumer, escalation_consumer)}
@@ -219,13 +219,13 @@ def make_ui(resources: Resources) -> FastAPI:
     """The pages."""
     settings = resources.settings
 
-    def desk(templates: Templates) -> Desk:
-        return Desk(
+    def context(templates: Templates) -> PageContext:
+        return PageContext(
             database=resources.database,
             clock=resources.clock,
             identity=Identity(resources.database),
             templates=templates,
-            say=resources.intake.say,
+            publish=resources.intake.say,
             routing=resources.router.policy,
             lease=timedelta(seconds=settings.lease),
             session_length=timedelta(seconds=settings.session_length),
@@ -235,7 +235,7 @@ def make_ui(resources: Resources) -> FastAPI:
             api_address=lambda: listening.api_address(settings),
         )
 
-    return make_app(desk, public_url=settings.public_url)
+    return make_app(context, public_url=settings.public_url)
 
 
 def make_api(resources: Resources) -> FastAPI:

@@ -23,7 +23,7 @@ from services.registry.rules import OutputKind, Role
 from tests.api.conftest import House, make_house
 from tests.api.test_authorisation import API, BODIES, KEY, PAGES, signed_in
 from tests.house import TOOL, one, output
-from ui import desk
+from ui.kit import context as page_context
 
 TEXTS = {
     "NUL": "\0",
@@ -160,7 +160,7 @@ def house(postgres_url: str) -> Iterator[House]:
     """A house with a tool of every kind and a case of each, and people to throw away."""
     # Nobody consumes what is said here, so no page should wait until it is stored.
     patch = pytest.MonkeyPatch()
-    patch.setattr(desk, "_SETTLE_SECONDS", 0)
+    patch.setattr(page_context, "_SETTLE_SECONDS", 0)
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE nasty TEMPLATE template")
         made = make_house(f"{postgres_url.rpartition('/')[0]}/nasty")

@@ -11,7 +11,7 @@ from tests import house
 from tests.browser.conftest import Visit
 from tests.browser.harness import PHONE, WIDE, axe_violations, sideways_scroll
 from tests.browser.town import AUDITED, AUDITOR, FIELDS, FLAG, OPS, TEXT, Town
-from ui.views.outputs import address
+from ui.outputs.view import address
 
 _OPEN_ALL = "for (const one of document.querySelectorAll('main details')) one.open = true"
 _LONG = "a-category-with-a-very-long-name-that-nobody-would-want-to-read-aloud-twice"

@@ -9,7 +9,7 @@ from tests import house
 from tests.browser.conftest import Visit
 from tests.browser.harness import focus_is_nowhere
 from tests.browser.town import FIELDS, FLAG, SAID, TEXT, Town
-from ui.views.outputs import address
+from ui.outputs.view import address
 
 _WITHDRAWN = "SELECT count(*) FROM withdrawal WHERE tool = :tool"
 

@@ -10,9 +10,10 @@ from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
 from tests.ui_foundation import samples
-from ui.security import CsrfProtection, SecurityHeaders
-from ui.static_files import StaticFiles
-from ui.templating import FOLDER, NavItem, Person, Shell, Templates, make_templates
+from ui.kit.security import CsrfProtection, SecurityHeaders
+from ui.kit.shell import NavItem, Person, Shell
+from ui.kit.static_files import StaticFiles
+from ui.kit.templating import Templates, make_templates
 
 TOKEN = "a-token-of-this-session"
 HERE = Path(__file__).parent
@@ -50,7 +51,7 @@ def make_test_templates(static: StaticFiles) -> Templates:
     return make_templates(
         static=static,
         shell=_shell,
-        folders=(FOLDER, HERE / "templates"),
+        folders=(HERE / "templates",),
         clock=lambda: samples.NOW,
     )
 
@@ -104,7 +105,7 @@ def gallery(request: Request) -> HTMLResponse:
     """Every component in every state."""
     return _desk(request).templates.render(
         request,
-        "pages/gallery.html",
+        "gallery.html",
         choices=samples.choices(),
         finder_options=samples.finder_options(),
         times=samples.times(),
@@ -120,7 +121,7 @@ def sign_in(request: Request, state: str = "") -> HTMLResponse:
     """The sign-in page in one of its states."""
     status = 422 if state in ("errors", "refused") else 200
     return _desk(request).templates.render(
-        request, "pages/sign_in.html", status=status, **_SIGN_IN[state]
+        request, "sign_in/sign_in.html", status=status, **_SIGN_IN[state]
     )
 
 

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from tests.ui_foundation.gallery_app import TOKEN, make_app
-from ui.security import content_security_policy
+from ui.kit.security import content_security_policy
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
