@@ -9,22 +9,24 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit.errors import NotSignedIn, SecondlookError
-from services.kit.http import install_errors, require_storable_form
+from services.kit.http import install_errors, require_storable
 from services.registry.identity import Identity
 from services.registry.rules import Verb
 from ui.account import routes as account
 from ui.audit import routes as audit
 from ui.cases import routes as cases
 from ui.health import routes as health
-from ui.kit.context import PageContext, browser_session
-from ui.kit.security import CsrfProtection, SecurityHeaders
+from ui.kit.context import PageContext, browser_session, use_session
+from ui.kit.csrf import CsrfProtection, StalePage
+from ui.kit.security import SecurityHeaders
 from ui.kit.shell import NavItem, Person, Shell
 from ui.kit.static_files import StaticFiles
 from ui.kit.templating import Templates, make_templates
 from ui.outputs import routes as outputs
 from ui.people import routes as people
 from ui.sign_in import routes as sign_in
-from ui.sign_in.session import address_for, knows_visitor, visitor_token
+from ui.sign_in.refusals import signed_out, stale_page
+from ui.sign_in.session import expected_token, visitor_token
 from ui.tools import routes as tools
 
 _AREAS = (sign_in, account, cases, outputs, health, tools, people, audit)
@@ -41,7 +43,7 @@ class Sessions:
         """Look the session up, but for static files."""
         if scope["type"] == "http" and not scope["path"].startswith("/static/"):
             request = Request(scope)
-            scope["secondlook.session"] = await run_in_threadpool(self._identity.session, request)
+            use_session(request, await run_in_threadpool(self._identity.session, request))
         await self._app(scope, receive, send)
 
 
@@ -55,36 +57,27 @@ def make_app(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        dependencies=[Depends(require_storable_form)],
+        dependencies=[
+            Depends(require_storable),
+            Depends(CsrfProtection(expected_token, public_url=public_url)),
+        ],
     )
     app.mount("/static", static, name="static")
     for area in _AREAS:
         app.include_router(area.router(pages), include_in_schema=False)
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_FROM)
-    app.add_middleware(
-        CsrfProtection,
-        check=_knows_token,
-        public_origin=public_url,
-        refuse=pages.templates.error,
-    )
     app.add_middleware(Sessions, identity=pages.identity)
     install_errors(app, lambda request, error: _refused(pages, request, error))
     app.add_middleware(SecurityHeaders, https=pages.https)
     return app
 
 
-def _knows_token(request: Request, token: str) -> bool:
-    """Whether the token is that of the session, or of the visitor who is signing in."""
-    session = browser_session(request)
-    if session is not None:
-        return token == session.csrf_token
-    return knows_visitor(request, token)
-
-
 def _refused(pages: PageContext, request: Request, error: SecondlookError) -> Response:
-    """An error as a page; where a page needs somebody, the way to sign in and back."""
-    if isinstance(error, NotSignedIn) and request.method == "GET":
-        return pages.redirect(request, address_for(request))
+    """An error as a page; where it is about who is signed in, with what was typed."""
+    if isinstance(error, NotSignedIn):
+        return signed_out(pages, request, error)
+    if isinstance(error, StalePage):
+        return stale_page(pages, request, error)
     return pages.templates.error(request, error.status, error.detail)
 
 

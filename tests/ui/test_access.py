@@ -135,7 +135,7 @@ def test_open_a_page_without_having_signed_in(town: Town) -> None:
         answer = client.get(path)
         assert (answer.status_code, answer.headers["location"][:8]) == (303, "/sign-in"), path
     for path in ("/people", f"/c/{_case(town, _OURS)}/claim", _output(house.TOOL, _OURS)):
-        assert client.post(path).status_code == 403, path
+        assert client.post(path).status_code == 401, path
 
 
 def test_post_without_the_pages_token(town: Town) -> None:

@@ -48,3 +48,13 @@ def test_value_is_one_short_line() -> None:
 def test_value_with_nothing_in_it_is_not_the_same_as_none(value: Any) -> None:
     assert format_value(value) == "Empty"
     assert format_value(None) == ""
+
+
+@pytest.mark.parametrize("said", ["Cafe\u0301\r\nau lait", "Caf\xe9\nau lait"])
+def test_text_that_nobody_edited_stays_as_the_tool_wrote_it(said: str) -> None:
+    assert read_text({"value": "Caf\xe9\r\nau lait"}, said) == said
+
+
+def test_field_that_nobody_edited_stays_as_the_tool_read_it() -> None:
+    said = {"place": {"value": "Cafe\u0301"}}
+    assert read_fields({"field.place": "Caf\xe9"}, said) == {"place": {"value": "Cafe\u0301"}}

@@ -103,6 +103,8 @@ def _sent(content: bytes, address: str) -> int:
 def test_own_files_stay_readable() -> None:
     for name, most in (
         ("app.js", 400),
+        ("keys.js", 200),
+        ("drafts.js", 100),
         ("app.css", 300),
         ("components.css", 300),
         ("data.css", 200),

@@ -1,17 +1,15 @@
 """What people keep to themselves: their password and their tokens."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from services.kit.errors import InvalidInput, TooMany
 from services.registry import access, queries
 from ui.kit.context import PageContext
-from ui.kit.forms import field_errors
+from ui.kit.forms import PostedForm, field_errors
 from ui.sign_in.session import enter, network_address
-
-Text = Annotated[str, Form()]
 
 
 def router(pages: PageContext) -> APIRouter:
@@ -23,7 +21,8 @@ def router(pages: PageContext) -> APIRouter:
         return _account(pages, request, saved=bool(saved))
 
     @routes.post("/account/password")
-    def set_password(request: Request, password: Text = "", current: Text = "") -> Response:
+    def set_password(request: Request, form: PostedForm) -> Response:
+        password, current = form.text("password"), form.text("current")
         actor = pages.signed_in(request).actor
         try:
             if _must_show_password(pages, request):

@@ -3,7 +3,6 @@
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from services.escalation import queries, service
@@ -14,6 +13,7 @@ from services.registry.rules import Actor, Verb
 from ui.cases.queue_filter import queue_filter
 from ui.cases.show import show_case
 from ui.kit.context import PageContext
+from ui.kit.forms import PostedForm
 from ui.kit.templating import wants_fragment
 from ui.kit.values import read_fields, read_text
 
@@ -22,10 +22,8 @@ def add_verdicts(routes: APIRouter, pages: PageContext) -> None:
     """Add the route that verdicts are sent to."""
 
     @routes.post("/c/{case_id}/verdict")
-    async def verdict(request: Request, case_id: int) -> Response:
-        form = await request.form()
-        given = {name: str(value) for name, value in form.items()}
-        return await run_in_threadpool(_give_verdict, pages, request, case_id, given)
+    def verdict(request: Request, case_id: int, form: PostedForm) -> Response:
+        return _give_verdict(pages, request, case_id, form.first_values())
 
 
 def _give_verdict(
@@ -52,7 +50,8 @@ def _give_verdict(
                 now=now,
             )
     except Conflict as error:
-        return show_case(pages, request, actor, case_id, status=409, problem=error.detail)
+        said = error.detail
+        return show_case(pages, request, actor, case_id, status=409, problem=said, typed=form)
     except InvalidInput as error:
         said = "; ".join(f"{p.problem}. {p.mend}" for p in error.problems) or error.detail
         return show_case(pages, request, actor, case_id, status=422, problem=said, typed=form)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from services.feedback import queries as feedback
@@ -14,8 +14,8 @@ from services.registry import queries as registry
 from services.registry import service
 from services.registry.rules import ToolState, Verb
 from ui.kit.context import PageContext
+from ui.kit.forms import PostedForm
 
-Text = Annotated[str, Form()]
 _STATE_TEXTS = {
     ToolState.LIVE: "Its outputs are used as the gate says.",
     ToolState.SHADOW: "It runs, and nothing that it says is used.",
@@ -87,11 +87,13 @@ def router(pages: PageContext) -> APIRouter:
         )
 
     @routes.post("/health/{slug}/state")
-    def switch(request: Request, slug: str, state: Text = "") -> Response:
+    def switch(request: Request, slug: str, form: PostedForm) -> Response:
         actor = pages.actor(request, Verb.SWITCH_TOOL)
         with pages.transaction() as (session, now):
             registry.tool_for(session, actor, slug)
-            service.change_tool(session, slug, {"state": state}, actor=actor.id, now=now)
+            service.change_tool(
+                session, slug, {"state": form.text("state")}, actor=actor.id, now=now
+            )
         return pages.redirect(request, f"/health/{slug}")
 
     return routes

@@ -18,6 +18,7 @@ from services.registry.rules import Actor, Verb
 from ui.kit.templating import Templates
 
 _SETTLE_SECONDS, _LOOK_SECONDS = 2.0, 0.02
+_SESSION = "secondlook.session"
 
 
 class Publish(Protocol):
@@ -93,5 +94,10 @@ class PageContext:
 
 def browser_session(request: Request) -> SignedIn | None:
     """The browser session that the middleware found for this request."""
-    found: SignedIn | None = request.scope.get("secondlook.session")
+    found: SignedIn | None = request.scope.get(_SESSION)
     return found
+
+
+def use_session(request: Request, session: SignedIn | None) -> None:
+    """Let this request be one of that browser session."""
+    request.scope[_SESSION] = session

@@ -52,7 +52,7 @@ def format_coarse(seconds: float) -> str:
 
 
 def format_relative(moment: datetime, now: datetime) -> str:
-    """`just now`, `3 min ago`, `in 2 h`. `ui/static/app.js` says the same words."""
+    """`just now`, `3 min ago`, `in 2 h`. `app.js` says the same words."""
     seconds = (moment - now).total_seconds()
     if abs(seconds) < 60:
         return "just now"

@@ -18,6 +18,8 @@ from ui.kit.shell import Shell
 from ui.kit.static_files import StaticFiles
 
 _ANNOUNCEMENT_LIMIT = 300
+_KEEP_DRAFTS: Mapping[str, object] = {"keep-drafts": {}}
+"""The page is going to be left: its script keeps what was typed in this tab."""
 
 
 def _sentence(detail: str, status: int) -> str:
@@ -36,11 +38,16 @@ def _address(request: Request) -> str | None:
     return f"{url.path}?{url.query}".rstrip("?") if request.method == "GET" else None
 
 
+def by_htmx(request: Request) -> bool:
+    """Whether a page's script made the request, and not the browser by itself."""
+    return request.headers.get("hx-request") == "true"
+
+
 def wants_fragment(request: Request) -> bool:
     """Whether htmx asked for a part of the page, not for the page."""
     headers = request.headers
     return (
-        headers.get("hx-request") == "true"
+        by_htmx(request)
         and headers.get("hx-request-type") != "full"
         and "hx-history-restore-request" not in headers
     )
@@ -71,20 +78,24 @@ class Templates:
         announce: str = "",
         urgent: bool = False,
         push_url: str | None = None,
+        events: Mapping[str, object] | None = None,
         now: datetime | None = None,
         **context: Any,
     ) -> HTMLResponse:
         """The whole page, or for htmx only `block` (or several, in order) of it.
 
-        `announce` is read out by screen readers after the swap (`urgent`: at once) and
-        `push_url` becomes the address, both for htmx alone. `now` is the moment that
-        relative times are told from: pass what the view read from its clock.
+        `announce` is read out by screen readers after the swap (`urgent`: at once),
+        `push_url` becomes the address and `events` happen on the page, all for htmx alone.
+        `now` is the moment that relative times are told from: pass what the view read from
+        its clock.
         """
         fragment = block is not None and wants_fragment(request)
         sent = {"Vary": "HX-Request, Cookie", **(headers or {})}
-        if fragment and announce:
-            words = announce[:_ANNOUNCEMENT_LIMIT]
-            sent["HX-Trigger"] = json.dumps({"announce": {"words": words, "urgent": urgent}})
+        told = dict(events or {})
+        if announce:
+            told["announce"] = {"words": announce[:_ANNOUNCEMENT_LIMIT], "urgent": urgent}
+        if fragment and told:
+            sent["HX-Trigger"] = json.dumps(told)
         if fragment and push_url:
             sent["HX-Push-Url"] = safe_url(push_url) or "false"
         token = rendering.set(
@@ -109,8 +120,32 @@ class Templates:
         self, request: Request, status: int, detail: str = "", *, retry: str | None = None
     ) -> HTMLResponse:
         """An error page; for htmx a strip in the page's notice place, where nothing is lost."""
-        detail = _sentence(detail, status)
+        way_on = retry or (_address(request) if status in _WORTH_RETRYING else None)
+        return self._refusal(request, status, detail, links=[("Try again", way_on, "refresh-cw")])
+
+    def signed_out(self, request: Request, sign_in: str) -> HTMLResponse:
+        """For htmx: a strip that says so, beside what was typed; `sign_in` leads back here."""
+        return self._refusal(
+            request, 401, links=[("Sign in", sign_in, "user")], events=_KEEP_DRAFTS
+        )
+
+    def stale(self, request: Request, detail: str, reload: str) -> HTMLResponse:
+        """For htmx: the page has to be loaded again at `reload`, and what was typed stays."""
+        return self._refusal(
+            request, 403, detail, links=[("Reload", reload, "refresh-cw")], events=_KEEP_DRAFTS
+        )
+
+    def _refusal(
+        self,
+        request: Request,
+        status: int,
+        detail: str = "",
+        *,
+        links: Sequence[tuple[str, str | None, str]],
+        events: Mapping[str, object] | None = None,
+    ) -> HTMLResponse:
         title, safe, hint = ERROR_TEXTS.get(status) or ERROR_TEXTS[500 if status >= 500 else 400]
+        detail = _sentence(detail, status)
         return self.render(
             request,
             "error.html",
@@ -119,20 +154,21 @@ class Templates:
             headers={"HX-Retarget": "#notice", "HX-Reswap": "innerHTML"},
             announce=f"{title}. {detail}".strip(),
             urgent=True,
+            events=events,
             error={
                 "status": status,
                 "title": title,
                 "detail": detail,
                 "safe": safe,
                 "hint": hint,
-                "retry": retry or (_address(request) if status in _WORTH_RETRYING else None),
+                "links": [link for link in links if link[1]],
             },
         )
 
     def redirect(self, request: Request, url: str) -> Response:
         """On to another page of ours after a POST: 303, or for htmx a full navigation."""
         target = local_url(url) or "/"
-        if request.headers.get("hx-request") == "true":
+        if by_htmx(request):
             return Response(status_code=204, headers={"HX-Redirect": target})
         return RedirectResponse(target, 303)
 
@@ -140,7 +176,11 @@ class Templates:
 # Title, what is safe, what to do: for people, not for those who built it.
 ERROR_TEXTS = {
     400: ("That could not be done", "Nothing was changed.", "Go back and try it another way."),
-    401: ("Sign in first", "Nothing was changed.", "Sign in, then open this page again."),
+    401: (
+        "You are signed out",
+        "Nothing was changed, and what you typed is still here.",
+        "Sign in, and it is on this page again to be sent.",
+    ),
     403: (
         "You may not do this",
         "Nothing was changed.",

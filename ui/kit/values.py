@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ui.kit.forms import compose
+
 
 def format_value(value: Any, failure: Mapping[str, Any] | None = None) -> str:
     """A value of any kind as one short line; empty where there is none.
@@ -38,9 +40,12 @@ def _inner(field: Any) -> Any:
 
 
 def read_text(form: Mapping[str, str], said: Any) -> str:
-    """The text that was typed; browsers change how lines end, which is no change of the text."""
+    """The text that was typed.
+
+    Browsers change how lines end, and forms how letters are composed: neither is an edit.
+    """
     typed = form.get("value", "").replace("\r\n", "\n")
-    if isinstance(said, str) and typed == said.replace("\r\n", "\n"):
+    if isinstance(said, str) and typed == compose(said).replace("\r\n", "\n"):
         return said
     return typed
 
@@ -65,7 +70,7 @@ def read_fields(form: Mapping[str, str], said: Any) -> dict[str, Any]:
 
 def _as_before(words: str, before: Any) -> Any:
     """`words` as the type of what was there: a number stays one."""
-    if words == format_field(before):
+    if words == compose(format_field(before)):
         return before
     if before is None or isinstance(before, str):
         return words

@@ -1,12 +1,11 @@
 """What a person says of an output: a correction, a confirmation, a dispute, or a step back."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Request
 from secondlook import events
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from services.feedback import queries
@@ -15,10 +14,10 @@ from services.registry import queries as registry
 from services.registry.notes import refused
 from services.registry.rules import Actor, Verb, same_value, value_problem
 from ui.kit.context import PageContext
+from ui.kit.forms import PostedForm
 from ui.kit.values import read_fields, read_text
 from ui.outputs.view import address, show_output
 
-Text = Annotated[str, Form()]
 _FIELDS = {"note": "The note: ", "reason": "The reason: "}
 
 
@@ -26,12 +25,12 @@ def add_corrections(routes: APIRouter, pages: PageContext) -> None:
     """Add the routes that take corrections and withdrawals."""
 
     @routes.post("/output")
-    async def record(request: Request, tool: str, id: str) -> Response:  # noqa: A002 - the address's word
-        form = {name: str(value) for name, value in (await request.form()).items()}
-        return await run_in_threadpool(_record, pages, request, tool, id, form)
+    def record(request: Request, tool: str, id: str, form: PostedForm) -> Response:  # noqa: A002 - the address's word
+        return _record(pages, request, tool, id, form.first_values())
 
     @routes.post("/output/undo")
-    def undo(request: Request, tool: str, id: str, correction: Text = "") -> Response:  # noqa: A002
+    def undo(request: Request, tool: str, id: str, form: PostedForm) -> Response:  # noqa: A002
+        correction = form.text("correction")
         actor = pages.actor(request, Verb.CORRECT)
         with pages.transaction() as (session, now):
             registry.tool_for(session, actor, tool)

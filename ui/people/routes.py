@@ -2,22 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from services.escalation import service as escalation
-from services.kit.errors import Conflict, InvalidInput, Problem
+from services.kit.errors import Conflict, InvalidInput
 from services.registry import access, queries, service
 from services.registry.errors import ChangedMeanwhile
 from services.registry.rules import Role, Verb
 from ui.kit.context import PageContext
-from ui.kit.forms import field_errors
+from ui.kit.forms import Form, PostedForm, field_errors, invalid_field
 
-Text = Annotated[str, Form()]
-Teams = Annotated[list[str], Form()]
-YesOrNo = Annotated[Literal["yes", "no"], Form()]
 _ROLE_LABELS = {
     Role.REP: "Rep: puts outputs right",
     Role.OWNER: "Owner: reviews cases",
@@ -112,39 +109,36 @@ def _add_people(routes: APIRouter, pages: PageContext) -> None:
         return _show(pages, request)
 
     @routes.post("/people")
-    def add(
-        request: Request, email: Text = "", name: Text = "", role: Text = "", team: Text = ""
-    ) -> Response:
+    def add(request: Request, form: PostedForm) -> Response:
         actor = pages.actor(request, Verb.MANAGE_PEOPLE)
-        form = {"email": email, "name": name, "role": role, "team": team}
         try:
             with pages.transaction() as (session, now):
                 service.add_person(
                     session,
-                    email,
-                    name=name,
-                    role=_role(role),
-                    teams=[team] if team else (),
+                    form.line("email"),
+                    name=form.text("name"),
+                    role=_role(form.line("role")),
+                    teams=[form.line("team")] if form.line("team") else (),
                     actor=actor.id,
                     now=now,
                 )
         except (InvalidInput, Conflict) as error:
-            errors = field_errors(error, otherwise="email")
-            return _show(pages, request, form=form, errors=errors, status=error.status)
+            typed, errors = form.first_values(), field_errors(error, otherwise="email")
+            return _show(pages, request, form=typed, errors=errors, status=error.status)
         return pages.redirect(request, "/people")
 
     @routes.post("/people/teams")
-    def add_team(request: Request, slug: Text = "", title: Text = "") -> Response:
+    def add_team(request: Request, form: PostedForm) -> Response:
         actor = pages.actor(request, Verb.MANAGE_PEOPLE)
+        slug, name = form.line("slug"), form.text("title") or None
         try:
             with pages.transaction() as (session, now):
-                service.add_team(session, slug.strip(), name=title or None, actor=actor.id, now=now)
+                service.add_team(session, slug, name=name, actor=actor.id, now=now)
         except (InvalidInput, Conflict) as error:
-            form = {"slug": slug, "title": title}
-            errors = field_errors(error)
+            typed, errors = form.first_values(), field_errors(error)
             if "name" in errors:
                 errors = {"title": errors["name"]}
-            return _show(pages, request, form=form, errors=errors, status=error.status)
+            return _show(pages, request, form=typed, errors=errors, status=error.status)
         return pages.redirect(request, "/people")
 
 
@@ -152,56 +146,62 @@ def _role(text: str) -> Role:
     try:
         return Role(text)
     except ValueError:
-        problem = Problem("/role", f"'{text[:20]}' is no role", "Choose one")
-        raise InvalidInput("role", problems=(problem,)) from None
+        raise invalid_field("role", f"'{text[:20]}' is no role", "Choose one") from None
 
 
 def _add_person(routes: APIRouter, pages: PageContext) -> None:
     @routes.post("/people/change")
-    def change(
-        request: Request,
-        email: Text,
-        role: Text,
-        team: Teams = [],  # noqa: B006 - FastAPI copies it
-        seen_role: Text = "",
-        seen_team: Teams = [],  # noqa: B006
-    ) -> Response:
-        """Save role and teams, unless they are no longer what the form was filled with."""
-        actor = pages.actor(request, Verb.MANAGE_PEOPLE)
-        typed = {"role": role, "teams": team}
-        try:
-            with pages.transaction() as (session, now):
-                if seen_role:
-                    service.require_person_is(session, email, (seen_role, seen_team), (role, team))
-                given = {"role": _role(role), "teams": team, "policy": pages.routing}
-                escalation.change_person(session, email, **given, actor=actor, now=now)
-        except (InvalidInput, Conflict) as error:
-            errors = field_errors(error, otherwise="role")
-            return _show(pages, request, tried=Tried(email, errors, typed), status=error.status)
-        except ChangedMeanwhile:
-            tried = Tried(email, {}, typed, meanwhile=True)
-            return _show(pages, request, tried=tried, status=409)
-        return pages.redirect(request, "/people")
+    def change(request: Request, form: PostedForm) -> Response:
+        return _change(pages, request, form)
 
     @routes.post("/people/active")
-    def set_active(request: Request, email: Text, active: YesOrNo) -> Response:
+    def set_active(request: Request, form: PostedForm) -> Response:
         """Deactivating hands the person's open cases to their teams, in one transaction."""
         actor = pages.actor(request, Verb.MANAGE_PEOPLE)
+        email = form.line("email")
         try:
+            given = {"active": _yes_or_no(form, "active"), "policy": pages.routing}
             with pages.transaction() as (session, now):
-                given = {"active": active == "yes", "policy": pages.routing}
                 escalation.change_person(session, email, **given, actor=actor, now=now)
-        except Conflict as error:
+        except (InvalidInput, Conflict) as error:
             tried = Tried(email, field_errors(error, otherwise="active"), {})
             return _show(pages, request, tried=tried, status=error.status)
         return pages.redirect(request, "/people")
 
     @routes.post("/people/link")
-    def link(request: Request, email: Text) -> Response:
-        actor = pages.actor(request, Verb.MANAGE_PEOPLE)
+    def link(request: Request, form: PostedForm) -> Response:
+        actor, email = pages.actor(request, Verb.MANAGE_PEOPLE), form.line("email")
         with pages.transaction() as (session, now):
             token = access.create_link(
                 session, email, actor=actor.id, now=now, length=pages.link_length
             )
         made = f"{pages.address()}/sign-in/{token}"
         return _show(pages, request, link=made, link_for=email)
+
+
+def _change(pages: PageContext, request: Request, form: Form) -> Response:
+    """Save role and teams, unless they are no longer what the form was filled with."""
+    actor = pages.actor(request, Verb.MANAGE_PEOPLE)
+    email, role, teams = form.line("email"), form.line("role"), form.all("team")
+    seen = form.line("seen_role"), form.all("seen_team")
+    typed = {"role": role, "teams": teams}
+    try:
+        with pages.transaction() as (session, now):
+            if seen[0]:
+                service.require_person_is(session, email, seen, (role, teams))
+            given = {"role": _role(role), "teams": teams, "policy": pages.routing}
+            escalation.change_person(session, email, **given, actor=actor, now=now)
+    except (InvalidInput, Conflict) as error:
+        errors = field_errors(error, otherwise="role")
+        return _show(pages, request, tried=Tried(email, errors, typed), status=error.status)
+    except ChangedMeanwhile:
+        tried = Tried(email, {}, typed, meanwhile=True)
+        return _show(pages, request, tried=tried, status=409)
+    return pages.redirect(request, "/people")
+
+
+def _yes_or_no(form: Form, field: str) -> bool:
+    answers = {"yes": True, "no": False}
+    if form.line(field) not in answers:
+        raise invalid_field(field, "it is neither yes nor no", "Press one of the buttons")
+    return answers[form.line(field)]

@@ -1,9 +1,7 @@
 """Signing in and out."""
 
-from typing import Annotated
-
 import structlog
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from services.kit.errors import TooMany
@@ -12,11 +10,13 @@ from services.registry.errors import SignInRefused
 from services.registry.identity import COOKIE, SECURE_COOKIE
 from services.registry.rules import Actor, Verb
 from ui.kit.context import PageContext
+from ui.kit.draft import draft_in
+from ui.kit.forms import PostedForm
 from ui.kit.markup import local_url
-from ui.sign_in.session import enter, network_address, remember_visitor
+from ui.sign_in.refusals import resend_page, sign_in_page
+from ui.sign_in.session import answer_under, enter, network_address, remember_visitor
 
 _log = structlog.get_logger()
-Text = Annotated[str, Form()]
 
 
 def _home(actor: Actor) -> str:
@@ -43,28 +43,34 @@ def _add_sign_in(routes: APIRouter, pages: PageContext) -> None:
 
     @routes.get("/sign-in")
     def show(request: Request, next: str = "") -> Response:  # noqa: A002 - the address's word
-        return _form(pages, request, next_=next)
+        return sign_in_page(pages, request, next_=local_url(next) or "")
 
     @routes.post("/sign-in")
-    def sign_in(
-        request: Request,
-        email: Text = "",
-        password: Text = "",
-        next: Text = "",  # noqa: A002 - the form's word
-    ) -> Response:
+    def sign_in(request: Request, form: PostedForm) -> Response:
+        email, draft, place = form.line("email"), draft_in(form), network_address(request)
+        next_ = local_url(form.text("next")) or ""
         try:
             with pages.transaction() as (session, now):
-                access.limit_sign_ins(session, email, network_address(request), now=now)
+                access.limit_sign_ins(session, email, place, now=now)
             with pages.transaction() as (session, now):
                 secret, actor = access.sign_in(
-                    session, email, password, now=now, length=pages.session_length
+                    session, email, form.text("password"), now=now, length=pages.session_length
                 )
         except (SignInRefused, TooMany) as error:
-            _log.warning("sign-in refused", place=network_address(request), status=error.status)
-            return _form(
-                pages, request, next_=next, email=email, refused=error.detail, status=error.status
+            _log.warning("sign-in refused", place=place, status=error.status)
+            return sign_in_page(
+                pages,
+                request,
+                next_=next_,
+                email=email,
+                refused=error.detail,
+                draft=draft,
+                status=error.status,
             )
-        return enter(pages, request, secret, local_url(next) or _home(actor))
+        if draft is not None:
+            answer_under(pages, request, secret)
+            return resend_page(pages, request, draft, secret=secret)
+        return enter(pages, request, secret, next_ or _home(actor))
 
     @routes.post("/sign-out")
     def sign_out(request: Request) -> Response:
@@ -74,28 +80,6 @@ def _add_sign_in(routes: APIRouter, pages: PageContext) -> None:
         response = pages.redirect(request, "/sign-in")
         response.delete_cookie(SECURE_COOKIE if pages.https else COOKIE)
         return response
-
-
-def _form(
-    pages: PageContext,
-    request: Request,
-    *,
-    next_: str,
-    email: str = "",
-    refused: str = "",
-    status: int = 200,
-) -> Response:
-    response = pages.templates.render(
-        request,
-        "sign_in/sign_in.html",
-        status=status,
-        next=local_url(next_) or "",
-        email=email[:254],
-        refused=refused,
-        links=False,
-    )
-    remember_visitor(pages, request, response)
-    return response
 
 
 def _add_links(routes: APIRouter, pages: PageContext) -> None:
@@ -114,5 +98,5 @@ def _add_links(routes: APIRouter, pages: PageContext) -> None:
                     session, token, now=now, length=pages.session_length
                 )
         except SignInRefused as error:
-            return _form(pages, request, next_="", refused=error.detail, status=error.status)
+            return sign_in_page(pages, request, next_="", refused=error.detail, status=error.status)
         return enter(pages, request, secret, _home(actor))

@@ -6,16 +6,19 @@ from urllib.parse import quote
 from fastapi import Request
 from starlette.responses import Response
 
-from services.registry.identity import COOKIE, SECURE_COOKIE
-from ui.kit.context import PageContext
+from services.kit.errors import NotSignedIn
+from services.kit.secrets import token_hash
+from services.registry import queries
+from services.registry.identity import COOKIE, SECURE_COOKIE, SignedIn
+from ui.kit.context import PageContext, browser_session, use_session
 
 _VISITOR = "secondlook-visitor"
+_PATH = "/sign-in"
 
 
-def address_for(request: Request) -> str:
-    """The sign-in page that leads back to what was asked for."""
-    asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return f"/sign-in?next={quote(asked)}" if asked != "/" else "/sign-in"
+def address_for(path: str) -> str:
+    """The sign-in page that leads back to `path`."""
+    return f"{_PATH}?next={quote(path)}" if path not in ("", "/") else _PATH
 
 
 def visitor_token(request: Request) -> str:
@@ -26,10 +29,19 @@ def visitor_token(request: Request) -> str:
     return str(known)
 
 
-def knows_visitor(request: Request, token: str) -> bool:
-    """Whether the token is the one of the visitor's cookie."""
-    cookie = request.cookies.get(_VISITOR, "")
-    return bool(cookie) and secrets.compare_digest(cookie.encode(), token.encode())
+def expected_token(request: Request) -> str:
+    """The token that a form of this request has to hold: the session's, or the visitor's.
+
+    Raises:
+        NotSignedIn: nobody is signed in, and this is not about signing in.
+    """
+    session = browser_session(request)
+    if session is not None:
+        return session.csrf_token
+    path = request.url.path
+    if path == _PATH or path.startswith(f"{_PATH}/"):
+        return request.cookies.get(_VISITOR, "")
+    raise NotSignedIn("You are signed out, so nothing was done.")
 
 
 def network_address(request: Request) -> str:
@@ -40,6 +52,12 @@ def network_address(request: Request) -> str:
 def enter(pages: PageContext, request: Request, secret: str, url: str) -> Response:
     """Give the browser its session, and go where it wanted to go."""
     response = pages.redirect(request, url)
+    give_session(pages, response, secret)
+    return response
+
+
+def give_session(pages: PageContext, response: Response, secret: str) -> None:
+    """Give the browser the session that has just begun."""
     response.set_cookie(
         SECURE_COOKIE if pages.https else COOKIE,
         secret,
@@ -50,7 +68,14 @@ def enter(pages: PageContext, request: Request, secret: str, url: str) -> Respon
         path="/",
     )
     response.delete_cookie(_VISITOR)
-    return response
+
+
+def answer_under(pages: PageContext, request: Request, secret: str) -> None:
+    """Answer this request as one of the session that has just begun."""
+    with pages.transaction() as (session, _):
+        found = queries.actor_of_session(session, token_hash(secret))
+    if found is not None:
+        use_session(request, SignedIn(*found))
 
 
 def remember_visitor(pages: PageContext, request: Request, response: Response) -> None:

@@ -4,20 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from services.kit.errors import Conflict, InvalidInput
 from services.registry import access, queries, service
 from services.registry.errors import ChangedMeanwhile
-from services.registry.rules import Actor, Verb
+from services.registry.rules import Verb
 from ui.kit.context import PageContext
-from ui.kit.forms import field_errors
+from ui.kit.forms import Form, PostedForm, field_errors
 from ui.tools.form import (
     errors_by_line,
     format_span,
     read_kind,
-    read_lines,
     read_number,
     read_revision,
     read_seconds,
@@ -61,13 +59,12 @@ def _add_list(routes: APIRouter, pages: PageContext) -> None:
 
     @routes.get("/tools/new")
     def new(request: Request) -> Response:
-        actor = pages.actor(request, Verb.MANAGE_TOOLS)
-        return _form(pages, request, actor, {})
+        pages.actor(request, Verb.MANAGE_TOOLS)
+        return _form(pages, request, {})
 
     @routes.post("/tools/new")
-    async def add(request: Request) -> Response:
-        form = {name: str(value) for name, value in (await request.form()).items()}
-        return await run_in_threadpool(_register, pages, request, form)
+    def add(request: Request, form: PostedForm) -> Response:
+        return _register(pages, request, form)
 
 
 _FIRST = {
@@ -82,7 +79,6 @@ _FIRST = {
 def _form(
     pages: PageContext,
     request: Request,
-    _: Actor,
     form: dict[str, str],
     *,
     errors: dict[str, str] | None = None,
@@ -101,17 +97,17 @@ def _form(
     )
 
 
-def _register(pages: PageContext, request: Request, form: dict[str, str]) -> Response:
+def _register(pages: PageContext, request: Request, form: Form) -> Response:
     actor = pages.actor(request, Verb.MANAGE_TOOLS)
     try:
         with pages.transaction() as (session, now):
             service.add_tool(
                 session,
-                form.get("slug", "").strip(),
-                name=form.get("name", "").strip() or None,
-                kind=read_kind(form.get("kind", "")),
-                team=form.get("team", ""),
-                categories=read_lines(form.get("categories", "")),
+                form.line("slug"),
+                name=form.line("name") or None,
+                kind=read_kind(form),
+                team=form.line("team"),
+                categories=form.lines("categories"),
                 threshold=read_number(form, "threshold"),
                 audit_rate=read_number(form, "audit_rate"),
                 holdout_rate=read_number(form, "holdout_rate"),
@@ -119,11 +115,11 @@ def _register(pages: PageContext, request: Request, form: dict[str, str]) -> Res
                 actor=actor.id,
                 now=now,
             )
-            slug = form["slug"].strip()
-            key = access.create_key(session, slug, actor=actor.id, now=now)
+            key = access.create_key(session, form.line("slug"), actor=actor.id, now=now)
     except (InvalidInput, Conflict) as error:
-        return _form(pages, request, actor, form, errors=field_errors(error), status=error.status)
-    return _show(pages, request, slug, key=key)
+        typed, errors = form.first_values(), field_errors(error)
+        return _form(pages, request, typed, errors=errors, status=error.status)
+    return _show(pages, request, form.line("slug"), key=key)
 
 
 # --- one tool ---------------------------------------------------------------------------
@@ -135,9 +131,8 @@ def _add_tool(routes: APIRouter, pages: PageContext) -> None:
         return _show(pages, request, slug, saved=bool(saved))
 
     @routes.post("/tools/{slug}")
-    async def change(request: Request, slug: str) -> Response:
-        form = {name: str(value) for name, value in (await request.form()).items()}
-        return await run_in_threadpool(_change, pages, request, slug, form)
+    def change(request: Request, slug: str, form: PostedForm) -> Response:
+        return _change(pages, request, slug, form)
 
     @routes.post("/tools/{slug}/keys")
     def make_key(request: Request, slug: str) -> Response:
@@ -230,14 +225,14 @@ def _differing(tool: queries.ToolInfo, wanted: Mapping[str, Any]) -> dict[str, A
 def _now_otherwise(tool: queries.ToolInfo, wanted: Mapping[str, Any]) -> dict[str, str]:
     """For each field that was typed otherwise, what it is now."""
     shown = _values(tool) | {"maturity_seconds": format_span(tool.maturity_seconds)}
-    said = {name: ", ".join(str(shown[name]).splitlines()) for name in _differing(tool, wanted)}
+    said = {name: ", ".join(str(shown[name]).split("\n")) for name in _differing(tool, wanted)}
     return {
         name.removesuffix("_seconds"): f"{_NAMES[name]} now: {words[:300] or 'none'}."
         for name, words in said.items()
     }
 
 
-def _change(pages: PageContext, request: Request, slug: str, form: dict[str, str]) -> Response:
+def _change(pages: PageContext, request: Request, slug: str, form: Form) -> Response:
     """Save what was typed, unless the tool is no longer what the form was filled with."""
     actor = pages.actor(request, Verb.MANAGE_TOOLS)
     try:
@@ -254,10 +249,10 @@ def _change(pages: PageContext, request: Request, slug: str, form: dict[str, str
                     if_revision=read_revision(form),
                 )
     except InvalidInput as error:
-        errors = errors_by_line(error, form)
-        return _show(pages, request, slug, form=form, errors=errors, status=error.status)
+        typed, errors = form.first_values(), errors_by_line(error, form)
+        return _show(pages, request, slug, form=typed, errors=errors, status=error.status)
     except ChangedMeanwhile:
         # The next attempt is of somebody who has seen what it is now.
-        typed = {name: value for name, value in form.items() if name != "revision"}
+        typed = {k: value for k, value in form.first_values().items() if k != "revision"}
         return _show(pages, request, slug, form=typed, wanted=wanted, status=409)
     return pages.redirect(request, f"/tools/{slug}?saved=1")

@@ -1,107 +1,18 @@
-// Secondlook's own script. Nothing here is needed to get a task done: forms post without it.
-// Every shortcut is an attribute of the element that it presses: data-key="s". The handler, the
-// badges and the sheet read the same attributes.
+// What pages do beside posting forms. Nothing here is needed to get a task done. Shortcuts are in
+// keys.js, what was typed when a session ended is in drafts.js.
 
 const root = document.documentElement;
 const byId = (id) => document.getElementById(id);
-const store = {
-  get: (name) => { try { return localStorage.getItem(`secondlook.${name}`); } catch { return null; } },
-  set: (name, value) => { try { localStorage.setItem(`secondlook.${name}`, value); } catch { /* private mode */ } },
-};
 
 // --- Saying things ---------------------------------------------------------------------------
 
-export function announce(words, urgent = false) {
+function announce(words, urgent = false) {
   const region = byId(urgent ? "live-assertive" : "live-polite");
   if (!region) return;
   region.textContent = "";
   setTimeout(() => { region.textContent = words; }, 50);
 }
 document.addEventListener("announce", (event) => announce(event.detail.words ?? "", event.detail.urgent));
-
-// --- Keys ------------------------------------------------------------------------------------
-
-let moved = {};
-try { moved = JSON.parse(store.get("keymap") ?? "{}") ?? {}; } catch { /* not ours: keep the keys as they are */ }
-let prefix = "";
-let prefixTimer = 0;
-const keysOn = () => store.get("keys") !== "off";
-const keyOf = (element) => moved[element.dataset.key] ?? element.dataset.key;
-const shown = (element) => element.hidden ? element.dataset.do !== undefined : element.checkVisibility();
-const usable = (element) => !element.disabled && element.getAttribute("aria-disabled") !== "true" && shown(element);
-const typing = (target) => target.closest?.("input:not([type=checkbox], [type=radio], [type=button]), select, textarea, [contenteditable]:not([contenteditable=false]), dialog[open]");
-
-// Nearest first: what is around the focus, then the reading pane, then the page.
-function find(key) {
-  const all = [...document.querySelectorAll("[data-key]")].filter((one) => keyOf(one) === key && usable(one));
-  const near = (scope) => scope && all.find((one) => scope.contains(one));
-  return near(document.activeElement?.closest("form, [data-row], [data-scope]")) ?? near(byId("pane")) ?? all[0];
-}
-
-function press(element) {
-  if (element.dataset.do) return act(element.dataset.do, element);
-  if (element.matches("input:not([type=checkbox], [type=radio]), select, textarea")) { element.focus(); element.select?.(); } else element.click();
-}
-
-function applyKeys() {
-  root.dataset.keys = keysOn() ? "on" : "off";
-  for (const element of document.querySelectorAll("[data-key]")) {
-    const key = keyOf(element);
-    const badge = element.querySelector("kbd.key") ?? element.parentElement?.querySelector(":scope > kbd.key");
-    if (badge && badge.textContent !== key) badge.textContent = key;
-    if (keysOn() && !key.includes(" ")) element.setAttribute("aria-keyshortcuts", key.replace("Mod", "Control"));
-    else element.removeAttribute("aria-keyshortcuts");
-  }
-}
-
-document.addEventListener("keydown", (event) => {
-  if (event.defaultPrevented || event.isComposing) return;
-  if (event.key === "Escape") return closeMenus(event.target);
-  if (finderKey(event)) return;
-  if (!keysOn() || event.altKey || typing(event.target) || document.querySelector("dialog[open]")) return;
-  if ((event.key === "Enter" || event.key === " ") && event.target.closest("a, button, summary, label, input")) return;
-  const mod = event.ctrlKey || event.metaKey ? "Mod+" : "";
-  const digit = /^(?:Digit|Numpad)([0-9])$/.exec(event.code);
-  const sequence = prefix ? `${prefix} ${event.key}` : mod + event.key;
-  const target = find(sequence) ?? (digit && !event.shiftKey ? find(prefix ? `${prefix} ${digit[1]}` : mod + digit[1]) : undefined);
-  clearTimeout(prefixTimer);
-  prefix = "";
-  if (target && !(event.repeat && !["next", "previous"].includes(target.dataset.do))) { event.preventDefault(); press(target); return; }
-  if (!target && !mod && [...document.querySelectorAll("[data-key]")].some((one) => keyOf(one).startsWith(`${event.key} `))) {
-    prefix = event.key;
-    prefixTimer = setTimeout(() => { prefix = ""; }, 1200);
-  }
-});
-
-function fillSheet() {
-  const list = document.querySelector("#shortcuts ul");
-  const seen = new Map();
-  for (const element of document.querySelectorAll("[data-key]")) if (shown(element) && !seen.has(element.dataset.key)) seen.set(element.dataset.key, element);
-  list.replaceChildren(...[...seen.values()].map((element) => {
-    const item = document.createElement("li");
-    const name = document.createElement("span");
-    name.textContent = element.dataset.does || element.textContent.trim();
-    const input = document.createElement("input");
-    Object.assign(input, { className: "input", value: keyOf(element), maxLength: 8, autocomplete: "off", name: element.dataset.key });
-    input.setAttribute("aria-label", `Key for: ${name.textContent}`);
-    item.append(name, input);
-    return item;
-  }));
-  byId("keys-on").checked = keysOn();
-}
-
-function remap(input) {
-  const key = input.value.trim();
-  const taken = [...document.querySelectorAll("[data-key]")].some((one) => one.dataset.key !== input.name && keyOf(one) === key);
-  if (!key || taken) {
-    announce(taken ? `${key} is taken` : "A key is needed", true);
-    input.value = moved[input.name] ?? input.name;
-    return;
-  }
-  if (key === input.name) delete moved[input.name]; else moved[input.name] = key;
-  store.set("keymap", JSON.stringify(moved));
-  applyKeys();
-}
 
 // --- Things that elements ask for with data-do ------------------------------------------------
 
@@ -118,9 +29,6 @@ const actions = {
     countSelected();
     announce(on ? `${boxes.length} selected` : "None selected");
   },
-  sheet: () => { fillSheet(); byId("shortcuts").showModal(); },
-  "close-sheet": () => byId("shortcuts").close(),
-  "reset-keys": () => { moved = {}; store.set("keymap", "{}"); store.set("keys", "on"); applyKeys(); fillSheet(); },
   close: (element) => {
     const details = element.closest("details");
     details.open = false;
@@ -207,14 +115,16 @@ function finderKey(event) {
   }
   return true;
 }
+document.addEventListener("keydown", (event) => {
+  if (event.defaultPrevented || event.isComposing) return;
+  if (event.key === "Escape") closeMenus(event.target); else finderKey(event);
+}, true);
 document.addEventListener("input", (event) => {
   const finder = event.target.closest("[data-finder]");
   if (finder && event.target.type === "search") narrow(finder, event.target.value);
 });
 document.addEventListener("change", (event) => {
-  if (event.target.id === "keys-on") { store.set("keys", event.target.checked ? "on" : "off"); applyKeys(); announce(event.target.checked ? "Shortcuts on" : "Shortcuts off"); }
-  else if (event.target.closest("#shortcuts li")) remap(event.target);
-  else if (event.target.closest("[data-row]")) countSelected();
+  if (event.target.closest("[data-row]")) countSelected();
 });
 
 // --- Sending: once, and saying so when it takes long or fails -----------------------------------
@@ -232,8 +142,10 @@ const busy = new WeakMap();
 let before = null;
 const rowFor = (form) => form?.dataset?.rowId && byId(form.dataset.rowId);
 
+// Nothing is polled for where nobody looks, nor for somebody who is signed out.
 document.addEventListener("htmx:config:request", (event) => {
-  if (event.detail.ctx.sourceEvent?.type === "every" && document.hidden) event.preventDefault();
+  const { ctx } = event.detail;
+  if (ctx.sourceEvent?.type === "every" && (document.hidden || "signedOut" in root.dataset)) event.preventDefault();
 });
 document.addEventListener("htmx:before:request", (event) => {
   const { ctx } = event.detail;
@@ -281,6 +193,7 @@ document.addEventListener("htmx:error", (event) => { if (event.detail.ctx?.reque
 document.addEventListener("htmx:before:response", (event) => {
   const { ctx } = event.detail;
   if (ctx.response.status >= 500 && !ctx.hx.retarget) { event.preventDefault(); failed(ctx); return; }
+  if (ctx.response.status === 401) root.dataset.signedOut = "";
   if (ctx.sourceEvent?.type === "every") stale(false);
   else if (ctx.request.method !== "GET" && ctx.response.status < 400) byId("notice")?.querySelector("[data-over]")?.remove();
   const row = ctx.response.status >= 400 && ctx.row && byId(ctx.row);
@@ -328,7 +241,6 @@ function follow() {
 let followed = document.querySelector("#pane [data-shows]");
 document.addEventListener("htmx:after:swap", (event) => {
   const posted = event.detail.ctx?.request?.method === "POST";
-  applyKeys();
   times();
   const was = before;
   follow();
@@ -378,7 +290,6 @@ function times() {
 // --- Start ------------------------------------------------------------------------------------
 
 root.dataset.js = "on";
-applyKeys();
 times();
 countSelected();
 setInterval(times, 30000);
