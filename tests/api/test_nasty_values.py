@@ -87,6 +87,7 @@ FORMS: dict[str, dict[str, str]] = {
     "/account/password": {"password": "x", "current": "x"},
     "/c/{case_id}/release": {"token": "1"},
     "/c/{case_id}/comment": {"note": "n", "token": ""},
+    "/c/{case_id}/reopen": {"note": "n"},
     "/c/{case_id}/escalate": {"level": "0", "note": "n"},
     "/health/{slug}/state": {"state": "live"},
     "/output/undo": {"correction": "none"},

@@ -3,10 +3,12 @@
 from typing import Any
 
 from services.escalation import queries
-from services.escalation.rules import OPEN_STATES
+from services.escalation.rules import OPEN_STATES, CaseState
 from services.registry.rules import Actor, Verb
 from ui.cases.vocabulary import trigger_label
 from ui.kit.values import format_field, format_value
+
+_DECIDED = (CaseState.RESOLVED, CaseState.CLOSED)
 
 
 def case_context(case: Any, tool: Any, *, query: str, names: list[str]) -> dict[str, Any]:
@@ -34,18 +36,14 @@ def _title(case: Any) -> str:
 
 
 def _tools_answer(case: Any, *, blind: bool, names: list[str]) -> dict[str, Any]:
-    """What the tool said and what was said against it: nothing of it on a blind case."""
+    """What the tool said, and the verdict: nothing of the tool's on a blind case."""
     value = None if blind else case.value
-    dispute = {} if blind else case.dispute or {}
     return {
         "blind": blind,
         "value": value,
         "fields": [(name, format_field((value or {}).get(name))) for name in names],
         "confidence": None if blind else case.confidence,
         "failure": None if blind else case.failure,
-        "dispute": {"note": None, "reason": None} | dispute if dispute else {},
-        "dispute_value": format_value(dispute.get("value")),
-        "disputed_by": case.disputed_by,
         "verdict": case.verdict,
         "verdict_value": format_value(case.verdict_value),
         "verdict_by": case.verdict_by,
@@ -90,10 +88,18 @@ def standing(case: Any, actor: Actor, *, own_dispute: bool) -> dict[str, Any]:
         "mine": mine,
         "can_review": actor.may(Verb.JUDGE) and not own_dispute and (free or mine),
         "can_work": actor.may(Verb.JUDGE),
+        "can_undo": may_undo(actor, case),
+        "can_reopen": actor.may(Verb.JUDGE) and case.state in _DECIDED,
         "own_dispute": own_dispute,
         "claimant": case.claimant,
         "token": str(case.claim_seq) if mine else "",
     }
+
+
+def may_undo(actor: Actor, case: Any) -> bool:
+    """Whether this person may take the case's verdict back: while it can still be reopened."""
+    theirs = case.verdict_by == actor.email or actor.may(Verb.TAKE_OVER)
+    return case.state == CaseState.RESOLVED and actor.may(Verb.JUDGE) and theirs
 
 
 def _choices(case: Any, tool: Any, *, blind: bool) -> list[dict[str, Any]]:

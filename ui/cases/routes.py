@@ -8,7 +8,9 @@ from starlette.responses import Response
 from services.escalation import queries
 from services.registry.rules import Verb
 from ui.cases.queue_filter import queue_filter
-from ui.cases.show import MOST_COUNTED, list_context, show_case
+from ui.cases.remarks import add_remarks
+from ui.cases.show import MOST_COUNTED, list_context, outcome_context, show_case
+from ui.cases.undo import add_undo
 from ui.cases.verbs import add_claims, add_other_verbs
 from ui.cases.verdicts import add_verdicts
 from ui.kit.context import PageContext
@@ -21,6 +23,8 @@ def router(pages: PageContext) -> APIRouter:
     _add_pages(routes, pages)
     add_claims(routes, pages)
     add_verdicts(routes, pages)
+    add_remarks(routes, pages)
+    add_undo(routes, pages)
     add_other_verbs(routes, pages)
     return routes
 
@@ -28,12 +32,16 @@ def router(pages: PageContext) -> APIRouter:
 def _add_pages(routes: APIRouter, pages: PageContext) -> None:
     @routes.get("/queue")
     def queue(
-        request: Request, cursor: str | None = None, shown: Annotated[int, Query(ge=0)] = 0
+        request: Request,
+        cursor: str | None = None,
+        shown: Annotated[int, Query(ge=0)] = 0,
+        done: int = 0,
     ) -> Response:
         actor = pages.actor(request, Verb.READ_CASES)
         with pages.transaction() as (session, now):
             asked = queue_filter(request)
             context = list_context(session, actor, asked, now=now, cursor=cursor, shown=shown)
+            context |= outcome_context(session, actor, done)
         return pages.templates.render(
             request, "cases/queue.html", ["more_rows", "more"], **context, case=None, oob=True
         )

@@ -13,8 +13,9 @@ from services.kit.http import encode_cursor, read_cursor
 from services.kit.words import VerdictKind
 from services.registry import queries as registry
 from services.registry.rules import JUDGES, Actor, OutputKind
-from ui.cases.case_view import case_context, standing
+from ui.cases.case_view import case_context, may_undo, standing
 from ui.cases.queue_filter import QueueFilter, queue_filter
+from ui.cases.remarks import remarks_context
 from ui.cases.vocabulary import timeline_entries, trigger_label
 from ui.kit.context import PageContext
 from ui.kit.templating import wants_fragment
@@ -96,7 +97,7 @@ def show_case(
     """The case in the reading pane, with the queue beside it; `done_id` is decided."""
     asked, fragment = queue_filter(request), wants_fragment(request)
     with pages.transaction() as (session, now):
-        done = _outcome_of(session, actor, done_id) if done_id else ""
+        done = outcome_context(session, actor, done_id)
         case = queries.case_for(session, actor, case_id)
         entries = queries.timeline(session, case)
         tool = registry.tool(session, case.tool)
@@ -108,6 +109,7 @@ def show_case(
             if fragment
             else list_context(session, actor, asked, now=now)
         )
+        context |= remarks_context(session, actor, case) | done
     context |= {
         "case": case_context(case, tool, query=query, names=names)
         | standing(case, actor, own_dispute=objects),
@@ -115,8 +117,6 @@ def show_case(
         "owners": owners,
         "problem": "",
         "typed": {},
-        "done": done,
-        "done_id": done_id,
         "oob": fragment,
         "now": now,
     }
@@ -125,8 +125,8 @@ def show_case(
         "cases/queue.html",
         ["pane", "counted"],
         status=status,
-        announce=done or str(more.get("problem", "")),
-        urgent=not done,
+        announce=done["done"] or str(more.get("problem", "")),
+        urgent=not done["done"],
         push_url=asked.address(f"/c/{case_id}"),
         **(context | more),
     )
@@ -159,12 +159,17 @@ def _possible_owners(session: Any) -> list[dict[str, str]]:
     return teams + people
 
 
-def _outcome_of(session: Any, actor: Actor, case_id: int) -> str:
-    """What became of the case that got its verdict just now; nothing where it is not to be seen."""
+def outcome_context(session: Any, actor: Actor, case_id: int) -> dict[str, Any]:
+    """What became of the case that got its verdict just now, and whether it can be undone.
+
+    Nothing where there is none, or it is not to be seen.
+    """
     try:
         case = queries.case_for(session, actor, case_id)
     except NotFound:
-        return ""
+        return {"done": "", "done_id": 0, "done_undoable": False}
+    outcome = str(case.verdict or case.state).replace("_", " ")
     if case.verdict == VerdictKind.CORRECTED:
-        return f"Case {case_id} corrected to {format_value(case.verdict_value)[:60]}"
-    return f"Case {case_id} {str(case.verdict or case.state).replace('_', ' ')}"
+        outcome = f"corrected to {format_value(case.verdict_value)[:60]}"
+    done = f"Case {case_id} {outcome}"
+    return {"done": done, "done_id": case_id, "done_undoable": may_undo(actor, case)}

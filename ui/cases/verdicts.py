@@ -11,6 +11,7 @@ from services.kit.words import VerdictKind
 from services.registry import queries as registry
 from services.registry.rules import Actor, Verb
 from ui.cases.queue_filter import queue_filter
+from ui.cases.remarks import AGREE, agreed_verdict
 from ui.cases.show import show_case
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm
@@ -35,7 +36,7 @@ def _give_verdict(
         with pages.transaction() as (session, now):
             case = queries.case_for(session, actor, case_id)
             tool = registry.tool(session, case.tool)
-            verdict, value = _read_verdict(form, tool.kind.value, case)
+            verdict, value = _read_verdict(session, actor, form, tool.kind.value, case)
             token = form.get("token") or str(
                 service.claim(session, actor, case_id, lease=pages.lease, now=now)["token"]
             )
@@ -58,9 +59,13 @@ def _give_verdict(
     return _next(pages, request, actor, case)
 
 
-def _read_verdict(form: dict[str, str], kind: str, case: Any) -> tuple[VerdictKind, Any]:
+def _read_verdict(
+    session: Any, actor: Actor, form: dict[str, str], kind: str, case: Any
+) -> tuple[VerdictKind, Any]:
     """The verdict and value that a pressed button stands for."""
     choice = form.get("choice", "")
+    if choice.startswith(AGREE):
+        return agreed_verdict(session, actor, case, choice.removeprefix(AGREE))
     if choice.startswith("is:"):
         value: Any = choice.removeprefix("is:")
         return VerdictKind.CORRECTED, value == "True" if kind == "flag" else value
@@ -84,7 +89,7 @@ def _next(pages: PageContext, request: Request, actor: Actor, done: Any) -> Resp
             session, actor, wanted, after=(done.due_at, done.id)
         ) or queries.next_case(session, actor, wanted)
     if following is None:
-        return pages.redirect(request, asked.address())
+        return pages.redirect(request, asked.address(done=str(done.id)))
     if wants_fragment(request):
         return show_case(pages, request, actor, following, done_id=done.id)
     return pages.redirect(request, asked.address(f"/c/{following}", done=str(done.id)))
