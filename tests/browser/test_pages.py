@@ -10,9 +10,8 @@ from services.registry.rules import OutputKind, Role
 from tests import factories
 from tests.browser.conftest import Visit
 from tests.browser.harness import PHONE, WIDE, axe_violations, sideways_scroll
-from tests.factories import AUDITED, AUDITOR, FIELDS, FLAG, OPS, TEXT
-from tests.factories.site import Site
-from ui.views.outputs import address
+from tests.browser.town import AUDITED, AUDITOR, FIELDS, FLAG, OPS, TEXT, Town
+from ui.outputs.view import address
 
 _OPEN_ALL = "for (const one of document.querySelectorAll('main details')) one.open = true"
 _LONG = "a-category-with-a-very-long-name-that-nobody-would-want-to-read-aloud-twice"
