@@ -13,7 +13,7 @@ import psycopg
 
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
-from services.registry import service
+from services.people import service as people_service
 from tests.factories import OWNER, TEAM, add_person, add_tool
 from tests.factories.broker import running_broker
 from tests.factories.server import Server as Running
@@ -123,7 +123,7 @@ def server(**settings: str) -> Iterator[Server]:
 def _populate(database: Database) -> None:
     with database.transaction() as session:
         now = DatabaseClock().now(session)
-        service.add_team(session, TEAM, name=None, actor="bench", now=now)
+        people_service.add_team(session, TEAM, name=None, actor="bench", now=now)
         add_person(session, OWNER)
         add_tool(session, TOOL, categories=(), threshold=THRESHOLD)
 

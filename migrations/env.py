@@ -3,9 +3,9 @@
 from alembic import context
 from sqlalchemy import Connection, text
 
-from services.kit.locks import Lock
 from migrations.target import metadata
 from services.kit.database import make_engine
+from services.kit.locks import Lock
 
 # Two starts at once must not migrate at once; the number only has to be ours.
 

@@ -16,7 +16,7 @@ from services.kit.database import Database, make_engine
 from services.kit.errors import Unavailable
 from services.kit.eventlog.port import TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
-from services.registry import access
+from services.tools import keys as tool_keys
 from tests.factories import OWNER, POLICY, REP, TOOL, Delivery, output, populate
 
 SERVING = {"run", "demo", "serve", "consume", "tick", "export"}

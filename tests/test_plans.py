@@ -15,7 +15,7 @@ from sqlalchemy import event
 
 from services.app import roles as app_roles
 from services.kit.clock import DatabaseClock
-from services.registry import access
+from services.people import access
 from tests.factories import TOOL, correction, failure, fill, one, output
 from tests.factories.api import Api, open_api
 
@@ -123,7 +123,7 @@ def test_consumers_read_their_batch(api: Api) -> None:
 
 def test_loops_read_what_is_due(api: Api) -> None:
     with explained(api) as most:
-        for loop in bootstrap.make_loops(api.resources):
+        for loop in app_roles.make_loops(api.resources):
             loop.step()
     assert len(most) > 5
     assert not over_a_page(most)

@@ -15,9 +15,9 @@ from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.errors import InvalidInput
 from services.kit.settings import load_settings
-from services.registry import access
-from services.registry.errors import StillOwns
-from services.registry.identity import COOKIE
+from services.people import access
+from services.people.errors import StillOwns
+from services.tools.identity import COOKIE
 from tests.factories import ADMIN, LEAD, OUTSIDER, REP, TEAMMATE, one, populate
 
 POLICY = """
@@ -53,7 +53,7 @@ def policy(
         monkeypatch.setattr(roles.logging, "configure", lambda *_given, **_more: None)
         monkeypatch.setenv(roles._SOCKET, "")
         monkeypatch.setattr(roles, "Supervisor", _start)
-        monkeypatch.setattr(roles.app_roles, "make_consumer", _start)
+        monkeypatch.setattr(roles.bootstrap, "make_consumer", _start)
         database = Database(make_engine(url))
         opened.append(database)
         if populated:
@@ -138,4 +138,4 @@ def test_start_of_the_demo_makes_the_people_whom_the_policy_names(
         roles.run(demo=False)
     with pytest.raises(Started):
         roles.run(demo=True)
-    assert one(database, "SELECT has_reviewer('ticket-triage')")
+    assert one(database, "SELECT has_judge('ticket-triage')")

@@ -8,9 +8,9 @@ import pytest
 
 from services.commands import roles
 from services.kit.database import Database
-from services.registry import queries
-from services.registry.api import PolicyWatch
-from services.supervisor import bind
+from services.kit.processes.supervisor import bind
+from services.tools import queries as tool_queries
+from services.tools.api import PolicyWatch
 from tests.factories import TOOL, populate
 
 

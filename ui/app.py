@@ -9,9 +9,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit.errors import NotSignedIn, SecondlookError
-from services.kit.http import install_errors, require_storable
-from services.registry.identity import Identity
-from services.registry.rules import Verb
+from services.kit.web.http import install_errors, require_storable
+from services.people.rules import Verb
+from services.tools.identity import Identity
 from ui.account import routes as account
 from ui.audit import routes as audit
 from ui.cases import routes as cases

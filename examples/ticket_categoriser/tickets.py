@@ -18,7 +18,7 @@ class Ticket:
 
 
 class BadFile(ValueError):
-    """A file of tickets cannot be used; the message names the line and the hint."""
+    """A file of tickets cannot be used; the message names the line and the mend."""
 
 
 def read(path: Path) -> list[Ticket]:

@@ -25,9 +25,9 @@ from services.kit.web.http import OneOrigin, RefuseEncodedBody, install_errors, 
 from services.tools import api as registry_api
 from services.tools.identity import Identity
 from ui.app import make_app
-from ui.desk import Desk
-from ui.security import SecurityHeaders
-from ui.templating import Templates
+from ui.kit.context import PageContext
+from ui.kit.security import SecurityHeaders
+from ui.kit.templating import Templates
 
 _API_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 
@@ -57,13 +57,13 @@ def make_ui(resources: Resources) -> FastAPI:
     """The pages."""
     settings = resources.settings
 
-    def desk(templates: Templates) -> Desk:
-        return Desk(
+    def context(templates: Templates) -> PageContext:
+        return PageContext(
             database=resources.database,
             clock=resources.clock,
             identity=Identity(resources.database),
             templates=templates,
-            say=resources.intake.say,
+            publish=resources.intake.say,
             routing=resources.router.policy,
             lease=timedelta(seconds=settings.lease),
             session_length=timedelta(seconds=settings.session_length),
@@ -73,7 +73,7 @@ def make_ui(resources: Resources) -> FastAPI:
             api_address=lambda: listening.api_address(settings),
         )
 
-    return make_app(desk, public_url=settings.public_url)
+    return make_app(context, public_url=settings.public_url)
 
 
 def make_api(resources: Resources) -> FastAPI:

@@ -11,8 +11,8 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, Mount
 
-from services.registry import queries
-from services.registry.rules import ALLOWED, EVERY_TEAM, Role, Verb
+from services.people import queries as people_queries
+from services.people.rules import ALLOWED, EVERY_TEAM, Role, Verb
 from tests.factories import FOREIGN, TOOL, add_person, cloned, output
 from tests.factories.api import Api, open_api
 
@@ -33,12 +33,12 @@ API: dict[tuple[str, str], tuple[Need, bool]] = {
     ("GET", "/v1/datasets/corrections"): (Verb.EXPORT, True),
     ("GET", "/v1/cases"): (Verb.READ_CASES, False),
     ("GET", "/v1/cases/{case_id}"): (Verb.READ_CASES, True),
-    ("POST", "/v1/cases/{case_id}/claim"): (Verb.REVIEW, True),
-    ("POST", "/v1/cases/{case_id}/release"): (Verb.REVIEW, True),
-    ("POST", "/v1/cases/{case_id}/verdict"): (Verb.REVIEW, True),
-    ("POST", "/v1/cases/{case_id}/reassign"): (Verb.REVIEW, True),
-    ("POST", "/v1/cases/{case_id}/comment"): (Verb.REVIEW, True),
-    ("POST", "/v1/cases/{case_id}/escalate"): (Verb.REVIEW, True),
+    ("POST", "/v1/cases/{case_id}/claim"): (Verb.JUDGE, True),
+    ("POST", "/v1/cases/{case_id}/release"): (Verb.JUDGE, True),
+    ("POST", "/v1/cases/{case_id}/verdict"): (Verb.JUDGE, True),
+    ("POST", "/v1/cases/{case_id}/reassign"): (Verb.JUDGE, True),
+    ("POST", "/v1/cases/{case_id}/comment"): (Verb.JUDGE, True),
+    ("POST", "/v1/cases/{case_id}/escalate"): (Verb.JUDGE, True),
     ("GET", "/v1/tools"): (Verb.READ_OUTPUTS, False),
     ("GET", "/v1/tools/{slug}"): (Verb.READ_OUTPUTS, True),
     ("PUT", "/v1/tools/{slug}"): (Verb.SWITCH_TOOL, True),
@@ -120,7 +120,7 @@ def api(postgres_url: str) -> Iterator[Api]:
 def _thrown_away(api: Api) -> tuple[str, bool]:
     """The role of the person to throw away, and whether they may sign in."""
     with api.database.transaction() as session:
-        found = queries.person(session, THROWN_AWAY)
+        found = people_queries.person(session, THROWN_AWAY)
     return found.role, found.active
 
 

@@ -113,7 +113,7 @@ def test_post_refuses_with_a_pointer_and_a_mend(
     problem = answer.json()["errors"][0]
     assert problem["pointer"] == f"/1{pointer}"
     assert problem["problem"]
-    assert problem["mend"]
+    assert problem["hint"]
     api.settle()
     assert one(api.database, "SELECT count(*) FROM output") == 0
 
@@ -147,7 +147,7 @@ def test_revoked_key_is_refused_within_a_second(api: Api) -> None:
     assert post(api, "/v1/outputs", an_output()).status_code == 202
     with api.database.transaction() as session:
         prefix = api.tool_key.split("_")[1]
-        access.revoke_key(session, prefix, actor="test", now=DatabaseClock().now(session))
+        tool_keys.revoke_key(session, prefix, actor="test", now=DatabaseClock().now(session))
     time.sleep(1)
     assert post(api, "/v1/outputs", an_output("o-2")).status_code == 401
 

@@ -15,9 +15,11 @@ import pytest
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from services.registry.rules import OutputKind, Role
+from services.people.rules import Role
+from services.tools.rules import OutputKind
 from tests.api.test_authorisation import API, BODIES, KEY, PAGES, signed_in
-from tests.house import TOOL, one, output
+from tests.factories import TOOL, add_person, add_tool, cloned, one, output
+from tests.factories.api import Api, open_api
 from ui.kit import context as page_context
 from ui.kit.forms import read_form
 
@@ -171,15 +173,10 @@ def api(postgres_url: str) -> Iterator[Api]:
     # Nobody consumes what is said here, so no page should wait until it is stored.
     patch = pytest.MonkeyPatch()
     patch.setattr(page_context, "_SETTLE_SECONDS", 0)
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE nasty TEMPLATE template")
-        made = make_house(f"{postgres_url.rpartition('/')[0]}/nasty")
-        _add_kinds(made)
-        made.log.take(output("o-1", confidence=0.1))
-        with made.client:
-            yield made
-        made.resources.close()
-        connection.execute("DROP DATABASE nasty WITH (FORCE)")
+    with cloned(postgres_url) as url, open_api(url) as opened:
+        _add_kinds(opened)
+        opened.log.take(output("o-1", confidence=0.1))
+        yield opened
     patch.undo()
 
 

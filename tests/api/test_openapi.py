@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
-from services import bootstrap
+from services.app import web as app_web
 from tests.browser.harness import serve_app
 from tests.factories import cloned, output
 from tests.factories.api import Api, open_api

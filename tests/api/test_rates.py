@@ -23,7 +23,7 @@ def rates(api: Api) -> dict[str, Any]:
 
 def exported(api: Api, name: str) -> float:
     """The sum of a metric's samples."""
-    families = bootstrap.make_collector(api.resources).collect()
+    families = app_roles.make_collector(api.resources).collect()
     return sum(s.value for family in families for s in family.samples if s.name == name)
 
 

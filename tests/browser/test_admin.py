@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 from secondlook import events
 
 from services.kit.clock import DatabaseClock
-from services.registry import service
+from services.tools import service as tool_service
 from tests import factories
 from tests.browser.conftest import Visit
 from tests.browser.harness import axe_violations, sideways_scroll
@@ -113,7 +113,9 @@ def test_tool_that_somebody_changed_meanwhile(site: Site, visit: Visit, script: 
         with site.database.transaction() as session:
             now = DatabaseClock().now(session)
             high = 0.98 if script else 0.99
-            service.change_tool(session, factories.TOOL, {"threshold": high}, actor="test", now=now)
+            tool_service.change_tool(
+                session, factories.TOOL, {"threshold": high}, actor="test", now=now
+            )
         page.get_by_label("Share of silent outputs").fill("0.3" if script else "0.4")
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("alert").filter(has_text="Somebody changed this")).to_be_visible()

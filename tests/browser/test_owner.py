@@ -8,7 +8,8 @@ from playwright.sync_api import Page, expect
 from tests import factories
 from tests.browser.conftest import Visit
 from tests.browser.harness import PHONE, WIDE, axe_violations, focus_is_nowhere, sideways_scroll
-from tests.browser.town import AUDITED, FIELDS, FLAG, SAID, TEXT, Town
+from tests.factories import AUDITED, FIELDS, FLAG, TEXT, VALUES
+from tests.factories.site import Site
 
 _STATE = 'SELECT state, claimant FROM "case" WHERE id = :id'
 _EVENTS = "SELECT string_agg(event, ' ' ORDER BY id) FROM timeline_entry WHERE case_id = :id"
@@ -235,22 +236,22 @@ def test_blind_case_shows_nothing_of_the_tools_word(site: Site, visit: Visit, sc
         expect(page.get_by_text("Nothing is waiting")).to_be_visible()
         page.goto(f"{site.origin}/c/{case}")
         expect(page.locator("#case-title")).to_have_text(f"AI said {secret}")
-    assert town.verdict(case) == ("upheld", None, house.OWNER)
+    assert site.verdict(case) == ("upheld", None, factories.OWNER)
 
 
 def test_word_from_the_helpdesk_comes_while_one_types_and_one_key_agrees(
-    town: Town, visit: Visit
+    site: Site, visit: Visit
 ) -> None:
-    town.clear()
-    output = town.output()
-    case = town.case_of(output)
-    with visit(house.OWNER) as view:
+    site.clear()
+    output = site.output()
+    case = site.case_of(output)
+    with visit(factories.OWNER) as view:
         page = view.context.new_page()
         page.clock.install()
         page.goto(f"{view.origin}/c/{case}", wait_until="load")
         page.locator("summary", has_text="Note").click()
         page.get_by_label("Note").fill("I am still typing")
-        town.say(output, kind="correction", value="refund")
+        site.say(output, kind="correction", value="refund")
         page.clock.run_for(6_000)
         expect(page.locator("#remarks")).to_contain_text("Rita says: refund")
         page.clock.run_for(1_000)
@@ -261,25 +262,25 @@ def test_word_from_the_helpdesk_comes_while_one_types_and_one_key_agrees(
         page.locator("#case-title").focus()
         page.keyboard.press("y")
         expect(page.get_by_text("Nothing is waiting")).to_be_visible()
-    assert town.verdict(case) == ("corrected", "refund", house.OWNER)
+    assert site.verdict(case) == ("corrected", "refund", factories.OWNER)
 
 
-def test_agree_without_javascript(town: Town, visit: Visit) -> None:
-    town.clear()
-    output = town.output()
-    case = town.case_of(output)
-    town.say(output, kind="correction", value="refund")
-    with visit(house.OWNER, javascript=False) as view:
+def test_agree_without_javascript(site: Site, visit: Visit) -> None:
+    site.clear()
+    output = site.output()
+    case = site.case_of(output)
+    site.say(output, kind="correction", value="refund")
+    with visit(factories.OWNER, javascript=False) as view:
         page = view.open(f"/c/{case}")
         page.get_by_role("button", name="Agree with Rita").click()
         expect(page.get_by_text("Nothing is waiting")).to_be_visible()
-    assert town.verdict(case) == ("corrected", "refund", house.OWNER)
+    assert site.verdict(case) == ("corrected", "refund", factories.OWNER)
 
 
-def test_undo_with_one_key(town: Town, visit: Visit) -> None:
-    town.clear()
-    first, second = town.case(), town.case()
-    with visit(house.OWNER) as view:
+def test_undo_with_one_key(site: Site, visit: Visit) -> None:
+    site.clear()
+    first, second = site.case(), site.case()
+    with visit(factories.OWNER) as view:
         page = view.open(f"/c/{first}")
         page.keyboard.press("2")
         expect(page.locator(f"#case-{second}")).to_be_visible()
@@ -287,19 +288,19 @@ def test_undo_with_one_key(town: Town, visit: Visit) -> None:
         page.keyboard.press("z")
         expect(page.locator(f"#case-{first}")).to_be_visible()
         expect(page.locator(f"#row-{first}")).to_be_visible()
-        assert tuple(town.one(_STATE, id=first)) == ("open", None)
+        assert tuple(site.one(_STATE, id=first)) == ("open", None)
         page.keyboard.press("1")
         expect(page.locator(f"#case-{second}")).to_be_visible()
-    assert town.verdict(first) == ("upheld", None, house.OWNER)
+    assert site.verdict(first) == ("upheld", None, factories.OWNER)
 
 
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
 def test_undo_the_last_verdict_of_a_queue(
-    town: Town, visit: Visit, script: bool, size: tuple[int, int]
+    site: Site, visit: Visit, script: bool, size: tuple[int, int]
 ) -> None:
-    town.clear()
-    case = town.case()
-    with visit(house.OWNER, javascript=script, size=size) as view:
+    site.clear()
+    case = site.case()
+    with visit(factories.OWNER, javascript=script, size=size) as view:
         page = view.open(f"/c/{case}")
         page.get_by_role("button", name="tax").click()
         expect(page.get_by_text(f"Case {case} corrected to tax")).to_be_visible()
@@ -307,5 +308,5 @@ def test_undo_the_last_verdict_of_a_queue(
             assert axe_violations(page) + sideways_scroll(page) == []
         page.get_by_role("button", name="Undo").click()
         expect(page.locator("#case-title")).to_be_visible()
-        assert tuple(town.one(_STATE, id=case)) == ("open", None)
+        assert tuple(site.one(_STATE, id=case)) == ("open", None)
         expect(page.locator("#history")).to_contain_text("Opened again")

@@ -5,12 +5,15 @@ from typing import Literal
 import pytest
 
 from services.kit.clock import DatabaseClock
-from services.registry import service
-from services.registry.rules import OutputKind, Role
+from services.people import service as people_service
+from services.people.rules import Role
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 from tests import factories
 from tests.browser.conftest import Visit
 from tests.browser.harness import PHONE, WIDE, axe_violations, sideways_scroll
-from tests.browser.town import AUDITED, AUDITOR, FIELDS, FLAG, OPS, TEXT, Town
+from tests.factories import AUDITED, AUDITOR, FIELDS, FLAG, OPS, TEXT
+from tests.factories.site import Site
 from ui.outputs.view import address
 
 _OPEN_ALL = "for (const one of document.querySelectorAll('main details')) one.open = true"

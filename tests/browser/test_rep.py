@@ -8,7 +8,9 @@ from playwright.sync_api import Page, expect
 from tests import factories
 from tests.browser.conftest import Visit
 from tests.browser.harness import focus_is_nowhere
-from tests.browser.town import FIELDS, FLAG, SAID, TEXT, Town
+from tests.factories import FIELDS, FLAG, TEXT, VALUES
+from tests.factories.site import Site
+from tests.waiting import until
 from ui.outputs.view import address
 
 _WITHDRAWN = "SELECT count(*) FROM withdrawal WHERE tool = :tool"

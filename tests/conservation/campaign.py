@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from secondlook import events
 
-from services.bootstrap import CONSUMED
+from services.app.roles import CONSUMED
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import EventLog, LogUnavailable
 from tests.conservation.checker import Ends, Ledger, check, figures

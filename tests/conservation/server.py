@@ -14,7 +14,6 @@ import psycopg
 from services.kit.database import Database
 from services.kit.eventlog import open_log
 from services.kit.eventlog.port import EventLog
-from services.kit.processes.embedded_postgres import EmbeddedPostgres, connect_url
 from services.kit.settings import Settings
 from tests.factories.broker import Broker
 from tests.factories.server import Server, running_server

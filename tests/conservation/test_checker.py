@@ -153,7 +153,7 @@ def test_hour_counted_without_its_total_is_found(pipeline: Pipeline) -> None:
 
 
 def test_dropped_poison_is_found(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deadletters, "keep", lambda _s, _c, refused, **_: [True] * len(refused))
+    monkeypatch.setattr(dead_letters, "keep", lambda _s, _c, refused, **_: [True] * len(refused))
     pipeline.send_raw("bad", b"{")
     pipeline.settle()
     assert found(pipeline) >= {"letters", "totals"}

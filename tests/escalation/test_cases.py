@@ -16,10 +16,9 @@ from services.escalation.routing import Owner
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, NotAllowed, NotFound, SecondlookError
-from services.kit.words import VerdictKind
-from services.registry import service as registry
-from services.registry.errors import StillOwns
-from services.registry.rules import OutputKind
+from services.people import service as people_service
+from services.people.errors import StillOwns
+from services.tools.rules import OutputKind, VerdictKind
 from tests.factories import (
     ADMIN,
     LEAD,

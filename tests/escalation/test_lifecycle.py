@@ -16,7 +16,7 @@ from services.escalation.routing import Owner
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.errors import SecondlookError
-from services.kit.words import VerdictKind
+from services.tools.rules import VerdictKind
 from tests.factories import (
     LEAD,
     LEASE,

@@ -189,7 +189,7 @@ def test_claim_lets_its_holder_finish_after_the_case_has_climbed_away(
         session.execute(service.text("UPDATE \"case\" SET team = 'other', owner_team = 'other'"))
     assert casework.give_verdict(OWNER, 1, token=token) == "upheld"
     with database.transaction() as session:
-        seen = service.queries.case_for(session, service.people_queries.actor(session, OWNER), 1)
+        seen = service.queries.case_for(session, service.registry.actor(session, OWNER), 1)
     assert seen.verdict_by == OWNER
 
 

@@ -15,9 +15,11 @@ from services.escalation import queries, routing, service
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput
-from services.registry import service as registry
-from services.registry.errors import StillOwns
-from services.registry.rules import JUDGES, OutputKind, Role
+from services.people import service as people_service
+from services.people.errors import StillOwns
+from services.people.rules import REVIEWERS, Role
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 from tests.factories import (
     ADMIN,
     LEAD,
@@ -149,7 +151,7 @@ def test_judge_who_stays_in_the_team_may_change_the_rest(populated: Database) ->
     with populated.transaction() as session:
         given = {"kind": OutputKind.TEXT, "team": "other", "maturity_seconds": 0}
         now = DatabaseClock().now(session)
-        registry.add_tool(session, "writer", **given, actor="test", now=now)
+        tool_service.add_tool(session, "writer", **given, actor="test", now=now)
     change(populated, OUTSIDER, role=Role.LEAD, teams=["other", "support"])
     change(populated, OUTSIDER, teams=["other"])
 
@@ -173,7 +175,7 @@ def test_last_active_admin_stays(loss: dict[str, Any], populated: Database) -> N
 def test_database_knows_who_judges(role: Role, populated: Database) -> None:
     with behind_the_back(populated) as session:
         session.execute(text("UPDATE person SET role = :role"), {"role": role.value})
-    assert one(populated, "SELECT has_judge('support')") == (role in JUDGES)
+    assert one(populated, "SELECT has_judge('support')") == (role in REVIEWERS)
 
 
 def at_once(first: Callable[[Any], None], second: Callable[[], None], populated: Database) -> Any:
@@ -277,7 +279,7 @@ def test_case_of_an_owner_who_is_gone_falls_to_the_next(
         with populated.transaction() as session:
             given = {"name": "Pat", "role": Role.OWNER, "teams": ["support"]}
             now = DatabaseClock().now(session)
-            registry.add_person(session, PAT, **given, actor="test", now=now)
+            people_service.add_person(session, PAT, **given, actor="test", now=now)
         change(populated, PAT, active=False)
     Delivery(populated, routing.parse(policy)).take(output("o-1", confidence=0.1))
     assert owners(populated) == [instead]

@@ -6,7 +6,7 @@ from typing import Any
 from services.escalation import service, timers
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
-from services.kit.words import VerdictKind
+from services.tools.rules import VerdictKind
 from tests.factories.people import actor_of
 
 LEASE = timedelta(minutes=15)

@@ -7,7 +7,7 @@ from typing import Any
 from secondlook import events
 from sqlalchemy import text
 
-from services.bootstrap import CONSUMED
+from services.app.roles import CONSUMED
 from services.escalation.consumer import EscalationConsumer
 from services.escalation.opening import Router
 from services.escalation.routing import RoutingPolicy

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from pydantic import SecretStr
 
-from services.bootstrap import Resources, ensure_topics
+from services.app.resources import Resources, ensure_topics
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.settings import Settings

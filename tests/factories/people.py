@@ -5,8 +5,10 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from services.kit.clock import DatabaseClock
-from services.registry import access, queries, service
-from services.registry.rules import Actor, Role
+from services.people import access
+from services.people import queries as people_queries
+from services.people import service as people_service
+from services.people.rules import Actor, Role
 
 TEAM, OTHER_TEAM = "support", "other"
 OWNER, TEAMMATE, LEAD, REP, OUTSIDER, ADMIN, OPS, AUDITOR = (
@@ -30,7 +32,7 @@ def add_people(session: Session) -> None:
     """Both teams and everybody named above."""
     now = DatabaseClock().now(session)
     for team in (TEAM, OTHER_TEAM):
-        service.add_team(session, team, name=None, actor="test", now=now)
+        people_service.add_team(session, team, name=None, actor="test", now=now)
     for email, role in _ROLES.items():
         add_person(session, email, role=role, teams=_TEAMS.get(email, [TEAM]))
 
@@ -39,7 +41,7 @@ def add_person(
     session: Session, email: str, *, role: Role = Role.OWNER, teams: list[str] | None = None
 ) -> None:
     """Somebody else; of our team unless told otherwise."""
-    service.add_person(
+    people_service.add_person(
         session,
         email,
         name=email.partition("@")[0].title(),
@@ -52,7 +54,7 @@ def add_person(
 
 def actor_of(session: Session, email: str) -> Actor:
     """Somebody as the one who does a verb."""
-    found = queries.actor(session, email)
+    found = people_queries.actor(session, email)
     assert found is not None
     return found
 

@@ -7,16 +7,16 @@ from typing import Any
 
 from secondlook import events
 
-from services.bootstrap import CONSUMED
+from services.app.roles import CONSUMED
 from services.escalation import routing
 from services.escalation.consumer import EscalationConsumer
 from services.escalation.opening import Router
 from services.feedback.consumer import FeedbackConsumer
-from services.kit.consumer import Consumer
+from services.kit.consuming.outbox import Relay
+from services.kit.consuming.runner import Consumer
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import EventLog, NewRecord, TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
-from services.kit.outbox import Relay
 from tests.conservation.checker import Ledger, Violation, check
 from tests.factories.cases import Casework
 from tests.factories.installation import populate

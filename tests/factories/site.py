@@ -9,9 +9,11 @@ from typing import Any
 import psycopg
 from secondlook import events
 
-from services.bootstrap import CONSUMED, Resources, make_consumer, make_ui
-from services.kit.outbox import Relay
-from services.registry.identity import COOKIE
+from services.app.resources import Resources
+from services.app.roles import CONSUMED, make_consumer
+from services.app.web import make_ui
+from services.kit.consuming.outbox import Relay
+from services.tools.identity import COOKIE
 from tests.browser.harness import serve_app
 from tests.factories import outputs, people, tools
 from tests.factories.installation import Installation, cloned, open_resources, populate_fully

@@ -5,8 +5,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from services.kit.clock import DatabaseClock
-from services.registry import access, service
-from services.registry.rules import OutputKind
+from services.tools import keys as tool_keys
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 from tests.factories.people import OTHER_TEAM, TEAM
 
 TOOL, TEXT, FLAG, FIELDS = "categoriser", "drafter", "alarm", "reader"
@@ -37,7 +38,7 @@ def add_tool(
     categories = CATEGORIES if kind is OutputKind.CATEGORY else ()
     defaults = {"categories": categories, "threshold": 0.7, "maturity_seconds": 0}
     now = DatabaseClock().now(session)
-    service.add_tool(
+    tool_service.add_tool(
         session, slug, kind=kind, team=team, actor="test", now=now, **{**defaults, **given}
     )
 
@@ -52,4 +53,4 @@ def add_every_tool(session: Session) -> None:
 
 def tool_key(session: Session, slug: str = TOOL) -> str:
     """A fresh key of a tool."""
-    return access.create_key(session, slug, actor="test", now=DatabaseClock().now(session))
+    return tool_keys.create_key(session, slug, actor="test", now=DatabaseClock().now(session))

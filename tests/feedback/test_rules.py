@@ -15,7 +15,7 @@ from services.feedback.rules import (
     SaidWord,
     decide,
 )
-from services.kit.words import VerdictKind
+from services.tools.rules import VerdictKind
 from tests.factories import NOON
 
 VALUES = st.sampled_from(["billing", "refund", "tax"])

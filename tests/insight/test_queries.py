@@ -5,8 +5,8 @@ from datetime import timedelta
 from services.insight import queries
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
-from services.registry import queries as registry
-from services.registry import service
+from services.tools import queries as tool_queries
+from services.tools import service as tool_service
 from tests.factories import TOOL, Delivery, correction, output, populate
 
 

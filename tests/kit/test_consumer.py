@@ -21,8 +21,7 @@ from sqlalchemy import text
 
 from services.kit.consuming import offsets
 from services.kit.consuming.offsets import Move, Offsets, StaleOffset
-from services.kit.consuming.runner import Consumer, Counters
-from services.kit.database import is_infrastructure
+from services.kit.consuming.runner import Consumer, Counters, is_infrastructure
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.kafka import KafkaLog
 from services.kit.eventlog.port import (

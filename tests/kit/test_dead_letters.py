@@ -14,7 +14,6 @@ from services.kit.database import Database, make_engine
 from services.kit.errors import NotFound
 from services.kit.eventlog.port import Partition, Record, TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
-from services.kit.outbox import Relay
 from tests.factories import NOON
 
 PLACE = Partition("secondlook.outputs", 3)

@@ -22,7 +22,7 @@ KILLED = """
 import os, signal, sys
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.postgres import PostgresLog
-from services.kit.consuming.outbox import Relay
+from services.kit.outbox import Relay
 class Deadly(PostgresLog):
     def append(self, records):
         super().append(records)
@@ -222,7 +222,7 @@ def test_refused_record_holds_up_its_own_key_only(
 def test_purge_removes_what_was_sent_long_ago(
     database: Database, log: PostgresLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.kit.consuming.outbox._PURGE_ROWS", 4)
+    monkeypatch.setattr("services.kit.outbox._PURGE_ROWS", 4)
     write(database, numbered("topic", 10))
     relay = Relay(database, log)
     relay.step()

@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
-from services.registry import access
+from services.people import access
 from tests.factories import OWNER, one, populate
 
 

@@ -14,8 +14,9 @@ from services.escalation import service as escalation
 from services.escalation.errors import HeldBySomebody
 from services.kit.database import Database, make_engine
 from services.kit.settings import Settings
-from services.registry import access, service
-from services.registry.rules import Role
+from services.people import access
+from services.people import service as people_service
+from services.people.rules import Role
 from tests.factories import actor_of, output, rows
 from tests.factories.pipeline import Pipeline, open_pipeline
 

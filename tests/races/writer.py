@@ -13,7 +13,7 @@ from services.escalation import service
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.errors import SecondlookError
-from services.kit.words import VerdictKind
+from services.tools.rules import VerdictKind
 from tests.factories import actor_of
 
 

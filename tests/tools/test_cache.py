@@ -5,9 +5,9 @@ from sqlalchemy.orm import Session
 
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
-from services.registry import service
-from services.registry.queries import ToolBook
-from services.registry.rules import OutputKind
+from services.tools import service as tool_service
+from services.tools.queries import ToolCache
+from services.tools.rules import OutputKind
 from tests.factories import TOOL, populate
 
 _CHANGE = text("UPDATE tool SET revision = nextval('tool_revision') WHERE slug = :tool")

@@ -63,7 +63,7 @@ def test_every_role_is_decided_and_each_verb_is_somebodys() -> None:
     assert set(ALLOWED) == set(Role)
     assert set().union(*ALLOWED.values()) == set(Verb)
     assert {Role.OWNER, Role.LEAD, Role.ADMIN} == REVIEWERS
-    assert not {Verb.REVIEW, Verb.CORRECT} & ALLOWED[Role.AUDITOR]
+    assert not {Verb.JUDGE, Verb.CORRECT} & ALLOWED[Role.AUDITOR]
 
 
 @pytest.mark.parametrize(

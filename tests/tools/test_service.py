@@ -7,8 +7,9 @@ import pytest
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput
-from services.registry import queries, service
-from services.registry.rules import OutputKind
+from services.tools import queries as tool_queries
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 from tests.factories import TOOL, populate
 
 

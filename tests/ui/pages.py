@@ -5,8 +5,8 @@ import re
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from services.bootstrap import make_ui
-from services.registry.identity import COOKIE
+from services.app.web import make_ui
+from services.tools.identity import COOKIE
 from tests.factories.site import Site
 
 

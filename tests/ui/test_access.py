@@ -134,7 +134,7 @@ def test_open_a_page_without_having_signed_in(site: Site) -> None:
     for path in [*_NEEDS, "/account", f"/c/{_case(site, _OURS)}", "/"]:
         answer = client.get(path)
         assert (answer.status_code, answer.headers["location"][:8]) == (303, "/sign-in"), path
-    for path in ("/people", f"/c/{_case(town, _OURS)}/claim", _output(house.TOOL, _OURS)):
+    for path in ("/people", f"/c/{_case(site, _OURS)}/claim", _output(factories.TOOL, _OURS)):
         assert client.post(path).status_code == 401, path
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from services.kit.clock import DatabaseClock
-from services.registry import service
-from services.registry.rules import OutputKind, Role
+from services.people import service as people_service
+from services.people.rules import Role
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 from tests import factories
 from tests.factories import TEXT
 from tests.factories.site import Site, open_site
@@ -32,7 +34,7 @@ def _change_tool(site: Site, **changes: Any) -> None:
     """Another admin changes the tool, by the API."""
     with site.database.transaction() as session:
         now = DatabaseClock().now(session)
-        service.change_tool(session, factories.TOOL, changes, actor="test", now=now)
+        tool_service.change_tool(session, factories.TOOL, changes, actor="test", now=now)
 
 
 def _fields(page: str, action: str) -> dict[str, str]:

@@ -11,10 +11,10 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from services.kit.clock import DatabaseClock
-from services.registry import access
-from services.registry.identity import COOKIE
-from tests import house
-from tests.browser.town import PASSWORD, Town, at_work, resources
+from services.people import access
+from services.tools.identity import COOKIE
+from tests import factories
+from tests.factories.site import PASSWORD, Site, Town, at_work, resources
 from tests.ui.pages import client_of
 from ui.kit.draft import draft_in
 from ui.kit.forms import Form
@@ -25,22 +25,22 @@ _PAGE_OF_OURS = {"Referer": "http://127.0.0.1/queue?mine=1"}
 
 
 @pytest.fixture(scope="module")
-def town(postgres_url: str) -> Iterator[Town]:
+def site(postgres_url: str) -> Iterator[Town]:
     """The product without a browser."""
     with resources(postgres_url) as opened, at_work(opened):
         yield Town(opened)
 
 
 @pytest.fixture
-def case(town: Town) -> int:
-    return town.case()
+def case(site: Site) -> int:
+    return site.case()
 
 
-def _client(town: Town) -> TestClient:
+def _client(site: Site) -> TestClient:
     """An owner whose session has ended while their page was open."""
-    client = client_of(town, house.OWNER)
+    client = client_of(site, factories.OWNER)
     client.headers["csrf"] = _token(client.get("/account"))
-    with town.database.transaction() as session:
+    with site.database.transaction() as session:
         now = DatabaseClock().now(session)
         access.sign_out(session, client.cookies[COOKIE], now=now)
     return client
@@ -65,40 +65,40 @@ def _comment(client: TestClient, case: int, **more: str) -> Response:
 
 
 def _sign_in(client: TestClient, page: Response, password: str = PASSWORD) -> Response:
-    data = _hidden(page) | {"email": house.OWNER, "password": password}
+    data = _hidden(page) | {"email": factories.OWNER, "password": password}
     return client.post("/sign-in", data=data)
 
 
-def test_typed_text_comes_back_with_the_sign_in_and_is_sent_again(town: Town, case: int) -> None:
-    client = _client(town)
+def test_typed_text_comes_back_with_the_sign_in_and_is_sent_again(site: Site, case: int) -> None:
+    client = _client(site)
     refused = _comment(client, case)
     assert refused.status_code == 401
     assert unescape(refused.text).count(_TYPED) == 1
-    assert house.rows(town.database, _NOTES, id=case) == []
+    assert factories.rows(site.database, _NOTES, id=case) == []
     wrong = _sign_in(client, refused, "not the password")
     assert (wrong.status_code, unescape(wrong.text).count(_TYPED)) == (401, 1)
     again = _sign_in(client, wrong)
     assert again.status_code == 200
     assert _TYPED in unescape(again.text)
-    assert house.rows(town.database, _NOTES, id=case) == []
+    assert factories.rows(site.database, _NOTES, id=case) == []
     assert f'action="/c/{case}/comment?mine=1"' in again.text
     sent = client.post(f"/c/{case}/comment?mine=1", data=_hidden(again))
     assert sent.status_code == 303
-    assert town.one(_NOTES, id=case) == _TYPED
+    assert site.one(_NOTES, id=case) == _TYPED
 
 
-def test_one_press_without_text_is_kept_too(town: Town, case: int) -> None:
-    client = _client(town)
+def test_one_press_without_text_is_kept_too(site: Site, case: int) -> None:
+    client = _client(site)
     press = {"csrf_token": client.headers["csrf"], "choice": "is:tax", "token": ""}
     refused = client.post(f"/c/{case}/verdict", data=press)
-    assert (refused.status_code, town.verdict(case)[0]) == (401, None)
+    assert (refused.status_code, site.verdict(case)[0]) == (401, None)
     again = _sign_in(client, refused)
     client.post(f"/c/{case}/verdict", data=_hidden(again))
-    assert town.verdict(case) == ("corrected", "tax", house.OWNER)
+    assert site.verdict(case) == ("corrected", "tax", factories.OWNER)
 
 
-def test_press_with_nothing_to_keep_leads_back_to_its_page(town: Town, case: int) -> None:
-    client = _client(town)
+def test_press_with_nothing_to_keep_leads_back_to_its_page(site: Site, case: int) -> None:
+    client = _client(site)
     given = {"csrf_token": client.headers["csrf"]}
     refused = client.post(f"/c/{case}/claim", data=given, headers=_PAGE_OF_OURS)
     assert refused.status_code == 401
@@ -106,8 +106,8 @@ def test_press_with_nothing_to_keep_leads_back_to_its_page(town: Town, case: int
     assert (signed_in.status_code, signed_in.headers["location"]) == (303, "/queue?mine=1")
 
 
-def test_password_is_never_given_back(town: Town) -> None:
-    client = _client(town)
+def test_password_is_never_given_back(site: Site) -> None:
+    client = _client(site)
     data = {"csrf_token": client.headers["csrf"], "password": _TYPED, "current": _TYPED}
     for path in ("/account/password", "/sign-in"):
         refused = client.post(path, data=data)
@@ -116,8 +116,8 @@ def test_password_is_never_given_back(town: Town) -> None:
         assert 'name="draft"' not in refused.text
 
 
-def test_very_long_text_is_refused_without_being_kept(town: Town, case: int) -> None:
-    refused = _comment(_client(town), case, note="x" * 300_000)
+def test_very_long_text_is_refused_without_being_kept(site: Site, case: int) -> None:
+    refused = _comment(_client(site), case, note="x" * 300_000)
     assert refused.status_code == 401
     assert "draft" not in _hidden(refused)
 
@@ -131,8 +131,8 @@ def test_draft_goes_to_pages_of_ours_alone(elsewhere: str) -> None:
     assert draft_in(Form([("draft_to", "/c/1/comment"), ("draft", "note=x")])) is not None
 
 
-def test_what_htmx_asks_leaves_the_page_alone(town: Town, case: int) -> None:
-    client = _client(town)
+def test_what_htmx_asks_leaves_the_page_alone(site: Site, case: int) -> None:
+    client = _client(site)
     here = f"http://127.0.0.1/c/{case}?mine=1"
     headers = {"HX-Request": "true", "HX-Current-URL": here}
     token = {"X-CSRF-Token": client.headers["csrf"]}
@@ -146,26 +146,26 @@ def test_what_htmx_asks_leaves_the_page_alone(town: Town, case: int) -> None:
         assert f'href="/sign-in?next=/c/{case}%3Fmine%3D1"' in answer.text
 
 
-def test_page_of_an_earlier_sign_in_gives_back_what_was_typed(town: Town, case: int) -> None:
-    client = _client(town)
-    client.cookies.set(COOKIE, town.session(house.OWNER))
+def test_page_of_an_earlier_sign_in_gives_back_what_was_typed(site: Site, case: int) -> None:
+    client = _client(site)
+    client.cookies.set(COOKIE, site.session(factories.OWNER))
     stale = _comment(client, case)
     assert stale.status_code == 403
     assert _TYPED in unescape(stale.text)
-    assert house.rows(town.database, _NOTES, id=case) == []
+    assert factories.rows(site.database, _NOTES, id=case) == []
     assert client.post(f"/c/{case}/comment", data=_hidden(stale)).status_code == 303
-    assert town.one(_NOTES, id=case) == _TYPED
+    assert site.one(_NOTES, id=case) == _TYPED
 
 
-def test_session_that_is_over_does_nothing(town: Town) -> None:
-    with town.database.transaction() as session:
+def test_session_that_is_over_does_nothing(site: Site) -> None:
+    with site.database.transaction() as session:
         now = DatabaseClock().now(session)
         length = timedelta(seconds=0)
         link = access.create_link(
-            session, house.OWNER, actor="test", now=now, length=timedelta(hours=1)
+            session, factories.OWNER, actor="test", now=now, length=timedelta(hours=1)
         )
         secret, _ = access.use_link(session, link, now=now, length=length)
-    client = client_of(town, None)
+    client = client_of(site, None)
     client.cookies.set(COOKIE, secret)
     assert client.get("/queue").status_code == 303
 
@@ -173,9 +173,9 @@ def test_session_that_is_over_does_nothing(town: Town) -> None:
 @pytest.mark.parametrize(
     "verb", [{"comment": "note"}, {"reassign": "note"}, {"escalate": "note"}], ids=str
 )
-def test_text_stays_where_a_verb_is_refused(town: Town, case: int, verb: dict[str, str]) -> None:
+def test_text_stays_where_a_verb_is_refused(site: Site, case: int, verb: dict[str, str]) -> None:
     (name,) = verb
-    client = client_of(town, house.OWNER)
+    client = client_of(site, factories.OWNER)
     wrong = {"comment": {"token": "9999"}, "reassign": {"owner": "nobody"}}.get(name, {})
     data = {"csrf_token": _token(client.get("/account")), "note": _TYPED, "level": "77", **wrong}
     answer = client.post(f"/c/{case}/{name}", data=data)

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from services.kit.errors import InvalidInput, TooMany
-from services.registry import access, queries
+from services.people import access
+from services.people import queries as people_queries
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm, field_errors
 from ui.sign_in.session import enter, network_address
@@ -69,4 +70,4 @@ def _must_show_password(pages: PageContext, request: Request) -> bool:
     if signed_in.by_link:
         return False
     with pages.transaction() as (session, _):
-        return queries.person(session, signed_in.actor.email).has_password
+        return people_queries.person(session, signed_in.actor.email).has_password

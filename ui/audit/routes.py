@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from services.kit import audit
-from services.registry.rules import Verb
+from services.people.rules import Verb
 from ui.kit.context import PageContext
 
 EntryId = Annotated[int, Query(ge=1, lt=2**63)]

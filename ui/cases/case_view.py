@@ -4,7 +4,7 @@ from typing import Any
 
 from services.escalation import queries
 from services.escalation.rules import OPEN_STATES, CaseState
-from services.registry.rules import Actor, Verb
+from services.people.rules import Actor, Verb
 from ui.cases.vocabulary import trigger_label
 from ui.kit.values import format_field, format_value
 

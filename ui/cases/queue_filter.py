@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from fastapi import Request
 
 from services.escalation.queries import Filter
-from services.registry.rules import Actor
+from services.people.rules import Actor
 
 _SHOWN_FILTERS = ("tool", "trigger", "overdue", "mine", "state")
 

@@ -13,9 +13,9 @@ from services.escalation import queries
 from services.escalation.rules import OPEN_STATES
 from services.feedback import queries as feedback
 from services.kit.errors import InvalidInput
-from services.kit.words import VerdictKind
-from services.registry import queries as registry
-from services.registry.rules import Actor, Verb, same_value
+from services.people import queries as people_queries
+from services.people.rules import Actor, Verb
+from services.tools.rules import VerdictKind, same_value
 from ui.cases.case_view import standing
 from ui.cases.queue_filter import queue_filter
 from ui.kit.context import PageContext
@@ -65,7 +65,7 @@ def _words(session: Any, actor: Actor, case: Any) -> Sequence[Any]:
 
 
 def _remark(session: Any, word: Any) -> Remark:
-    person = registry.actor(session, word.actor) if word.actor else None
+    person = people_queries.actor(session, word.actor) if word.actor else None
     long = isinstance(word.value, str) and len(word.value) > len(format_value(word.value))
     saying = _SAYINGS.get(word.kind) or ("says:" if long else f"says: {format_value(word.value)}")
     reason = f" ({word.reason.replace('_', ' ')})" if word.reason else ""

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from services.escalation import queries
-from services.registry.rules import Verb
+from services.people.rules import Verb
 from ui.cases.queue_filter import queue_filter
 from ui.cases.remarks import add_remarks
 from ui.cases.show import MOST_COUNTED, list_context, outcome_context, show_case

@@ -9,10 +9,11 @@ from starlette.responses import Response
 from services.escalation import queries
 from services.feedback import queries as feedback
 from services.kit.errors import NotFound
-from services.kit.http import encode_cursor, read_cursor
-from services.kit.words import VerdictKind
-from services.registry import queries as registry
-from services.registry.rules import JUDGES, Actor, OutputKind
+from services.kit.web.http import encode_cursor, read_cursor
+from services.people import queries as people_queries
+from services.people.rules import REVIEWERS, Actor
+from services.tools import queries as tool_queries
+from services.tools.rules import OutputKind, VerdictKind
 from ui.cases.case_view import case_context, may_undo, standing
 from ui.cases.queue_filter import QueueFilter, queue_filter
 from ui.cases.remarks import remarks_context
@@ -52,7 +53,7 @@ def list_context(
         "shown": shown,
         "next": asked.address(cursor=following, shown=str(shown)) if following else "",
         "newest": queries.newest(session),
-        "tools": [tool.slug for tool in registry.visible_tools(session, actor)],
+        "tools": [tool.slug for tool in tool_queries.visible_tools(session, actor)],
         "now": now,
     }
 
@@ -100,7 +101,7 @@ def show_case(
         done = outcome_context(session, actor, done_id)
         case = queries.case_for(session, actor, case_id)
         entries = queries.timeline(session, case)
-        tool = registry.tool(session, case.tool)
+        tool = tool_queries.tool(session, case.tool)
         owners = _possible_owners(session)
         names = _field_names(session, case, tool)
         objects = queries.objects(session, actor.email, case_id)
@@ -148,13 +149,13 @@ def _possible_owners(session: Any) -> list[dict[str, str]]:
     """Who a case can be given to."""
     teams = [
         {"value": f"team:{team.slug}", "label": f"{team.name} (team)"}
-        for team in registry.teams(session)
+        for team in people_queries.teams(session)
         if team.active
     ]
     people = [
         {"value": f"user:{person.email}", "label": person.name}
-        for person in registry.people(session)
-        if person.active and person.role in JUDGES
+        for person in people_queries.people(session)
+        if person.active and person.role in REVIEWERS
     ]
     return teams + people
 

@@ -10,7 +10,7 @@ from services.escalation import queries, service
 from services.escalation.errors import MovedOn
 from services.escalation.rules import CaseState
 from services.kit.errors import Conflict, InvalidInput, NotAllowed
-from services.registry.rules import Actor, Verb
+from services.people.rules import Actor, Verb
 from ui.cases.case_view import may_undo
 from ui.cases.queue_filter import queue_filter
 from ui.cases.show import show_case

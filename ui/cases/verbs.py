@@ -8,7 +8,7 @@ from starlette.responses import Response
 from services.escalation import queries, service
 from services.escalation.routing import Owner, parse_owner
 from services.kit.errors import Conflict, InvalidInput, NotFound, SecondlookError
-from services.registry.rules import Actor, Verb
+from services.people.rules import Actor, Verb
 from ui.cases.queue_filter import queue_filter
 from ui.cases.show import show_case
 from ui.kit.context import PageContext

@@ -7,9 +7,9 @@ from starlette.responses import Response
 
 from services.escalation import queries, service
 from services.kit.errors import Conflict, InvalidInput, Problem
-from services.kit.words import VerdictKind
-from services.registry import queries as registry
-from services.registry.rules import Actor, Verb
+from services.people.rules import Actor, Verb
+from services.tools import queries as tool_queries
+from services.tools.rules import VerdictKind
 from ui.cases.queue_filter import queue_filter
 from ui.cases.remarks import AGREE, agreed_verdict
 from ui.cases.show import show_case
@@ -35,7 +35,7 @@ def _give_verdict(
     try:
         with pages.transaction() as (session, now):
             case = queries.case_for(session, actor, case_id)
-            tool = registry.tool(session, case.tool)
+            tool = tool_queries.tool(session, case.tool)
             verdict, value = _read_verdict(session, actor, form, tool.kind.value, case)
             token = form.get("token") or str(
                 service.claim(session, actor, case_id, lease=pages.lease, now=now)["token"]
@@ -54,7 +54,7 @@ def _give_verdict(
         said = error.detail
         return show_case(pages, request, actor, case_id, status=409, problem=said, typed=form)
     except InvalidInput as error:
-        said = "; ".join(f"{p.problem}. {p.mend}" for p in error.problems) or error.detail
+        said = "; ".join(f"{p.problem}. {p.hint}" for p in error.problems) or error.detail
         return show_case(pages, request, actor, case_id, status=422, problem=said, typed=form)
     return _next(pages, request, actor, case)
 

@@ -10,9 +10,10 @@ from starlette.responses import Response
 from services.feedback import queries as feedback
 from services.insight import queries as insight
 from services.insight.rules import DAYS_FOR_LIMITS, Ratio, control_limits
-from services.registry import queries as registry
-from services.registry import service
-from services.registry.rules import ToolState, Verb
+from services.people.rules import Verb
+from services.tools import queries as tool_queries
+from services.tools import service as tool_service
+from services.tools.rules import ToolState
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm
 
@@ -59,14 +60,16 @@ def router(pages: PageContext) -> APIRouter:
     def overview(request: Request) -> Response:
         actor = pages.actor(request, Verb.READ_NUMBERS)
         with pages.transaction() as (session, now):
-            rows = [_health(session, tool, now) for tool in registry.visible_tools(session, actor)]
+            rows = [
+                _health(session, tool, now) for tool in tool_queries.visible_tools(session, actor)
+            ]
         return pages.templates.render(request, "health/overview.html", now=now, rows=rows)
 
     @routes.get("/health/{slug}")
     def one(request: Request, slug: str) -> Response:
         actor = pages.actor(request, Verb.READ_NUMBERS)
         with pages.transaction() as (session, now):
-            tool = registry.tool_for(session, actor, slug)
+            tool = tool_queries.tool_for(session, actor, slug)
             health = _health(session, tool, now)
             changes = [policy.effective_at for policy in tool.policies.values()]
         return pages.templates.render(
@@ -90,8 +93,8 @@ def router(pages: PageContext) -> APIRouter:
     def switch(request: Request, slug: str, form: PostedForm) -> Response:
         actor = pages.actor(request, Verb.SWITCH_TOOL)
         with pages.transaction() as (session, now):
-            registry.tool_for(session, actor, slug)
-            service.change_tool(
+            tool_queries.tool_for(session, actor, slug)
+            tool_service.change_tool(
                 session, slug, {"state": form.text("state")}, actor=actor.id, now=now
             )
         return pages.redirect(request, f"/health/{slug}")

@@ -13,8 +13,8 @@ from starlette.responses import Response
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import NotAllowed, NotSignedIn
-from services.registry.identity import Identity, SignedIn
-from services.registry.rules import Actor, Verb
+from services.people.rules import Actor, Verb
+from services.tools.identity import Identity, SignedIn
 from ui.kit.templating import Templates
 
 _SETTLE_SECONDS, _LOOK_SECONDS = 2.0, 0.02

@@ -175,7 +175,7 @@ def _require_storable(pairs: list[tuple[str, str]]) -> None:
 def field_errors(error: SecondlookError, *, otherwise: str = "slug") -> dict[str, str]:
     """An error's problems by the field that each is about; `otherwise` where it names none."""
     found = {
-        p.pointer.removeprefix("/").split("/")[0]: f"{p.problem}. {p.mend}" for p in error.problems
+        p.pointer.removeprefix("/").split("/")[0]: f"{p.problem}. {p.hint}" for p in error.problems
     }
     return found or {otherwise: error.detail.removeprefix(f"{otherwise}: ")}
 

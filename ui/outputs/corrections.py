@@ -10,9 +10,10 @@ from starlette.responses import Response
 
 from services.feedback import queries
 from services.kit.errors import InvalidInput, NotFound, Problem
-from services.registry import queries as registry
-from services.registry.notes import refused
-from services.registry.rules import Actor, Verb, same_value, value_problem
+from services.people.rules import Actor, Verb
+from services.tools import queries as tool_queries
+from services.tools.contracts import refused
+from services.tools.rules import same_value, value_problem
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm
 from ui.kit.values import read_fields, read_text
@@ -33,7 +34,7 @@ def add_corrections(routes: APIRouter, pages: PageContext) -> None:
         correction = form.text("correction")
         actor = pages.actor(request, Verb.CORRECT)
         with pages.transaction() as (session, now):
-            registry.tool_for(session, actor, tool)
+            tool_queries.tool_for(session, actor, tool)
             words = queries.corrections(session, tool, id)
         if not any(w.event_id == correction and w.actor == actor.email for w in words):
             raise NotFound("There is nothing of yours to undo here.")
@@ -54,7 +55,7 @@ def _record(
     """Record what the person pressed, and show it once it is stored."""
     actor = pages.actor(request, Verb.CORRECT)
     with pages.transaction() as (session, now):
-        tool = registry.tool_for(session, actor, slug)
+        tool = tool_queries.tool_for(session, actor, slug)
         row = queries.output(session, slug, output_id)
     try:
         kind, value = _read_choice(form, tool, row)
@@ -121,7 +122,7 @@ def _read_choice(form: dict[str, str], tool: Any, row: Any) -> tuple[Any, Any]:
 def _in_words(problem: Problem) -> str:
     """A problem on the page: its pointer only where it is in what was typed beside the value."""
     field = problem.pointer.removeprefix("/")
-    return f"{_FIELDS.get(field, '')}{problem.problem}. {problem.mend}"
+    return f"{_FIELDS.get(field, '')}{problem.problem}. {problem.hint}"
 
 
 def _invalid(field: str, problem: str, hint: str) -> InvalidInput:

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from services.escalation import queries as escalation
 from services.feedback import queries
 from services.kit.errors import NotFound
-from services.kit.http import encode_cursor, read_cursor
-from services.registry import queries as registry
-from services.registry.rules import Verb
+from services.kit.web.http import encode_cursor, read_cursor
+from services.people.rules import Verb
+from services.tools import queries as tool_queries
 from ui.kit.context import PageContext
 from ui.kit.values import format_value
 from ui.outputs.corrections import add_corrections
@@ -39,7 +39,7 @@ def _add_list(routes: APIRouter, pages: PageContext) -> None:
     ) -> Response:
         actor = pages.actor(request, Verb.READ_OUTPUTS)
         with pages.transaction() as (session, now):
-            tools = registry.visible_tools(session, actor)
+            tools = tool_queries.visible_tools(session, actor)
             slug = tool or (tools[0].slug if tools else "")
             if slug and slug not in {one.slug for one in tools}:
                 raise NotFound(f"There is no tool '{slug[:63]}'.")

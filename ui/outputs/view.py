@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from services.escalation import queries as escalation
 from services.feedback import queries
-from services.registry import queries as registry
-from services.registry.rules import Actor, Verb
+from services.people.rules import Actor, Verb
+from services.tools import queries as tool_queries
 from ui.kit.context import PageContext
 from ui.kit.values import format_field, format_value
 
@@ -42,7 +42,7 @@ def show_output(
     typed: dict[str, str] | None = None,
 ) -> Response:
     with pages.transaction() as (session, now):
-        tool = registry.tool_for(session, actor, slug)
+        tool = tool_queries.tool_for(session, actor, slug)
         row = queries.output(session, slug, output_id)
         words = queries.corrections(session, slug, output_id)
         case = escalation.case_of_output(session, slug, output_id)

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from services.escalation import service as escalation
-from services.kit.errors import Conflict, InvalidInput
-from services.registry import access, queries, service
-from services.registry.errors import ChangedMeanwhile
-from services.registry.rules import Role, Verb
+from services.kit.errors import ChangedMeanwhile, Conflict, InvalidInput
+from services.people import access
+from services.people import queries as people_queries
+from services.people import service as people_service
+from services.people.rules import Role, Verb
 from ui.kit.context import PageContext
 from ui.kit.forms import Form, PostedForm, field_errors, invalid_field
 
@@ -57,7 +58,7 @@ def _show(
 ) -> Response:
     pages.actor(request, Verb.MANAGE_PEOPLE)
     with pages.transaction() as (session, now):
-        people, teams = queries.people(session), queries.teams(session)
+        people, teams = people_queries.people(session), people_queries.teams(session)
     rows = [_row(number, person, tried) for number, person in enumerate(people, start=1)]
     return pages.templates.render(
         request,
@@ -76,7 +77,7 @@ def _show(
     )
 
 
-def _row(number: int, person: queries.PersonInfo, tried: Tried | None) -> dict[str, Any]:
+def _row(number: int, person: people_queries.PersonInfo, tried: Tried | None) -> dict[str, Any]:
     """A person with the forms of their row; what was typed there, where it was not saved."""
     row: dict[str, Any] = {"number": number, "person": person, "errors": {}, "open": False}
     row |= {"role": person.role.value, "teams": person.teams}
@@ -86,7 +87,7 @@ def _row(number: int, person: queries.PersonInfo, tried: Tried | None) -> dict[s
     return row | {"open": True, "errors": errors} | tried.typed
 
 
-def _now_otherwise(person: queries.PersonInfo, typed: dict[str, Any]) -> dict[str, str]:
+def _now_otherwise(person: people_queries.PersonInfo, typed: dict[str, Any]) -> dict[str, str]:
     """For what was typed otherwise, what it is now."""
     errors = {}
     if typed["role"] != person.role.value:
@@ -113,7 +114,7 @@ def _add_people(routes: APIRouter, pages: PageContext) -> None:
         actor = pages.actor(request, Verb.MANAGE_PEOPLE)
         try:
             with pages.transaction() as (session, now):
-                service.add_person(
+                people_service.add_person(
                     session,
                     form.line("email"),
                     name=form.text("name"),
@@ -133,7 +134,7 @@ def _add_people(routes: APIRouter, pages: PageContext) -> None:
         slug, name = form.line("slug"), form.text("title") or None
         try:
             with pages.transaction() as (session, now):
-                service.add_team(session, slug, name=name, actor=actor.id, now=now)
+                people_service.add_team(session, slug, name=name, actor=actor.id, now=now)
         except (InvalidInput, Conflict) as error:
             typed, errors = form.first_values(), field_errors(error)
             if "name" in errors:
@@ -188,7 +189,7 @@ def _change(pages: PageContext, request: Request, form: Form) -> Response:
     try:
         with pages.transaction() as (session, now):
             if seen[0]:
-                service.require_person_is(session, email, seen, (role, teams))
+                people_service.require_person_is(session, email, seen, (role, teams))
             given = {"role": _role(role), "teams": teams, "policy": pages.routing}
             escalation.change_person(session, email, **given, actor=actor, now=now)
     except (InvalidInput, Conflict) as error:

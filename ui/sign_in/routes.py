@@ -5,10 +5,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from services.kit.errors import TooMany
-from services.registry import access
-from services.registry.errors import SignInRefused
-from services.registry.identity import COOKIE, SECURE_COOKIE
-from services.registry.rules import Actor, Verb
+from services.people import access
+from services.people.errors import SignInRefused
+from services.people.rules import Actor, Verb
+from services.tools.identity import COOKIE, SECURE_COOKIE
 from ui.kit.context import PageContext
 from ui.kit.draft import draft_in
 from ui.kit.forms import PostedForm

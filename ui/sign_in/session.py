@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from services.kit.errors import NotSignedIn
 from services.kit.secrets import token_hash
-from services.registry import queries
-from services.registry.identity import COOKIE, SECURE_COOKIE, SignedIn
+from services.people import queries as people_queries
+from services.tools.identity import COOKIE, SECURE_COOKIE, SignedIn
 from ui.kit.context import PageContext, browser_session, use_session
 
 _VISITOR = "secondlook-visitor"
@@ -73,7 +73,7 @@ def give_session(pages: PageContext, response: Response, secret: str) -> None:
 def answer_under(pages: PageContext, request: Request, secret: str) -> None:
     """Answer this request as one of the session that has just begun."""
     with pages.transaction() as (session, _):
-        found = queries.actor_of_session(session, token_hash(secret))
+        found = people_queries.actor_of_session(session, token_hash(secret))
     if found is not None:
         use_session(request, SignedIn(*found))
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from services.kit.durations import parse_duration
 from services.kit.errors import SecondlookError
-from services.registry.rules import OutputKind
+from services.tools.rules import OutputKind
 from ui.kit.forms import Form, field_errors, invalid_field, split_lines
 
 _DAY = 86_400

@@ -6,10 +6,12 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from services.kit.errors import Conflict, InvalidInput
-from services.registry import access, queries, service
-from services.registry.errors import ChangedMeanwhile
-from services.registry.rules import Verb
+from services.kit.errors import ChangedMeanwhile, Conflict, InvalidInput
+from services.people import queries as people_queries
+from services.people.rules import Verb
+from services.tools import keys as tool_keys
+from services.tools import queries as tool_queries
+from services.tools import service as tool_service
 from ui.kit.context import PageContext
 from ui.kit.forms import Form, PostedForm, field_errors
 from ui.tools.form import (
@@ -54,7 +56,7 @@ def _add_list(routes: APIRouter, pages: PageContext) -> None:
     def tools(request: Request) -> Response:
         actor = pages.actor(request, Verb.MANAGE_TOOLS)
         with pages.transaction() as (session, now):
-            found = queries.visible_tools(session, actor)
+            found = tool_queries.visible_tools(session, actor)
         return pages.templates.render(request, "tools/list.html", now=now, tools=found)
 
     @routes.get("/tools/new")
@@ -85,7 +87,7 @@ def _form(
     status: int = 200,
 ) -> Response:
     with pages.transaction() as (session, _now):
-        teams = queries.teams(session)
+        teams = people_queries.teams(session)
     return pages.templates.render(
         request,
         "tools/register.html",
@@ -101,7 +103,7 @@ def _register(pages: PageContext, request: Request, form: Form) -> Response:
     actor = pages.actor(request, Verb.MANAGE_TOOLS)
     try:
         with pages.transaction() as (session, now):
-            service.add_tool(
+            tool_service.add_tool(
                 session,
                 form.line("slug"),
                 name=form.line("name") or None,
@@ -115,7 +117,7 @@ def _register(pages: PageContext, request: Request, form: Form) -> Response:
                 actor=actor.id,
                 now=now,
             )
-            key = access.create_key(session, form.line("slug"), actor=actor.id, now=now)
+            key = tool_keys.create_key(session, form.line("slug"), actor=actor.id, now=now)
     except (InvalidInput, Conflict) as error:
         typed, errors = form.first_values(), field_errors(error)
         return _form(pages, request, typed, errors=errors, status=error.status)
@@ -139,8 +141,8 @@ def _add_tool(routes: APIRouter, pages: PageContext) -> None:
         actor = pages.actor(request, Verb.MANAGE_TOOLS)
         try:
             with pages.transaction() as (session, now):
-                queries.tool_for(session, actor, slug)
-                key = access.create_key(session, slug, actor=actor.id, now=now)
+                tool_queries.tool_for(session, actor, slug)
+                key = tool_keys.create_key(session, slug, actor=actor.id, now=now)
         except Conflict as error:
             return _show(pages, request, slug, problem=error.detail, status=409)
         return _show(pages, request, slug, key=key)
@@ -149,8 +151,8 @@ def _add_tool(routes: APIRouter, pages: PageContext) -> None:
     def revoke(request: Request, slug: str, prefix: str) -> Response:
         actor = pages.actor(request, Verb.MANAGE_TOOLS)
         with pages.transaction() as (session, now):
-            queries.tool_for(session, actor, slug)
-            access.revoke_key(session, prefix, actor=actor.id, now=now)
+            tool_queries.tool_for(session, actor, slug)
+            tool_keys.revoke_key(session, prefix, actor=actor.id, now=now)
         return pages.redirect(request, f"/tools/{slug}")
 
 
@@ -170,9 +172,9 @@ def _show(
     """The tool's page; with `wanted`, what of that is something else by now."""
     actor = pages.actor(request, Verb.MANAGE_TOOLS)
     with pages.transaction() as (session, now):
-        tool = queries.tool_for(session, actor, slug)
-        keys = queries.keys(session, slug)
-        teams = queries.teams(session)
+        tool = tool_queries.tool_for(session, actor, slug)
+        keys = tool_queries.keys(session, slug)
+        teams = people_queries.teams(session)
     return pages.templates.render(
         request,
         "tools/tool.html",
@@ -191,7 +193,7 @@ def _show(
     )
 
 
-def _values(tool: queries.ToolInfo) -> dict[str, Any]:
+def _values(tool: tool_queries.ToolInfo) -> dict[str, Any]:
     """What the form shows before anybody types."""
     present = _present(tool)
     return present | {
@@ -202,7 +204,7 @@ def _values(tool: queries.ToolInfo) -> dict[str, Any]:
     }
 
 
-def _present(tool: queries.ToolInfo) -> dict[str, Any]:
+def _present(tool: tool_queries.ToolInfo) -> dict[str, Any]:
     """What the form changes, as it is."""
     return {
         "name": tool.name,
@@ -216,13 +218,13 @@ def _present(tool: queries.ToolInfo) -> dict[str, Any]:
     }
 
 
-def _differing(tool: queries.ToolInfo, wanted: Mapping[str, Any]) -> dict[str, Any]:
+def _differing(tool: tool_queries.ToolInfo, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """What is wanted otherwise than it is, so that an untouched form changes nothing."""
     present = _present(tool)
     return {name: value for name, value in wanted.items() if value != present[name]}
 
 
-def _now_otherwise(tool: queries.ToolInfo, wanted: Mapping[str, Any]) -> dict[str, str]:
+def _now_otherwise(tool: tool_queries.ToolInfo, wanted: Mapping[str, Any]) -> dict[str, str]:
     """For each field that was typed otherwise, what it is now."""
     shown = _values(tool) | {"maturity_seconds": format_span(tool.maturity_seconds)}
     said = {name: ", ".join(str(shown[name]).split("\n")) for name in _differing(tool, wanted)}
@@ -238,9 +240,9 @@ def _change(pages: PageContext, request: Request, slug: str, form: Form) -> Resp
     try:
         wanted = wanted_changes(form)
         with pages.transaction() as (session, now):
-            changes = _differing(queries.tool_for(session, actor, slug), wanted)
+            changes = _differing(tool_queries.tool_for(session, actor, slug), wanted)
             if changes:
-                service.change_tool(
+                tool_service.change_tool(
                     session,
                     slug,
                     changes,

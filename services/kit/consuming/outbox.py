@@ -16,9 +16,9 @@ from sqlalchemy import event, text
 from sqlalchemy.orm import Session, SessionTransaction
 
 from services.kit.database import Database
-from services.kit.locks import Lock
 from services.kit.eventlog.headers import headers_from_json, headers_to_json
 from services.kit.eventlog.port import EventLog, LogUnavailable, NewRecord
+from services.kit.locks import Lock
 
 # Longer than an append takes unless the log is in trouble, and short, because what a killed
 # relay had claimed waits for it. Two relays that send the same cost consumers a duplicate.
