@@ -19,6 +19,7 @@ from services.tools import queries as tool_queries
 from services.tools import service as tool_service
 from services.tools.rules import OutputKind
 from tests.browser.harness import serve_app
+from tests.factories.people import OPERATOR
 
 
 @pytest.fixture
@@ -50,7 +51,9 @@ def test_person_who_was_deactivated_stays_so_and_gets_nothing(found: Resources) 
     with found.database.transaction() as session:
         now = found.clock.now(session)
         for email in ("owner@demo.example", "lead@demo.example"):
-            people_service.change_person(session, email, active=False, actor="ada", now=now)
+            people_service.change_person(
+                session, email, active=False, actor=OPERATOR, duties=(), now=now
+            )
     props = demo.prepare(found, ["a", "b"], seed=1)
     assert len(props.owner_tokens) == 1
     assert props.lead_token is None
@@ -62,9 +65,9 @@ def test_person_who_was_deactivated_stays_so_and_gets_nothing(found: Resources) 
 def test_tool_of_somebody_else_is_left_alone(found: Resources) -> None:
     with found.database.transaction() as session:
         now = found.clock.now(session)
-        people_service.add_team(session, "support", name=None, actor="ada", now=now)
+        people_service.add_team(session, "support", name=None, actor=OPERATOR, now=now)
         given = {"kind": OutputKind.CATEGORY, "team": "support", "maturity_seconds": 0}
-        tool_service.add_tool(session, demo.TOOL, actor="ada", now=now, **given)
+        tool_service.add_tool(session, demo.TOOL, actor=OPERATOR, now=now, **given)
     with pytest.raises(Conflict, match="ada has made one"):
         demo.prepare(found, ["a", "b"], seed=1)
     with pytest.raises(Conflict, match="ada has made one"):

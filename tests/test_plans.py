@@ -18,6 +18,7 @@ from services.kit.clock import DatabaseClock
 from services.people import access
 from tests.factories import TOOL, correction, failure, fill, one, output
 from tests.factories.api import Api, open_api
+from tests.factories.people import OPERATOR
 
 OUTPUTS, CASES, OF_A_PAGE = 20_000, 5_000, 1_500
 
@@ -94,7 +95,9 @@ def browser(api: Api, email: str) -> dict[str, str]:
     """The headers of somebody's browser."""
     with api.database.transaction() as session:
         now = DatabaseClock().now(session)
-        link = access.create_link(session, email, actor="t", now=now, length=timedelta(hours=1))
+        link = access.create_link(
+            session, email, actor=OPERATOR, now=now, length=timedelta(hours=1)
+        )
         secret, _ = access.use_link(session, link, now=now, length=timedelta(hours=1))
     return {"Cookie": f"secondlook={secret}"}
 

@@ -19,6 +19,7 @@ from services.people import access
 from services.people.errors import StillOwns
 from services.tools.identity import COOKIE
 from tests.factories import ADMIN, LEAD, OUTSIDER, REP, TEAMMATE, one, populate
+from tests.factories.people import OPERATOR
 
 POLICY = """
 version: 1
@@ -80,7 +81,7 @@ def test_change_by_page_whom_the_policy_names(policy: Callable[..., Database]) -
     resources = Resources(settings, database, roles._external(settings), DatabaseClock())
     with database.transaction() as session:
         now, length = DatabaseClock().now(session), timedelta(hours=1)
-        link = access.create_link(session, ADMIN, actor="test", now=now, length=length)
+        link = access.create_link(session, ADMIN, actor=OPERATOR, now=now, length=length)
         secret, _ = access.use_link(session, link, now=now, length=length)
     client = TestClient(
         app_web.make_ui(resources),
@@ -138,4 +139,4 @@ def test_start_of_the_demo_makes_the_people_whom_the_policy_names(
         roles.run(demo=False)
     with pytest.raises(Started):
         roles.run(demo=True)
-    assert one(database, "SELECT has_judge('ticket-triage')")
+    assert one(database, "SELECT can_own('ticket-triage')")

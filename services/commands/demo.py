@@ -25,7 +25,7 @@ from services.kit.settings import Settings, load_settings
 from services.people import access
 from services.people import queries as people_queries
 from services.people import service as people_service
-from services.people.rules import Role
+from services.people.rules import Actor, Role
 from services.tools import keys as tool_keys
 from services.tools import queries as tool_queries
 from services.tools import service as tool_service
@@ -33,7 +33,7 @@ from services.tools.rules import OutputKind
 
 TOOL = "ticket-categoriser"
 TEAM = "ticket-triage"
-ACTOR = "demo"
+ACTOR = Actor("demo", "Demo", Role.ADMIN, frozenset())
 _PEOPLE = {
     "rep@demo.example": ("Rita Rep", Role.REP),
     "owner@demo.example": ("Olga Owner", Role.OWNER),
@@ -217,7 +217,7 @@ def _tokens(session: Any, emails: Iterable[str], now: Any) -> list[str]:
 def _make_room_for_a_key(session: Any, now: Any) -> None:
     """Revoke the demo's older key where two are live: the newer one's demo may be running."""
     live = [key for key in tool_queries.keys(session, TOOL) if key.revoked_at is None]
-    ours = sorted((key for key in live if key.actor == ACTOR), key=lambda key: key.created_at)
+    ours = sorted((key for key in live if key.actor == ACTOR.id), key=lambda key: key.created_at)
     if len(live) > 1 and ours:
         tool_keys.revoke_key(session, ours[0].prefix, actor=ACTOR, now=now)
 
@@ -225,7 +225,7 @@ def _make_room_for_a_key(session: Any, now: Any) -> None:
 def _require_ours(session: Any) -> None:
     """Leave somebody else's tool of this name alone."""
     maker = tool_queries.tool_maker(session, TOOL)
-    if maker not in (None, ACTOR):
+    if maker not in (None, ACTOR.id):
         raise Conflict(
             f"The demo's tool is called '{TOOL}', and {maker} has made one of that name. "
             "Run the demo on a data folder of its own (SECONDLOOK_DATA_DIR)."

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from services.commands.shared import AsJson, answer, group, transaction, whoami
+from services.commands.shared import AsJson, answer, group, operator, transaction
 from services.kit.durations import parse_seconds
 from services.kit.errors import InvalidInput, Problem
 from services.tools import keys as tool_keys
@@ -54,7 +54,7 @@ def add_tool(
             audit_rate=audit_rate,
             holdout_rate=holdout_rate,
             maturity_seconds=seconds,
-            actor=whoami(),
+            actor=operator(),
             now=now,
         )
     answer({"tool": slug}, as_json=as_json, lines=[f"tool {slug} added"])
@@ -98,7 +98,7 @@ def switch_tool(
 ) -> None:
     """Switch a tool: live, shadow, fallback or stopped."""
     with transaction() as (_, session, now):
-        tool_service.change_tool(session, slug, {"state": state.value}, actor=whoami(), now=now)
+        tool_service.change_tool(session, slug, {"state": state.value}, actor=operator(), now=now)
     answer({"tool": slug, "state": state}, as_json=as_json, lines=[f"{slug} is {state}"])
 
 
@@ -106,7 +106,7 @@ def switch_tool(
 def create_key(slug: Slug, as_json: AsJson = False) -> None:
     """Print a new key of a tool and nothing else; it cannot be read again."""
     with transaction() as (_, session, now):
-        key = tool_keys.create_key(session, slug, actor=whoami(), now=now)
+        key = tool_keys.create_key(session, slug, actor=operator(), now=now)
     answer({"key": key}, as_json=as_json, lines=[key])
 
 
@@ -128,5 +128,5 @@ def revoke_key(
 ) -> None:
     """Revoke a key; it is refused within a second."""
     with transaction() as (_, session, now):
-        tool_keys.revoke_key(session, prefix, actor=whoami(), now=now)
+        tool_keys.revoke_key(session, prefix, actor=operator(), now=now)
     answer({"revoked": prefix}, as_json=as_json, lines=[f"key {prefix} revoked"])

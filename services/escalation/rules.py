@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-from secondlook.text import ID_BYTES, actor_id
+from secondlook.text import ID_BYTES, actor_id, is_address
 
 
 class SubjectKind(StrEnum):

@@ -303,13 +303,14 @@ def output_answer(
 ) -> dict[str, Any]:
     """An output as the API shows it.
 
-    While its case is blind, no person is told what the tool said, whoever it is: what one
-    reads another may hear of. A case out of the caller's sight is not shown.
+    While its case is blind, nobody who reads cases is told what the tool said: what one reads
+    a reviewer may hear of. Reps work with outputs and know of no audit. A case out of the
+    caller's sight is not shown.
     """
     row = queries.output(session, tool, output_id)
     person = caller if isinstance(caller, Actor) else None
     case = case_of_output(session, person, tool, output_id)
-    hide = case.blind and person is not None
+    hide = case.blind and person is not None and person.may(Verb.READ_CASES)
     said = [
         {**word._asdict(), "withdrawn": word.withdrawn}
         for word in queries.corrections(session, tool, output_id)

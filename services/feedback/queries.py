@@ -1,5 +1,6 @@
 """Reads of outputs, what was said of them, and where every event is."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, NamedTuple

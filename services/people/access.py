@@ -19,7 +19,7 @@ from services.kit.secrets import (
 )
 from services.people import models, queries
 from services.people.errors import SignInRefused
-from services.people.rules import Actor
+from services.people.rules import Actor, Verb
 
 _PASSWORD_LENGTH = 12
 
@@ -30,12 +30,14 @@ _BY_LINK, _BY_PASSWORD = "link", "password"
 _TOKEN_LENGTH = timedelta(days=90)
 
 
-def create_token(session: Session, email: str, *, actor: str, now: datetime) -> str:
+def create_token(session: Session, email: str, *, actor: Actor, now: datetime) -> str:
     """Make a personal API token that lasts 90 days; it cannot be read again.
 
     Raises:
+        NotAllowed: the actor does not manage people.
         NotFound: nobody active has that address.
     """
+    actor.require(Verb.MANAGE_PEOPLE)
     who = _active(session, email)
     token = new_token("slp")
     session.add(
@@ -47,18 +49,20 @@ def create_token(session: Session, email: str, *, actor: str, now: datetime) -> 
         )
     )
     session.flush()
-    note(session, now, actor, "create", "token", who.email)
+    note(session, now, actor.id, "create", "token", who.email)
     return token
 
 
 def create_link(
-    session: Session, email: str, *, actor: str, now: datetime, length: timedelta
+    session: Session, email: str, *, actor: Actor, now: datetime, length: timedelta
 ) -> str:
     """Make a sign-in link's token, good once and for `length`.
 
     Raises:
+        NotAllowed: the actor does not manage people.
         NotFound: nobody active has that address.
     """
+    actor.require(Verb.MANAGE_PEOPLE)
     who = _active(session, email)
     token = new_token("sll")
     session.add(
@@ -67,7 +71,7 @@ def create_link(
         )
     )
     session.flush()
-    note(session, now, actor, "create", "link", who.email)
+    note(session, now, actor.id, "create", "link", who.email)
     return token
 
 
@@ -176,13 +180,18 @@ def require_password(session: Session, who: Actor, password: str) -> None:
         raise invalid("current", "it is not your password", hint)
 
 
-def set_password(session: Session, email: str, password: str, *, actor: str, now: datetime) -> None:
+def set_password(
+    session: Session, email: str, password: str, *, actor: Actor, now: datetime
+) -> None:
     """Set a person's password; every other sign-in of theirs ends.
 
     Raises:
+        NotAllowed: it is somebody else's, and the actor does not manage people.
         InvalidInput: the password is too short.
         NotFound: nobody active has that address.
     """
+    if actor_id(email) != actor.email:
+        actor.require(Verb.MANAGE_PEOPLE)
     if len(password) < _PASSWORD_LENGTH:
         raise invalid("password", "it is too short", f"Use {_PASSWORD_LENGTH} characters or more.")
     who = _active(session, email)
@@ -192,7 +201,7 @@ def set_password(session: Session, email: str, password: str, *, actor: str, now
         .values(password_hash=hash_password(password))
     )
     end_every_sign_in(session, who.email, now=now)
-    note(session, now, actor, "set password", "person", who.email)
+    note(session, now, actor.id, "set password", "person", who.email)
 
 
 def _active(session: Session, email: str) -> Actor:

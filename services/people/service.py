@@ -21,17 +21,19 @@ from services.people.errors import StillOwns
 from services.people.rules import Actor, Role, Verb
 
 
-def add_team(session: Session, slug: str, *, name: str | None, actor: str, now: datetime) -> None:
+def add_team(session: Session, slug: str, *, name: str | None, actor: Actor, now: datetime) -> None:
     """Add a team.
 
     Raises:
+        NotAllowed: the actor does not manage people.
         InvalidInput: the slug is not one.
         AlreadyThere: there is a team of that name.
     """
+    actor.require(Verb.MANAGE_PEOPLE)
     require_slug("slug", slug)
     name = checked_name("name", name or slug)
     add_new(session, models.Team(slug=slug, name=name, created_at=now), slug, f"team '{slug}'")
-    note(session, now, actor, "add", "team", slug, name=name)
+    note(session, now, actor.id, "add", "team", slug, name=name)
 
 
 def add_person(
@@ -41,15 +43,17 @@ def add_person(
     name: str,
     role: Role,
     teams: Iterable[str],
-    actor: str,
+    actor: Actor,
     now: datetime,
 ) -> None:
     """Add a person, without a password: a sign-in link is the first way in.
 
     Raises:
+        NotAllowed: the actor does not manage people.
         InvalidInput: the address, or a team, is not one.
         AlreadyThere: the address is taken.
     """
+    actor.require(Verb.MANAGE_PEOPLE)
     email = actor_id(email)
     if not is_address(email) or not storable(email) or len(email.encode()) > ID_BYTES:
         hint = f"Write name@domain, {ID_BYTES} bytes at most."
@@ -58,7 +62,7 @@ def add_person(
     row = models.Person(email=email, name=name, role=role.value, created_at=now)
     add_new(session, row, email, f"person '{email}'")
     _set_teams(session, email, teams)
-    note(session, now, actor, "add", "person", email, role=role.value, teams=sorted(teams))
+    note(session, now, actor.id, "add", "person", email, role=role.value, teams=sorted(teams))
 
 
 @dataclass(frozen=True, slots=True)

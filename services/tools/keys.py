@@ -8,17 +8,20 @@ from sqlalchemy.orm import Session
 
 from services.kit.audit import note
 from services.kit.errors import NotFound
+from services.people.rules import Actor, Verb
 from services.tools import models
 from services.tools.errors import TwoKeysLive
 
 
-def create_key(session: Session, tool: str, *, actor: str, now: datetime) -> str:
+def create_key(session: Session, tool: str, *, actor: Actor, now: datetime) -> str:
     """Make a key for a tool and return it; it cannot be read again.
 
     Raises:
+        NotAllowed: the actor does not manage tools.
         NotFound: there is no such tool.
         TwoKeysLive: revoke one first.
     """
+    actor.require(Verb.MANAGE_TOOLS)
     if session.get(models.Tool, tool, with_for_update=True) is None:
         raise NotFound(f"There is no tool '{tool}'.")
     taken = set(
@@ -39,20 +42,22 @@ def create_key(session: Session, tool: str, *, actor: str, now: datetime) -> str
             slot=min(free),
             hash=keys.key_hash(key),
             created_at=now,
-            actor=actor,
+            actor=actor.id,
         )
     )
     session.flush()
-    note(session, now, actor, "create", "key", keys.prefix(key), tool=tool)
+    note(session, now, actor.id, "create", "key", keys.prefix(key), tool=tool)
     return key
 
 
-def revoke_key(session: Session, prefix: str, *, actor: str, now: datetime) -> None:
+def revoke_key(session: Session, prefix: str, *, actor: Actor, now: datetime) -> None:
     """Revoke a key; the tool is refused within a second.
 
     Raises:
+        NotAllowed: the actor does not manage tools.
         NotFound: there is no live key of that prefix.
     """
+    actor.require(Verb.MANAGE_TOOLS)
     revoked = session.execute(
         update(models.ApiKey)
         .where(models.ApiKey.prefix == prefix, models.ApiKey.revoked_at.is_(None))
@@ -61,7 +66,7 @@ def revoke_key(session: Session, prefix: str, *, actor: str, now: datetime) -> N
     ).scalar_one_or_none()
     if revoked is None:
         raise NotFound(f"There is no live key '{prefix}'.")
-    note(session, now, actor, "revoke", "key", prefix, tool=revoked)
+    note(session, now, actor.id, "revoke", "key", prefix, tool=revoked)
 
 
 def tool_of_key(session: Session, key: str) -> tuple[str, bytes] | None:

@@ -1,7 +1,7 @@
 """The verbs on tools. Each takes a session, who does it and the time; none commits."""
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 
 from services.kit.audit import note
 from services.kit.consuming import outbox
-from services.kit.errors import ChangedMeanwhile, NotFound, invalid
+from services.kit.errors import ChangedMeanwhile, NotAllowed, NotFound, Problem, invalid
 from services.kit.eventlog.port import NewRecord
 from services.kit.fields import add_new, require_slug
 from services.kit.fields import name as checked_name
 from services.people import queries as people_queries
+from services.people.rules import Actor, Verb
 from services.tools import contracts, models, queries
 from services.tools.rules import OutputKind, ToolState
 
@@ -33,17 +34,20 @@ def add_tool(
     threshold: float = 0.7,
     audit_rate: float = 0.0,
     holdout_rate: float = 0.0,
+    review_when: Sequence[Any] = (),
     maturity_seconds: int,
     sampling_key: str | None = None,
-    actor: str,
+    actor: Actor,
     now: datetime,
 ) -> None:
     """Register a tool, live, with its first gate policy and taxonomy.
 
     Raises:
+        NotAllowed: the actor does not manage tools.
         InvalidInput: a field cannot be used; it says which and why.
         AlreadyThere: the slug is taken.
     """
+    actor.require(Verb.MANAGE_TOOLS)
     require_slug("slug", slug)
     if not people_queries.team_exists(session, team):
         raise invalid("team", f"there is no team '{team}'", "Add it with `teams add` first.")
@@ -57,7 +61,7 @@ def add_tool(
     )
     add_new(session, row, slug, f"tool '{slug}'")
     listed = list(categories)
-    taxonomy = _add_taxonomy(session, slug, listed, actor=actor, now=now) if listed else None
+    taxonomy = _add_taxonomy(session, slug, listed, actor=actor.id, now=now) if listed else None
     policy = models.GatePolicy(
         tool=slug,
         revision=1,
@@ -66,15 +70,16 @@ def add_tool(
         category_thresholds={},
         audit_rate=_share("audit_rate", audit_rate),
         holdout_rate=_share("holdout_rate", holdout_rate),
+        review_when=review_conditions(list(review_when)),
         taxonomy=taxonomy,
         sampling_key=sampling_key or secrets.token_hex(32),
         effective_at=now,
-        actor=actor,
+        actor=actor.id,
     )
     session.add(policy)
     session.flush()
-    note(session, now, actor, "add", "tool", slug, team=team, returns=kind.value)
-    _announce(session, slug, actor=actor, now=now)
+    note(session, now, actor.id, "add", "tool", slug, team=team, returns=kind.value)
+    _announce(session, slug, actor=actor.id, now=now)
 
 
 _ON_TOOL = ("name", "team", "maturity_seconds")
@@ -92,7 +97,7 @@ def change_tool(
     slug: str,
     changes: Mapping[str, Any],
     *,
-    actor: str,
+    actor: Actor,
     now: datetime,
     if_revision: int | None = None,
 ) -> None:
@@ -102,13 +107,15 @@ def change_tool(
     reaches the tool's SDK within seconds.
 
     Raises:
-        NotFound: there is no such tool.
+        NotFound: there is no such tool in the actor's sight.
+        NotAllowed: the actor may not change what they want to change.
         InvalidInput: a field is unknown or cannot be used.
         ChangedMeanwhile: the tool's revision is no longer `if_revision`.
     """
     tool = session.get(models.Tool, slug, with_for_update=True)
-    if tool is None:
+    if tool is None or not actor.sees(tool.team):
         raise NotFound(f"There is no tool '{slug}'.")
+    _require_may_change(actor, changes)
     if if_revision is not None and tool.revision != if_revision:
         raise ChangedMeanwhile(f"The tool is at revision {tool.revision}; read it again first.")
     for field in sorted(changes.keys() - CHANGEABLE):
@@ -123,15 +130,25 @@ def change_tool(
     policy_changes = {f: _checked(session, f, changes[f]) for f in _ON_POLICY if f in changes}
     if "categories" in changes:
         policy_changes["taxonomy"] = _add_taxonomy(
-            session, slug, changes["categories"], actor=actor, now=now
+            session, slug, changes["categories"], actor=actor.id, now=now
         )
     _require_thresholds_of_categories(session, tool, policy_changes.get("category_thresholds", {}))
     if policy_changes:
-        _next_policy(session, slug, policy_changes, actor=actor, now=now)
+        _next_policy(session, slug, policy_changes, actor=actor.id, now=now)
     tool.revision = session.execute(models.tool_revision.next_value()).scalar_one()
     session.flush()
-    note(session, now, actor, "change", "tool", slug, **dict(changes))
-    _announce(session, slug, actor=actor, now=now)
+    note(session, now, actor.id, "change", "tool", slug, **dict(changes))
+    _announce(session, slug, actor=actor.id, now=now)
+
+
+def _require_may_change(actor: Actor, changes: Mapping[str, Any]) -> None:
+    """Refuse what only admins change: everything but the state."""
+    actor.require(Verb.SWITCH_TOOL)
+    others = sorted(changes.keys() - {"state"})
+    if others and not actor.may(Verb.MANAGE_TOOLS):
+        problem, hint = "only admins change it", "Send `state` alone."
+        problems = tuple(Problem(f"/{field}", problem, hint) for field in others)
+        raise NotAllowed("You may switch the tool's state and nothing else.", problems=problems)
 
 
 def _checked(session: Session, field: str, value: Any) -> Any:

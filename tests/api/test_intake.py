@@ -10,6 +10,8 @@ from secondlook.keys import key_hash
 
 from tests.factories import TOOL, one, rows, total
 from tests.factories.api import Api
+from tests.factories.people import OPERATOR
+from tests.factories.storage import CASES
 
 
 def an_output(output_id: str = "o-1", **fields: Any) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def test_post_output_answers_the_gate_and_is_stored(api: Api) -> None:
         ("o-1", "proceed"),
         ("o-2", "review"),
     ]
-    assert one(database, 'SELECT output_id FROM "case"') == "o-2"
+    assert one(database, f"SELECT output_id FROM {CASES}") == "o-2"
 
 
 def test_post_again_is_a_duplicate_and_changes_nothing(api: Api) -> None:
@@ -147,7 +149,7 @@ def test_revoked_key_is_refused_within_a_second(api: Api) -> None:
     assert post(api, "/v1/outputs", an_output()).status_code == 202
     with api.database.transaction() as session:
         prefix = api.tool_key.split("_")[1]
-        tool_keys.revoke_key(session, prefix, actor="test", now=DatabaseClock().now(session))
+        tool_keys.revoke_key(session, prefix, actor=OPERATOR, now=DatabaseClock().now(session))
     time.sleep(1)
     assert post(api, "/v1/outputs", an_output("o-2")).status_code == 401
 

@@ -12,6 +12,7 @@ from tests import factories
 from tests.browser.conftest import Visit
 from tests.browser.harness import axe_violations, sideways_scroll
 from tests.factories import AUDITOR
+from tests.factories.people import OPERATOR
 from tests.factories.site import Site
 
 _STATE = "SELECT state FROM gate_policy WHERE tool = :slug ORDER BY revision DESC LIMIT 1"
@@ -114,7 +115,7 @@ def test_tool_that_somebody_changed_meanwhile(site: Site, visit: Visit, script: 
             now = DatabaseClock().now(session)
             high = 0.98 if script else 0.99
             tool_service.change_tool(
-                session, factories.TOOL, {"threshold": high}, actor="test", now=now
+                session, factories.TOOL, {"threshold": high}, actor=OPERATOR, now=now
             )
         page.get_by_label("Share of silent outputs").fill("0.3" if script else "0.4")
         page.get_by_role("button", name="Save").click()

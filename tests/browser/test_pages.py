@@ -13,6 +13,7 @@ from tests import factories
 from tests.browser.conftest import Visit
 from tests.browser.harness import PHONE, WIDE, axe_violations, sideways_scroll
 from tests.factories import AUDITED, AUDITOR, FIELDS, FLAG, OPS, TEXT
+from tests.factories.people import OPERATOR
 from tests.factories.site import Site
 from ui.outputs.view import address
 
@@ -61,9 +62,9 @@ def longest(site: Site) -> str:
     email, name = f"{'l' * 60}@example.org", "W" * 200
     with site.database.transaction() as session:
         now = DatabaseClock().now(session)
-        people_service.add_team(session, "longest", name=name, actor="test", now=now)
+        people_service.add_team(session, "longest", name=name, actor=OPERATOR, now=now)
         people_service.add_person(
-            session, email, name=name, role=Role.ADMIN, teams=["longest"], actor="test", now=now
+            session, email, name=name, role=Role.ADMIN, teams=["longest"], actor=OPERATOR, now=now
         )
         tool_service.add_tool(
             session,
@@ -72,7 +73,7 @@ def longest(site: Site) -> str:
             kind=OutputKind.TEXT,
             team="longest",
             maturity_seconds=0,
-            actor="test",
+            actor=OPERATOR,
             now=now,
         )
     return email

@@ -42,7 +42,7 @@ rules:
     priority: P1
     sla: {claim: 3s, resolve: 9s}
     escalate: slow
-policies:
+ladders:
   steep:
     - {at: 0s, own: team:support}
     - {at: 4s, own: user:lea@example.org}

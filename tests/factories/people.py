@@ -25,6 +25,8 @@ _ROLES = {
     OPS: Role.OPS,
     AUDITOR: Role.AUDITOR,
 }
+OPERATOR = Actor("test", "Operator", Role.ADMIN, frozenset())
+"""Whoever sets things up, as on the command line."""
 _TEAMS = {OUTSIDER: [OTHER_TEAM], ADMIN: []}
 
 
@@ -32,7 +34,7 @@ def add_people(session: Session) -> None:
     """Both teams and everybody named above."""
     now = DatabaseClock().now(session)
     for team in (TEAM, OTHER_TEAM):
-        people_service.add_team(session, team, name=None, actor="test", now=now)
+        people_service.add_team(session, team, name=None, actor=OPERATOR, now=now)
     for email, role in _ROLES.items():
         add_person(session, email, role=role, teams=_TEAMS.get(email, [TEAM]))
 
@@ -47,7 +49,7 @@ def add_person(
         name=email.partition("@")[0].title(),
         role=role,
         teams=[TEAM] if teams is None else teams,
-        actor="test",
+        actor=OPERATOR,
         now=DatabaseClock().now(session),
     )
 
@@ -62,7 +64,7 @@ def actor_of(session: Session, email: str) -> Actor:
 def sign_in_link(session: Session, email: str) -> str:
     """The secret of a fresh sign-in link."""
     now = DatabaseClock().now(session)
-    return access.create_link(session, email, actor="test", now=now, length=timedelta(hours=1))
+    return access.create_link(session, email, actor=OPERATOR, now=now, length=timedelta(hours=1))
 
 
 def browser_session(session: Session, email: str) -> str:
@@ -75,10 +77,10 @@ def browser_session(session: Session, email: str) -> str:
 
 def personal_token(session: Session, email: str) -> str:
     """A fresh personal token."""
-    return access.create_token(session, email, actor="test", now=DatabaseClock().now(session))
+    return access.create_token(session, email, actor=OPERATOR, now=DatabaseClock().now(session))
 
 
 def set_password(session: Session, email: str) -> None:
     """Let somebody sign in with `PASSWORD`."""
     now = DatabaseClock().now(session)
-    access.set_password(session, email, PASSWORD, actor="test", now=now)
+    access.set_password(session, email, PASSWORD, actor=OPERATOR, now=now)

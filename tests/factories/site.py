@@ -73,7 +73,7 @@ class Site(Installation):
 
     def case_of(self, output_id: str) -> int:
         """The number of the case on an output, once it is there."""
-        opened = 'SELECT coalesce(max(id), 0) FROM "case" WHERE output_id = :id'
+        opened = "SELECT coalesce(max(case_id), 0) FROM case_output WHERE output_id = :id"
         return int(until(lambda: self.one(opened, id=output_id)))
 
     def correction(self, output_id: str) -> Any:

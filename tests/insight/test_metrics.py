@@ -13,6 +13,7 @@ from services.kit.clock import DatabaseClock
 from services.tools import service as tool_service
 from tests.factories import TOOL, correction, output
 from tests.factories.api import Api
+from tests.factories.people import OPERATOR
 
 
 def take(api: Api, *versions: int, of: str = "o") -> None:
@@ -94,7 +95,7 @@ def test_counters_of_what_is_mature_hold_while_outputs_come(
     with api.database.transaction() as session:
         now = DatabaseClock().now(session)
         change = {"maturity_seconds": 3_600}
-        tool_service.change_tool(session, TOOL, change, actor="test", now=now)
+        tool_service.change_tool(session, TOOL, change, actor=OPERATOR, now=now)
     api.log.take(output("o-1"))
     read, number = counts.totals, count()
 

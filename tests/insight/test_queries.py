@@ -8,6 +8,7 @@ from services.kit.database import Database
 from services.tools import queries as tool_queries
 from services.tools import service as tool_service
 from tests.factories import TOOL, Delivery, correction, output, populate
+from tests.factories.people import OPERATOR
 
 
 def matured(database: Database, ahead: timedelta = timedelta(0)) -> tuple[int, int]:
@@ -28,7 +29,7 @@ def test_counters_of_what_is_mature_never_fall(database: Database) -> None:
         with database.transaction() as session:
             now = DatabaseClock().now(session)
             change = {"maturity_seconds": seconds}
-            tool_service.change_tool(session, TOOL, change, actor="test", now=now)
+            tool_service.change_tool(session, TOOL, change, actor=OPERATOR, now=now)
         assert matured(database) == (5, 1)
         log.take(output(f"young-{seconds}"))
         assert matured(database) == (5, 1)

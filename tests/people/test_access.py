@@ -8,6 +8,7 @@ from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.people import access
 from tests.factories import OWNER, one, populate
+from tests.factories.people import OPERATOR
 
 
 def test_what_is_over_is_forgotten_and_nothing_else(database: Database) -> None:
@@ -16,9 +17,9 @@ def test_what_is_over_is_forgotten_and_nothing_else(database: Database) -> None:
         now = DatabaseClock().now(session)
         for hours in (1, 100):
             length = timedelta(hours=hours)
-            link = access.create_link(session, OWNER, actor="t", now=now, length=length)
+            link = access.create_link(session, OWNER, actor=OPERATOR, now=now, length=length)
             access.use_link(session, link, now=now, length=length)
-        access.create_token(session, OWNER, actor="t", now=now)
+        access.create_token(session, OWNER, actor=OPERATOR, now=now)
         session.execute(text("INSERT INTO rate_bucket (name, tokens) VALUES ('x', 1)"))
     with database.transaction() as session:
         access.forget(session, before=now + timedelta(hours=2))

@@ -18,6 +18,7 @@ from services.people import access
 from services.people import service as people_service
 from services.people.rules import Role
 from tests.factories import actor_of, output, rows
+from tests.factories.people import OPERATOR
 from tests.factories.pipeline import Pipeline, open_pipeline
 
 PEOPLE = [f"reviewer-{number}@example.org" for number in range(200)]
@@ -32,7 +33,7 @@ def pipeline(fresh_database: Callable[[], str]) -> Iterator[Pipeline]:
         with opened.database.transaction() as session:
             now = opened.clock.now(session)
             for email in PEOPLE:
-                given = {"role": Role.OWNER, "teams": ["support"], "actor": "test", "now": now}
+                given = {"role": Role.OWNER, "teams": ["support"], "actor": OPERATOR, "now": now}
                 people_service.add_person(session, email, name="Reviewer", **given)
         yield opened
 
@@ -80,7 +81,7 @@ def test_claim_by_two_hundred_over_http_has_one_winner(pipeline: Pipeline) -> No
     case = pipeline.case("o-1")
     with pipeline.database.transaction() as session:
         now = pipeline.clock.now(session)
-        tokens = {who: access.create_token(session, who, actor="test", now=now) for who in PEOPLE}
+        tokens = {who: access.create_token(session, who, actor=OPERATOR, now=now) for who in PEOPLE}
     engine = make_engine(pipeline.url, pool_size=12)
     resources = Resources(Settings(), Database(engine), pipeline.url, pipeline.clock)
 

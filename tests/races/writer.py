@@ -44,7 +44,7 @@ def main() -> None:
         taken = service.claim(session, actor, case, lease=timedelta(seconds=lease), now=now)
     pause("claimed")
     try:
-        judge(database, who, case, taken["token"])
+        judge(database, who, case, taken.token)
     except SecondlookError as error:
         print(f"refused {type(error).__name__} {error.extra.get('holder')}", flush=True)
     except DBAPIError as error:

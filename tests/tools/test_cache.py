@@ -9,6 +9,7 @@ from services.tools import service as tool_service
 from services.tools.queries import ToolCache
 from services.tools.rules import OutputKind
 from tests.factories import TOOL, populate
+from tests.factories.people import OPERATOR
 
 _CHANGE = text("UPDATE tool SET revision = nextval('tool_revision') WHERE slug = :tool")
 
@@ -23,7 +24,7 @@ def test_book_sees_a_change_that_was_numbered_first_and_committed_last(database:
             kind=OutputKind.FLAG,
             team="other",
             maturity_seconds=0,
-            actor="t",
+            actor=OPERATOR,
             now=now,
         )
     book = ToolCache()
@@ -44,7 +45,7 @@ def test_state_is_told_since_it_was_switched_to(database: Database) -> None:
     for change in ({"state": "shadow"}, {"threshold": 0.5}, {"state": "live"}, {"threshold": 0.6}):
         with database.transaction() as session:
             now = DatabaseClock().now(session)
-            tool_service.change_tool(session, TOOL, change, actor="t", now=now)
+            tool_service.change_tool(session, TOOL, change, actor=OPERATOR, now=now)
             moments.append((ToolCache().get(session, TOOL).state_since, now))
     switched = [since == now for since, now in moments]
     assert switched == [True, False, True, False]

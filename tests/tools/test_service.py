@@ -11,12 +11,13 @@ from services.tools import queries as tool_queries
 from services.tools import service as tool_service
 from services.tools.rules import OutputKind
 from tests.factories import TOOL, populate
+from tests.factories.people import OPERATOR
 
 
 def change(database: Database, slug: str, **changes: Any) -> None:
     with database.transaction() as session:
         now = DatabaseClock().now(session)
-        tool_service.change_tool(session, slug, changes, actor="test", now=now)
+        tool_service.change_tool(session, slug, changes, actor=OPERATOR, now=now)
 
 
 def thresholds(database: Database, slug: str) -> dict[str, float]:
@@ -49,6 +50,6 @@ def test_category_thresholds_of_a_tool_that_returns_no_category_are_refused(
     with database.transaction() as session:
         now = DatabaseClock().now(session)
         given = {"kind": OutputKind.FLAG, "team": "support", "maturity_seconds": 0}
-        tool_service.add_tool(session, "scanner", actor="test", now=now, **given)
+        tool_service.add_tool(session, "scanner", actor=OPERATOR, now=now, **given)
     with pytest.raises(InvalidInput, match="not a category"):
         change(database, "scanner", category_thresholds={"true": 0.9})

@@ -48,7 +48,12 @@ def _output(tool: str, output_id: str, part: str = "") -> str:
 
 
 def _case(site: Site, output_id: str) -> int:
-    return int(site.one('SELECT id FROM "case" WHERE output_id = :id', id=output_id))
+    return int(
+        site.one(
+            "SELECT case_id FROM case_output WHERE output_id = :id",
+            id=output_id,
+        )
+    )
 
 
 @pytest.mark.parametrize("email", [factories.OWNER, factories.LEAD, factories.REP, OPS])

@@ -14,6 +14,7 @@ from services.tools import service as tool_service
 from services.tools.rules import OutputKind
 from tests import factories
 from tests.factories import TEXT
+from tests.factories.people import OPERATOR
 from tests.factories.site import Site, open_site
 from tests.ui.pages import client_of, post
 
@@ -34,7 +35,7 @@ def _change_tool(site: Site, **changes: Any) -> None:
     """Another admin changes the tool, by the API."""
     with site.database.transaction() as session:
         now = DatabaseClock().now(session)
-        tool_service.change_tool(session, factories.TOOL, changes, actor="test", now=now)
+        tool_service.change_tool(session, factories.TOOL, changes, actor=OPERATOR, now=now)
 
 
 def _fields(page: str, action: str) -> dict[str, str]:
@@ -165,7 +166,7 @@ def _change_person(site: Site, email: str, **changes: Any) -> None:
     """Another admin changes somebody."""
     with site.database.transaction() as session:
         now = DatabaseClock().now(session)
-        people_service.change_person(session, email, actor="test", now=now, **changes)
+        people_service.change_person(session, email, actor=OPERATOR, duties=(), now=now, **changes)
 
 
 def _sent(row: str, **typed: str | list[str]) -> dict[str, str | list[str]]:
@@ -219,7 +220,7 @@ def test_last_judge_stays_and_the_form_with_them(
     assert "<details open>" in again
     says = html.unescape(again.partition(f'id="{control}')[2].partition("</p>")[0])
     assert "nobody else judges in team 'other'" in says
-    assert "Make somebody else a judge of team 'other' first." in says
+    assert "Make somebody else a reviewer of team 'other' first." in says
     sent = _sent(again)
     assert {name: sent[name] for name in typed if name in sent} == {
         name: [value] for name, value in typed.items() if name in sent

@@ -14,6 +14,7 @@ from services.kit.clock import DatabaseClock
 from services.people import access
 from services.tools.identity import COOKIE
 from tests import factories
+from tests.factories.people import OPERATOR
 from tests.factories.site import PASSWORD, Site, Town, at_work, resources
 from tests.ui.pages import client_of
 from ui.kit.draft import draft_in
@@ -162,7 +163,7 @@ def test_session_that_is_over_does_nothing(site: Site) -> None:
         now = DatabaseClock().now(session)
         length = timedelta(seconds=0)
         link = access.create_link(
-            session, factories.OWNER, actor="test", now=now, length=timedelta(hours=1)
+            session, factories.OWNER, actor=OPERATOR, now=now, length=timedelta(hours=1)
         )
         secret, _ = access.use_link(session, link, now=now, length=length)
     client = client_of(site, None)

@@ -32,7 +32,7 @@ def router(pages: PageContext) -> APIRouter:
                 with pages.transaction() as (session, now):
                     access.require_password(session, actor, current)
             with pages.transaction() as (session, now):
-                access.set_password(session, actor.email, password, actor=actor.id, now=now)
+                access.set_password(session, actor.email, password, actor=actor, now=now)
                 secret, _ = access.sign_in(
                     session, actor.email, password, now=now, length=pages.session_length
                 )
@@ -47,7 +47,7 @@ def router(pages: PageContext) -> APIRouter:
     def make_token(request: Request) -> Response:
         actor = pages.signed_in(request).actor
         with pages.transaction() as (session, now):
-            token = access.create_token(session, actor.email, actor=actor.id, now=now)
+            token = access.create_token(session, actor.email, actor=actor, now=now)
         return _account(pages, request, token=token)
 
     return routes

@@ -95,7 +95,7 @@ def router(pages: PageContext) -> APIRouter:
         with pages.transaction() as (session, now):
             tool_queries.tool_for(session, actor, slug)
             tool_service.change_tool(
-                session, slug, {"state": form.text("state")}, actor=actor.id, now=now
+                session, slug, {"state": form.text("state")}, actor=actor, now=now
             )
         return pages.redirect(request, f"/health/{slug}")
 

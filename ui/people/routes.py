@@ -119,7 +119,7 @@ def _add_people(routes: APIRouter, pages: PageContext) -> None:
                     name=form.text("name"),
                     role=_role(form.line("role")),
                     teams=[form.line("team")] if form.line("team") else (),
-                    actor=actor.id,
+                    actor=actor,
                     now=now,
                 )
         except (InvalidInput, Conflict) as error:
@@ -133,7 +133,7 @@ def _add_people(routes: APIRouter, pages: PageContext) -> None:
         slug, name = form.line("slug"), form.text("title") or None
         try:
             with pages.transaction() as (session, now):
-                people_service.add_team(session, slug, name=name, actor=actor.id, now=now)
+                people_service.add_team(session, slug, name=name, actor=actor, now=now)
         except (InvalidInput, Conflict) as error:
             typed, errors = form.first_values(), field_errors(error)
             if "name" in errors:
@@ -175,7 +175,7 @@ def _add_person(routes: APIRouter, pages: PageContext) -> None:
         actor, email = pages.actor(request, Verb.MANAGE_PEOPLE), form.line("email")
         with pages.transaction() as (session, now):
             token = access.create_link(
-                session, email, actor=actor.id, now=now, length=pages.link_length
+                session, email, actor=actor, now=now, length=pages.link_length
             )
         made = f"{pages.address()}/sign-in/{token}"
         return _show(pages, request, link=made, link_for=email)

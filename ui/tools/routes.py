@@ -114,10 +114,10 @@ def _register(pages: PageContext, request: Request, form: Form) -> Response:
                 audit_rate=read_number(form, "audit_rate"),
                 holdout_rate=read_number(form, "holdout_rate"),
                 maturity_seconds=read_seconds(form),
-                actor=actor.id,
+                actor=actor,
                 now=now,
             )
-            key = tool_keys.create_key(session, form.line("slug"), actor=actor.id, now=now)
+            key = tool_keys.create_key(session, form.line("slug"), actor=actor, now=now)
     except (InvalidInput, Conflict) as error:
         typed, errors = form.first_values(), field_errors(error)
         return _form(pages, request, typed, errors=errors, status=error.status)
@@ -142,7 +142,7 @@ def _add_tool(routes: APIRouter, pages: PageContext) -> None:
         try:
             with pages.transaction() as (session, now):
                 tool_queries.tool_for(session, actor, slug)
-                key = tool_keys.create_key(session, slug, actor=actor.id, now=now)
+                key = tool_keys.create_key(session, slug, actor=actor, now=now)
         except Conflict as error:
             return _show(pages, request, slug, problem=error.detail, status=409)
         return _show(pages, request, slug, key=key)
@@ -152,7 +152,7 @@ def _add_tool(routes: APIRouter, pages: PageContext) -> None:
         actor = pages.actor(request, Verb.MANAGE_TOOLS)
         with pages.transaction() as (session, now):
             tool_queries.tool_for(session, actor, slug)
-            tool_keys.revoke_key(session, prefix, actor=actor.id, now=now)
+            tool_keys.revoke_key(session, prefix, actor=actor, now=now)
         return pages.redirect(request, f"/tools/{slug}")
 
 
@@ -246,7 +246,7 @@ def _change(pages: PageContext, request: Request, slug: str, form: Form) -> Resp
                     session,
                     slug,
                     changes,
-                    actor=actor.id,
+                    actor=actor,
                     now=now,
                     if_revision=read_revision(form),
                 )
