@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import corrections, decide, ingest, limits, pages
-from benchmarks.house import broker
+from benchmarks.server import broker
 from benchmarks.table import Row, write
 
 _RESULTS = Path(__file__).parent / "RESULTS.md"

@@ -4,8 +4,8 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from benchmarks.house import Server, await_taken, server
 from benchmarks.load import BATCH, outputs, post_all
+from benchmarks.server import Server, await_taken, server
 from benchmarks.table import Row
 
 _CONNECTIONS = 64

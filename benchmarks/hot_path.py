@@ -19,8 +19,8 @@ from secondlook import events
 from benchmarks.load import outputs
 from migrations import run
 from services.kit.database import Database, make_engine
-from services.kit.embedded_postgres import EmbeddedPostgres
-from tests import house
+from services.kit.processes.embedded_postgres import EmbeddedPostgres
+from tests import factories
 
 _EVENTS, _BATCH, _SHOWN = 8_000, 2_000, 12
 
@@ -33,7 +33,7 @@ def _database() -> Iterator[Database]:
         postgres.start()
         run.upgrade(postgres.url)
         database = Database(make_engine(postgres.url))
-        house.furnish(database)
+        factories.populate(database)
         yield database
         database.close()
         postgres.stop()
@@ -42,17 +42,18 @@ def _database() -> Iterator[Database]:
 def _event(output: dict[str, Any]) -> Any:
     told = json.dumps(output | {"value": "billing"})
     return events.output_recorded(
-        house.TOOL, events.Output.model_validate_json(told), time=house.NOON
+        factories.TOOL, events.Output.model_validate_json(told), time=factories.NOON
     )
 
 
 def main() -> None:
     """Print the share of each function, for each consumer."""
     with _database() as database:
-        log = house.Log(database)
+        log = factories.Delivery(database)
         sent = [_event(output) for output in outputs(_EVENTS)]
         batches = [
-            house.as_batches(log.records(sent[n : n + _BATCH])) for n in range(0, _EVENTS, _BATCH)
+            factories.as_batches(log.records(sent[n : n + _BATCH]))
+            for n in range(0, _EVENTS, _BATCH)
         ]
         for name, consumer in (("feedback", log.feedback), ("escalation", log.escalation)):
             profile = cProfile.Profile(time.process_time)

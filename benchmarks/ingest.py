@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 from secondlook import Secondlook, events
 
-from benchmarks.house import THRESHOLD, TOOL, Server, await_taken, server
 from benchmarks.limits import Limits, read_kafka
 from benchmarks.load import BATCH, CASE_EVERY, outputs, post_all
+from benchmarks.server import THRESHOLD, TOOL, Server, await_taken, server
 from benchmarks.table import Row
 from services.kit.eventlog import open_log
 from services.kit.eventlog.port import NewRecord

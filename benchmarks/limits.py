@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import psycopg
 
-from benchmarks.house import server
 from benchmarks.load import BATCH, outputs, post_all
+from benchmarks.server import server
 from benchmarks.table import Row
 from services.kit.eventlog import open_log
 from services.kit.eventlog.port import EventLog

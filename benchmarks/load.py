@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.house import Server
+from benchmarks.server import Server
 
 BATCH = 500
 CASE_EVERY = 10

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from benchmarks.house import TOOL, Server, server
+from benchmarks.server import TOOL, Server, server
 from benchmarks.table import Row
-from tests.many import fill
+from tests.factories import fill
 
 Ask = Callable[[http.client.HTTPConnection, str, int], None]
 

@@ -1,14 +1,10 @@
 """What every test may ask for: a migrated database of its own, and a real Kafka broker."""
 
 import os
-import random
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from itertools import count
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -17,11 +13,11 @@ from sqlalchemy.orm import Session
 
 from migrations import run
 from services.kit.database import Database, make_engine
-from services.kit.embedded_postgres import EmbeddedPostgres
+from services.kit.processes.embedded_postgres import EmbeddedPostgres
+from tests.factories import broker
+from tests.factories.broker import Broker, running_broker, why_no_kafka
+from tests.factories.installation import cloned, named
 
-ROOT = Path(__file__).parent.parent
-KAFKA_JARS = ROOT / "build" / "kafka" / "libs"
-BROKER = ROOT / "deploy" / "kafka" / "broker.py"
 IN_CI = os.environ.get("CI") == "true"
 
 # The machine's crash is not what these tests are about, and the suite should take seconds.
@@ -86,34 +82,17 @@ def postgres_url(memory_folder: Path) -> Iterator[str]:
     try:
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute("CREATE DATABASE template")
-        build_schema(_named(server.url, "template"))
+        build_schema(named(server.url, "template"))
         yield server.url
     finally:
         server.stop()
 
 
-def _named(url: str, database: str) -> str:
-    return f"{url.rpartition('/')[0]}/{database}"
-
-
 @pytest.fixture
 def fresh_database(postgres_url: str) -> Iterator[Callable[[], str]]:
     """Makes migrated, empty databases; calling it answers the address of another one."""
-    made: list[str] = []
-
-    def make() -> str:
-        name = f"test_{next(_NUMBERS)}"
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template")
-        made.append(name)
-        return _named(postgres_url, name)
-
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        yield make
-        for name in made:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-_NUMBERS = count()
+    with ExitStack() as made:
+        yield lambda: made.enter_context(cloned(postgres_url))
 
 
 @pytest.fixture
@@ -132,49 +111,15 @@ def session(database: Database) -> Iterator[Session]:
         opened.rollback()
 
 
-def _why_no_kafka() -> str | None:
-    if shutil.which("java") is None:
-        return "no Java for a Kafka broker: apt-get install default-jre-headless"
-    if not (KAFKA_JARS / "complete").exists() and shutil.which("mvn") is None:
-        return "no Maven to fetch Kafka with: apt-get install maven"
-    return None
-
-
-class Broker:
-    """A real Kafka broker that tests may stop, kill and start again."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder, self.port = folder, port
-        self.address = f"127.0.0.1:{port}"
-
-    def run(self, command: str) -> None:
-        """Carry out one command of `deploy/kafka/broker.py`."""
-        done = subprocess.run(
-            [sys.executable, BROKER, command, "--dir", self.folder, "--port", str(self.port)],
-            env={**os.environ, "SECONDLOOK_KAFKA_JARS": str(KAFKA_JARS)},
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-
-    @property
-    def pid(self) -> int:
-        """The broker's process."""
-        return int((self.folder / "broker.pid").read_text())
-
-
 @pytest.fixture(scope="session")
-def kafka_broker(public_folder: Path, free_port: Callable[[], int]) -> Iterator[Broker]:
+def kafka_broker(public_folder: Path) -> Iterator[Broker]:
     """The worker's broker. For tests that hurt it; the others take `kafka_bootstrap`."""
-    if (why := _why_no_kafka()) is not None:
+    if (why := why_no_kafka()) is not None:
         if IN_CI:
             pytest.fail(why)
         pytest.skip(why)
-    broker = Broker(public_folder / "kafka", free_port())
-    broker.run("start")
-    yield broker
-    broker.run("stop")
+    with running_broker(public_folder) as broker:
+        yield broker
 
 
 @pytest.fixture(scope="session")
@@ -186,14 +131,4 @@ def kafka_bootstrap(kafka_broker: Broker) -> str:
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """Answers ports that nobody listens on, outside the range of outgoing connections."""
-
-    def find() -> int:
-        while True:
-            with socket.socket() as probe:
-                try:
-                    probe.bind(("127.0.0.1", port := random.randrange(10_000, 15_000)))
-                except OSError:
-                    continue
-                return port
-
-    return find
+    return broker.free_port

@@ -1,4 +1,4 @@
-"""Every command does what it says, on a house with something in it."""
+"""Every command does what it says, on an installation with something in it."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,9 +16,8 @@ from services.kit.database import Database, make_engine
 from services.kit.errors import Unavailable
 from services.kit.eventlog.port import TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
-from services.registry import access
-from tests.escalation.test_cases import POLICY
-from tests.house import OWNER, REP, TOOL, Log, furnish, output
+from services.tools import keys as tool_keys
+from tests.factories import OWNER, POLICY, REP, TOOL, Delivery, output, populate
 
 SERVING = {"run", "demo", "serve", "consume", "tick", "export"}
 """Commands that run until they are stopped; they have tests of their own."""
@@ -58,20 +57,20 @@ ONCE = {"tools add", "teams add", "people add", "people deactivate", "keys revok
 def run(
     fresh_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., Any]:
-    """Runs a command on a house with a case and a dead letter."""
+    """Runs a command on an installation with a case and a dead letter."""
     url = fresh_database()
     policy = tmp_path / "routing.yaml"
     policy.write_text(POLICY)
     for name, value in (("DATABASE_URL", url), ("DATA_DIR", tmp_path), ("ROUTING_FILE", policy)):
         monkeypatch.setenv(f"SECONDLOOK_{name}", str(value))
     database, log = Database(make_engine(url)), PostgresLog(url)
-    furnish(database)
+    populate(database)
     with database.transaction() as session:
-        access.create_key(session, TOOL, actor="test", now=DatabaseClock().now(session))
+        tool_keys.create_key(session, TOOL, actor="test", now=DatabaseClock().now(session))
     log.ensure_topics([TopicSpec(topic.name, 2) for topic in events.TOPICS])
-    house = Log(database)
-    house.take(output("o-1", confidence=0.1))
-    house.take(b"nonsense", topic=events.OUTPUTS)
+    delivery = Delivery(database)
+    delivery.take(output("o-1", confidence=0.1))
+    delivery.take(b"nonsense", topic=events.OUTPUTS)
     log.close()
     database.close()
     runner = CliRunner()

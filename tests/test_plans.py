@@ -13,12 +13,11 @@ import psycopg
 import pytest
 from sqlalchemy import event
 
-from services import bootstrap
+from services.app import roles as app_roles
 from services.kit.clock import DatabaseClock
-from services.registry import access
-from tests.api.conftest import House, make_house
-from tests.house import TOOL, correction, failure, one, output
-from tests.many import fill
+from services.people import access
+from tests.factories import TOOL, correction, failure, fill, one, output
+from tests.factories.api import Api, open_api
 
 OUTPUTS, CASES, OF_A_PAGE = 20_000, 5_000, 1_500
 
@@ -49,18 +48,16 @@ PAGES = (
 
 
 @pytest.fixture
-def house(fresh_database: Callable[[], str]) -> Iterator[House]:
-    """A house with much in it."""
-    made = make_house(fresh_database())
-    with psycopg.connect(made.resources.database_url, autocommit=True) as connection:
-        fill(connection, tool=TOOL, team="support", outputs=OUTPUTS, cases=CASES)
-    with made.client:
-        yield made
-    made.resources.close()
+def api(fresh_database: Callable[[], str]) -> Iterator[Api]:
+    """An installation with much in it."""
+    with open_api(fresh_database()) as opened:
+        with psycopg.connect(opened.resources.database_url, autocommit=True) as connection:
+            fill(connection, tool=TOOL, team="support", outputs=OUTPUTS, cases=CASES)
+        yield opened
 
 
 @contextmanager
-def explained(house: House) -> Iterator[dict[str, int]]:
+def explained(api: Api) -> Iterator[dict[str, int]]:
     """Most rows that a step of each statement's plan read, by statement."""
     most: dict[str, int] = {}
 
@@ -74,7 +71,7 @@ def explained(house: House) -> Iterator[dict[str, int]]:
             cursor.execute("ROLLBACK TO SAVEPOINT explained; RELEASE SAVEPOINT explained")
         most[statement] = max(most.get(statement, 0), *map(rows_read, steps(plan)))
 
-    engine = house.resources.database.engine
+    engine = api.database.engine
     event.listen(engine, "before_cursor_execute", explain)
     yield most
     event.remove(engine, "before_cursor_execute", explain)
@@ -93,9 +90,9 @@ def rows_read(step: dict[str, Any]) -> int:
     return int(sum(step.get(name, 0) for name in looked_at) * step.get("Actual Loops", 1))
 
 
-def browser(house: House, email: str) -> dict[str, str]:
+def browser(api: Api, email: str) -> dict[str, str]:
     """The headers of somebody's browser."""
-    with house.resources.database.transaction() as session:
+    with api.database.transaction() as session:
         now = DatabaseClock().now(session)
         link = access.create_link(session, email, actor="t", now=now, length=timedelta(hours=1))
         secret, _ = access.use_link(session, link, now=now, length=timedelta(hours=1))
@@ -103,30 +100,30 @@ def browser(house: House, email: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("who", ["owner.support", "admin.support", "rep.support"])
-def test_pages_read_a_page(house: House, who: str) -> None:
-    headers = browser(house, f"{who}@example.org")
-    case = one(house.resources.database, 'SELECT min(id) FROM "case"')
-    with explained(house) as most:
+def test_pages_read_a_page(api: Api, who: str) -> None:
+    headers = browser(api, f"{who}@example.org")
+    case = one(api.database, 'SELECT min(id) FROM "case"')
+    with explained(api) as most:
         for path in PAGES:
-            answer = house.client.get(path.format(case=case), headers=headers)
+            answer = api.client.get(path.format(case=case), headers=headers)
             assert answer.status_code in (200, 303, 403), f"{path}: {answer.status_code}"
     assert most
     assert not over_a_page(most)
 
 
-def test_consumers_read_their_batch(house: House) -> None:
+def test_consumers_read_their_batch(api: Api) -> None:
     sent = [output(f"n-{n}", confidence=0.1 if n % 2 else 0.9) for n in range(40)]
     known = [correction(f"f-{n}", value="tax", event_id=f"c-{n}") for n in range(40)]
-    with explained(house) as most:
-        house.log.take(*sent, *known, failure("n-failed"))
-        house.log.take(*sent, *known)
+    with explained(api) as most:
+        api.log.take(*sent, *known, failure("n-failed"))
+        api.log.take(*sent, *known)
     assert len(most) > 20
     assert not over_a_page(most)
 
 
-def test_loops_read_what_is_due(house: House) -> None:
-    with explained(house) as most:
-        for loop in bootstrap.make_loops(house.resources):
+def test_loops_read_what_is_due(api: Api) -> None:
+    with explained(api) as most:
+        for loop in app_roles.make_loops(api.resources):
             loop.step()
     assert len(most) > 5
     assert not over_a_page(most)

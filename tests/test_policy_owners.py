@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from services import bootstrap
-from services.bootstrap import Resources
+from services.app import web as app_web
+from services.app.resources import Resources
 from services.commands import registry, roles
 from services.commands.roles import Consumed
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.errors import InvalidInput
 from services.kit.settings import load_settings
-from services.registry import access
-from services.registry.errors import StillOwns
-from services.registry.identity import COOKIE
-from tests.house import ADMIN, LEAD, OUTSIDER, REP, TEAMMATE, furnish, one
+from services.people import access
+from services.people.errors import StillOwns
+from services.tools.identity import COOKIE
+from tests.factories import ADMIN, LEAD, OUTSIDER, REP, TEAMMATE, one, populate
 
 POLICY = """
 version: 1
@@ -42,7 +42,7 @@ def policy(
 ) -> Iterator[Callable[..., Database]]:
     """Names a database and a policy in the settings; answers the database."""
 
-    def name(*, user: str, team: str = "support", furnished: bool = True) -> Database:
+    def name(*, user: str, team: str = "support", populated: bool = True) -> Database:
         url = fresh_database()
         file = tmp_path / "routing.yaml"
         file.write_text(POLICY.format(user=user, team=team))
@@ -56,8 +56,8 @@ def policy(
         monkeypatch.setattr(roles.bootstrap, "make_consumer", _start)
         database = Database(make_engine(url))
         opened.append(database)
-        if furnished:
-            furnish(database)
+        if populated:
+            populate(database)
         return database
 
     opened: list[Database] = []
@@ -83,7 +83,7 @@ def test_change_by_page_whom_the_policy_names(policy: Callable[..., Database]) -
         link = access.create_link(session, ADMIN, actor="test", now=now, length=length)
         secret, _ = access.use_link(session, link, now=now, length=length)
     client = TestClient(
-        bootstrap.make_ui(resources),
+        app_web.make_ui(resources),
         base_url="http://127.0.0.1",
         headers={"sec-fetch-site": "same-origin"},
         follow_redirects=False,
@@ -133,7 +133,7 @@ def test_start_of_the_demo_makes_the_people_whom_the_policy_names(
     policy: Callable[..., Database],
 ) -> None:
     named = {"user": "lead@demo.example", "team": "ticket-triage"}
-    database = policy(**named, furnished=False)
+    database = policy(**named, populated=False)
     with pytest.raises(InvalidInput, match="ticket-triage"):
         roles.run(demo=False)
     with pytest.raises(Started):

@@ -47,6 +47,12 @@ def _ids_differ(conditions: list[ReviewCondition]) -> list[ReviewCondition]:
     return conditions
 
 
+ReviewConditions = Annotated[
+    list[ReviewCondition], Field(max_length=REVIEW_CONDITIONS), AfterValidator(_ids_differ)
+]
+"""The first that holds counts."""
+
+
 class GatePolicy(Strict):
     """What a tool's gate goes by; a document of one revision, never changed."""
 
@@ -67,11 +73,7 @@ class GatePolicy(Strict):
     """Thresholds of single categories; they come before `threshold`."""
     categories: Annotated[tuple[Category, ...], Field(max_length=CATEGORIES, strict=False)] = ()
     """The categories in use; an output with another one goes to a person. Empty allows any."""
-    review_when: Annotated[
-        list[ReviewCondition],
-        Field(max_length=REVIEW_CONDITIONS),
-        AfterValidator(_ids_differ),
-    ] = []
+    review_when: ReviewConditions = []
     """Conditions under which a person must look whatever the confidence; the first hit counts."""
     audit_rate: Share = 0.0
     """Share of the outputs nobody would look at that people review blind."""

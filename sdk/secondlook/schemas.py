@@ -156,7 +156,7 @@ def _from_us() -> list[Topic]:
 _DESCRIPTIONS = {
     "secondlook.outputs": "What tools returned, and where they returned nothing.",
     "secondlook.corrections": "What people say about outputs.",
-    "secondlook.disputes": "Objections with the facts of their outputs, for escalation.",
+    "secondlook.reviews": "Outputs that need a person, with all that is known of them.",
     "secondlook.cases": "What happened to cases.",
     "secondlook.verdicts": "What reviewers judged.",
     "secondlook.tools": "The gate policy and state of each tool; the last one holds.",

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from services.bootstrap import load_routing
+from services.app.resources import load_routing
 from services.commands.shared import AsJson, answer, group, transaction
 from services.escalation import queries, routing, service
 from services.escalation.routing import RoutingPolicy, facts_of
 from services.escalation.rules import Trigger
 from services.kit.errors import InvalidInput
 from services.kit.settings import load_settings
-from services.registry import queries as registry
+from services.tools import queries as tool_queries
 
 route = group("The routing policy: check, test, explain.")
 
@@ -41,7 +41,7 @@ def check(file: File = None, as_json: AsJson = False) -> None:
             except InvalidInput as error:
                 problems.append(error.detail)
         # No problem: a policy may be written before its tool is registered.
-        warnings = routing.unknown_tools(policy, registry.book(session).tools(session))
+        warnings = routing.unknown_tools(policy, tool_queries.cache(session).tools(session))
     problems += routing.run_tests(policy)
     data = {"sound": not problems, "problems": problems, "warnings": warnings}
     lines = [*(f"warning: {warning}" for warning in warnings), *(problems or ["sound"])]

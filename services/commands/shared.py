@@ -16,7 +16,7 @@ from pydantic_core import to_jsonable_python
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
-from services.bootstrap import Resources, opened
+from services.app.resources import Resources, opened
 from services.kit.errors import Unavailable
 from services.kit.eventlog.port import LogUnavailable
 from services.kit.settings import load_settings

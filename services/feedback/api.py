@@ -16,12 +16,13 @@ from services.feedback import queries
 from services.feedback.intake import Entry, Intake, Submission
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, NotAllowed, NotFound, Problem
-from services.kit.idempotency import require_key
-from services.registry import queries as registry
-from services.registry.gating import decide_output
-from services.registry.identity import Identity, ToolCaller
-from services.registry.queries import ToolInfo
-from services.registry.rules import Actor, Verb, value_problem
+from services.kit.web.idempotency import require_key
+from services.people.rules import Actor, Verb
+from services.tools import queries as tool_queries
+from services.tools.gating import decide_output
+from services.tools.identity import Identity, ToolCaller
+from services.tools.queries import ToolInfo
+from services.tools.rules import value_problem
 
 CaseOfOutput = Callable[[Session, str, str], dict[str, Any] | None]
 """What escalation knows of an output's case, as the API shows it; given by the bootstrap."""
@@ -117,7 +118,7 @@ def _read(validate: Callable[[bytes], Any], raw: bytes) -> tuple[bool, Any]:
 
 
 def _as_invalid_input(error: events.InvalidEvent) -> InvalidInput:
-    problems = tuple(Problem(p.pointer, p.problem, p.mend) for p in error.problems)
+    problems = tuple(Problem(p.pointer, p.problem, p.hint) for p in error.problems)
     first = problems[0]
     detail = f"{first.pointer or 'The body'}: {first.problem}. Nothing was taken."
     return InvalidInput(detail, problems=problems)
@@ -149,8 +150,8 @@ def _require_own(entry: Entry, tool: ToolInfo) -> None:
         problem = Problem(f"{entry.pointer}/type", f"{event.type} is Secondlook's own", "Leave it.")
         raise NotAllowed("A tool's key cannot send events of Secondlook.", problems=(problem,))
     if event.source != f"/tools/{tool.slug}":
-        mend = f"Send `/tools/{tool.slug}`: the key names the tool."
-        problem = Problem(f"{entry.pointer}/source", "it is another tool's", mend)
+        hint = f"Send `/tools/{tool.slug}`: the key names the tool."
+        problem = Problem(f"{entry.pointer}/source", "it is another tool's", hint)
         raise NotAllowed("The key is another tool's.", problems=(problem,))
     if event.type == events.OUTPUT_RECORDED:
         _require_kind(tool, event.data.kind, f"{entry.pointer}/data/kind")
@@ -236,7 +237,7 @@ def _add_reads(
     ) -> StreamingResponse:
         """Every output whose truth is decided, one JSON object a line, for training."""
         with database.transaction() as session:
-            registry.tool_for(session, actor, tool)
+            tool_queries.tool_for(session, actor, tool)
         return StreamingResponse(_lines(database, tool), media_type="application/x-ndjson")
 
 
@@ -256,7 +257,7 @@ def _readable_tool(session: Session, caller: Actor | ToolCaller, named: str | No
     if named is None:
         problem = Problem("/tool", "it is missing", "Add ?tool=<slug>; ids are unique per tool.")
         raise InvalidInput("tool: name the tool.", problems=(problem,))
-    return registry.tool_for(session, caller, named).slug
+    return tool_queries.tool_for(session, caller, named).slug
 
 
 _ANSWERED = (
@@ -294,7 +295,7 @@ def output_answer(
     row = queries.output(session, tool, output_id)
     case = case_of_output(session, tool, output_id)
     blind = case is not None and case["blind"]
-    hide = blind and not isinstance(caller, ToolCaller) and caller.may(Verb.JUDGE)
+    hide = blind and not isinstance(caller, ToolCaller) and caller.may(Verb.REVIEW)
     shown = {name: getattr(row, name) for name in _ANSWERED if not (hide and name in _TOOLS_WORD)}
     said = [
         {**{name: getattr(c, name) for name in _SAID}, "withdrawn": c.withdrawn}

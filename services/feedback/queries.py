@@ -1,6 +1,6 @@
 """Reads of outputs, what was said of them, and where every event is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -97,7 +97,7 @@ def conflicting(session: Session, rows_json: str) -> list[int]:
 class Part:
     """Outputs of one version and disposition in a part of an hour."""
 
-    version: str
+    version: int
     disposition: str
     outputs: int
     overridden: int
@@ -144,57 +144,3 @@ def decided_outputs(session: Session, tool: str) -> Iterator[SqlRow[Any]]:
     """Every output whose truth is decided, for training: read as a stream."""
     streamed = session.execute(_DECIDED, {"tool": tool}, execution_options={"yield_per": 1000})
     yield from streamed
-
-
-# --- dead letters -----------------------------------------------------------------------
-
-_DEAD_LETTERS = text("""
-SELECT id, consumer, topic, partition, "offset", key, value, headers, tool, parked, reason,
-       problems, received_at, retried_at
-FROM dead_letter
-WHERE (CAST(:id AS bigint) IS NULL OR id = :id) AND (:all OR retried_at IS NULL) AND id > :after
-ORDER BY id LIMIT :limit
-""")
-
-
-def dead_letters(
-    session: Session, *, everything: bool = False, after: int = 0, limit: int = 1000
-) -> Sequence[SqlRow[Any]]:
-    """Dead letters that wait for somebody, the oldest first; `everything` adds the retried."""
-    given = {"id": None, "all": everything, "after": after, "limit": limit}
-    return session.execute(_DEAD_LETTERS, given).all()
-
-
-def dead_letter(session: Session, letter_id: int) -> SqlRow[Any]:
-    """One dead letter, whole.
-
-    Raises:
-        NotFound: there is none of that number.
-    """
-    given = {"id": letter_id, "all": True, "after": 0, "limit": 1}
-    found = session.execute(_DEAD_LETTERS, given).first()
-    if found is None:
-        raise NotFound(f"There is no dead letter {letter_id}.")
-    return found
-
-
-_DEAD_LETTER_COUNTS = text("""
-SELECT topic, reason, parked, count(*) AS n, count(*) FILTER (WHERE retried_at IS NULL) AS waiting
-FROM dead_letter GROUP BY topic, reason, parked
-""")
-
-
-def dead_letter_counts(session: Session) -> Sequence[SqlRow[Any]]:
-    """How many dead letters and parked events there are, by topic and reason."""
-    return session.execute(_DEAD_LETTER_COUNTS).all()
-
-
-_RETRIED = text("""
-SELECT coalesce(tool, '') AS tool, parked, count(*) AS n FROM dead_letter
-WHERE retried_at IS NOT NULL AND consumer = 'feedback' GROUP BY 1, 2
-""")
-
-
-def retried_letters(session: Session) -> Sequence[SqlRow[Any]]:
-    """How many dead letters were sent again, by tool; a new record stands for each of them."""
-    return session.execute(_RETRIED).all()

@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from services.escalation import queries as escalation
-from services.feedback import queries as feedback
-from services.kit import counts, offsets
+from services.kit import counts
+from services.kit.consuming import dead_letters, offsets
 from services.kit.eventlog.port import Bounds, Partition, Record
-from services.registry import queries as registry
+from services.tools import queries as tool_queries
 
 CONSUMER = "feedback"
 TOPICS = ("secondlook.outputs", "secondlook.corrections")
@@ -32,7 +32,7 @@ def account(session: Session, bounds: Mapping[Partition, Bounds], peek: Peek) ->
         if total.measure in OUTCOMES and of_tools(total):
             found[total.tool][total.measure] += total.n
     explained = sum(outcomes.total() for outcomes in found.values())
-    for letter in feedback.retried_letters(session):
+    for letter in dead_letters.retried(session):
         found[letter.tool or ""]["parked" if letter.parked else "dead_lettered"] -= letter.n
     everything: Counter[str] = Counter()
     for outcomes in found.values():
@@ -40,7 +40,7 @@ def account(session: Session, bounds: Mapping[Partition, Bounds], peek: Peek) ->
     positions = _positions(session)
     taken = sum(at.taken for at in positions.values())
     waiting = _in_flight(session, bounds, peek, positions, found)
-    slugs = {tool.slug for tool in registry.tools(session)}
+    slugs = {tool.slug for tool in tool_queries.tools(session)}
     cases = _cases(session, slugs)
     # Taken is counted by the runner and explained by the handler: neither knows the other.
     everything["unexplained"] = waiting + taken - explained

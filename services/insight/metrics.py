@@ -23,13 +23,14 @@ from services.feedback import queries as feedback
 from services.insight import queries
 from services.insight.account import of_tools
 from services.insight.rules import EXCEPTION_TRIGGERS
-from services.kit import counts, offsets
+from services.kit import counts
 from services.kit.clock import Clock
+from services.kit.consuming import dead_letters, offsets
 from services.kit.database import Database
 from services.kit.eventlog.port import Bounds, Partition
-from services.registry import queries as registry
-from services.registry.queries import ToolInfo
-from services.registry.rules import ToolState
+from services.tools import queries as tool_queries
+from services.tools.queries import ToolInfo
+from services.tools.rules import ToolState
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,7 @@ class BusinessCollector(Collector):
     def _read(self, samples: Samples) -> None:
         with self._database.snapshot() as session:
             now = self._clock.now(session)
-            tools = registry.tools(session)
+            tools = tool_queries.tools(session)
             totals = counts.totals(session)
             uses = {t.slug: queries.use_by_version(session, t, now=now) for t in tools}
             shown = shown_versions(totals, uses)
@@ -359,7 +360,7 @@ def _queue_gauges(samples: Samples, session: Session, now: datetime) -> None:
 
 
 def _letters(samples: Samples, session: Session) -> None:
-    for row in feedback.dead_letter_counts(session):
+    for row in dead_letters.by_reason(session):
         if row.parked:
             parked = samples["secondlook_parked"]
             parked[row.topic,] = parked.get((row.topic,), 0) + row.n

@@ -11,11 +11,10 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, Mount
 
-from services.kit.clock import DatabaseClock
-from services.registry import access, queries, service
-from services.registry.rules import ALLOWED, EVERY_TEAM, Role, Verb
-from tests.api.conftest import FOREIGN_TOOL, House, make_house
-from tests.house import TOOL, output
+from services.people import queries as people_queries
+from services.people.rules import ALLOWED, EVERY_TEAM, Role, Verb
+from tests.factories import FOREIGN, TOOL, add_person, cloned, output
+from tests.factories.api import Api, open_api
 
 # What a route needs: nothing, a tool's key, a sign-in, or a verb; and whether it is about
 # an object of a team (then somebody else's answers 404).
@@ -66,6 +65,9 @@ PAGES: dict[tuple[str, str], tuple[Need, bool]] = {
     ("GET", "/queue"): (Verb.READ_CASES, False),
     ("GET", "/queue/new"): (Verb.READ_CASES, False),
     ("GET", "/c/{case_id}"): (Verb.READ_CASES, True),
+    ("GET", "/c/{case_id}/remarks"): (Verb.READ_CASES, True),
+    ("POST", "/c/{case_id}/undo"): (Verb.JUDGE, True),
+    ("POST", "/c/{case_id}/reopen"): (Verb.JUDGE, True),
     ("POST", "/c/{case_id}/claim"): (Verb.JUDGE, True),
     ("POST", "/c/{case_id}/release"): (Verb.JUDGE, True),
     ("POST", "/c/{case_id}/verdict"): (Verb.JUDGE, True),
@@ -105,43 +107,21 @@ SEE_OTHER, UNAUTHENTICATED, FORBIDDEN, MISSING = 303, 401, 403, 404
 
 
 @pytest.fixture(scope="module")
-def house(postgres_url: str) -> Iterator[House]:
-    """One house for the whole matrix: a case and an output of each team."""
-    import psycopg
-
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE matrix TEMPLATE template")
-        made = make_house(f"{postgres_url.rpartition('/')[0]}/matrix")
-        made.log.take(output("o-1", confidence=0.1), _foreign(output("o-2", confidence=0.1)))
-        _add_thrown_away(made)
-        with made.client:
-            yield made
-        made.resources.close()
-        connection.execute("DROP DATABASE matrix WITH (FORCE)")
+def api(postgres_url: str) -> Iterator[Api]:
+    """One installation for the whole matrix: a case and an output of each team."""
+    with cloned(postgres_url) as url, open_api(url) as opened:
+        foreign = output("o-2", tool=FOREIGN, confidence=0.1)
+        opened.log.take(output("o-1", confidence=0.1), foreign)
+        with opened.database.transaction() as session:
+            add_person(session, THROWN_AWAY, role=Role.REP)
+        yield opened
 
 
-def _add_thrown_away(made: House) -> None:
-    with made.resources.database.transaction() as session:
-        service.add_person(
-            session,
-            THROWN_AWAY,
-            name="Thrown away",
-            role=Role.REP,
-            teams=["support"],
-            actor="test",
-            now=DatabaseClock().now(session),
-        )
-
-
-def _thrown_away(house: House) -> tuple[str, bool]:
+def _thrown_away(api: Api) -> tuple[str, bool]:
     """The role of the person to throw away, and whether they may sign in."""
-    with house.resources.database.transaction() as session:
-        found = queries.person(session, THROWN_AWAY)
+    with api.database.transaction() as session:
+        found = people_queries.person(session, THROWN_AWAY)
     return found.role, found.active
-
-
-def _foreign(event: Any) -> Any:
-    return event.model_copy(update={"source": f"/tools/{FOREIGN_TOOL}"})
 
 
 def routes(found: Sequence[BaseRoute]) -> Iterator[tuple[str, str]]:
@@ -156,125 +136,116 @@ def routes(found: Sequence[BaseRoute]) -> Iterator[tuple[str, str]]:
                 yield method, str(context.path)
 
 
-def test_every_route_is_in_the_matrix(house: House) -> None:
-    app: Any = house.client.app
+def test_every_route_is_in_the_matrix(api: Api) -> None:
+    app: Any = api.client.app
     found = {*routes(app.pages.routes), *routes(app.api.routes)}
     assert found
     assert found == set(MATRIX)
 
 
-def _call(house: House, method: str, path: str, who: str | None, *, own: bool) -> int:
+def _call(api: Api, method: str, path: str, who: str | None, *, own: bool) -> int:
     """Call a route about an own or a foreign object; answers the status."""
-    tool, output_id = (TOOL, "o-1") if own else (FOREIGN_TOOL, "o-2")
+    tool, output_id = (TOOL, "o-1") if own else (FOREIGN, "o-2")
     address = (
         path.replace("{output_id:path}", output_id)
-        .replace("{case_id}", _case(house, tool))
+        .replace("{case_id}", _case(api, tool))
         .replace("{slug}", tool)
         .replace("{tool}", tool)
         .replace("{token}", "none")
         .replace("{prefix}", "none0000")
     )
-    headers = house.bearer(who) if who else {}
+    headers = api.bearer(who) if who else {}
     given: dict[str, Any] = {"params": {"tool": tool, "id": output_id}}
     if path in BODIES and method != "GET":
         given["json"] = BODIES[path]
-    return house.client.request(method, address, headers=headers, **given).status_code
+    return api.client.request(method, address, headers=headers, **given).status_code
 
 
 _cases: dict[str, str] = {}
 
 
-def _case(house: House, tool: str) -> str:
-    from tests.house import one
-
+def _case(api: Api, tool: str) -> str:
     if tool not in _cases:
         query = 'SELECT id FROM "case" WHERE tool = :tool'
-        _cases[tool] = str(one(house.resources.database, query, tool=tool))
+        _cases[tool] = str(api.one(query, tool=tool))
     return _cases[tool]
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(API))
-def test_api_route_needs_what_the_matrix_says(method: str, path: str, house: House) -> None:
+def test_api_route_needs_what_the_matrix_says(method: str, path: str, api: Api) -> None:
     need, about_an_object = API[method, path]
-    anonymous = _call(house, method, path, None, own=True)
+    anonymous = _call(api, method, path, None, own=True)
     assert (anonymous == UNAUTHENTICATED) == (need != OPEN)
     if need == OPEN:
         return
     if need == KEY:
-        assert _call(house, method, path, "admin.support", own=True) == UNAUTHENTICATED
+        assert _call(api, method, path, "admin.support", own=True) == UNAUTHENTICATED
         return
     assert isinstance(need, Verb)
     for role in Role:
-        status = _call(house, method, path, f"{role}.support", own=True)
+        status = _call(api, method, path, f"{role}.support", own=True)
         allowed = need in ALLOWED[role]
         assert status < 500, f"{role} own: {status}"
         assert (status in (FORBIDDEN, MISSING)) != allowed, f"{role} own: {status}"
         if about_an_object and allowed and role not in EVERY_TEAM:
-            foreign = _call(house, method, path, f"{role}.support", own=False)
+            foreign = _call(api, method, path, f"{role}.support", own=False)
             assert foreign == MISSING, f"{role} foreign: {foreign}"
     if path != "/v1/outputs/{output_id:path}":
-        assert _call(house, method, path, "tool", own=True) == UNAUTHENTICATED
+        assert _call(api, method, path, "tool", own=True) == UNAUTHENTICATED
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(PAGES))
-def test_page_needs_a_sign_in(method: str, path: str, house: House) -> None:
+def test_page_needs_a_sign_in(method: str, path: str, api: Api) -> None:
     """Without one a page leads to the sign-in, and an unsafe request is refused."""
     need, _ = PAGES[method, path]
-    status = _call(house, method, path, None, own=True)
+    status = _call(api, method, path, None, own=True)
     if need == OPEN:
         assert status in (200, 403)
     else:
         assert status == (303 if method == "GET" else FORBIDDEN)
 
 
-def signed_in(house: House, who: str) -> Callable[..., Any]:
+def signed_in(api: Api, who: str) -> Callable[..., Any]:
     """A browser of somebody: answers a function that makes requests with CSRF proof."""
-    from datetime import timedelta
-
-    from tests.house import rows
-
     email = f"{who}@example.org"
-    with house.resources.database.transaction() as session:
-        now = DatabaseClock().now(session)
-        link = access.create_link(session, email, actor="t", now=now, length=timedelta(hours=1))
-        secret, _ = access.use_link(session, link, now=now, length=timedelta(hours=1))
+    secret = api.session(email)
     query = "SELECT csrf_token FROM sign_in WHERE person = :email ORDER BY created_at DESC LIMIT 1"
-    token = rows(house.resources.database, query, email=email)[0].csrf_token
+    token = api.rows(query, email=email)[0].csrf_token
 
     def request(
         method: str, path: str, *, extra: Mapping[str, str] | None = None, **given: Any
     ) -> Any:
         headers = {"X-CSRF-Token": token, "Sec-Fetch-Site": "same-origin", **(extra or {})}
         cookies = {"Cookie": f"secondlook={secret}"}
-        return house.client.request(method, path, headers=headers | cookies, **given)
+        return api.client.request(method, path, headers=headers | cookies, **given)
 
     return request
 
 
 @pytest.mark.parametrize("role", list(Role))
-def test_pages_follow_the_matrix_for_each_role(role: Role, house: House) -> None:
-    browser = signed_in(house, f"{role}.support")
-    before = _thrown_away(house)
+def test_pages_follow_the_matrix_for_each_role(role: Role, api: Api) -> None:
+    browser = signed_in(api, f"{role}.support")
+    before = _thrown_away(api)
     for (method, path), (need, about_an_object) in sorted(PAGES.items()):
         if not isinstance(need, Verb):
             continue
         allowed = need in ALLOWED[role]
-        own = _page(house, browser, method, path, own=True)
+        own = _page(api, browser, method, path, own=True)
         assert own < 500, f"{method} {path} own: {own}"
         assert (own == FORBIDDEN) != allowed, f"{method} {path} own: {own}"
         if path in FORMS:
             assert own == (SEE_OTHER if allowed else FORBIDDEN), f"{method} {path}: {own}"
         if about_an_object and allowed and role not in EVERY_TEAM:
-            foreign = _page(house, browser, method, path, own=False)
+            foreign = _page(api, browser, method, path, own=False)
             assert foreign == MISSING, f"{method} {path} foreign: {foreign}"
     manages = Verb.MANAGE_PEOPLE in ALLOWED[role]
-    assert _thrown_away(house) == (("owner", False) if manages else before)
+    assert _thrown_away(api) == (("owner", False) if manages else before)
 
 
-def _page(house: House, browser: Callable[..., Any], method: str, path: str, *, own: bool) -> int:
-    tool, output_id = (TOOL, "o-1") if own else (FOREIGN_TOOL, "o-2")
+def _page(api: Api, browser: Callable[..., Any], method: str, path: str, *, own: bool) -> int:
+    tool, output_id = (TOOL, "o-1") if own else (FOREIGN, "o-2")
     address = (
-        path.replace("{case_id}", _case(house, tool))
+        path.replace("{case_id}", _case(api, tool))
         .replace("{slug}", tool)
         .replace("{prefix}", "none0000")
     )
@@ -284,22 +255,22 @@ def _page(house: House, browser: Callable[..., Any], method: str, path: str, *, 
     return int(browser(method, address, params=params, **given).status_code)
 
 
-def test_unsafe_request_without_csrf_proof_is_refused(house: House) -> None:
-    browser = signed_in(house, "admin.support")
+def test_unsafe_request_without_csrf_proof_is_refused(api: Api) -> None:
+    browser = signed_in(api, "admin.support")
     for method, path in sorted(PAGES):
         if method == "POST":
             address = path.replace("{case_id}", "1").replace("{slug}", TOOL)
             address = address.replace("{token}", "x").replace("{prefix}", "x")
             sent = browser("GET", "/account").request.headers["cookie"]
-            answer = house.client.post(address, headers={"Cookie": sent})
+            answer = api.client.post(address, headers={"Cookie": sent})
             assert answer.status_code == FORBIDDEN, path
 
 
 @pytest.mark.parametrize("role", [Role.OWNER, Role.OPS])
-def test_who_switches_a_tool_changes_nothing_else_of_it(role: Role, house: House) -> None:
-    headers = house.bearer(f"{role}.support")
+def test_who_switches_a_tool_changes_nothing_else_of_it(role: Role, api: Api) -> None:
+    headers = api.bearer(f"{role}.support")
     for field, value in (("threshold", 0.6), ("categories", ["a"]), ("maturity_seconds", 1)):
         body = {"state": "live", field: value}
-        answer = house.client.put(f"/v1/tools/{TOOL}", json=body, headers=headers)
+        answer = api.client.put(f"/v1/tools/{TOOL}", json=body, headers=headers)
         assert answer.status_code == FORBIDDEN
         assert answer.json()["errors"][0]["pointer"] == f"/{field}"

@@ -8,8 +8,8 @@ import pytest
 from secondlook import gate
 from secondlook.keys import key_hash
 
-from tests.api.conftest import House
-from tests.house import TOOL, one, rows, total
+from tests.factories import TOOL, one, rows, total
+from tests.factories.api import Api
 
 
 def an_output(output_id: str = "o-1", **fields: Any) -> dict[str, Any]:
@@ -21,20 +21,20 @@ def an_output(output_id: str = "o-1", **fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def post(house: House, path: str, body: Any, who: str = "tool", **headers: str) -> Any:
+def post(api: Api, path: str, body: Any, who: str = "tool", **headers: str) -> Any:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    sent = {"Content-Type": "application/json", **house.bearer(who), **headers}
-    return house.client.post(path, content=raw, headers=sent)
+    sent = {"Content-Type": "application/json", **api.bearer(who), **headers}
+    return api.client.post(path, content=raw, headers=sent)
 
 
-def test_post_output_answers_the_gate_and_is_stored(house: House) -> None:
-    answer = post(house, "/v1/outputs", [an_output("o-1"), an_output("o-2", confidence=0.1)])
+def test_post_output_answers_the_gate_and_is_stored(api: Api) -> None:
+    answer = post(api, "/v1/outputs", [an_output("o-1"), an_output("o-2", confidence=0.1)])
     assert answer.status_code == 202
     results = answer.json()["results"]
     assert [r["disposition"] for r in results] == ["proceed", "review"]
     assert results[1]["reason"] == "low_confidence"
-    house.settle()
-    database = house.resources.database
+    api.settle()
+    database = api.database
     assert rows(database, "SELECT output_id, disposition FROM output ORDER BY 1") == [
         ("o-1", "proceed"),
         ("o-2", "review"),
@@ -42,27 +42,27 @@ def test_post_output_answers_the_gate_and_is_stored(house: House) -> None:
     assert one(database, 'SELECT output_id FROM "case"') == "o-2"
 
 
-def test_post_again_is_a_duplicate_and_changes_nothing(house: House) -> None:
+def test_post_again_is_a_duplicate_and_changes_nothing(api: Api) -> None:
     for _ in range(2):
-        assert post(house, "/v1/outputs", an_output()).status_code == 202
-    house.settle()
-    assert post(house, "/v1/outputs", an_output()).status_code == 202
-    house.settle()
-    assert total(house.resources.database, "outputs") == 1
-    assert total(house.resources.database, "duplicate") == 2
+        assert post(api, "/v1/outputs", an_output()).status_code == 202
+    api.settle()
+    assert post(api, "/v1/outputs", an_output()).status_code == 202
+    api.settle()
+    assert total(api.database, "outputs") == 1
+    assert total(api.database, "duplicate") == 2
 
 
-def test_post_other_payload_under_a_known_id_is_409(house: House) -> None:
-    post(house, "/v1/outputs", an_output())
-    house.settle()
-    answer = post(house, "/v1/outputs", [an_output("o-9"), an_output(value="tax")])
+def test_post_other_payload_under_a_known_id_is_409(api: Api) -> None:
+    post(api, "/v1/outputs", an_output())
+    api.settle()
+    answer = post(api, "/v1/outputs", [an_output("o-9"), an_output(value="tax")])
     assert answer.status_code == 409
     assert answer.json()["errors"][0]["pointer"] == "/1/output_id"
-    house.settle()
-    assert one(house.resources.database, "SELECT count(*) FROM output") == 1
+    api.settle()
+    assert one(api.database, "SELECT count(*) FROM output") == 1
 
 
-def test_post_events_of_two_outputs_under_one_id_is_409(house: House) -> None:
+def test_post_events_of_two_outputs_under_one_id_is_409(api: Api) -> None:
     first, second = (
         {
             "specversion": "1.0",
@@ -74,19 +74,19 @@ def test_post_events_of_two_outputs_under_one_id_is_409(house: House) -> None:
         }
         for name in ("o-1", "o-2")
     )
-    refused = post(house, "/v1/events", [first, second])
+    refused = post(api, "/v1/events", [first, second])
     assert refused.status_code == 409
     assert refused.json()["errors"][0]["pointer"] == "/1/id"
-    assert post(house, "/v1/events", first).status_code == 202
-    house.settle()
-    assert post(house, "/v1/events", second).status_code == 409
-    assert post(house, "/v1/events", first).status_code == 202
-    house.settle()
-    assert one(house.resources.database, "SELECT count(*) FROM output") == 1
+    assert post(api, "/v1/events", first).status_code == 202
+    api.settle()
+    assert post(api, "/v1/events", second).status_code == 409
+    assert post(api, "/v1/events", first).status_code == 202
+    api.settle()
+    assert one(api.database, "SELECT count(*) FROM output") == 1
 
 
-def test_post_two_payloads_under_one_id_is_409(house: House) -> None:
-    answer = post(house, "/v1/outputs", [an_output(), an_output(value="tax")])
+def test_post_two_payloads_under_one_id_is_409(api: Api) -> None:
+    answer = post(api, "/v1/outputs", [an_output(), an_output(value="tax")])
     assert answer.status_code == 409
 
 
@@ -105,54 +105,54 @@ def test_post_two_payloads_under_one_id_is_409(house: House) -> None:
     ],
 )
 def test_post_refuses_with_a_pointer_and_a_mend(
-    fields: dict[str, Any], pointer: str, house: House
+    fields: dict[str, Any], pointer: str, api: Api
 ) -> None:
-    answer = post(house, "/v1/outputs", [an_output("fine"), an_output(**fields)])
+    answer = post(api, "/v1/outputs", [an_output("fine"), an_output(**fields)])
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()["errors"][0]
     assert problem["pointer"] == f"/1{pointer}"
     assert problem["problem"]
-    assert problem["mend"]
-    house.settle()
-    assert one(house.resources.database, "SELECT count(*) FROM output") == 0
+    assert problem["hint"]
+    api.settle()
+    assert one(api.database, "SELECT count(*) FROM output") == 0
 
 
 @pytest.mark.parametrize(
     "raw", [b"", b"nonsense", b"[", b"NaN", b'"text"', b"[" * 100_000, b"\xff"]
 )
-def test_post_nonsense_is_422(raw: bytes, house: House) -> None:
+def test_post_nonsense_is_422(raw: bytes, api: Api) -> None:
     for path in ("/v1/outputs", "/v1/corrections", "/v1/events"):
-        assert post(house, path, raw).status_code == 422
+        assert post(api, path, raw).status_code == 422
 
 
-def test_post_compressed_is_415_and_large_is_413(house: House) -> None:
-    answer = post(house, "/v1/outputs", an_output(), **{"Content-Encoding": "gzip"})
+def test_post_compressed_is_415_and_large_is_413(api: Api) -> None:
+    answer = post(api, "/v1/outputs", an_output(), **{"Content-Encoding": "gzip"})
     assert answer.status_code == 415
     big = b"[" + b" " * (9 * 1024 * 1024) + b"]"
-    assert post(house, "/v1/outputs", big).status_code == 413
+    assert post(api, "/v1/outputs", big).status_code == 413
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer nonsense", "Basic x"])
-def test_post_without_a_live_key_is_401(authorization: str | None, house: House) -> None:
+def test_post_without_a_live_key_is_401(authorization: str | None, api: Api) -> None:
     headers = {"Authorization": authorization} if authorization else {}
-    answer = house.client.post("/v1/outputs", json=an_output(), headers=headers)
+    answer = api.client.post("/v1/outputs", json=an_output(), headers=headers)
     assert answer.status_code == 401
 
 
-def test_revoked_key_is_refused_within_a_second(house: House) -> None:
+def test_revoked_key_is_refused_within_a_second(api: Api) -> None:
     from services.kit.clock import DatabaseClock
-    from services.registry import access
+    from services.tools import keys as tool_keys
 
-    assert post(house, "/v1/outputs", an_output()).status_code == 202
-    with house.resources.database.transaction() as session:
-        prefix = house.key.split("_")[1]
-        access.revoke_key(session, prefix, actor="test", now=DatabaseClock().now(session))
+    assert post(api, "/v1/outputs", an_output()).status_code == 202
+    with api.database.transaction() as session:
+        prefix = api.tool_key.split("_")[1]
+        tool_keys.revoke_key(session, prefix, actor="test", now=DatabaseClock().now(session))
     time.sleep(1)
-    assert post(house, "/v1/outputs", an_output("o-2")).status_code == 401
+    assert post(api, "/v1/outputs", an_output("o-2")).status_code == 401
 
 
-def test_post_event_of_another_tool_or_of_ours_is_403(house: House) -> None:
+def test_post_event_of_another_tool_or_of_ours_is_403(api: Api) -> None:
     event = {
         "specversion": "1.0",
         "id": "e-1",
@@ -161,7 +161,7 @@ def test_post_event_of_another_tool_or_of_ours_is_403(house: House) -> None:
         "time": "2026-11-16T12:00:00Z",
         "data": an_output(),
     }
-    answer = post(house, "/v1/events", event)
+    answer = post(api, "/v1/events", event)
     assert answer.status_code == 403
     assert answer.json()["errors"][0]["pointer"] == "/source"
     ours = event | {
@@ -177,99 +177,99 @@ def test_post_event_of_another_tool_or_of_ours_is_403(house: House) -> None:
             "at": "2026-11-16T12:00:00Z",
         },
     }
-    assert post(house, "/v1/events", ours).status_code == 403
+    assert post(api, "/v1/events", ours).status_code == 403
 
 
-def test_post_correction_with_a_key_twice_counts_once(house: House) -> None:
-    post(house, "/v1/outputs", an_output())
+def test_post_correction_with_a_key_twice_counts_once(api: Api) -> None:
+    post(api, "/v1/outputs", an_output())
     word = {"output_id": "o-1", "kind": "correction", "value": "tax", "actor": {"id": "rep"}}
     for _ in range(3):
-        answer = post(house, "/v1/corrections", word, **{"Idempotency-Key": "k-1"})
+        answer = post(api, "/v1/corrections", word, **{"Idempotency-Key": "k-1"})
         assert answer.status_code == 202
-    house.settle()
-    assert total(house.resources.database, "corrections", "correction") == 1
-    found = house.client.get("/v1/outputs/o-1", headers=house.bearer("tool")).json()
+    api.settle()
+    assert total(api.database, "corrections", "correction") == 1
+    found = api.client.get("/v1/outputs/o-1", headers=api.bearer("tool")).json()
     assert found["decided_value"] == "tax"
     assert len(found["corrections"]) == 1
 
 
-def test_post_correction_to_an_unlisted_category_is_422(house: House) -> None:
+def test_post_correction_to_an_unlisted_category_is_422(api: Api) -> None:
     word = {"output_id": "o-1", "kind": "correction", "value": "taxes", "actor": {"id": "rep"}}
-    answer = post(house, "/v1/corrections", [word])
+    answer = post(api, "/v1/corrections", [word])
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"] == "/0/value"
 
 
 @pytest.mark.parametrize("output_id", ["a/b", "50%", "ä ö", "a?b=c", "../x", "o-1/"])
-def test_get_output_whatever_its_id_is(output_id: str, house: House) -> None:
+def test_get_output_whatever_its_id_is(output_id: str, api: Api) -> None:
     from urllib.parse import quote
 
-    assert post(house, "/v1/outputs", an_output(output_id)).status_code == 202
-    house.settle()
+    assert post(api, "/v1/outputs", an_output(output_id)).status_code == 202
+    api.settle()
     path = f"/v1/outputs/{quote(output_id, safe='')}"
-    answer = house.client.get(path, headers=house.bearer("tool"))
+    answer = api.client.get(path, headers=api.bearer("tool"))
     assert answer.status_code == 200, answer.text
     assert answer.json()["output"]["output_id"] == output_id
 
 
-def test_policy_is_signed_and_changes_reach_a_waiting_tool(house: House) -> None:
-    answer = house.client.get("/v1/policy", headers=house.bearer("tool"))
-    policy = gate.read_document(answer.content, key_hash(house.key))
+def test_policy_is_signed_and_changes_reach_a_waiting_tool(api: Api) -> None:
+    answer = api.client.get("/v1/policy", headers=api.bearer("tool"))
+    policy = gate.read_document(answer.content, key_hash(api.tool_key))
     assert (policy.tool, policy.state) == (TOOL, "live")
-    etag = {"If-None-Match": answer.headers["etag"], **house.bearer("tool")}
-    assert house.client.get("/v1/policy", headers=etag).status_code == 304
-    changed = house.client.put(
-        f"/v1/tools/{TOOL}", json={"state": "stopped"}, headers=house.bearer("ops.support")
+    etag = {"If-None-Match": answer.headers["etag"], **api.bearer("tool")}
+    assert api.client.get("/v1/policy", headers=etag).status_code == 304
+    changed = api.client.put(
+        f"/v1/tools/{TOOL}", json={"state": "stopped"}, headers=api.bearer("ops.support")
     )
     assert changed.status_code == 200
-    again = house.client.get("/v1/policy?wait=5", headers=etag)
-    assert gate.read_document(again.content, key_hash(house.key)).state == "stopped"
+    again = api.client.get("/v1/policy?wait=5", headers=etag)
+    assert gate.read_document(again.content, key_hash(api.tool_key)).state == "stopped"
 
 
-def test_put_tool_with_a_stale_revision_is_412(house: House) -> None:
-    who = house.bearer("admin.support")
-    etag = house.client.get(f"/v1/tools/{TOOL}", headers=who).headers["etag"]
+def test_put_tool_with_a_stale_revision_is_412(api: Api) -> None:
+    who = api.bearer("admin.support")
+    etag = api.client.get(f"/v1/tools/{TOOL}", headers=who).headers["etag"]
     stale = {**who, "If-Match": etag}
-    assert house.client.put(f"/v1/tools/{TOOL}", json={"threshold": 0.8}, headers=stale).is_success
-    answer = house.client.put(f"/v1/tools/{TOOL}", json={"threshold": 0.9}, headers=stale)
+    assert api.client.put(f"/v1/tools/{TOOL}", json={"threshold": 0.8}, headers=stale).is_success
+    answer = api.client.put(f"/v1/tools/{TOOL}", json={"threshold": 0.9}, headers=stale)
     assert answer.status_code == 412
 
 
-def test_claim_judge_over_the_api(house: House) -> None:
-    post(house, "/v1/outputs", an_output(confidence=0.1))
-    house.settle()
-    owner, lead = house.bearer("owner.support"), house.bearer("lead.support")
-    (case,) = house.client.get("/v1/cases", headers=owner).json()["items"]
+def test_claim_judge_over_the_api(api: Api) -> None:
+    post(api, "/v1/outputs", an_output(confidence=0.1))
+    api.settle()
+    owner, lead = api.bearer("owner.support"), api.bearer("lead.support")
+    (case,) = api.client.get("/v1/cases", headers=owner).json()["items"]
     path = f"/v1/cases/{case['id']}"
-    token = house.client.post(f"{path}/claim", headers=owner).json()["token"]
-    lost = house.client.post(f"{path}/claim", headers=lead)
+    token = api.client.post(f"{path}/claim", headers=owner).json()["token"]
+    lost = api.client.post(f"{path}/claim", headers=lead)
     assert (lost.status_code, lost.json()["holder"]) == (409, "owner.support@example.org")
     body = {"token": token, "verdict": "corrected", "value": "tax"}
-    done = house.client.post(f"{path}/verdict", json=body, headers=owner)
+    done = api.client.post(f"{path}/verdict", json=body, headers=owner)
     assert done.json()["state"] == "resolved"
     assert [e["event"] for e in done.json()["timeline"]] == ["opened", "claimed", "resolved"]
-    house.settle()
-    found = house.client.get("/v1/outputs/o-1", headers=house.bearer("tool")).json()
+    api.settle()
+    found = api.client.get("/v1/outputs/o-1", headers=api.bearer("tool")).json()
     assert (found["decided_value"], found["overridden"]) == ("tax", True)
     assert found["case"]["state"] == "resolved"
 
 
-def test_idempotent_verb_answers_the_same_again(house: House) -> None:
-    post(house, "/v1/outputs", an_output(confidence=0.1))
-    house.settle()
-    owner = house.bearer("owner.support") | {"Idempotency-Key": "c-1"}
-    first = house.client.post("/v1/cases/1/comment", json={"note": "hello"}, headers=owner)
-    again = house.client.post("/v1/cases/1/comment", json={"note": "hello"}, headers=owner)
+def test_idempotent_verb_answers_the_same_again(api: Api) -> None:
+    post(api, "/v1/outputs", an_output(confidence=0.1))
+    api.settle()
+    owner = api.bearer("owner.support") | {"Idempotency-Key": "c-1"}
+    first = api.client.post("/v1/cases/1/comment", json={"note": "hello"}, headers=owner)
+    again = api.client.post("/v1/cases/1/comment", json={"note": "hello"}, headers=owner)
     assert first.json() == again.json()
-    other = house.client.post("/v1/cases/1/comment", json={"note": "bye"}, headers=owner)
+    other = api.client.post("/v1/cases/1/comment", json={"note": "bye"}, headers=owner)
     assert other.status_code == 409
 
 
-def test_rates_carry_n_interval_and_definition(house: House) -> None:
-    post(house, "/v1/outputs", [an_output(f"o-{n}", confidence=0.1 + n / 10) for n in range(9)])
-    house.settle()
-    found = house.client.get(
-        "/v1/rates", params={"tool": TOOL}, headers=house.bearer("lead.support")
+def test_rates_carry_n_interval_and_definition(api: Api) -> None:
+    post(api, "/v1/outputs", [an_output(f"o-{n}", confidence=0.1 + n / 10) for n in range(9)])
+    api.settle()
+    found = api.client.get(
+        "/v1/rates", params={"tool": TOOL}, headers=api.bearer("lead.support")
     ).json()
     rate = found["exception_rate"]
     assert (rate["numerator"], rate["n"]) == (6, 9)

@@ -4,45 +4,39 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import psycopg
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
-from services import bootstrap
-from tests.api.conftest import House, make_house
+from services.app import web as app_web
 from tests.browser.harness import serve_app
-from tests.house import output
+from tests.factories import cloned, output
+from tests.factories.api import Api, open_api
 
 FAILED, REFUSED = 500, 400
 
 
 @pytest.fixture(scope="module")
-def described(postgres_url: str) -> Iterator[House]:
-    """A house with a case, an output and everything that the paths speak of."""
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE described TEMPLATE template")
-        made = make_house(f"{postgres_url.rpartition('/')[0]}/described")
-        made.log.take(output("o-1", confidence=0.1))
-        with made.client:
-            yield made
-        made.resources.close()
-        connection.execute("DROP DATABASE described WITH (FORCE)")
+def described(postgres_url: str) -> Iterator[Api]:
+    """An installation with a case, an output and everything that the paths speak of."""
+    with cloned(postgres_url) as url, open_api(url) as opened:
+        opened.log.take(output("o-1", confidence=0.1))
+        yield opened
 
 
-def test_no_request_makes_the_server_fail(described: House) -> None:
+def test_no_request_makes_the_server_fail(described: Api) -> None:
     document = json.loads(described.client.get("/openapi.json").text)
     schema = schemathesis.openapi.from_dict(document)
     operations = [found.ok() for found in schema.get_all_operations()]
     assert len(operations) > 20
-    with serve_app(bootstrap.make_api(described.resources)) as address:
+    with serve_app(app_web.make_api(described.resources)) as address:
         for operation in operations:
             _try(operation, described, address)
 
 
-def _try(operation: Any, house: House, address: str) -> None:
+def _try(operation: Any, api: Api, address: str) -> None:
     """Make requests of all shapes, good and bad, to one operation."""
 
     @given(
@@ -58,7 +52,7 @@ def _try(operation: Any, house: House, address: str) -> None:
         who = "tool" if case.path in _BY_TOOLS else "admin.support"
         if case.path == "/v1/policy" and case.query:
             case.query["wait"] = 0
-        answer = case.call(base_url=address, headers=house.bearer(who))
+        answer = case.call(base_url=address, headers=api.bearer(who))
         assert answer.status_code < FAILED, answer.text
         if answer.status_code >= REFUSED:
             assert "application/problem+json" in "".join(answer.headers["content-type"])

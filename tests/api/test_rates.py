@@ -3,89 +3,89 @@
 from datetime import timedelta
 from typing import Any
 
-from services import bootstrap
+from services.app import roles as app_roles
 from services.feedback import service
 from services.kit.clock import DatabaseClock
-from tests.api.conftest import House
 from tests.api.test_authorisation import signed_in
-from tests.house import TOOL, as_batches, correction, failure, output
+from tests.factories import TOOL, as_batches, correction, failure, output
+from tests.factories.api import Api
 
 
-def rates(house: House) -> dict[str, Any]:
+def rates(api: Api) -> dict[str, Any]:
     """What the API says of the tool, after the pages have been seen to answer."""
-    page = signed_in(house, "lead.support")
+    page = signed_in(api, "lead.support")
     for path in ("/health", f"/health/{TOOL}"):
         assert page("GET", path).status_code == 200, path
-    answer = house.client.get(f"/v1/rates?tool={TOOL}", headers=house.bearer("lead.support"))
+    answer = api.client.get(f"/v1/rates?tool={TOOL}", headers=api.bearer("lead.support"))
     assert answer.status_code == 200
     return dict(answer.json())
 
 
-def exported(house: House, name: str) -> float:
+def exported(api: Api, name: str) -> float:
     """The sum of a metric's samples."""
-    families = bootstrap.make_collector(house.resources).collect()
+    families = app_roles.make_collector(api.resources).collect()
     return sum(s.value for family in families for s in family.samples if s.name == name)
 
 
-def find_unmatched(house: House) -> None:
+def find_unmatched(api: Api) -> None:
     """The time that a correction waits for its output is over."""
-    with house.resources.database.transaction() as session:
+    with api.database.transaction() as session:
         now = DatabaseClock().now(session)
         service.report_unmatched(session, now=now, before=now + timedelta(hours=1))
-    house.log.relay()
+    api.log.relay()
 
 
-def test_rates_leave_out_corrections_whose_output_never_came(house: House) -> None:
-    house.log.take(output("o-1"), *(correction(f"gone-{n}", value="tax") for n in range(2)))
-    find_unmatched(house)
-    assert exported(house, "secondlook_cases_total") == 2
-    assert exported(house, "secondlook_exceptions_total") == 0
-    rate = rates(house)["exception_rate"]
+def test_rates_leave_out_corrections_whose_output_never_came(api: Api) -> None:
+    api.log.take(output("o-1"), *(correction(f"gone-{n}", value="tax") for n in range(2)))
+    find_unmatched(api)
+    assert exported(api, "secondlook_cases_total") == 2
+    assert exported(api, "secondlook_exceptions_total") == 0
+    rate = rates(api)["exception_rate"]
     assert (rate["numerator"], rate["n"]) == (0, 1)
 
 
-def test_rates_leave_out_unmatched_corrections_of_a_tool_without_outputs(house: House) -> None:
-    house.log.take(correction("gone", value="tax"))
-    find_unmatched(house)
-    found = rates(house)
+def test_rates_leave_out_unmatched_corrections_of_a_tool_without_outputs(api: Api) -> None:
+    api.log.take(correction("gone", value="tax"))
+    find_unmatched(api)
+    found = rates(api)
     for name in ("exception_rate", "override_rate", "coverage"):
         assert (found[name]["numerator"], found[name]["n"]) == (0, 0)
         assert found[name]["value"] is found[name]["interval"] is None
 
 
-def test_rates_hold_while_escalation_is_ahead_of_feedback(house: House) -> None:
-    house.log.take(output("o-1"))
+def test_rates_hold_while_escalation_is_ahead_of_feedback(api: Api) -> None:
+    api.log.take(output("o-1"))
     sent = [output("o-2", confidence=0.1), output("o-3", confidence=0.1), failure("o-4")]
-    batches = as_batches(house.log.records(sent))
-    house.log.feed(house.log.escalation, batches)
-    rate = rates(house)["exception_rate"]
+    batches = as_batches(api.log.records(sent))
+    api.log.feed(api.log.escalation, batches)
+    rate = rates(api)["exception_rate"]
     assert (rate["numerator"], rate["n"]) == (3, 3)
     assert rate["interval"][0] < rate["value"] == 1
-    house.log.feed(house.log.feedback, batches)
-    rate = rates(house)["exception_rate"]
+    api.log.feed(api.log.feedback, batches)
+    rate = rates(api)["exception_rate"]
     assert (rate["numerator"], rate["n"]) == (3, 4)
 
 
-def test_rates_hold_for_outputs_disputed_after_their_window(house: House) -> None:
-    house.log.take(output("old-1"), output("old-2"))
-    with house.resources.database.engine.begin() as connection:
+def test_rates_hold_for_outputs_disputed_after_their_window(api: Api) -> None:
+    api.log.take(output("old-1"), output("old-2"))
+    with api.database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE hourly_count SET hour = hour - interval '60 days'")
-    house.log.take(*(correction(f"old-{n}", kind="dispute") for n in (1, 2)))
-    rate = rates(house)["exception_rate"]
+    api.log.take(*(correction(f"old-{n}", kind="dispute") for n in (1, 2)))
+    rate = rates(api)["exception_rate"]
     assert (rate["numerator"], rate["n"]) == (2, 2)
-    house.log.take(output("new"))
-    rate = rates(house)["exception_rate"]
+    api.log.take(output("new"))
+    rate = rates(api)["exception_rate"]
     assert (rate["numerator"], rate["n"]) == (2, 2)
 
 
-def test_chart_draws_limits_from_enough_days_only(house: House) -> None:
-    page = signed_in(house, "lead.support")
-    house.log.take(*(output(f"o-{n}", confidence=0.1 + n / 10) for n in range(9)))
+def test_chart_draws_limits_from_enough_days_only(api: Api) -> None:
+    page = signed_in(api, "lead.support")
+    api.log.take(*(output(f"o-{n}", confidence=0.1 + n / 10) for n in range(9)))
     shown = page("GET", f"/health/{TOOL}").text
     assert "drawn from 8 days with outputs; there is 1 so far" in shown
     assert "limit-line" not in shown
     assert 'class="band"' not in page("GET", "/health").text
-    with house.resources.database.engine.begin() as connection:
+    with api.database.engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO hourly_count"
             " SELECT measure, tool, hour - days.back * interval '1 day', version, label, shard, n"

@@ -1,4 +1,4 @@
-"""One town and one Chromium for each module."""
+"""One site and one Chromium for each module."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser.harness import Look, chromium, look
-from tests.browser.town import Town, open_town
+from tests.factories.site import Site, open_served_site
 
 __all__ = ["chromium"]
 
@@ -25,9 +25,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def town(postgres_url: str) -> Iterator[Town]:
+def site(postgres_url: str) -> Iterator[Site]:
     """The product at work."""
-    with open_town(postgres_url) as opened:
+    with open_served_site(postgres_url) as opened:
         yield opened
 
 
@@ -38,12 +38,12 @@ def script(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-def visit(chromium: Browser, town: Town, request: pytest.FixtureRequest) -> Visit:
+def visit(chromium: Browser, site: Site, request: pytest.FixtureRequest) -> Visit:
     """`visit(email, javascript=…, size=…)`: a browser in which that person is signed in."""
 
     def opened(email: str | None, **given: Any) -> AbstractContextManager[Look]:
         if email is not None:
-            given["storage_state"] = town.signed_in(email)
-        return look(chromium, town.origin, name=request.node.name, **given)
+            given["storage_state"] = site.signed_in(email)
+        return look(chromium, site.origin, name=request.node.name, **given)
 
     return opened

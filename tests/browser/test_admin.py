@@ -7,11 +7,12 @@ from playwright.sync_api import Page, expect
 from secondlook import events
 
 from services.kit.clock import DatabaseClock
-from services.registry import service
-from tests import house
+from services.tools import service as tool_service
+from tests import factories
 from tests.browser.conftest import Visit
 from tests.browser.harness import axe_violations, sideways_scroll
-from tests.browser.town import AUDITOR, Town
+from tests.factories import AUDITOR
+from tests.factories.site import Site
 
 _STATE = "SELECT state FROM gate_policy WHERE tool = :slug ORDER BY revision DESC LIMIT 1"
 _PERSON = "SELECT role, active FROM person WHERE email = :email"
@@ -22,34 +23,35 @@ def _new() -> str:
     return f"new-{uuid.uuid4().hex[:8]}"
 
 
-def _changes(town: Town, slug: str) -> list[str]:
+def _changes(site: Site, slug: str) -> list[str]:
     """The states that events on the log or on their way to it tell of a tool."""
     query = "SELECT value FROM outbox WHERE topic = :topic ORDER BY id"
     found = [
-        json.loads(bytes(row.value)) for row in house.rows(town.database, query, topic=events.TOOLS)
+        json.loads(bytes(row.value))
+        for row in factories.rows(site.database, query, topic=events.TOOLS)
     ]
     return [one["data"]["state"] for one in found if one["data"]["tool"] == slug]
 
 
-def test_stop_a_tool_and_start_it_again(town: Town, visit: Visit, script: bool) -> None:
-    with visit(house.OWNER, javascript=script) as view:
-        page = view.open(f"/health/{house.TOOL}")
+def test_stop_a_tool_and_start_it_again(site: Site, visit: Visit, script: bool) -> None:
+    with visit(factories.OWNER, javascript=script) as view:
+        page = view.open(f"/health/{factories.TOOL}")
         page.locator("summary", has_text="Stop the tool").click()
         page.get_by_role("button", name="Stop it now").click()
         expect(page.get_by_text("Stopped", exact=True)).to_be_visible()
-        assert town.one(_STATE, slug=house.TOOL) == "stopped"
-        assert _changes(town, house.TOOL)[-1] == "stopped"
+        assert site.one(_STATE, slug=factories.TOOL) == "stopped"
+        assert _changes(site, factories.TOOL)[-1] == "stopped"
         page.locator("summary", has_text="Switch to another state").click()
         page.get_by_label("Live: ").check()
         page.get_by_role("button", name="Switch", exact=True).click()
         expect(page.get_by_text("Live", exact=True)).to_be_visible()
-    assert town.one(_STATE, slug=house.TOOL) == "live"
-    assert _changes(town, house.TOOL)[-2:] == ["stopped", "live"]
+    assert site.one(_STATE, slug=factories.TOOL) == "live"
+    assert _changes(site, factories.TOOL)[-2:] == ["stopped", "live"]
 
 
-def test_register_a_tool_and_turn_its_keys(town: Town, visit: Visit, script: bool) -> None:
+def test_register_a_tool_and_turn_its_keys(site: Site, visit: Visit, script: bool) -> None:
     slug = _new()
-    with visit(house.ADMIN, javascript=script) as view:
+    with visit(factories.ADMIN, javascript=script) as view:
         page = view.open("/tools/new")
         page.get_by_label("Slug").fill("Not a slug")
         page.get_by_label("Categories").fill("billing\ntax")
@@ -59,59 +61,61 @@ def test_register_a_tool_and_turn_its_keys(town: Town, visit: Visit, script: boo
         page.get_by_label("Slug").fill(slug)
         page.get_by_role("button", name="Register").click()
         expect(page.get_by_text("shown this once")).to_be_visible()
-        assert town.one(_STATE, slug=slug) == "live"
-        assert town.one(_KEYS, slug=slug) == 1
+        assert site.one(_STATE, slug=slug) == "live"
+        assert site.one(_KEYS, slug=slug) == 1
         page.get_by_role("button", name="Make a key").click()
         expect(page.get_by_text("shown this once")).to_be_visible()
-        assert town.one(_KEYS, slug=slug) == 2
+        assert site.one(_KEYS, slug=slug) == 2
         page.get_by_role("button", name="Make a key").click()
         expect(page.get_by_role("alert").filter(has_text="two live keys")).to_be_visible()
         page.get_by_role("button", name="Revoke key").first.click()
         expect(page.get_by_text("revoked")).to_be_visible()
-        assert town.one(_KEYS, slug=slug) == 1
+        assert site.one(_KEYS, slug=slug) == 1
         page.get_by_label("Confidence below which").fill("0.55")
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_text("Saved.")).to_be_visible()
     policy = "SELECT threshold FROM gate_policy WHERE tool = :slug ORDER BY revision DESC LIMIT 1"
-    assert float(town.one(policy, slug=slug)) == 0.55
+    assert float(site.one(policy, slug=slug)) == 0.55
 
 
-def test_add_change_and_deactivate_a_person(town: Town, visit: Visit, script: bool) -> None:
+def test_add_change_and_deactivate_a_person(site: Site, visit: Visit, script: bool) -> None:
     name = _new()
     email = f"{name}@example.org"
-    with visit(house.ADMIN, javascript=script) as view:
+    with visit(factories.ADMIN, javascript=script) as view:
         page = view.open("/people")
         page.locator("#f-slug").fill(name)
         page.get_by_role("button", name="Add a team").click()
         expect(page.locator("#teams").get_by_text(name).first).to_be_visible()
-        assert town.one("SELECT active FROM team WHERE slug = :slug", slug=name) is True
+        assert site.one("SELECT active FROM team WHERE slug = :slug", slug=name) is True
         page.get_by_label("E-mail").fill(email)
         page.locator("#f-name").fill(name)
         page.locator("#f-team").select_option(name)
         page.get_by_role("button", name="Add", exact=True).click()
         row = page.get_by_role("row").filter(has_text=email)
         expect(row).to_be_visible()
-        assert tuple(town.one(_PERSON, email=email)) == ("rep", True)
+        assert tuple(site.one(_PERSON, email=email)) == ("rep", True)
         row.locator("summary").click()
         row.get_by_label("Role").select_option("owner")
         row.get_by_role("button", name="Save").click()
         expect(row.get_by_text("Owner,")).to_be_visible()
-        assert tuple(town.one(_PERSON, email=email)) == ("owner", True)
+        assert tuple(site.one(_PERSON, email=email)) == ("owner", True)
         row.get_by_role("button", name="Make a sign-in link").click()
         expect(page.get_by_text(f"Sign-in link for {email}")).to_be_visible()
         row.locator("summary").click()
         row.get_by_role("button", name="Deactivate").click()
         expect(row.get_by_text("Inactive")).to_be_visible()
-    assert tuple(town.one(_PERSON, email=email)) == ("owner", False)
+    assert tuple(site.one(_PERSON, email=email)) == ("owner", False)
 
 
-def test_tool_that_somebody_changed_meanwhile(town: Town, visit: Visit, script: bool) -> None:
-    with visit(house.ADMIN, javascript=script) as view:
-        page = view.open(f"/tools/{house.TOOL}")
-        with town.database.transaction() as session:
+def test_tool_that_somebody_changed_meanwhile(site: Site, visit: Visit, script: bool) -> None:
+    with visit(factories.ADMIN, javascript=script) as view:
+        page = view.open(f"/tools/{factories.TOOL}")
+        with site.database.transaction() as session:
             now = DatabaseClock().now(session)
             high = 0.98 if script else 0.99
-            service.change_tool(session, house.TOOL, {"threshold": high}, actor="test", now=now)
+            tool_service.change_tool(
+                session, factories.TOOL, {"threshold": high}, actor="test", now=now
+            )
         page.get_by_label("Share of silent outputs").fill("0.3" if script else "0.4")
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("alert").filter(has_text="Somebody changed this")).to_be_visible()
@@ -126,13 +130,13 @@ def test_tool_that_somebody_changed_meanwhile(town: Town, visit: Visit, script: 
         expect(page.get_by_text("Saved.")).to_be_visible()
     policy = """SELECT threshold, audit_rate FROM gate_policy WHERE tool = :slug
         ORDER BY revision DESC LIMIT 1"""
-    assert tuple(town.one(policy, slug=house.TOOL)) == (high, 0.3 if script else 0.4)
+    assert tuple(site.one(policy, slug=factories.TOOL)) == (high, 0.3 if script else 0.4)
 
 
-def test_set_the_threshold_of_a_category(town: Town, visit: Visit, script: bool) -> None:
+def test_set_the_threshold_of_a_category(site: Site, visit: Visit, script: bool) -> None:
     share = 0.91 if script else 0.92
-    with visit(house.ADMIN, javascript=script) as view:
-        page = view.open(f"/tools/{house.TOOL}")
+    with visit(factories.ADMIN, javascript=script) as view:
+        page = view.open(f"/tools/{factories.TOOL}")
         page.get_by_label("Thresholds of single").fill(f"tax: {share}\nrefnd: 0.8")
         page.get_by_role("button", name="Save").click()
         expect(page.locator(".summary")).to_contain_text("line 2: 'refnd'")
@@ -143,13 +147,13 @@ def test_set_the_threshold_of_a_category(town: Town, visit: Visit, script: bool)
         expect(page.get_by_text("Saved.")).to_be_visible()
     stored = """SELECT category_thresholds->>'tax' FROM gate_policy WHERE tool = :slug
         ORDER BY revision DESC LIMIT 1"""
-    assert float(town.one(stored, slug=house.TOOL)) == share
+    assert float(site.one(stored, slug=factories.TOOL)) == share
 
 
-def test_last_judge_of_a_team_stays(town: Town, visit: Visit, script: bool) -> None:
-    with visit(house.ADMIN, javascript=script) as view:
+def test_last_judge_of_a_team_stays(site: Site, visit: Visit, script: bool) -> None:
+    with visit(factories.ADMIN, javascript=script) as view:
         page = view.open("/people")
-        row = page.get_by_role("row").filter(has_text=house.OUTSIDER)
+        row = page.get_by_role("row").filter(has_text=factories.OUTSIDER)
         row.locator("summary").click()
         row.get_by_label("Role").select_option("rep")
         row.get_by_role("button", name="Save").click()
@@ -161,7 +165,7 @@ def test_last_judge_of_a_team_stays(town: Town, visit: Visit, script: bool) -> N
         row.get_by_role("button", name="Deactivate").click()
         expect(row.get_by_text("nobody else judges in team 'other'")).to_be_visible()
         _require_accessible(page, script=script)
-    assert tuple(town.one(_PERSON, email=house.OUTSIDER)) == ("owner", True)
+    assert tuple(site.one(_PERSON, email=factories.OUTSIDER)) == ("owner", True)
 
 
 def _require_accessible(page: Page, *, script: bool) -> None:
@@ -169,7 +173,7 @@ def _require_accessible(page: Page, *, script: bool) -> None:
         assert axe_violations(page) + sideways_scroll(page) == []
 
 
-def test_auditor_reads_who_did_what(town: Town, visit: Visit, script: bool) -> None:
+def test_auditor_reads_who_did_what(site: Site, visit: Visit, script: bool) -> None:
     with visit(AUDITOR, javascript=script) as view:
         expect(view.open("/audit").get_by_role("row")).not_to_have_count(0)
         page = view.open("/audit?before=12")

@@ -5,32 +5,35 @@ from typing import Literal
 import pytest
 
 from services.kit.clock import DatabaseClock
-from services.registry import service
-from services.registry.rules import OutputKind, Role
-from tests import house
+from services.people import service as people_service
+from services.people.rules import Role
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
+from tests import factories
 from tests.browser.conftest import Visit
 from tests.browser.harness import PHONE, WIDE, axe_violations, sideways_scroll
-from tests.browser.town import AUDITED, AUDITOR, FIELDS, FLAG, OPS, TEXT, Town
-from ui.views.outputs import address
+from tests.factories import AUDITED, AUDITOR, FIELDS, FLAG, OPS, TEXT
+from tests.factories.site import Site
+from ui.outputs.view import address
 
 _OPEN_ALL = "for (const one of document.querySelectorAll('main details')) one.open = true"
 _LONG = "a-category-with-a-very-long-name-that-nobody-would-want-to-read-aloud-twice"
 
 
 @pytest.fixture(scope="module")
-def paths(town: Town) -> list[tuple[str | None, str]]:
+def paths(site: Site) -> list[tuple[str | None, str]]:
     """Who looks at what."""
-    cases = [town.case(tool) for tool in (house.TOOL, TEXT, FLAG, FIELDS)]
-    blind = [town.case(AUDITED, confidence=0.95), town.case(value=_LONG)]
-    outputs = [address(tool, town.output(tool)) for tool in (house.TOOL, TEXT, FLAG, FIELDS)]
+    cases = [site.case(tool) for tool in (factories.TOOL, TEXT, FLAG, FIELDS)]
+    blind = [site.case(AUDITED, confidence=0.95), site.case(value=_LONG)]
+    outputs = [address(tool, site.output(tool)) for tool in (factories.TOOL, TEXT, FLAG, FIELDS)]
     owner = ["/queue", "/queue?trigger=policy", *(f"/c/{case}" for case in cases + blind)]
-    admin = ["/tools", "/tools/new", f"/tools/{house.TOOL}", "/people", "/audit", "/account"]
-    wanted: list[tuple[str | None, str]] = [(house.OWNER, path) for path in owner]
-    wanted += [(house.REP, path) for path in ["/outputs", *outputs, "/nowhere"]]
-    wanted += [(OPS, path) for path in ("/health", f"/health/{house.TOOL}", outputs[1])]
+    admin = ["/tools", "/tools/new", f"/tools/{factories.TOOL}", "/people", "/audit", "/account"]
+    wanted: list[tuple[str | None, str]] = [(factories.OWNER, path) for path in owner]
+    wanted += [(factories.REP, path) for path in ["/outputs", *outputs, "/nowhere"]]
+    wanted += [(OPS, path) for path in ("/health", f"/health/{factories.TOOL}", outputs[1])]
     wanted += [(AUDITOR, f"/c/{cases[1]}"), (AUDITOR, outputs[3])]
-    wanted += [(house.ADMIN, path) for path in admin]
-    return [*wanted, (None, "/sign-in"), (None, town.link(house.REP))]
+    wanted += [(factories.ADMIN, path) for path in admin]
+    return [*wanted, (None, "/sign-in"), (None, site.link(factories.REP))]
 
 
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
@@ -53,16 +56,16 @@ def test_page_is_accessible_and_fits(
 
 
 @pytest.fixture(scope="module")
-def longest(town: Town) -> str:
+def longest(site: Site) -> str:
     """A person, a team and a tool with the longest names that there are; the person's address."""
     email, name = f"{'l' * 60}@example.org", "W" * 200
-    with town.database.transaction() as session:
+    with site.database.transaction() as session:
         now = DatabaseClock().now(session)
-        service.add_team(session, "longest", name=name, actor="test", now=now)
-        service.add_person(
+        people_service.add_team(session, "longest", name=name, actor="test", now=now)
+        people_service.add_person(
             session, email, name=name, role=Role.ADMIN, teams=["longest"], actor="test", now=now
         )
-        service.add_tool(
+        tool_service.add_tool(
             session,
             "longest",
             name=name,
@@ -76,11 +79,11 @@ def longest(town: Town) -> str:
 
 
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
-def test_longest_names_fit(longest: str, town: Town, visit: Visit, size: tuple[int, int]) -> None:
+def test_longest_names_fit(longest: str, site: Site, visit: Visit, size: tuple[int, int]) -> None:
     paths = ("/people", "/tools", "/tools/longest", "/tools/new", "/health", "/health/longest")
     found = {}
     with visit(longest, size=size) as view:
-        for path in (*paths, "/outputs?tool=longest", "/queue", f"/c/{town.case()}", "/audit"):
+        for path in (*paths, "/outputs?tool=longest", "/queue", f"/c/{site.case()}", "/audit"):
             page = view.open(path)
             page.evaluate(_OPEN_ALL)
             found[path] = sideways_scroll(page)

@@ -6,7 +6,7 @@ import random
 import sys
 
 from tests.conservation.campaign import Report, campaign
-from tests.conservation.server import a_broker
+from tests.factories.broker import running_broker
 
 
 def run(log: str, given: argparse.Namespace) -> Report:
@@ -14,7 +14,7 @@ def run(log: str, given: argparse.Namespace) -> Report:
     numbers = {"size": given.events, "kills": given.kills, "seed": given.seed}
     if log == "postgres":
         return campaign(**numbers)
-    with a_broker() as broker:
+    with running_broker() as broker:
         return campaign(**numbers, broker=broker)
 
 

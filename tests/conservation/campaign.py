@@ -9,23 +9,24 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 from secondlook import events
 
-from services.kit.clock import DatabaseClock
+from services.app.roles import CONSUMED
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import EventLog, LogUnavailable
-from services.registry import access, service
-from services.registry.rules import OutputKind
-from tests.conftest import Broker
 from tests.conservation.checker import Ends, Ledger, check, figures
-from tests.conservation.server import Server, running
+from tests.conservation.server import Victims, running
 from tests.conservation.traffic import Owner, Traffic, plan
-from tests.house import CATEGORIES, LEAD, OWNER, TEAMMATE, TOOL, furnish
+from tests.factories import LEAD, OWNER, TEAMMATE, add_tool, populate, tool_key
+from tests.factories.broker import Broker
+from tests.factories.people import personal_token
+from tests.factories.server import Server
+from tests.waiting import NeverHeld, until
 
 COMEBACK_SECONDS = 20.0
 QUIET_SECONDS = 240.0
@@ -50,10 +51,6 @@ policies:
     - {at: 6s, own: user:lea@example.org}
 """
 _TOPICS = [topic.name for topic in events.TOPICS]
-_CONSUMED = {
-    "feedback": (events.OUTPUTS, events.CORRECTIONS, events.VERDICTS),
-    "escalation": (events.OUTPUTS, events.DISPUTES),
-}
 _PENDING = """
 SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL
            AND created_at < clock_timestamp() - make_interval(secs => %(age)s)),
@@ -119,7 +116,7 @@ class Pulse:
         at = {(consumer, topic, number): offset for consumer, topic, number, offset in rows}
         taken: Counter[str] = Counter()
         lag: Counter[str] = Counter()
-        for consumer, topics in _CONSUMED.items():
+        for consumer, topics in CONSUMED.items():
             for (topic, number), end in ends.items():
                 if topic in topics:
                     offset = at.get((consumer, topic, number), 0)
@@ -143,12 +140,13 @@ class Pulse:
 class Campaign:
     """Kills while traffic flows, then waits for quiet and asks the checker."""
 
-    def __init__(self, server: Server, report: Report, *, kills: int, pace: float) -> None:
-        self.server, self.report, self.kills, self.pace = server, report, kills, pace
+    def __init__(self, victims: Victims, report: Report, *, kills: int, pace: float) -> None:
+        self.victims, self.report, self.kills, self.pace = victims, report, kills, pace
+        self.server = server = victims.server
         self.draw = random.Random(report.seed + 2)
-        self.log = server.open_log()
+        self.log = victims.open_log()
         self.pulse = Pulse(server, self.log)
-        key, tokens = _furnish(server.url)
+        key, tokens = _ways_in(server.url)
         self.traffic = Traffic(
             server.address, key, self.log, plan(report.events, report.seed), report.seed
         )
@@ -174,8 +172,8 @@ class Campaign:
         self.traffic.start()
         threads = [owner.start() for owner in self.owners]
         try:
-            for victim in self._victims():
-                time.sleep(self.draw.uniform(0.2, self.pace / 2))
+            for victim in self._order():
+                self.traffic.stopping.wait(self.draw.uniform(0.2, self.pace / 2))
                 self._kill(victim)
             self.traffic.join()
         finally:
@@ -189,17 +187,17 @@ class Campaign:
         self.report.seconds = round(time.monotonic() - self._begun, 1)
         self.log.close()
 
-    def _victims(self) -> list[str]:
+    def _order(self) -> list[str]:
         """Everybody in turn, each round in another order."""
         found: list[str] = []
         while len(found) < self.kills:
-            found += self.draw.sample(self.server.victims, len(self.server.victims))
+            found += self.draw.sample(self.victims.names, len(self.victims.names))
         return found[: self.kills]
 
     def _kill(self, victim: str) -> None:
-        self.server.kill(victim)
+        self.victims.kill(victim)
         killed = time.monotonic()
-        returned = self.server.await_return(victim)
+        returned = self.victims.await_return(victim)
         back, last = self._await_comeback(returned)
         self.report.kills[victim] += 1
         self.report.note_comeback(victim, back, last)
@@ -210,16 +208,19 @@ class Campaign:
     def _await_comeback(self, returned: float) -> tuple[float, str]:
         """Seconds from the return until all have moved on, and who was the last to."""
         before, last = None, "nobody"
-        while True:
+
+        def moved_on() -> bool:
+            nonlocal before, last
             now = self.pulse.positions()
             pending = self.pulse.pending(time.monotonic() - returned)
             before = before or now
             waiting = self._waiting(returned, before, now, pending)
-            seconds = time.monotonic() - returned
-            if not waiting or seconds > 3 * COMEBACK_SECONDS:
-                return seconds, last
-            last = ", ".join(waiting)
-            time.sleep(0.1)
+            last = ", ".join(waiting) or last
+            return not waiting
+
+        with suppress(NeverHeld):
+            until(moved_on, seconds=3 * COMEBACK_SECONDS, every=0.1)
+        return time.monotonic() - returned, last
 
     def _waiting(
         self, returned: float, before: Positions | None, now: Positions | None, pending: Any
@@ -227,7 +228,7 @@ class Campaign:
         """Who has not moved on since a part's return."""
         if now is None or before is None or pending is None:
             return ["whoever looks"]
-        waiting = [c for c in _CONSUMED if now[0][c] <= before[0][c] and now[1][c] > 0]
+        waiting = [c for c in CONSUMED if now[0][c] <= before[0][c] and now[1][c] > 0]
         if self.traffic.answered_at <= returned and not self.traffic.done:
             waiting.append("answers")
         names = ("relay", "timers")
@@ -235,16 +236,17 @@ class Campaign:
 
     def _await_quiet(self) -> Ends:
         """Wait until nothing is on its way; answers where the log ends then."""
-        deadline = time.monotonic() + QUIET_SECONDS
-        while time.monotonic() < deadline:
-            now, pending = self.pulse.positions(), self.pulse.pending(0.0)
-            if now is not None and pending == (0, 0, 0, 0) and not any(now[1].values()):
-                return self.pulse.ends()
-            time.sleep(0.25)
-        self.report.violations.append(
-            f"quiet: {self.pulse.positions()} {self.pulse.pending(0.0)} after {QUIET_SECONDS} s"
-        )
+        try:
+            until(self._is_quiet, seconds=QUIET_SECONDS, every=0.1)
+        except NeverHeld:
+            self.report.violations.append(
+                f"quiet: {self.pulse.positions()} {self.pulse.pending(0.0)} after {QUIET_SECONDS} s"
+            )
         return self.pulse.ends()
+
+    def _is_quiet(self) -> bool:
+        now, pending = self.pulse.positions(), self.pulse.pending(0.0)
+        return now is not None and pending == (0, 0, 0, 0) and not any(now[1].values())
 
     def _judge(self, ends: Ends) -> None:
         """What the checker finds, and whether `secondlook account` says the same."""
@@ -252,7 +254,7 @@ class Campaign:
         ledger: Ledger = self.traffic.ledger
         problems = [*self.traffic.problems, *(p for o in self.owners for p in o.problems)]
         report.violations += [f"answers: {problem}" for problem in problems]
-        broken = check(url, ledger, ends, repeats=self.server.broker is not None)
+        broken = check(url, ledger, ends, repeats=self.victims.broker is not None)
         report.violations += [f"{name}: {found}" for name, found in broken]
         said = json.loads(self.server.command("account", "--json"))
         counted = figures(url, ends)
@@ -270,34 +272,19 @@ class Campaign:
         report.cases, report.fired = row if row is not None else (0, 0)
 
 
-def _people(url: str) -> None:
-    """Teams, people and a tool."""
-    database = Database(make_engine(url, pool_size=1))
-    furnish(database, audit_rate=0.02)
-    database.close()
+def _populate(database: Database) -> None:
+    """People, the tool, and the one that the poison pretends to be."""
+    populate(database, audit_rate=0.02)
+    with database.transaction() as session:
+        add_tool(session, FORGED)
 
 
-def _furnish(url: str) -> tuple[str, dict[str, str]]:
-    """The other tool, the tool's key, and the tokens of those who judge."""
+def _ways_in(url: str) -> tuple[str, dict[str, str]]:
+    """The tool's key, and the tokens of those who give verdicts."""
     database = Database(make_engine(url, pool_size=1))
     with database.transaction() as session:
-        now = DatabaseClock().now(session)
-        service.add_tool(
-            session,
-            FORGED,
-            kind=OutputKind.CATEGORY,
-            team="support",
-            categories=[*CATEGORIES],
-            threshold=0.7,
-            maturity_seconds=0,
-            actor="test",
-            now=now,
-        )
-        key = access.create_key(session, TOOL, actor="test", now=now)
-        tokens = {
-            email: access.create_token(session, email, actor="test", now=now)
-            for email in (OWNER, TEAMMATE, LEAD)
-        }
+        key = tool_key(session)
+        tokens = {email: personal_token(session, email) for email in (OWNER, TEAMMATE, LEAD)}
     database.close()
     return key, tokens
 
@@ -318,8 +305,8 @@ def campaign(
     with (
         _policy_file() as policy,
         running(
-            broker, furnish=_people, SECONDLOOK_ROUTING_FILE=policy, SECONDLOOK_LEASE="5s"
-        ) as server,
+            _populate, broker, SECONDLOOK_ROUTING_FILE=policy, SECONDLOOK_LEASE="5s"
+        ) as victims,
     ):
-        Campaign(server, report, kills=kills, pace=pace).run()
+        Campaign(victims, report, kills=kills, pace=pace).run()
     return report

@@ -1,8 +1,8 @@
 """Whether everything is where it must be, asked of the tables in raw SQL.
 
-Imports nothing of Secondlook: what a room believes of itself is what is being checked. Give
+Imports nothing of Secondlook: what a package believes of itself is what is being checked. Give
 it the sender's own ledger and where the log ends; it answers violations in plain words, none
-where all is well. It is meant for a quiet house: nothing in flight, no timer about to fire.
+where all is well. It is meant for a quiet installation: nothing in flight, no timer about to fire.
 """
 
 from collections.abc import Iterable, Mapping
@@ -423,7 +423,7 @@ CHECKS = (
               AND CASE WHEN b.case_id IS NULL THEN NOT said.withdrawn
                        ELSE (b.withdrawn_at IS NOT NULL) <> said.withdrawn END""",
     ),
-    # What one room tells the other.
+    # What one package tells the other.
     _Check(
         "outbox",
         """SELECT format('%s records for %s wait in the outbox', count(*), topic)

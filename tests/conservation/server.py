@@ -1,56 +1,45 @@
-"""A real server on a folder of its own, whose parts can be killed one by one."""
+"""A real server whose parts can be killed one by one."""
 
 import contextlib
 import os
-import random
-import shutil
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
 import psycopg
 
-from migrations.run import upgrade
-from services.kit.embedded_postgres import EmbeddedPostgres, connect_url
+from services.kit.database import Database
 from services.kit.eventlog import open_log
 from services.kit.eventlog.port import EventLog
 from services.kit.settings import Settings
-from tests.conftest import Broker
+from tests.factories.broker import Broker
+from tests.factories.server import Server, running_server
+from tests.waiting import until
 
 ROLES = ("web", "feedback", "escalation", "tick")
 POSTGRES, BROKER = "postgres", "broker"
 PARTITIONS = "4"
 
 
-@dataclass
-class Server:
-    """A running `secondlook run`: its supervisor, roles, PostgreSQL and, perhaps, broker."""
+class Victims:
+    """The parts of a running server: its roles, PostgreSQL and, perhaps, a broker."""
 
-    process: "subprocess.Popen[str]"
-    folder: Path
-    address: str
-    url: str
-    environment: Mapping[str, str]
-    broker: Broker | None = None
-    pids: dict[str, int] = field(default_factory=dict)
+    def __init__(self, server: Server, broker: Broker | None) -> None:
+        self.server, self.broker = server, broker
+        self._killed: dict[str, int] = {}
 
     @property
-    def victims(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """Everything that can be killed."""
         return (*ROLES, POSTGRES, *([BROKER] if self.broker is not None else []))
 
     def open_log(self) -> EventLog:
         """The event log, from outside."""
         kafka = self.broker.address if self.broker is not None else None
-        return open_log(Settings(kafka_bootstrap_servers=kafka), self.url)
+        return open_log(Settings(kafka_bootstrap_servers=kafka), self.server.url)
 
     def pid(self, victim: str) -> int | None:
         """The process that does a part's work now."""
@@ -59,18 +48,16 @@ class Server:
                 assert self.broker is not None
                 return self.broker.pid
             if victim == POSTGRES:
-                (found,) = self.folder.glob("postgres/cluster/postmaster.pid")
-                return int(found.read_text().split()[0])
+                return self.server.postmaster()
         except (OSError, ValueError, IndexError):
             return None
-        return _child(self.process.pid, f"sl-{victim}")
+        return _child(self.server.process.pid, f"sl-{victim}")
 
     def kill(self, victim: str) -> None:
         """End a part at once, with nothing said."""
-        pid = None
-        while pid is None:
-            pid = self.pid(victim)
-        self.pids[victim] = pid
+        pid = until(lambda: self.pid(victim))
+        assert pid is not None
+        self._killed[victim] = pid
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
@@ -78,36 +65,21 @@ class Server:
         """Wait until a killed part is there again; answers when that was."""
         if victim == BROKER:
             assert self.broker is not None
-            _await_end(self.pids[victim])
+            until(lambda: _has_ended(self._killed[victim]))
             self.broker.run("start")
-            return time.monotonic()
-        deadline = time.monotonic() + seconds
-        while not self._is_back(victim):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{victim} has not come back in {seconds:.0f} s")
-            time.sleep(0.05)
+        else:
+            until(lambda: self._is_back(victim), seconds=seconds)
         return time.monotonic()
 
     def _is_back(self, victim: str) -> bool:
         pid = self.pid(victim)
-        if pid is None or pid == self.pids[victim]:
+        if pid is None or pid == self._killed[victim]:
             return False
         if victim == POSTGRES:
-            return _answers(self.url)
+            return _answers(self.server.url)
         if victim == "web":
-            return _is_ready(self.address)
+            return _is_ready(self.server.address)
         return True
-
-    def command(self, *arguments: str) -> str:
-        """Run a command beside the server; answers what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "services.cli", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
 
 def _child(parent: int, name: str) -> int | None:
@@ -122,15 +94,12 @@ def _child(parent: int, name: str) -> int | None:
     return None
 
 
-def _await_end(pid: int) -> None:
-    """Wait until a killed process has let go of its ports and files."""
-    while True:
-        try:
-            if b"kafka" not in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return
-        except OSError:
-            return
-        time.sleep(0.05)
+def _has_ended(pid: int) -> bool:
+    """Whether a killed broker has let go of its ports and files."""
+    try:
+        return b"kafka" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True
 
 
 def _answers(url: str) -> bool:
@@ -150,86 +119,10 @@ def _is_ready(address: str) -> bool:
 
 @contextmanager
 def running(
-    broker: Broker | None = None,
-    *,
-    furnish: Callable[[str], None] = lambda _url: None,
-    **settings: str,
-) -> Iterator[Server]:
-    """Start a server, and end it with everything that it made.
-
-    `furnish` is given the database before the start, which a routing policy's owners
-    must not come after.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="secondlook-conservation-"))
-    folder.chmod(0o711)
+    populated: Callable[[Database], None], broker: Broker | None = None, **settings: str
+) -> Iterator[Victims]:
+    """A server on the embedded log, or on a broker where one is given."""
     kafka = {"SECONDLOOK_KAFKA_BOOTSTRAP_SERVERS": broker.address} if broker is not None else {}
-    environment = {
-        **os.environ,
-        "SECONDLOOK_DATA_DIR": str(folder / "data"),
-        "SECONDLOOK_METRICS_PORT": "0",
-        "SECONDLOOK_LOG_LEVEL": "warning",
-        "SECONDLOOK_LOG_PARTITIONS": PARTITIONS,
-        **kafka,
-        **settings,
-    }
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        postgres = EmbeddedPostgres(folder / "data")
-        postgres.start()
-        try:
-            upgrade(postgres.url)
-            furnish(postgres.url)
-        finally:
-            postgres.stop()
-        said = stack.enter_context((folder / "server.log").open("w"))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "services.cli", "run", "--port", "0"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=said,
-            text=True,
-        )
-        stack.callback(_end, process)
-        address = _announced(process, folder / "server.log")
-        found = connect_url(folder / "data")
-        assert found is not None
-        yield Server(process, folder / "data", address, found, environment, broker)
-
-
-def _announced(process: "subprocess.Popen[str]", log: Path) -> str:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("ready "):
-            return line.split()[1]
-    raise RuntimeError(f"the server ended before it was ready:\n{log.read_text()[-4000:]}")
-
-
-def _end(process: "subprocess.Popen[str]") -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
-@contextmanager
-def a_broker() -> Iterator[Broker]:
-    """A Kafka broker of our own, on a port that it will find free again after a kill."""
-    with tempfile.TemporaryDirectory(prefix="secondlook-kafka-") as folder:
-        broker = Broker(Path(folder), _free_port())
-        broker.run("start")
-        try:
-            yield broker
-        finally:
-            broker.run("stop")
-
-
-def _free_port() -> int:
-    """A port that nobody listens on, outside the range of outgoing connections."""
-    while True:
-        port = random.randrange(10_000, 15_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    given = {"SECONDLOOK_LOG_PARTITIONS": PARTITIONS, **kafka, **settings}
+    with running_server(populated, **given) as server:
+        yield Victims(server, broker)

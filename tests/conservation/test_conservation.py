@@ -3,9 +3,9 @@ runs the whole ones."""
 
 import pytest
 
-from tests.conftest import IN_CI, _why_no_kafka
+from tests.conftest import IN_CI
 from tests.conservation.campaign import campaign
-from tests.conservation.server import a_broker
+from tests.factories.broker import running_broker, why_no_kafka
 
 SEED = 2_026_1121
 
@@ -24,10 +24,10 @@ def test_conservation_on_the_embedded_log() -> None:
 @pytest.mark.xdist_group("kafka")
 def test_conservation_on_kafka() -> None:
     """On a broker of its own: it is killed, and nobody else's records may be on it."""
-    if (why := _why_no_kafka()) is not None:
+    if (why := why_no_kafka()) is not None:
         assert not IN_CI, why
         pytest.skip(why)
-    with a_broker() as broker:
+    with running_broker() as broker:
         report = campaign(size=2_000, kills=6, seed=SEED, pace=2, broker=broker)
     assert report.violations == [], report
     assert report.kills["broker"] == 1

@@ -20,7 +20,7 @@ from secondlook.testing import POISON, Poison
 
 from services.kit.eventlog.port import EventLog, LogUnavailable, NewRecord
 from tests.conservation.checker import Ledger, Sent
-from tests.house import CATEGORIES, NOON, REP, TOOL
+from tests.factories import CATEGORIES, NOON, REP, TOOL
 
 DUPLICATES, REORDERED, POISONED = 0.05, 0.05, 0.01
 LEAST_POISON = 60
@@ -168,7 +168,7 @@ class Traffic:
                     start = self._next
                     self._next += min(self._draw.choice(_SIZES), len(self.steps) - start)
                     return self.steps[start : self._next]
-            time.sleep(0.02)
+            self.stopping.wait(0.02)
         return []
 
     def _send(self, client: httpx2.Client, chunk: Sequence[Step]) -> None:
@@ -200,7 +200,7 @@ class Traffic:
                 self.problems.append(f"{path} answered {status}: {said[:300]}")
                 return
             self.resent += 1
-            time.sleep(0.2)
+            self.stopping.wait(0.2)
 
     def _count(self, entries: Sequence[Sent], *, times: int = 0, unanswered: int = 0) -> None:
         with self._lock:
@@ -234,7 +234,7 @@ class Traffic:
                 self.log.append([record])
             except LogUnavailable:
                 self._count([entry], unanswered=1)
-                time.sleep(0.2)
+                self.stopping.wait(0.2)
             else:
                 self._count([entry], times=1)
                 return
@@ -246,7 +246,7 @@ class Traffic:
             media = "application/cloudevents+json"
             status, said = self._post(client, "/v1/events", poison.raw, media)
             if status is None or status >= 500:
-                time.sleep(0.2)
+                self.stopping.wait(0.2)
         if status is not None and not 400 <= status < 500:
             self.problems.append(f"'{poison.name}' was answered {status}: {said[:200]}")
         self.refused += 1
@@ -341,7 +341,7 @@ class Owner:
             try:
                 answer = client.post(f"/v1/cases/{case['id']}/verdict", json=body, headers=headers)
             except httpx2.HTTPError:
-                time.sleep(0.2)
+                self.stopping.wait(0.2)
                 continue
             if answer.status_code == 200:
                 entry.times += 1
@@ -351,5 +351,5 @@ class Owner:
             if answer.status_code < 500:
                 self.problems.append(f"a verdict was answered {answer.status_code}: {answer.text}")
                 return
-            time.sleep(0.2)
+            self.stopping.wait(0.2)
         entry.unanswered += 1

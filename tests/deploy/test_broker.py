@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.conftest import IN_CI, _why_no_kafka
+from tests.conftest import IN_CI
+from tests.factories.broker import why_no_kafka
 
 BROKER = Path(__file__).parent.parent.parent / "deploy" / "kafka" / "broker.py"
 
@@ -15,7 +16,7 @@ BROKER = Path(__file__).parent.parent.parent / "deploy" / "kafka" / "broker.py"
 def test_cluster_id_may_begin_with_a_hyphen(
     public_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if (why := _why_no_kafka()) is not None:
+    if (why := why_no_kafka()) is not None:
         assert not IN_CI, why
         pytest.skip(why)
     spec = importlib.util.spec_from_file_location("broker", BROKER)

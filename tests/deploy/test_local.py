@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 LOCAL = Path(__file__).parent.parent.parent / "deploy" / "local.py"
 needs_prometheus = pytest.mark.skipif(
@@ -73,5 +74,7 @@ def test_prometheus_reads_the_exporter_and_evaluates_the_rules(
     prometheus = addresses["prometheus"]
     assert _soon(lambda: _outputs(prometheus), sent) == sent
     assert _soon(lambda: _healths(prometheus), {"up"}) == {"up"}
-    assert len(_ask(prometheus, "/api/v1/rules")["groups"]) == 2
+    rules = yaml.safe_load((LOCAL.parent / "prometheus" / "rules.yml").read_text())
+    groups = {group["name"] for group in _ask(prometheus, "/api/v1/rules")["groups"]}
+    assert groups == {group["name"] for group in rules["groups"]}
     assert _ask(prometheus, "/api/v1/alertmanagers")["activeAlertmanagers"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.escalation.test_cases import POLICY
+from tests.factories import POLICY
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -16,91 +16,47 @@ from services.escalation.routing import Owner
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, NotAllowed, NotFound, SecondlookError
-from services.kit.words import VerdictKind
-from services.registry import service as registry
-from services.registry.errors import StillOwns
-from services.registry.rules import OutputKind
-from tests.house import (
+from services.people import service as people_service
+from services.people.errors import StillOwns
+from services.tools.rules import OutputKind, VerdictKind
+from tests.factories import (
     ADMIN,
     LEAD,
+    LEASE,
     OUTSIDER,
     OWNER,
+    POLICY,
     REP,
     TEAMMATE,
-    Log,
+    Casework,
+    Delivery,
+    actor_of,
     as_batches,
     correction,
     failure,
-    furnish,
     one,
     output,
-    person,
+    populate,
     rows,
     total,
 )
 
-LEASE = timedelta(minutes=15)
-POLICY = """
-version: 1
-catch_all: {team: support, priority: P3, sla: {claim: 30m, resolve: 2h}, escalate: standard}
-rules:
-  - id: taxes
-    when: {predicted.category: "ta*"}
-    owner: {user: lea@example.org}
-    priority: P1
-policies:
-  standard:
-    - {at: 0m, own: team:support}
-    - {at: 1h, own: user:lea@example.org}
-    - {at: 3h, own: user:ada@example.org, repeat: 1h}
-review:
-  - {id: vip, when: {attributes.vip: "yes"}}
-"""
+
+@pytest.fixture
+def log(database: Database) -> Delivery:
+    populate(database)
+    return Delivery(database, routing.parse(POLICY))
 
 
 @pytest.fixture
-def log(database: Database) -> Log:
-    furnish(database)
-    return Log(database, routing.parse(POLICY))
-
-
-@pytest.fixture
-def case(log: Log, database: Database) -> int:
+def case(log: Delivery, database: Database) -> int:
     log.take(output("o-1", confidence=0.4))
     return int(one(database, 'SELECT id FROM "case"'))
 
 
-class Desk:
-    """Does verbs as somebody, each in a transaction of its own."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-
-    def claim(self, who: str, case: int, lease: timedelta = LEASE) -> str:
-        with self.database.transaction() as session:
-            now = DatabaseClock().now(session)
-            taken = service.claim(session, person(session, who), case, lease=lease, now=now)
-            return str(taken["token"])
-
-    def do(self, verb: str, who: str, case: int, **given: object) -> object:
-        with self.database.transaction() as session:
-            now = DatabaseClock().now(session)
-            return getattr(service, verb)(session, person(session, who), case, now=now, **given)
-
-    def judge(self, who: str, case: int, verdict: str = "upheld", **given: object) -> object:
-        token = given.pop("token", None) or self.claim(who, case)
-        return self.do(
-            "give_verdict", who, case, token=token, verdict=VerdictKind(verdict), **given
-        )
-
-    def fire(self, ahead: timedelta) -> int:
-        with self.database.transaction() as session:
-            return timers.fire_due(session, now=DatabaseClock().now(session) + ahead)
-
-
 @pytest.fixture
-def desk(database: Database) -> Desk:
-    return Desk(database)
+def casework(database: Database) -> Casework:
+    return Casework(database)
 
 
 def events_of(database: Database, case: int) -> list[str]:
@@ -110,14 +66,14 @@ def events_of(database: Database, case: int) -> list[str]:
     return [row.event for row in found]
 
 
-def test_open_case_for_what_the_gate_holds(log: Log, database: Database) -> None:
+def test_open_case_for_what_the_gate_holds(log: Delivery, database: Database) -> None:
     log.take(output("sure"), output("unsure", confidence=0.69), output("mute", confidence=None))
     found = rows(database, 'SELECT output_id, trigger, owner_team FROM "case" ORDER BY output_id')
     assert found == [("mute", "low_confidence", "support"), ("unsure", "low_confidence", "support")]
     assert total(database, "exceptions", "low_confidence") == 2
 
 
-def test_open_case_once_however_often_the_output_comes(log: Log, database: Database) -> None:
+def test_open_case_once_however_often_the_output_comes(log: Delivery, database: Database) -> None:
     log.take(output("o-1", confidence=0.1))
     log.take(output("o-1", confidence=0.1), output("o-1", confidence=0.1))
     assert one(database, 'SELECT count(*) FROM "case"') == 1
@@ -125,7 +81,9 @@ def test_open_case_once_however_often_the_output_comes(log: Log, database: Datab
     assert one(database, "SELECT count(*) FROM timer") == 3
 
 
-def test_open_case_for_an_output_that_came_before_its_tool(log: Log, database: Database) -> None:
+def test_open_case_for_an_output_that_came_before_its_tool(
+    log: Delivery, database: Database
+) -> None:
     early = as_batches(log.records([output("o-1", confidence=0.1)]))
     rows(database, "UPDATE tool SET created_at = now() + interval '1s' RETURNING 1")
     # Escalation read it when nobody knew the tool, feedback after it was registered.
@@ -135,21 +93,21 @@ def test_open_case_for_an_output_that_came_before_its_tool(log: Log, database: D
     assert (total(database, "stored"), total(database, "duplicate")) == (1, 1)
 
 
-def test_open_case_for_a_dispute_with_its_words(log: Log, database: Database) -> None:
+def test_open_case_for_a_dispute_with_its_words(log: Delivery, database: Database) -> None:
     log.take(output("o-1"), correction("o-1", kind="dispute", note="not about money"))
     row = rows(database, 'SELECT trigger, value, dispute, disputed_by FROM "case"')[0]
     assert (row.trigger, row.value, row.disputed_by) == ("dispute", "billing", REP)
     assert row.dispute["note"] == "not about money"
 
 
-def test_open_case_for_a_policy_hit(log: Log, database: Database) -> None:
+def test_open_case_for_a_policy_hit(log: Delivery, database: Database) -> None:
     log.take(output("o-1", attributes={"vip": "yes"}), output("o-2", attributes={"vip": "no"}))
     assert rows(database, 'SELECT output_id, trigger FROM "case"') == [("o-1", "policy")]
 
 
 def test_open_audit_case_blind_and_not_as_an_exception(database: Database) -> None:
-    furnish(database, audit_rate=1.0)
-    Log(database).take(output("o-1"))
+    populate(database, audit_rate=1.0)
+    Delivery(database).take(output("o-1"))
     assert one(database, 'SELECT trigger FROM "case" WHERE blind') == "audit"
     assert total(database, "exceptions") == 0
     with database.transaction() as session:
@@ -158,8 +116,8 @@ def test_open_audit_case_blind_and_not_as_an_exception(database: Database) -> No
 
 
 def test_dispute_of_an_audited_output_counts_once(database: Database) -> None:
-    furnish(database, audit_rate=1.0)
-    log = Log(database)
+    populate(database, audit_rate=1.0)
+    log = Delivery(database)
     log.take(output("o-1"))
     dispute = correction("o-1", kind="dispute", event_id="d-1")
     log.take(dispute)
@@ -169,32 +127,32 @@ def test_dispute_of_an_audited_output_counts_once(database: Database) -> None:
 
 
 def test_blind_case_keeps_what_was_said_against_the_tool_to_itself(database: Database) -> None:
-    furnish(database, audit_rate=1.0)
-    log, desk = Log(database), Desk(database)
+    populate(database, audit_rate=1.0)
+    log, casework = Delivery(database), Casework(database)
     log.take(output("o-1"), correction("o-1", kind="dispute", note="it said tax"))
     with database.transaction() as session:
-        shown = case_answer(session, person(session, OWNER), 1)
+        shown = case_answer(session, actor_of(session, OWNER), 1)
     assert shown["blind"]
     assert "it said tax" not in repr(shown)
-    desk.judge(OWNER, 1, "corrected", value="refund")
+    casework.give_verdict(OWNER, 1, "corrected", value="refund")
     with database.transaction() as session:
-        shown = case_answer(session, person(session, OWNER), 1)
+        shown = case_answer(session, actor_of(session, OWNER), 1)
     assert shown["dispute"]["note"] == "it said tax"
     assert "disputed" in [entry["event"] for entry in shown["timeline"]]
 
 
-def test_route_by_the_first_rule_that_matches(log: Log, database: Database) -> None:
+def test_route_by_the_first_rule_that_matches(log: Delivery, database: Database) -> None:
     log.take(output("o-1", value="tax", confidence=0.1))
     row = rows(database, 'SELECT owner_person, priority, rule, queue FROM "case"')[0]
     assert tuple(row) == (LEAD, "P1", "taxes", "taxes")
 
 
 def test_claim_has_one_winner_and_the_others_learn_who(
-    case: int, desk: Desk, database: Database
+    case: int, casework: Casework, database: Database
 ) -> None:
     def attempt(who: str) -> str:
         try:
-            return desk.claim(who, case)
+            return casework.claim(who, case)
         except HeldBySomebody as error:
             return f"held by {error.extra['holder']}"
 
@@ -208,46 +166,48 @@ def test_claim_has_one_winner_and_the_others_learn_who(
     assert events_of(database, case).count("claimed") == 1
 
 
-def test_claim_again_by_the_holder_renews_the_same_token(case: int, desk: Desk) -> None:
-    assert desk.claim(OWNER, case) == desk.claim(OWNER, case)
+def test_claim_again_by_the_holder_renews_the_same_token(case: int, casework: Casework) -> None:
+    assert casework.claim(OWNER, case) == casework.claim(OWNER, case)
 
 
 def test_claim_stops_the_claim_clock_and_release_resumes_it(
-    case: int, desk: Desk, database: Database
+    case: int, casework: Casework, database: Database
 ) -> None:
     due = one(database, 'SELECT claim_due_at FROM "case"')
-    token = desk.claim(OWNER, case)
+    token = casework.claim(OWNER, case)
     assert one(database, "SELECT stopped_at IS NOT NULL FROM timer WHERE clock = 'claim'")
-    desk.do("release", OWNER, case, token=token)
+    casework.do("release", OWNER, case, token=token)
     later: datetime = one(database, "SELECT due_at FROM timer WHERE clock = 'claim'")
     assert timedelta(0) < later - due < timedelta(seconds=5)
     assert one(database, 'SELECT state FROM "case"') == "open"
 
 
-def test_write_past_the_lease_is_refused(case: int, desk: Desk, database: Database) -> None:
-    token = desk.claim(OWNER, case, lease=timedelta(0))
+def test_write_past_the_lease_is_refused(case: int, casework: Casework, database: Database) -> None:
+    token = casework.claim(OWNER, case, lease=timedelta(0))
     with pytest.raises(StaleToken):
-        desk.judge(OWNER, case, token=token)
+        casework.give_verdict(OWNER, case, token=token)
     with database.transaction() as session:
         assert timers.expire_leases(session, now=DatabaseClock().now(session)) == 1
     assert one(database, 'SELECT state FROM "case"') == "open"
 
 
-def test_write_with_an_old_token_is_refused(case: int, desk: Desk, database: Database) -> None:
-    old = desk.claim(OWNER, case, lease=timedelta(0))
-    desk.claim(TEAMMATE, case)
+def test_write_with_an_old_token_is_refused(
+    case: int, casework: Casework, database: Database
+) -> None:
+    old = casework.claim(OWNER, case, lease=timedelta(0))
+    casework.claim(TEAMMATE, case)
     for verb in ("give_verdict", "release"):
         given = {"verdict": VerdictKind.UPHELD} if verb == "give_verdict" else {}
         with pytest.raises(StaleToken) as refused:
-            desk.do(verb, OWNER, case, token=old, **given)
+            casework.do(verb, OWNER, case, token=old, **given)
         assert refused.value.extra["holder"] == TEAMMATE
     assert one(database, 'SELECT claimant FROM "case"') == TEAMMATE
 
 
 def test_judge_sends_the_verdict_back_to_feedback(
-    case: int, desk: Desk, log: Log, database: Database
+    case: int, casework: Casework, log: Delivery, database: Database
 ) -> None:
-    desk.judge(OWNER, case, "corrected", value="refund", note="it says refund")
+    casework.give_verdict(OWNER, case, "corrected", value="refund", note="it says refund")
     log.relay()
     assert rows(database, "SELECT decided_value, decided_by, overridden FROM output") == [
         ("refund", "verdict", True)
@@ -267,10 +227,10 @@ def test_judge_sends_the_verdict_back_to_feedback(
     ],
 )
 def test_judge_with_an_unfit_value_names_the_field(
-    verdict: str, value: object, field: str, case: int, desk: Desk
+    verdict: str, value: object, field: str, case: int, casework: Casework
 ) -> None:
     with pytest.raises(InvalidInput) as refused:
-        desk.judge(OWNER, case, verdict, value=value)
+        casework.give_verdict(OWNER, case, verdict, value=value)
     assert refused.value.problems[0].pointer == field
 
 
@@ -291,76 +251,82 @@ def test_judge_with_an_unfit_value_names_the_field(
 def test_judge_with_a_value_that_the_contract_refuses_writes_nothing(
     kind: str, said: Any, value: Any, field: str, database: Database
 ) -> None:
-    furnish(database, kind=OutputKind(kind))
-    Log(database).take(output("o-1", kind=kind, value=said, confidence=0.1))
+    populate(database, kind=OutputKind(kind))
+    Delivery(database).take(output("o-1", kind=kind, value=said, confidence=0.1))
     with pytest.raises(InvalidInput) as refused:
-        Desk(database).judge(OWNER, 1, "corrected", value=value)
+        Casework(database).give_verdict(OWNER, 1, "corrected", value=value)
     problem = refused.value.problems[0]
     assert problem.pointer == field
-    assert problem.mend
+    assert problem.hint
     assert one(database, 'SELECT state FROM "case"') == "claimed"
 
 
-def test_judge_with_a_note_that_the_contract_refuses_names_it(case: int, desk: Desk) -> None:
+def test_judge_with_a_note_that_the_contract_refuses_names_it(
+    case: int, casework: Casework
+) -> None:
     with pytest.raises(InvalidInput) as refused:
-        desk.judge(OWNER, case, note="x" * 4_001)
+        casework.give_verdict(OWNER, case, note="x" * 4_001)
     assert refused.value.problems[0].pointer == "/note"
-    desk.judge(OWNER, case, note="x" * 4_000)
+    casework.give_verdict(OWNER, case, note="x" * 4_000)
 
 
 def test_judge_blind_with_the_tools_value_upholds(database: Database) -> None:
-    furnish(database, audit_rate=1.0)
-    Log(database).take(output("o-1"))
-    assert Desk(database).judge(OWNER, 1, "corrected", value="billing") == "upheld"
+    populate(database, audit_rate=1.0)
+    Delivery(database).take(output("o-1"))
+    assert Casework(database).give_verdict(OWNER, 1, "corrected", value="billing") == "upheld"
 
 
-def test_judge_own_dispute_is_refused(log: Log, desk: Desk, database: Database) -> None:
+def test_judge_own_dispute_is_refused(
+    log: Delivery, casework: Casework, database: Database
+) -> None:
     dispute = correction("o-1", kind="dispute")
     data = dispute.data.model_copy(update={"actor": events.Actor(id=OWNER)})
     log.take(output("o-1"), dispute.model_copy(update={"data": data}))
     with pytest.raises(OwnDispute):
-        desk.judge(OWNER, 1)
-    assert desk.judge(TEAMMATE, 1) == "upheld"
+        casework.give_verdict(OWNER, 1)
+    assert casework.give_verdict(TEAMMATE, 1) == "upheld"
 
 
 @pytest.mark.parametrize(
     ("who", "error"), [(OUTSIDER, NotFound), (REP, NotFound)], ids=["outsider", "rep"]
 )
 def test_case_is_not_found_by_those_who_may_not_see_it(
-    who: str, error: type[SecondlookError], case: int, desk: Desk
+    who: str, error: type[SecondlookError], case: int, casework: Casework
 ) -> None:
     with pytest.raises(error):
-        desk.claim(who, case)
+        casework.claim(who, case)
 
 
 def test_reassign_moves_the_case_and_ends_the_claim(
-    case: int, desk: Desk, database: Database
+    case: int, casework: Casework, database: Database
 ) -> None:
-    token = desk.claim(OWNER, case)
-    desk.do("reassign", OWNER, case, owner=Owner("team", "other"), token=token)
+    token = casework.claim(OWNER, case)
+    casework.do("reassign", OWNER, case, owner=Owner("team", "other"), token=token)
     row = rows(database, 'SELECT owner_team, team, state, claimant FROM "case"')[0]
     assert tuple(row) == ("other", "other", "open", None)
     with pytest.raises(NotFound):
-        desk.claim(OWNER, case)
-    assert desk.claim(OUTSIDER, case)
+        casework.claim(OWNER, case)
+    assert casework.claim(OUTSIDER, case)
 
 
-def test_reassign_to_nobody_is_refused(case: int, desk: Desk) -> None:
+def test_reassign_to_nobody_is_refused(case: int, casework: Casework) -> None:
     for owner in (Owner("person", REP), Owner("person", "x@y.z"), Owner("team", "nobody")):
         with pytest.raises(InvalidInput):
-            desk.do("reassign", OWNER, case, owner=owner)
+            casework.do("reassign", OWNER, case, owner=owner)
 
 
-def test_reassign_over_a_live_claim_is_for_leads(case: int, desk: Desk) -> None:
-    desk.claim(OWNER, case)
+def test_reassign_over_a_live_claim_is_for_leads(case: int, casework: Casework) -> None:
+    casework.claim(OWNER, case)
     with pytest.raises(HeldBySomebody):
-        desk.do("reassign", TEAMMATE, case, owner=Owner("person", TEAMMATE))
-    desk.do("reassign", LEAD, case, owner=Owner("person", TEAMMATE))
+        casework.do("reassign", TEAMMATE, case, owner=Owner("person", TEAMMATE))
+    casework.do("reassign", LEAD, case, owner=Owner("person", TEAMMATE))
 
 
-def test_missed_claim_deadline_escalates_once(case: int, desk: Desk, database: Database) -> None:
+def test_missed_claim_deadline_escalates_once(
+    case: int, casework: Casework, database: Database
+) -> None:
     for _ in range(3):
-        desk.fire(timedelta(minutes=31))
+        casework.fire(timedelta(minutes=31))
     row = rows(database, 'SELECT level, owner_person, overdue_since FROM "case"')[0]
     assert (row.level, row.owner_person) == (1, LEAD)
     assert row.overdue_since is not None
@@ -369,34 +335,36 @@ def test_missed_claim_deadline_escalates_once(case: int, desk: Desk, database: D
 
 
 def test_rung_reached_after_a_missed_deadline_does_not_climb_again(
-    case: int, desk: Desk, database: Database
+    case: int, casework: Casework, database: Database
 ) -> None:
-    desk.fire(timedelta(minutes=31))
-    desk.fire(timedelta(minutes=61))
+    casework.fire(timedelta(minutes=31))
+    casework.fire(timedelta(minutes=61))
     assert one(database, 'SELECT level FROM "case"') == 1
-    desk.fire(timedelta(minutes=121))
+    casework.fire(timedelta(minutes=121))
     assert one(database, 'SELECT level FROM "case"') == 2
     assert events_of(database, case).count("escalated") == 2
 
 
-def test_last_rung_repeats_for_ever(case: int, desk: Desk, database: Database) -> None:
+def test_last_rung_repeats_for_ever(case: int, casework: Casework, database: Database) -> None:
     for hours in range(1, 8):
-        desk.fire(timedelta(hours=hours, minutes=1))
+        casework.fire(timedelta(hours=hours, minutes=1))
     row = rows(database, 'SELECT level, owner_person FROM "case"')[0]
     assert tuple(row) == (2, ADMIN)
     assert events_of(database, case).count("reminded") == 4
 
 
-def test_timers_fire_once_between_three_engines(log: Log, desk: Desk, database: Database) -> None:
+def test_timers_fire_once_between_three_engines(
+    log: Delivery, casework: Casework, database: Database
+) -> None:
     log.take(*(output(f"o-{n}", confidence=0.1) for n in range(60)))
     with ThreadPoolExecutor(3) as engines:
-        list(engines.map(lambda _: desk.fire(timedelta(minutes=31)), range(9)))
+        list(engines.map(lambda _: casework.fire(timedelta(minutes=31)), range(9)))
     assert one(database, "SELECT count(*) FROM timeline_entry WHERE event = 'overdue'") == 60
     assert one(database, 'SELECT count(*) FROM "case" WHERE level = 1') == 60
 
 
 def test_step_that_cannot_fire_holds_up_no_other(
-    log: Log, desk: Desk, database: Database, monkeypatch: pytest.MonkeyPatch
+    log: Delivery, casework: Casework, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log.take(*(output(f"o-{n}", confidence=0.1) for n in range(3)))
     broken = one(database, 'SELECT min(id) FROM "case"')
@@ -408,33 +376,37 @@ def test_step_that_cannot_fire_holds_up_no_other(
             raise NotFound("something is wrong with this case")
 
     monkeypatch.setattr(timers, "_miss_deadline", fail)
-    assert desk.fire(timedelta(minutes=31)) == 2
+    assert casework.fire(timedelta(minutes=31)) == 2
     overdue = 'SELECT id FROM "case" WHERE overdue_since IS NOT NULL'
     assert len(rows(database, overdue)) == 2
     monkeypatch.undo()
-    assert desk.fire(timedelta(minutes=31)) == 1
+    assert casework.fire(timedelta(minutes=31)) == 1
     assert len(rows(database, overdue)) == 3
 
 
-def test_rung_whose_owner_left_is_passed_over(case: int, desk: Desk, database: Database) -> None:
+def test_rung_whose_owner_left_is_passed_over(
+    case: int, casework: Casework, database: Database
+) -> None:
     with database.transaction() as session:
         session.execute(
             queries.text("UPDATE person SET active = false WHERE email = :e"), {"e": LEAD}
         )
-    desk.fire(timedelta(minutes=31))
+    casework.fire(timedelta(minutes=31))
     row = rows(database, 'SELECT level, owner_person FROM "case"')[0]
     assert tuple(row) == (2, ADMIN)
 
 
-def test_escalate_by_a_person_needs_the_level_seen(case: int, desk: Desk) -> None:
-    desk.do("escalate", OWNER, case, level=0, note="beyond me")
+def test_escalate_by_a_person_needs_the_level_seen(case: int, casework: Casework) -> None:
+    casework.do("escalate", OWNER, case, level=0, note="beyond me")
     with pytest.raises((MovedOn, NotFound)):
-        desk.do("escalate", OWNER, case, level=0)
+        casework.do("escalate", OWNER, case, level=0)
 
 
-def test_appeal_reopens_a_judged_case(log: Log, desk: Desk, database: Database) -> None:
+def test_appeal_reopens_a_judged_case(
+    log: Delivery, casework: Casework, database: Database
+) -> None:
     log.take(output("o-1", confidence=0.1))
-    desk.judge(OWNER, 1)
+    casework.give_verdict(OWNER, 1)
     log.take(correction("o-1", kind="appeal", note="look again"))
     row = rows(database, 'SELECT state, cycle, verdict FROM "case"')[0]
     assert tuple(row) == ("open", 2, None)
@@ -442,47 +414,47 @@ def test_appeal_reopens_a_judged_case(log: Log, desk: Desk, database: Database) 
 
 
 def test_timed_rung_is_reached_past_one_that_has_no_time(database: Database) -> None:
-    furnish(database)
+    populate(database)
     untimed = POLICY.replace("{at: 1h, own: user:lea", "{own: user:lea")
-    Log(database, routing.parse(untimed)).take(output("o-1", confidence=0.1))
+    Delivery(database, routing.parse(untimed)).take(output("o-1", confidence=0.1))
     timed = "SELECT step, due_at - now() FROM timer WHERE clock = 'rung' AND fired_at IS NULL"
     assert rows(database, timed)[0].step == 2
     rows(database, "UPDATE timer SET stopped_at = now() WHERE clock <> 'rung' RETURNING 1")
-    assert Desk(database).fire(timedelta(hours=3, minutes=1)) == 1
+    assert Casework(database).fire(timedelta(hours=3, minutes=1)) == 1
     assert tuple(rows(database, 'SELECT level, owner_person FROM "case"')[0]) == (2, ADMIN)
-    assert Desk(database).fire(timedelta(hours=4, minutes=1)) == 1
+    assert Casework(database).fire(timedelta(hours=4, minutes=1)) == 1
     assert one(database, "SELECT count(*) FROM timeline_entry WHERE event = 'reminded'") == 1
 
 
 def test_reopened_case_gets_its_first_deadlines_again(
-    log: Log, desk: Desk, database: Database
+    log: Delivery, casework: Casework, database: Database
 ) -> None:
     log.take(output("o-1", confidence=0.1))
     for _ in range(3):
         # What a holder gives back counts on: the claim deadline moves, its length does not.
-        token = desk.claim(OWNER, 1)
+        token = casework.claim(OWNER, 1)
         rows(
             database,
             "UPDATE timer SET stopped_at = stopped_at - interval '10m' WHERE clock = 'claim'"
             " RETURNING 1",
         )
-        desk.do("release", OWNER, 1, token=token)
-    desk.judge(OWNER, 1)
+        casework.do("release", OWNER, 1, token=token)
+    casework.give_verdict(OWNER, 1)
     log.take(correction("o-1", kind="appeal", note="look again"))
     query = 'SELECT claim_due_at - cycle_opened_at, due_at - cycle_opened_at, cycle FROM "case"'
     assert rows(database, query) == [(timedelta(minutes=30), timedelta(minutes=30), 2)]
 
 
-def test_comment_renews_the_claim(case: int, desk: Desk, database: Database) -> None:
-    token = desk.claim(OWNER, case, lease=timedelta(minutes=1))
-    desk.do("comment", OWNER, case, note="asked the customer", token=token, lease=LEASE)
+def test_comment_renews_the_claim(case: int, casework: Casework, database: Database) -> None:
+    token = casework.claim(OWNER, case, lease=timedelta(minutes=1))
+    casework.do("comment", OWNER, case, note="asked the customer", token=token, lease=LEASE)
     left = one(database, 'SELECT lease_expires_at - now() FROM "case"')
     assert left > timedelta(minutes=10)
 
 
-def test_comment_by_a_role_that_reads_only_is_refused(case: int, desk: Desk) -> None:
+def test_comment_by_a_role_that_reads_only_is_refused(case: int, casework: Casework) -> None:
     with pytest.raises((NotAllowed, NotFound)):
-        desk.do("comment", REP, case, note="hi", lease=LEASE)
+        casework.do("comment", REP, case, note="hi", lease=LEASE)
 
 
 def test_timeline_cannot_be_rewritten(case: int, database: Database) -> None:
@@ -491,21 +463,23 @@ def test_timeline_cannot_be_rewritten(case: int, database: Database) -> None:
             session.execute(queries.text(statement))
 
 
-def test_person_who_leaves_hands_cases_over(log: Log, desk: Desk, database: Database) -> None:
+def test_person_who_leaves_hands_cases_over(
+    log: Delivery, casework: Casework, database: Database
+) -> None:
     log.take(output("o-1", value="tax", confidence=0.1))
     with database.transaction() as session:
         now = DatabaseClock().now(session)
-        assert service.hand_over(session, LEAD, actor=person(session, ADMIN), now=now) == 1
+        assert service.hand_over(session, LEAD, actor=actor_of(session, ADMIN), now=now) == 1
     assert rows(database, 'SELECT owner_team, owner_person FROM "case"') == [("support", None)]
 
 
 def test_person_who_leaves_gives_back_what_they_hold(
-    log: Log, case: int, desk: Desk, database: Database
+    log: Delivery, case: int, casework: Casework, database: Database
 ) -> None:
-    desk.claim(TEAMMATE, case)
+    casework.claim(TEAMMATE, case)
     with database.transaction() as session:
         now = DatabaseClock().now(session)
-        actor = person(session, ADMIN)
+        actor = actor_of(session, ADMIN)
         service.change_person(session, TEAMMATE, active=False, policy=None, actor=actor, now=now)
     assert rows(database, 'SELECT state, claimant FROM "case"') == [("open", None)]
     assert one(database, "SELECT stopped_at IS NULL FROM timer WHERE clock = 'claim'")
@@ -515,10 +489,10 @@ def test_person_who_leaves_gives_back_what_they_hold(
 def leave(database: Database, email: str) -> None:
     with database.transaction() as session:
         now = DatabaseClock().now(session)
-        registry.change_person(session, email, active=False, actor="test", now=now)
+        people_service.change_person(session, email, active=False, actor="test", now=now)
 
 
-def test_owner_of_an_open_case_cannot_leave(log: Log, database: Database) -> None:
+def test_owner_of_an_open_case_cannot_leave(log: Delivery, database: Database) -> None:
     log.take(output("o-1", value="tax", confidence=0.1))
     with pytest.raises(StillOwns):
         leave(database, LEAD)
@@ -533,55 +507,57 @@ def test_nobody_who_left_becomes_an_owner(case: int, database: Database) -> None
 
 
 def test_list_shows_the_soonest_due_first_and_only_what_is_in_sight(
-    log: Log, database: Database
+    log: Delivery, database: Database
 ) -> None:
     log.take(*(output(f"o-{n}", confidence=0.1) for n in range(5)), failure("f-1"))
     with database.transaction() as session:
-        mine = queries.cases(session, person(session, OWNER), queries.Filter())
-        theirs = queries.cases(session, person(session, OUTSIDER), queries.Filter())
-        everything = queries.cases(session, person(session, ADMIN), queries.Filter())
-        first = queries.cases(session, person(session, OWNER), queries.Filter(), limit=2)
+        mine = queries.cases(session, actor_of(session, OWNER), queries.Filter())
+        theirs = queries.cases(session, actor_of(session, OUTSIDER), queries.Filter())
+        everything = queries.cases(session, actor_of(session, ADMIN), queries.Filter())
+        first = queries.cases(session, actor_of(session, OWNER), queries.Filter(), limit=2)
         after = (first[-1].due_at, first[-1].id)
-        rest = queries.cases(session, person(session, OWNER), queries.Filter(), after=after)
+        rest = queries.cases(session, actor_of(session, OWNER), queries.Filter(), after=after)
     assert len(mine) == len(everything) == 6
     assert theirs == []
     assert [row.id for row in mine] == [row.id for row in first + rest]
     assert [row.due_at for row in mine] == sorted(row.due_at for row in mine)
 
 
-def test_counts_tell_nothing_of_other_teams(log: Log, database: Database) -> None:
+def test_counts_tell_nothing_of_other_teams(log: Delivery, database: Database) -> None:
     log.take(output("o-1", confidence=0.1))
     with database.transaction() as session:
         for who, seen in ((OWNER, 1), (OUTSIDER, 0), (ADMIN, 1)):
-            actor, everything = person(session, who), queries.Filter()
+            actor, everything = actor_of(session, who), queries.Filter()
             assert queries.count(session, actor, everything, most=9) == seen
             assert queries.newer_than(session, actor, everything, 0, most=9) == seen
 
 
 def test_next_case_is_found_behind_any_number_that_others_hold(
-    log: Log, desk: Desk, database: Database
+    log: Delivery, casework: Casework, database: Database
 ) -> None:
     log.take(*(output(f"o-{n}", confidence=0.1) for n in range(30)))
     with database.transaction() as session:
         listed = [
-            row.id for row in queries.cases(session, person(session, OWNER), queries.Filter())
+            row.id for row in queries.cases(session, actor_of(session, OWNER), queries.Filter())
         ]
     for case in listed[:-2]:
-        desk.claim(TEAMMATE, case)
+        casework.claim(TEAMMATE, case)
     log.take(correction(output_of(database, listed[-2]), kind="dispute", reason="no"))
     with database.transaction() as session:
         rep = queries.Filter(judgeable_by=REP)
-        assert [row.id for row in queries.cases(session, person(session, OWNER), rep)] == [
+        assert [row.id for row in queries.cases(session, actor_of(session, OWNER), rep)] == [
             listed[-1]
         ]
-        assert queries.next_case(session, person(session, OWNER), queries.Filter()) == listed[-2]
+        assert queries.next_case(session, actor_of(session, OWNER), queries.Filter()) == listed[-2]
 
 
 def output_of(database: Database, case: int) -> str:
     return str(one(database, 'SELECT output_id FROM "case" WHERE id = :c', c=case))
 
 
-def test_unowned_counts_cases_whose_team_has_nobody_to_judge(log: Log, database: Database) -> None:
+def test_unowned_counts_cases_whose_team_has_nobody_to_judge(
+    log: Delivery, database: Database
+) -> None:
     log.take(output("o-1", confidence=0.1))
     with database.transaction() as session:
         assert queries.unowned(session) == {}

@@ -16,9 +16,19 @@ from services.escalation.routing import Owner
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.errors import SecondlookError
-from services.kit.words import VerdictKind
-from tests.escalation.test_cases import LEASE, POLICY
-from tests.house import LEAD, OWNER, TEAMMATE, Log, correction, furnish, output, person
+from services.tools.rules import VerdictKind
+from tests.factories import (
+    LEAD,
+    LEASE,
+    OWNER,
+    POLICY,
+    TEAMMATE,
+    Delivery,
+    actor_of,
+    correction,
+    output,
+    populate,
+)
 
 PEOPLE = st.sampled_from([OWNER, TEAMMATE, LEAD])
 NUMBERS = count()
@@ -28,7 +38,7 @@ class Case(RuleBasedStateMachine):
     """One case; every write is held against what its row said before."""
 
     database: ClassVar[Database]
-    log: ClassVar[Log]
+    log: ClassVar[Delivery]
 
     @initialize()
     def open(self) -> None:
@@ -51,7 +61,9 @@ class Case(RuleBasedStateMachine):
         before = self.row()
         try:
             with self.database.transaction() as session:
-                return verb(session, person(session, who), self.case, now=self.now, **given) or True
+                return (
+                    verb(session, actor_of(session, who), self.case, now=self.now, **given) or True
+                )
         except SecondlookError:
             assert self.row() == before
             return None
@@ -148,8 +160,8 @@ class Case(RuleBasedStateMachine):
 @pytest.fixture
 def machine(fresh_database: Callable[[], str]) -> Iterator[type[Case]]:
     Case.database = Database(make_engine(fresh_database()))
-    furnish(Case.database)
-    Case.log = Log(Case.database, routing.parse(POLICY))
+    populate(Case.database)
+    Case.log = Delivery(Case.database, routing.parse(POLICY))
     yield Case
     Case.database.close()
 

@@ -12,40 +12,41 @@ from services.feedback.service import report_unmatched
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput
-from tests.escalation.test_cases import POLICY, Desk
-from tests.house import (
+from tests.factories import (
     LEAD,
     OWNER,
+    POLICY,
     REP,
     TEAMMATE,
-    Log,
+    Casework,
+    Delivery,
     as_batches,
     correction,
-    furnish,
     output,
+    populate,
     rows,
     total,
     withdrawal,
 )
-from tests.house import one as value_of
+from tests.factories import one as value_of
 
 
 @pytest.fixture
-def log(database: Database) -> Log:
-    furnish(database)
-    return Log(database, routing.parse(POLICY))
+def log(database: Database) -> Delivery:
+    populate(database)
+    return Delivery(database, routing.parse(POLICY))
 
 
 @pytest.fixture
-def desk(database: Database) -> Desk:
-    return Desk(database)
+def casework(database: Database) -> Casework:
+    return Casework(database)
 
 
 def take_back(correction_id: str, who: str = REP) -> Any:
     return withdrawal(correction_id, "o-1", who=who)
 
 
-def miss(database: Database, log: Log) -> None:
+def miss(database: Database, log: Delivery) -> None:
     """Every output that is awaited has been awaited for too long."""
     with database.transaction() as session:
         now = DatabaseClock().now(session)
@@ -61,10 +62,12 @@ def state(database: Database) -> Any:
     return rows(database, 'SELECT state, verdict, cycle FROM "case"')[0]
 
 
-def test_disputes_that_come_again_change_nothing(log: Log, desk: Desk, database: Database) -> None:
+def test_disputes_that_come_again_change_nothing(
+    log: Delivery, casework: Casework, database: Database
+) -> None:
     log.take(output("o-1"), disputed("a"), disputed("b", TEAMMATE))
     sent = rows(database, "SELECT value FROM outbox WHERE topic = 'secondlook.disputes'")
-    desk.judge(OWNER, 1, "corrected", value="tax")
+    casework.give_verdict(OWNER, 1, "corrected", value="tax")
     before = rows(database, "SELECT event FROM timeline_entry ORDER BY id")
     log.take(*(bytes(row.value) for row in sent), topic=events.DISPUTES)
     assert state(database) == ("resolved", "corrected", 1)
@@ -73,15 +76,17 @@ def test_disputes_that_come_again_change_nothing(log: Log, desk: Desk, database:
 
 
 @pytest.mark.parametrize("who", [OWNER, TEAMMATE])
-def test_nobody_who_objects_judges_whoever_objected_last(log: Log, desk: Desk, who: str) -> None:
+def test_nobody_who_objects_judges_whoever_objected_last(
+    log: Delivery, casework: Casework, who: str
+) -> None:
     log.take(output("o-1"), disputed("a", OWNER), disputed("b", TEAMMATE))
     with pytest.raises(OwnDispute):
-        desk.claim(who, 1)
-    desk.claim(LEAD, 1)
+        casework.claim(who, 1)
+    casework.claim(LEAD, 1)
 
 
 def test_objection_taken_back_is_told_to_the_owner(
-    log: Log, desk: Desk, database: Database
+    log: Delivery, casework: Casework, database: Database
 ) -> None:
     log.take(output("o-1"), disputed("a", OWNER, note="first"), disputed("b", note="second"))
     shown = "SELECT dispute->>'note', disputed_by FROM \"case\""
@@ -93,26 +98,30 @@ def test_objection_taken_back_is_told_to_the_owner(
     told = "SELECT actor FROM timeline_entry WHERE event = 'dispute withdrawn' ORDER BY id"
     assert [row.actor for row in rows(database, told)] == [REP, OWNER]
     assert state(database).state == "open"
-    desk.claim(OWNER, 1)
+    casework.claim(OWNER, 1)
 
 
-def test_objection_taken_back_by_somebody_else_stands(log: Log, database: Database) -> None:
+def test_objection_taken_back_by_somebody_else_stands(log: Delivery, database: Database) -> None:
     log.take(output("o-1"), disputed("a"), take_back("a", who=TEAMMATE))
     assert value_of(database, "SELECT count(*) FROM objection WHERE withdrawn_at IS NULL") == 1
 
 
-def test_objection_that_was_taken_back_first_opens_nothing(log: Log, database: Database) -> None:
+def test_objection_that_was_taken_back_first_opens_nothing(
+    log: Delivery, database: Database
+) -> None:
     log.take(output("o-1"), take_back("a"))
     log.take(disputed("a"))
     assert rows(database, 'SELECT id FROM "case"') == []
 
 
-def test_upheld_means_what_the_reviewer_saw(log: Log, desk: Desk, database: Database) -> None:
+def test_upheld_means_what_the_reviewer_saw(
+    log: Delivery, casework: Casework, database: Database
+) -> None:
     # The second payload of the id is refused; but escalation, which may be ahead, showed it.
     log.take(output("o-1", value="refund", confidence=0.97))
     log.take(output("o-1", value="billing", confidence=0.1))
     assert total(database, "dead_lettered") == 1
-    desk.judge(OWNER, 1, "upheld")
+    casework.give_verdict(OWNER, 1, "upheld")
     log.relay()
     truth = rows(database, "SELECT decided_value, decided_by, overridden FROM output")
     assert truth == [("billing", "verdict", True)]
@@ -120,7 +129,7 @@ def test_upheld_means_what_the_reviewer_saw(log: Log, desk: Desk, database: Data
 
 @pytest.mark.parametrize("confidence", [0.1, 0.97])
 def test_case_learns_of_its_output_however_sure_that_is(
-    log: Log, database: Database, confidence: float
+    log: Delivery, database: Database, confidence: float
 ) -> None:
     log.take(correction("o-1", value="tax"))
     miss(database, log)
@@ -134,7 +143,7 @@ def test_case_learns_of_its_output_however_sure_that_is(
 
 
 def test_dispute_that_waited_makes_its_output_an_exception_once(
-    log: Log, database: Database
+    log: Delivery, database: Database
 ) -> None:
     log.take(disputed("a"))
     miss(database, log)
@@ -145,7 +154,7 @@ def test_dispute_that_waited_makes_its_output_an_exception_once(
 
 
 def test_somebody_is_missed_again_who_speaks_after_another_took_it_back(
-    log: Log, database: Database
+    log: Delivery, database: Database
 ) -> None:
     log.take(correction("o-1", value="tax", event_id="a"), take_back("a"))
     miss(database, log)
@@ -158,7 +167,7 @@ def test_somebody_is_missed_again_who_speaks_after_another_took_it_back(
 
 
 def test_second_word_on_an_output_that_never_came_goes_to_its_case(
-    log: Log, desk: Desk, database: Database
+    log: Delivery, casework: Casework, database: Database
 ) -> None:
     log.take(correction("o-1", value="tax", event_id="a"))
     miss(database, log)
@@ -168,23 +177,23 @@ def test_second_word_on_an_output_that_never_came_goes_to_its_case(
     assert [row[0] for row in rows(database, words)] == ["tax", "refund"]
     log.take(take_back("b", who=TEAMMATE))
     assert value_of(database, "SELECT dispute->>'value' FROM \"case\"") == "tax"
-    desk.claim(TEAMMATE, 1)
+    casework.claim(TEAMMATE, 1)
 
 
 def test_claim_lets_its_holder_finish_after_the_case_has_climbed_away(
-    log: Log, desk: Desk, database: Database
+    log: Delivery, casework: Casework, database: Database
 ) -> None:
     log.take(output("o-1", confidence=0.1))
-    token = desk.claim(OWNER, 1)
+    token = casework.claim(OWNER, 1)
     with database.transaction() as session:
         session.execute(service.text("UPDATE \"case\" SET team = 'other', owner_team = 'other'"))
-    assert desk.judge(OWNER, 1, token=token) == "upheld"
+    assert casework.give_verdict(OWNER, 1, token=token) == "upheld"
     with database.transaction() as session:
         seen = service.queries.case_for(session, service.registry.actor(session, OWNER), 1)
     assert seen.verdict_by == OWNER
 
 
-def test_clock_that_is_ahead_does_not_win_for_ever(log: Log, database: Database) -> None:
+def test_clock_that_is_ahead_does_not_win_for_ever(log: Delivery, database: Database) -> None:
     log.take(output("o-1"))
     ahead = int(timedelta(days=365 * 900).total_seconds() // 60)
     log.take(correction("o-1", value="tax", minutes=ahead))
@@ -193,7 +202,7 @@ def test_clock_that_is_ahead_does_not_win_for_ever(log: Log, database: Database)
 
 
 def test_case_learns_of_its_output_that_escalation_has_read_before(
-    log: Log, database: Database
+    log: Delivery, database: Database
 ) -> None:
     log.take(correction("o-1", value="tax"))
     arrived = as_batches(log.records([output("o-1", value="refund", confidence=0.97)]))
@@ -205,22 +214,22 @@ def test_case_learns_of_its_output_that_escalation_has_read_before(
     assert value_of(database, "SELECT overridden FROM output")
 
 
-def test_case_is_not_given_to_somebody_who_objects(log: Log, desk: Desk) -> None:
+def test_case_is_not_given_to_somebody_who_objects(log: Delivery, casework: Casework) -> None:
     log.take(output("o-1"), disputed("a", OWNER))
     with pytest.raises(InvalidInput, match="may not judge it"):
-        desk.do("reassign", TEAMMATE, 1, owner=routing.Owner("person", OWNER))
+        casework.do("reassign", TEAMMATE, 1, owner=routing.Owner("person", OWNER))
 
 
-def test_holder_who_comes_to_object_judges_no_more(log: Log, desk: Desk) -> None:
+def test_holder_who_comes_to_object_judges_no_more(log: Delivery, casework: Casework) -> None:
     log.take(output("o-1", confidence=0.1))
-    token = desk.claim(OWNER, 1)
+    token = casework.claim(OWNER, 1)
     log.take(disputed("a", OWNER))
     with pytest.raises(OwnDispute):
-        desk.judge(OWNER, 1, token=token)
+        casework.give_verdict(OWNER, 1, token=token)
 
 
 def test_missing_output_that_came_in_time_for_a_case_of_its_own(
-    log: Log, database: Database
+    log: Delivery, database: Database
 ) -> None:
     log.take(correction("o-1", value="tax"))
     with database.transaction() as session:

@@ -15,23 +15,26 @@ from services.escalation import queries, routing, service
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput
-from services.registry import service as registry
-from services.registry.errors import StillOwns
-from services.registry.rules import JUDGES, OutputKind, Role
-from tests.escalation.test_cases import POLICY, Desk
-from tests.house import (
+from services.people import service as people_service
+from services.people.errors import StillOwns
+from services.people.rules import REVIEWERS, Role
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
+from tests.factories import (
     ADMIN,
     LEAD,
     OUTSIDER,
     OWNER,
+    POLICY,
     REP,
     TEAMMATE,
-    Log,
+    Casework,
+    Delivery,
+    actor_of,
     correction,
-    furnish,
     one,
     output,
-    person,
+    populate,
     rows,
 )
 
@@ -53,48 +56,50 @@ SHORT = re.sub(r"  long:.*", "  long: [{at: 0s, own: team:other}]\n", OF_PAT, fl
 
 
 @pytest.fixture
-def house(database: Database) -> Database:
-    furnish(database)
+def populated(database: Database) -> Database:
+    populate(database)
     return database
 
 
-def change(house: Database, email: str, **given: Any) -> None:
-    with house.transaction() as session:
+def change(populated: Database, email: str, **given: Any) -> None:
+    with populated.transaction() as session:
         now = DatabaseClock().now(session)
-        registry.change_person(session, email, **given, actor="test", now=now)
+        people_service.change_person(session, email, **given, actor="test", now=now)
 
 
-def change_by_admin(house: Database, email: str, policy: str | None = None, **given: Any) -> int:
-    with house.transaction() as session:
-        now, actor = DatabaseClock().now(session), person(session, ADMIN)
+def change_by_admin(
+    populated: Database, email: str, policy: str | None = None, **given: Any
+) -> int:
+    with populated.transaction() as session:
+        now, actor = DatabaseClock().now(session), actor_of(session, ADMIN)
         named = routing.parse(policy) if policy is not None else None
         return service.change_person(session, email, **given, policy=named, actor=actor, now=now)
 
 
-def run(house: Database, statement: str, **given: Any) -> None:
-    with house.transaction() as session:
+def run(populated: Database, statement: str, **given: Any) -> None:
+    with populated.transaction() as session:
         session.execute(text(statement), given)
 
 
-def unowned(house: Database) -> dict[str, int]:
-    with house.transaction() as session:
+def unowned(populated: Database) -> dict[str, int]:
+    with populated.transaction() as session:
         return queries.unowned(session)
 
 
-def owners(house: Database) -> list[str]:
+def owners(populated: Database) -> list[str]:
     query = 'SELECT coalesce(owner_team, owner_person) FROM "case" ORDER BY id'
-    return [row[0] for row in rows(house, query)]
+    return [row[0] for row in rows(populated, query)]
 
 
-def skipped(house: Database) -> list[Any]:
+def skipped(populated: Database) -> list[Any]:
     query = "SELECT detail->>'owner', note FROM timeline_entry WHERE event = 'rung skipped'"
-    return [tuple(row) for row in rows(house, query)]
+    return [tuple(row) for row in rows(populated, query)]
 
 
 @contextmanager
-def behind_the_back(house: Database) -> Iterator[Any]:
+def behind_the_back(populated: Database) -> Iterator[Any]:
     """A transaction in which people change without the database's own refusal."""
-    with house.transaction() as session:
+    with populated.transaction() as session:
         session.execute(text("ALTER TABLE person DISABLE TRIGGER USER"))
         yield session
         session.execute(text("ALTER TABLE person ENABLE TRIGGER USER"))
@@ -104,74 +109,76 @@ def behind_the_back(house: Database) -> Iterator[Any]:
 
 
 @EACH_LOSS
-def test_last_judge_of_a_team_with_open_cases_stays(loss: dict[str, Any], house: Database) -> None:
-    Log(house).take(output("o-1", confidence=0.1))
-    Desk(house).do("reassign", OWNER, 1, owner=routing.Owner("team", "other"))
+def test_last_judge_of_a_team_with_open_cases_stays(
+    loss: dict[str, Any], populated: Database
+) -> None:
+    Delivery(populated).take(output("o-1", confidence=0.1))
+    Casework(populated).do("reassign", OWNER, 1, owner=routing.Owner("team", "other"))
     with pytest.raises(StillOwns, match="somebody else a judge of team 'other' first") as refused:
-        change(house, OUTSIDER, **loss)
+        change(populated, OUTSIDER, **loss)
     (field,) = loss
     assert refused.value.problems[0].pointer == f"/{field.removesuffix('s')}"
-    change(house, REP, role=Role.OWNER, teams=["support", "other"])
-    change(house, OUTSIDER, **loss)
-    assert unowned(house) == {}
+    change(populated, REP, role=Role.OWNER, teams=["support", "other"])
+    change(populated, OUTSIDER, **loss)
+    assert unowned(populated) == {}
 
 
 @EACH_LOSS
-def test_last_judge_of_a_team_with_a_tool_stays(loss: dict[str, Any], house: Database) -> None:
-    with house.transaction() as session:
+def test_last_judge_of_a_team_with_a_tool_stays(loss: dict[str, Any], populated: Database) -> None:
+    with populated.transaction() as session:
         given = {"kind": OutputKind.TEXT, "team": "other", "maturity_seconds": 0}
         now = DatabaseClock().now(session)
-        registry.add_tool(session, "writer", **given, actor="test", now=now)
+        tool_service.add_tool(session, "writer", **given, actor="test", now=now)
     with pytest.raises(StillOwns, match="team 'other'"):
-        change(house, OUTSIDER, **loss)
+        change(populated, OUTSIDER, **loss)
 
 
 @EACH_LOSS
 def test_last_judge_of_a_team_that_answers_for_nothing_may_go(
-    loss: dict[str, Any], house: Database
+    loss: dict[str, Any], populated: Database
 ) -> None:
-    change(house, OUTSIDER, **loss)
+    change(populated, OUTSIDER, **loss)
 
 
 @EACH_LOSS
-def test_rep_of_a_team_may_go(loss: dict[str, Any], house: Database) -> None:
-    with behind_the_back(house) as session:
+def test_rep_of_a_team_may_go(loss: dict[str, Any], populated: Database) -> None:
+    with behind_the_back(populated) as session:
         session.execute(text("UPDATE person SET role = 'rep' WHERE role IN ('owner', 'lead')"))
-    change(house, REP, **loss)
+    change(populated, REP, **loss)
 
 
-def test_judge_who_stays_in_the_team_may_change_the_rest(house: Database) -> None:
-    with house.transaction() as session:
+def test_judge_who_stays_in_the_team_may_change_the_rest(populated: Database) -> None:
+    with populated.transaction() as session:
         given = {"kind": OutputKind.TEXT, "team": "other", "maturity_seconds": 0}
         now = DatabaseClock().now(session)
-        registry.add_tool(session, "writer", **given, actor="test", now=now)
-    change(house, OUTSIDER, role=Role.LEAD, teams=["other", "support"])
-    change(house, OUTSIDER, teams=["other"])
+        tool_service.add_tool(session, "writer", **given, actor="test", now=now)
+    change(populated, OUTSIDER, role=Role.LEAD, teams=["other", "support"])
+    change(populated, OUTSIDER, teams=["other"])
 
 
-def test_owner_of_open_cases_is_not_demoted(house: Database) -> None:
-    Log(house, routing.parse(POLICY)).take(output("o-1", value="tax", confidence=0.1))
+def test_owner_of_open_cases_is_not_demoted(populated: Database) -> None:
+    Delivery(populated, routing.parse(POLICY)).take(output("o-1", value="tax", confidence=0.1))
     with pytest.raises(StillOwns, match=f"role: {LEAD} owns open cases; hand them over first"):
-        change(house, LEAD, role=Role.AUDITOR)
-    change(house, LEAD, role=Role.OWNER)
+        change(populated, LEAD, role=Role.AUDITOR)
+    change(populated, LEAD, role=Role.OWNER)
 
 
 @pytest.mark.parametrize("loss", [{"role": Role.LEAD}, {"active": False}], ids=["role", "active"])
-def test_last_active_admin_stays(loss: dict[str, Any], house: Database) -> None:
+def test_last_active_admin_stays(loss: dict[str, Any], populated: Database) -> None:
     with pytest.raises(StillOwns, match="make somebody else an admin first"):
-        change(house, ADMIN, **loss)
-    change(house, REP, role=Role.ADMIN)
-    change(house, ADMIN, **loss)
+        change(populated, ADMIN, **loss)
+    change(populated, REP, role=Role.ADMIN)
+    change(populated, ADMIN, **loss)
 
 
 @pytest.mark.parametrize("role", list(Role))
-def test_database_knows_who_judges(role: Role, house: Database) -> None:
-    with behind_the_back(house) as session:
+def test_database_knows_who_judges(role: Role, populated: Database) -> None:
+    with behind_the_back(populated) as session:
         session.execute(text("UPDATE person SET role = :role"), {"role": role.value})
-    assert one(house, "SELECT has_judge('support')") == (role in JUDGES)
+    assert one(populated, "SELECT has_judge('support')") == (role in REVIEWERS)
 
 
-def at_once(first: Callable[[Any], None], second: Callable[[], None], house: Database) -> Any:
+def at_once(first: Callable[[Any], None], second: Callable[[], None], populated: Database) -> Any:
     """Do `second` while the transaction of `first` is not over; answers what `second` raised."""
     begun = threading.Event()
 
@@ -184,29 +191,29 @@ def at_once(first: Callable[[Any], None], second: Callable[[], None], house: Dat
         return None
 
     with ThreadPoolExecutor(1) as threads:
-        with house.transaction() as session:
+        with populated.transaction() as session:
             first(session)
             later = threads.submit(then)
             begun.wait()
             query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-            while not (one(house, query) or later.done()):
+            while not (one(populated, query) or later.done()):
                 pass
         return later.result(10)
 
 
 @EACH_LOSS
-def test_last_two_judges_do_not_leave_at_once(loss: dict[str, Any], house: Database) -> None:
-    change(house, LEAD, role=Role.REP)
-    Log(house).take(output("o-1", confidence=0.1))
+def test_last_two_judges_do_not_leave_at_once(loss: dict[str, Any], populated: Database) -> None:
+    change(populated, LEAD, role=Role.REP)
+    Delivery(populated).take(output("o-1", confidence=0.1))
 
     def leave(session: Any) -> None:
         now = DatabaseClock().now(session)
-        registry.change_person(session, OWNER, **loss, actor="test", now=now)
+        people_service.change_person(session, OWNER, **loss, actor="test", now=now)
 
-    error = at_once(leave, lambda: change(house, TEAMMATE, **loss), house)
+    error = at_once(leave, lambda: change(populated, TEAMMATE, **loss), populated)
     assert isinstance(error, StillOwns)
-    assert unowned(house) == {}
-    assert one(house, "SELECT has_judge('support')")
+    assert unowned(populated) == {}
+    assert one(populated, "SELECT has_judge('support')")
 
 
 RAW = [
@@ -217,119 +224,119 @@ RAW = [
 
 
 @pytest.mark.parametrize("statement", RAW, ids=["role", "active", "team"])
-def test_database_itself_keeps_the_last_of_two(statement: str, house: Database) -> None:
-    change(house, LEAD, role=Role.REP)
+def test_database_itself_keeps_the_last_of_two(statement: str, populated: Database) -> None:
+    change(populated, LEAD, role=Role.REP)
     error = at_once(
         lambda session: session.execute(text(statement), {"email": OWNER}),
-        lambda: run(house, statement, email=TEAMMATE),
-        house,
+        lambda: run(populated, statement, email=TEAMMATE),
+        populated,
     )
     assert isinstance(error, IntegrityError)
-    assert one(house, "SELECT has_judge('support')")
+    assert one(populated, "SELECT has_judge('support')")
 
 
-def test_last_two_admins_do_not_leave_at_once(house: Database) -> None:
-    change(house, REP, role=Role.ADMIN)
+def test_last_two_admins_do_not_leave_at_once(populated: Database) -> None:
+    change(populated, REP, role=Role.ADMIN)
 
     def leave(session: Any) -> None:
         session.execute(text("UPDATE person SET role = 'rep' WHERE email = :e"), {"e": ADMIN})
 
-    error = at_once(leave, lambda: change(house, REP, role=Role.REP), house)
+    error = at_once(leave, lambda: change(populated, REP, role=Role.REP), populated)
     assert isinstance(error, StillOwns)
 
 
-def test_case_opened_while_the_last_judge_leaves_falls_to_an_admin(house: Database) -> None:
-    log = Log(house, routing.parse(OF_OTHER))
+def test_case_opened_while_the_last_judge_leaves_falls_to_an_admin(populated: Database) -> None:
+    log = Delivery(populated, routing.parse(OF_OTHER))
 
     def leave(session: Any) -> None:
         now = DatabaseClock().now(session)
-        registry.change_person(session, OUTSIDER, role=Role.REP, actor="test", now=now)
+        people_service.change_person(session, OUTSIDER, role=Role.REP, actor="test", now=now)
 
-    assert at_once(leave, lambda: log.take(output("o-1", confidence=0.1)), house) is None
-    assert owners(house) == [ADMIN]
-    assert unowned(house) == {}
+    assert at_once(leave, lambda: log.take(output("o-1", confidence=0.1)), populated) is None
+    assert owners(populated) == [ADMIN]
+    assert unowned(populated) == {}
 
 
 # --- who owns instead ---------------------------------------------------------------------
 
 
-def test_case_of_a_team_without_a_judge_falls_to_an_admin(house: Database) -> None:
-    with behind_the_back(house) as session:
+def test_case_of_a_team_without_a_judge_falls_to_an_admin(populated: Database) -> None:
+    with behind_the_back(populated) as session:
         session.execute(text("UPDATE person SET role = 'rep' WHERE role IN ('owner', 'lead')"))
-    Log(house).take(output("o-1", confidence=0.1), output("o-2", confidence=0.1))
-    assert owners(house) == [ADMIN, ADMIN]
+    Delivery(populated).take(output("o-1", confidence=0.1), output("o-2", confidence=0.1))
+    assert owners(populated) == [ADMIN, ADMIN]
     said = ("team:support", f"team:support cannot own it; user:{ADMIN} does")
-    assert skipped(house) == [said, said]
-    assert unowned(house) == {}
+    assert skipped(populated) == [said, said]
+    assert unowned(populated) == {}
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["left", "never-there"])
 @pytest.mark.parametrize(("policy", "instead"), [(OF_PAT, LEAD), (SHORT, "other")])
 def test_case_of_an_owner_who_is_gone_falls_to_the_next(
-    policy: str, instead: str, known: bool, house: Database
+    policy: str, instead: str, known: bool, populated: Database
 ) -> None:
     if known:
-        with house.transaction() as session:
+        with populated.transaction() as session:
             given = {"name": "Pat", "role": Role.OWNER, "teams": ["support"]}
             now = DatabaseClock().now(session)
-            registry.add_person(session, PAT, **given, actor="test", now=now)
-        change(house, PAT, active=False)
-    Log(house, routing.parse(policy)).take(output("o-1", confidence=0.1))
-    assert owners(house) == [instead]
-    assert [owner for owner, _ in skipped(house)] == [f"user:{PAT}"]
-    assert unowned(house) == {}
+            people_service.add_person(session, PAT, **given, actor="test", now=now)
+        change(populated, PAT, active=False)
+    Delivery(populated, routing.parse(policy)).take(output("o-1", confidence=0.1))
+    assert owners(populated) == [instead]
+    assert [owner for owner, _ in skipped(populated)] == [f"user:{PAT}"]
+    assert unowned(populated) == {}
 
 
-def test_case_of_a_team_that_never_was_falls_to_an_admin(house: Database) -> None:
+def test_case_of_a_team_that_never_was_falls_to_an_admin(populated: Database) -> None:
     policy = OF_OTHER.replace("other", "nowhere")
-    Log(house, routing.parse(policy)).take(output("o-1", confidence=0.1))
-    assert rows(house, 'SELECT owner_person, team FROM "case"') == [(ADMIN, "support")]
+    Delivery(populated, routing.parse(policy)).take(output("o-1", confidence=0.1))
+    assert rows(populated, 'SELECT owner_person, team FROM "case"') == [(ADMIN, "support")]
 
 
-def test_reopen_after_the_owner_left_falls_to_the_next(house: Database) -> None:
-    log = Log(house, routing.parse(POLICY))
+def test_reopen_after_the_owner_left_falls_to_the_next(populated: Database) -> None:
+    log = Delivery(populated, routing.parse(POLICY))
     log.take(output("o-1", value="tax", confidence=0.1))
-    Desk(house).judge(LEAD, 1)
-    change_by_admin(house, LEAD, active=False)
+    Casework(populated).give_verdict(LEAD, 1)
+    change_by_admin(populated, LEAD, active=False)
     log.take(correction("o-1", kind="appeal", note="look again"))
-    assert rows(house, 'SELECT state, owner_person FROM "case"') == [("open", ADMIN)]
-    assert [owner for owner, _ in skipped(house)] == [f"user:{LEAD}"]
+    assert rows(populated, 'SELECT state, owner_person FROM "case"') == [("open", ADMIN)]
+    assert [owner for owner, _ in skipped(populated)] == [f"user:{LEAD}"]
 
 
 # --- the routing policy -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("loss", [LOSSES[0], LOSSES[2]], ids=["role", "active"])
-def test_person_whom_the_policy_names_stays(loss: dict[str, Any], house: Database) -> None:
+def test_person_whom_the_policy_names_stays(loss: dict[str, Any], populated: Database) -> None:
     with pytest.raises(StillOwns, match=f"names user:{LEAD}.*change the policy first"):
-        change_by_admin(house, LEAD, POLICY, **loss)
-    assert change_by_admin(house, LEAD, None, **loss) == 0
+        change_by_admin(populated, LEAD, POLICY, **loss)
+    assert change_by_admin(populated, LEAD, None, **loss) == 0
 
 
-def test_last_judge_of_a_team_that_the_policy_names_stays(house: Database) -> None:
+def test_last_judge_of_a_team_that_the_policy_names_stays(populated: Database) -> None:
     with pytest.raises(StillOwns, match="names team:other"):
-        change_by_admin(house, OUTSIDER, OF_PAT, teams=["support"])
+        change_by_admin(populated, OUTSIDER, OF_PAT, teams=["support"])
 
 
-def test_person_who_leaves_hands_over_in_the_same_verb(house: Database) -> None:
-    Log(house, routing.parse(POLICY)).take(output("o-1", value="tax", confidence=0.1))
-    assert change_by_admin(house, LEAD, active=False) == 1
-    assert owners(house) == ["support"]
+def test_person_who_leaves_hands_over_in_the_same_verb(populated: Database) -> None:
+    Delivery(populated, routing.parse(POLICY)).take(output("o-1", value="tax", confidence=0.1))
+    assert change_by_admin(populated, LEAD, active=False) == 1
+    assert owners(populated) == ["support"]
 
 
-def test_person_who_leaves_hands_nothing_to_a_team_without_a_judge(house: Database) -> None:
-    Log(house, routing.parse(POLICY)).take(output("o-1", value="tax", confidence=0.1))
-    with behind_the_back(house) as session:
+def test_person_who_leaves_hands_nothing_to_a_team_without_a_judge(populated: Database) -> None:
+    Delivery(populated, routing.parse(POLICY)).take(output("o-1", value="tax", confidence=0.1))
+    with behind_the_back(populated) as session:
         given = {"them": [OWNER, TEAMMATE]}
         session.execute(text("UPDATE person SET role = 'rep' WHERE email = ANY(:them)"), given)
-    run(house, "ALTER TABLE membership DISABLE TRIGGER USER")
-    run(house, "DELETE FROM membership WHERE person = :lead", lead=LEAD)
+    run(populated, "ALTER TABLE membership DISABLE TRIGGER USER")
+    run(populated, "DELETE FROM membership WHERE person = :lead", lead=LEAD)
     with pytest.raises(StillOwns, match="team 'support', where nobody judges"):
-        change_by_admin(house, LEAD, active=False)
+        change_by_admin(populated, LEAD, active=False)
 
 
-def test_policy_is_checked_against_the_people(house: Database) -> None:
-    with house.transaction() as session:
+def test_policy_is_checked_against_the_people(populated: Database) -> None:
+    with populated.transaction() as session:
         service.check_policy(session, routing.parse(POLICY))
         with pytest.raises(InvalidInput, match=r"names user:never@example\.org: nobody active"):
             service.check_policy(session, routing.parse(OF_PAT))

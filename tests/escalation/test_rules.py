@@ -132,12 +132,12 @@ WHOLE = "version: 1\ncatch_all: {team: a, priority: P3, sla: {claim: 1h, resolve
 def test_policy_that_cannot_be_used_names_the_field(text: str, named: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         routing.parse(text)
-    assert named in " ".join(f"{p.pointer} {p.problem} {p.mend}" for p in refused.value.problems)
-    assert all(problem.mend for problem in refused.value.problems)
+    assert named in " ".join(f"{p.pointer} {p.problem} {p.hint}" for p in refused.value.problems)
+    assert all(problem.hint for problem in refused.value.problems)
 
 
 @pytest.mark.parametrize(
-    ("clause", "says", "mend"),
+    ("clause", "says", "hint"),
     [
         ("kind: categroy", "'categroy' is no kind", "category, text, flag, fields"),
         ("kind: [text, foto]", "'foto' is no kind", "category, text, flag, fields"),
@@ -161,7 +161,7 @@ def test_policy_that_cannot_be_used_names_the_field(text: str, named: str) -> No
 )
 @pytest.mark.parametrize("part", ["rules", "review"])
 def test_clause_that_fits_no_case_or_every_case_is_refused(
-    part: str, clause: str, says: str, mend: str
+    part: str, clause: str, says: str, hint: str
 ) -> None:
     owner = ", owner: {team: a}" if part == "rules" else ""
     with pytest.raises(InvalidInput) as refused:
@@ -170,7 +170,7 @@ def test_clause_that_fits_no_case_or_every_case_is_refused(
     assert problem.pointer == f"/{part}/0/when/{clause.partition(':')[0]}"
     assert problem.problem.startswith("rule 'my-rule': ")
     assert says in problem.problem
-    assert mend in problem.mend
+    assert hint in problem.hint
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,16 @@ import pytest
 from secondlook import events
 
 from services.kit.database import Database
-from tests.house import (
+from tests.factories import (
     NOON,
     TOOL,
-    Log,
+    Delivery,
     as_batches,
     correction,
     failure,
-    furnish,
     one,
     output,
+    populate,
     rows,
     total,
     withdrawal,
@@ -24,9 +24,9 @@ from tests.house import (
 
 
 @pytest.fixture
-def log(database: Database) -> Log:
-    furnish(database)
-    return Log(database)
+def log(database: Database) -> Delivery:
+    populate(database)
+    return Delivery(database)
 
 
 def truth(database: Database, output_id: str = "o-1") -> tuple[object, ...]:
@@ -38,7 +38,7 @@ def truth(database: Database, output_id: str = "o-1") -> tuple[object, ...]:
     return tuple(found[0])
 
 
-def test_store_output_once_whatever_comes_again(log: Log, database: Database) -> None:
+def test_store_output_once_whatever_comes_again(log: Delivery, database: Database) -> None:
     log.take(output("o-1"), output("o-1"))
     log.take(output("o-1"))
     assert one(database, "SELECT count(*) FROM output") == 1
@@ -47,7 +47,7 @@ def test_store_output_once_whatever_comes_again(log: Log, database: Database) ->
     assert total(database, "duplicate") == 2
 
 
-def test_store_output_with_other_payload_is_a_conflict(log: Log, database: Database) -> None:
+def test_store_output_with_other_payload_is_a_conflict(log: Delivery, database: Database) -> None:
     log.take(output("o-1", value="billing"))
     log.take(output("o-1", value="refund"))
     log.take(output("o-2"), output("o-2", confidence=0.8))
@@ -59,7 +59,9 @@ def test_store_output_with_other_payload_is_a_conflict(log: Log, database: Datab
     assert total(database, "dead_lettered") == 2
 
 
-def test_store_output_under_a_known_event_id_is_a_conflict(log: Log, database: Database) -> None:
+def test_store_output_under_a_known_event_id_is_a_conflict(
+    log: Delivery, database: Database
+) -> None:
     first = output("o-1")
     log.take(first)
     log.take(output("o-2").model_copy(update={"id": first.id}))
@@ -67,7 +69,7 @@ def test_store_output_under_a_known_event_id_is_a_conflict(log: Log, database: D
     assert one(database, "SELECT reason FROM dead_letter") == "conflict"
 
 
-def test_store_failure_counts_as_output_to_review(log: Log, database: Database) -> None:
+def test_store_failure_counts_as_output_to_review(log: Delivery, database: Database) -> None:
     log.take(failure("o-1"))
     assert one(database, "SELECT failure->>'kind' FROM output") == "timeout"
     assert total(database, "outputs", "review") == 1
@@ -76,7 +78,7 @@ def test_store_failure_counts_as_output_to_review(log: Log, database: Database) 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_truth_is_the_same_in_every_order(
-    order: tuple[int, ...], log: Log, database: Database
+    order: tuple[int, ...], log: Delivery, database: Database
 ) -> None:
     given = [
         output("o-1"),
@@ -90,13 +92,13 @@ def test_truth_is_the_same_in_every_order(
     assert total(database, "corrections", "correction") == 2
 
 
-def test_confirm_decides_without_override(log: Log, database: Database) -> None:
+def test_confirm_decides_without_override(log: Delivery, database: Database) -> None:
     log.take(output("o-1"), correction("o-1", kind="confirmation"))
     assert truth(database) == ("billing", "confirmation", False)
     assert total(database, "overridden") == 0
 
 
-def test_withdraw_takes_an_override_back(log: Log, database: Database) -> None:
+def test_withdraw_takes_an_override_back(log: Delivery, database: Database) -> None:
     log.take(output("o-1"), correction("o-1", value="refund", event_id="c-1"))
     log.take(withdrawal("c-1", "o-1"))
     assert truth(database) == (None, None, None)
@@ -104,31 +106,31 @@ def test_withdraw_takes_an_override_back(log: Log, database: Database) -> None:
     assert total(database, "overrides_withdrawn") == 1
 
 
-def test_withdraw_before_its_correction(log: Log, database: Database) -> None:
+def test_withdraw_before_its_correction(log: Delivery, database: Database) -> None:
     log.take(withdrawal("c-1", "o-1"))
     log.take(correction("o-1", value="refund", event_id="c-1"))
     log.take(output("o-1"))
     assert truth(database) == (None, None, None)
 
 
-def test_withdraw_by_somebody_else_changes_nothing(log: Log, database: Database) -> None:
+def test_withdraw_by_somebody_else_changes_nothing(log: Delivery, database: Database) -> None:
     log.take(output("o-1"), correction("o-1", value="refund", event_id="c-1"))
     log.take(withdrawal("c-1", "o-1", who="mallory@example.org"))
     assert truth(database) == ("refund", "correction", True)
 
 
 def test_correct_to_an_unknown_category_is_refused_with_the_mend(
-    log: Log, database: Database
+    log: Delivery, database: Database
 ) -> None:
     log.take(output("o-1"), correction("o-1", value="refunds"))
     reason, problems = rows(database, "SELECT reason, problems FROM dead_letter")[0]
     assert reason == "invalid"
     assert problems[0]["pointer"] == "/data/value"
     assert "refunds" in problems[0]["problem"]
-    assert "categories" in problems[0]["mend"]
+    assert "categories" in problems[0]["hint"]
 
 
-def test_unknown_version_is_parked_with_its_bytes(log: Log, database: Database) -> None:
+def test_unknown_version_is_parked_with_its_bytes(log: Delivery, database: Database) -> None:
     raw = events.encode(output("o-1")).replace(b"recorded.v1", b"recorded.v9")
     log.take(raw, topic=events.OUTPUTS)
     parked, value = rows(database, "SELECT parked, value FROM dead_letter")[0]
@@ -137,13 +139,13 @@ def test_unknown_version_is_parked_with_its_bytes(log: Log, database: Database) 
     assert total(database, "parked") == 1
 
 
-def test_unknown_tool_is_kept_for_later(log: Log, database: Database) -> None:
+def test_unknown_tool_is_kept_for_later(log: Delivery, database: Database) -> None:
     raw = events.encode(output("o-1")).replace(b"/tools/categoriser", b"/tools/nobody")
     log.take(raw, topic=events.OUTPUTS)
     assert one(database, "SELECT reason FROM dead_letter") == "unknown_tool"
 
 
-def test_verdict_beats_corrections_and_is_counted_once(log: Log, database: Database) -> None:
+def test_verdict_beats_corrections_and_is_counted_once(log: Delivery, database: Database) -> None:
     log.take(output("o-1"), correction("o-1", value="refund"))
     given = events.verdict_given(
         case_id="1",
@@ -160,7 +162,7 @@ def test_verdict_beats_corrections_and_is_counted_once(log: Log, database: Datab
     assert total(database, "overridden") - total(database, "overrides_withdrawn") == 0
 
 
-def test_pairs_meet_in_reversed_and_concurrent_order(log: Log, database: Database) -> None:
+def test_pairs_meet_in_reversed_and_concurrent_order(log: Delivery, database: Database) -> None:
     pairs = 400
     outputs = [output(f"o-{n}") for n in range(pairs)]
     words = [correction(f"o-{n}", value="refund") for n in range(pairs)]
@@ -176,7 +178,7 @@ def test_pairs_meet_in_reversed_and_concurrent_order(log: Log, database: Databas
     assert total(database, "corrections") == pairs
 
 
-def test_replayed_topic_counts_nothing_again(log: Log, database: Database) -> None:
+def test_replayed_topic_counts_nothing_again(log: Delivery, database: Database) -> None:
     told = output("o-1", confidence=0.9, disposition="review", policy_revision=1)
     batches = as_batches(log.records([told, b"nonsense"], events.OUTPUTS))
     measures = ("stored", "dead_lettered", "gate_disagreements", "outputs")
@@ -188,7 +190,7 @@ def test_replayed_topic_counts_nothing_again(log: Log, database: Database) -> No
     assert total(database, "duplicate") == 2
 
 
-def test_duplicate_is_known_for_one_behind_a_conflict(log: Log, database: Database) -> None:
+def test_duplicate_is_known_for_one_behind_a_conflict(log: Delivery, database: Database) -> None:
     first = output("o-1")
     log.take(first)
     clash = first.model_copy(

@@ -15,8 +15,8 @@ from services.feedback.rules import (
     SaidWord,
     decide,
 )
-from services.kit.words import VerdictKind
-from tests.house import NOON
+from services.tools.rules import VerdictKind
+from tests.factories import NOON
 
 VALUES = st.sampled_from(["billing", "refund", "tax"])
 MOMENTS = st.integers(0, 50).map(lambda n: NOON + timedelta(minutes=n))

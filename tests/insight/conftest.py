@@ -1,5 +1,5 @@
-"""The house of the API's tests serves here, too."""
+"""The apps of the API's tests serve here, too."""
 
-from tests.api.conftest import house
+from tests.api.conftest import api
 
-__all__ = ["house"]
+__all__ = ["api"]

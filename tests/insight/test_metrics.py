@@ -6,24 +6,24 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from services import bootstrap
+from services.app import roles as app_roles
 from services.insight.metrics import VERSIONS_SHOWN
 from services.kit import counts
 from services.kit.clock import DatabaseClock
-from services.registry import service
-from tests.api.conftest import House
-from tests.house import TOOL, correction, output
+from services.tools import service as tool_service
+from tests.factories import TOOL, correction, output
+from tests.factories.api import Api
 
 
-def take(house: House, *versions: int, of: str = "o") -> None:
+def take(api: Api, *versions: int, of: str = "o") -> None:
     """An output of each version, disputed."""
-    house.log.take(*(output(f"{of}-{n}", version={"model": f"m-{n}"}) for n in versions))
-    house.log.take(*(correction(f"{of}-{n}", kind="dispute") for n in versions))
+    api.log.take(*(output(f"{of}-{n}", version={"model": f"m-{n}"}) for n in versions))
+    api.log.take(*(correction(f"{of}-{n}", kind="dispute") for n in versions))
 
 
-def exported(house: House) -> list[Any]:
+def exported(api: Api) -> list[Any]:
     """Every sample that has a version."""
-    families = bootstrap.make_collector(house.resources).collect()
+    families = app_roles.make_collector(api.resources).collect()
     return [s for family in families for s in family.samples if "version" in s.labels]
 
 
@@ -32,40 +32,40 @@ def shown(samples: list[Any]) -> set[int]:
     return {int(s.labels["version"].removeprefix("m-")) for s in samples}
 
 
-def age(house: House) -> None:
+def age(api: Api) -> None:
     """Version n was counted n days ago, some of them before the window."""
-    with house.resources.database.engine.begin() as connection:
+    with api.database.engine.begin() as connection:
         connection.exec_driver_sql(
             "UPDATE hourly_count SET hour = hour - interval '1 day'"
             " * CAST(substr(version, 3) AS int) WHERE version <> ''"
         )
 
 
-def test_exporter_shows_the_versions_counted_last(house: House) -> None:
+def test_exporter_shows_the_versions_counted_last(api: Api) -> None:
     versions = VERSIONS_SHOWN + 12
-    take(house, *range(versions))
-    age(house)
-    samples = exported(house)
+    take(api, *range(versions))
+    age(api)
+    samples = exported(api)
     assert shown(samples) == set(range(VERSIONS_SHOWN))
     assert len(samples) <= VERSIONS_SHOWN * 40
 
 
-def test_exporter_shows_the_busiest_of_those_counted_on_the_same_day(house: House) -> None:
+def test_exporter_shows_the_busiest_of_those_counted_on_the_same_day(api: Api) -> None:
     versions = VERSIONS_SHOWN + 2
-    take(house, *range(versions))
-    take(house, 0, 1, of="again")
-    found = shown(exported(house))
+    take(api, *range(versions))
+    take(api, 0, 1, of="again")
+    found = shown(exported(api))
     assert len(found) == VERSIONS_SHOWN
     assert {0, 1} <= found
 
 
-def test_version_that_comes_back_goes_on_from_its_count(house: House) -> None:
+def test_version_that_comes_back_goes_on_from_its_count(api: Api) -> None:
     last = VERSIONS_SHOWN + 11
-    take(house, *range(last + 1))
-    age(house)
-    assert last not in shown(exported(house))
-    take(house, last, of="again")
-    samples = exported(house)
+    take(api, *range(last + 1))
+    age(api)
+    assert last not in shown(exported(api))
+    take(api, last, of="again")
+    samples = exported(api)
     assert shown(samples) == {*range(VERSIONS_SHOWN - 1), last}
     for name in ("outputs", "exceptions", "cases", "matured_outputs", "corrections"):
         found = [
@@ -76,33 +76,33 @@ def test_version_that_comes_back_goes_on_from_its_count(house: House) -> None:
         assert sum(found) == 2, name
 
 
-def test_exporter_shows_every_word_of_a_version_from_the_start(house: House) -> None:
-    house.log.take(output("o-1", version={"model": "m-1"}))
+def test_exporter_shows_every_word_of_a_version_from_the_start(api: Api) -> None:
+    api.log.take(output("o-1", version={"model": "m-1"}))
     found = {
         s.labels["trigger"]: s.value
-        for s in exported(house)
+        for s in exported(api)
         if s.name == "secondlook_exceptions_total"
     }
     assert found == dict.fromkeys(("low_confidence", "dispute", "tool_failure", "policy"), 0)
-    (coverage,) = (s for s in exported(house) if s.name == "secondlook_coverage_ratio")
+    (coverage,) = (s for s in exported(api) if s.name == "secondlook_coverage_ratio")
     assert (coverage.labels, coverage.value) == ({"tool": TOOL, "version": "m-1"}, 1)
 
 
 def test_counters_of_what_is_mature_hold_while_outputs_come(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with house.resources.database.transaction() as session:
+    with api.database.transaction() as session:
         now = DatabaseClock().now(session)
         change = {"maturity_seconds": 3_600}
-        service.change_tool(session, TOOL, change, actor="test", now=now)
-    house.log.take(output("o-1"))
+        tool_service.change_tool(session, TOOL, change, actor="test", now=now)
+    api.log.take(output("o-1"))
     read, number = counts.totals, count()
 
     def interrupted(session: Session) -> list[counts.Total]:
         found = read(session)
-        house.log.take(output(f"meanwhile-{next(number)}"))
+        api.log.take(output(f"meanwhile-{next(number)}"))
         return found
 
     monkeypatch.setattr(counts, "totals", interrupted)
-    matured = [s.value for s in exported(house) if s.name == "secondlook_matured_outputs_total"]
+    matured = [s.value for s in exported(api) if s.name == "secondlook_matured_outputs_total"]
     assert set(matured) == {0}

@@ -13,7 +13,7 @@ from services.insight.rules import (
     control_limits,
     wilson,
 )
-from tests.house import NOON
+from tests.factories import NOON
 
 COUNTS = st.integers(1, 100_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 

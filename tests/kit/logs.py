@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from services.kit.consumer import Consumer
+from services.kit.consuming.runner import Consumer
 from services.kit.eventlog.port import Batch, LogConsumer, NewRecord, Partition, Record
 
 DEADLINE = 90.0

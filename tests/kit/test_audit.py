@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.kit import audit
-from tests.house import NOON
+from tests.factories import NOON
 
 
 def note(session: Session, **detail: Any) -> None:

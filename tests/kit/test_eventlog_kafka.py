@@ -30,7 +30,7 @@ from services.kit.eventlog.port import (
     Unreadable,
 )
 from services.kit.settings import load_settings
-from tests.conftest import Broker
+from tests.factories.broker import Broker
 from tests.kit import kafka_wire
 from tests.kit.logs import Store, numbered, until
 

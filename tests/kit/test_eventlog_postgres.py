@@ -13,7 +13,6 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from services.kit.embedded_postgres import EmbeddedPostgres
 from services.kit.eventlog import membership, postgres
 from services.kit.eventlog.headers import headers_from_json, headers_to_json
 from services.kit.eventlog.port import (
@@ -25,6 +24,7 @@ from services.kit.eventlog.port import (
     TopicSpec,
 )
 from services.kit.eventlog.postgres import PostgresLog
+from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from tests.conftest import build_schema
 from tests.kit.logs import Store, numbered, poll_records, until
 

@@ -8,31 +8,32 @@ from datetime import timedelta
 import pytest
 from starlette.testclient import TestClient
 
-from services import bootstrap
-from services.bootstrap import Resources
+from services.app import web as app_web
+from services.app.resources import Resources
 from services.escalation import service as escalation
 from services.escalation.errors import HeldBySomebody
 from services.kit.database import Database, make_engine
 from services.kit.settings import Settings
-from services.registry import access, service
-from services.registry.rules import Role
-from tests.conservation.small import Small, small_house
-from tests.house import output, person, rows
+from services.people import access
+from services.people import service as people_service
+from services.people.rules import Role
+from tests.factories import actor_of, output, rows
+from tests.factories.pipeline import Pipeline, open_pipeline
 
 PEOPLE = [f"reviewer-{number}@example.org" for number in range(200)]
 LEASE = timedelta(minutes=15)
 
 
 @pytest.fixture
-def house(fresh_database: Callable[[], str]) -> Iterator[Small]:
-    with small_house(fresh_database()) as opened:
-        opened.say(output("o-1", confidence=0.2))
+def pipeline(fresh_database: Callable[[], str]) -> Iterator[Pipeline]:
+    with open_pipeline(fresh_database()) as opened:
+        opened.send(output("o-1", confidence=0.2))
         opened.settle()
         with opened.database.transaction() as session:
             now = opened.clock.now(session)
             for email in PEOPLE:
                 given = {"role": Role.OWNER, "teams": ["support"], "actor": "test", "now": now}
-                service.add_person(session, email, name="Reviewer", **given)
+                people_service.add_person(session, email, name="Reviewer", **given)
         yield opened
 
 
@@ -50,38 +51,38 @@ def all_at_once(attempt: Callable[[str], tuple[bool, str]]) -> tuple[list[str], 
     return winners, {said for won, said in answers if not won}
 
 
-def assert_one_winner(house: Small, winners: list[str], named: set[str]) -> None:
+def assert_one_winner(pipeline: Pipeline, winners: list[str], named: set[str]) -> None:
     assert len(winners) == 1
     assert named == set(winners)
-    held = rows(house.database, 'SELECT claimant, claim_seq FROM "case"')
+    held = rows(pipeline.database, 'SELECT claimant, claim_seq FROM "case"')
     assert held == [(winners[0], 1)]
-    house.settle()
-    assert house.check() == []
+    pipeline.settle()
+    assert pipeline.check() == []
 
 
-def test_claim_by_two_hundred_has_one_winner(house: Small) -> None:
-    case, wide = house.case("o-1"), Database(make_engine(house.url, pool_size=40))
+def test_claim_by_two_hundred_has_one_winner(pipeline: Pipeline) -> None:
+    case, wide = pipeline.case("o-1"), Database(make_engine(pipeline.url, pool_size=40))
 
     def attempt(who: str) -> tuple[bool, str]:
         try:
             with wide.transaction() as session:
-                now = house.clock.now(session)
-                escalation.claim(session, person(session, who), case, lease=LEASE, now=now)
+                now = pipeline.clock.now(session)
+                escalation.claim(session, actor_of(session, who), case, lease=LEASE, now=now)
         except HeldBySomebody as error:
             return False, str(error.extra["holder"])
         return True, who
 
-    assert_one_winner(house, *all_at_once(attempt))
+    assert_one_winner(pipeline, *all_at_once(attempt))
     wide.close()
 
 
-def test_claim_by_two_hundred_over_http_has_one_winner(house: Small) -> None:
-    case = house.case("o-1")
-    with house.database.transaction() as session:
-        now = house.clock.now(session)
+def test_claim_by_two_hundred_over_http_has_one_winner(pipeline: Pipeline) -> None:
+    case = pipeline.case("o-1")
+    with pipeline.database.transaction() as session:
+        now = pipeline.clock.now(session)
         tokens = {who: access.create_token(session, who, actor="test", now=now) for who in PEOPLE}
-    engine = make_engine(house.url, pool_size=12)
-    resources = Resources(Settings(), Database(engine), house.url, house.clock)
+    engine = make_engine(pipeline.url, pool_size=12)
+    resources = Resources(Settings(), Database(engine), pipeline.url, pipeline.clock)
 
     def attempt(who: str) -> tuple[bool, str]:
         headers = {"Authorization": f"Bearer {tokens[who]}"}
@@ -89,7 +90,7 @@ def test_claim_by_two_hundred_over_http_has_one_winner(house: Small) -> None:
         assert answer.status_code in (200, 409), answer.text
         return answer.status_code == 200, answer.json().get("holder", who)
 
-    with TestClient(bootstrap.make_api(resources)) as client:
+    with TestClient(app_web.make_api(resources)) as client:
         winners, named = all_at_once(attempt)
-    assert_one_winner(house, winners, named)
+    assert_one_winner(pipeline, winners, named)
     resources.close()

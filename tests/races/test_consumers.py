@@ -5,24 +5,24 @@ import threading
 from collections.abc import Callable, Sequence
 from uuid import uuid4
 
-from services.kit.consumer import Counters
+from services.kit.consuming.runner import Counters
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import Bounds, LogConsumer, Partition, StartAt
 from services.kit.eventlog.postgres import PostgresLog
-from tests.conservation.small import Small, small_house
-from tests.house import correction, output, rows, total
+from tests.factories import correction, output, rows, total
+from tests.factories.pipeline import Pipeline, open_pipeline
 from tests.kit.logs import running, wait
 
 PAIRS = 10_000
 
 
-def say_in_chunks(house: Small, given: Sequence[object], size: int = 500) -> None:
+def say_in_chunks(pipeline: Pipeline, given: Sequence[object], size: int = 500) -> None:
     for start in range(0, len(given), size):
-        house.say(*given[start : start + size])
+        pipeline.send(*given[start : start + size])
 
 
-def say_at_once(house: Small, *several: Sequence[object]) -> None:
-    threads = [threading.Thread(target=say_in_chunks, args=(house, one)) for one in several]
+def say_at_once(pipeline: Pipeline, *several: Sequence[object]) -> None:
+    threads = [threading.Thread(target=say_in_chunks, args=(pipeline, one)) for one in several]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -37,21 +37,21 @@ def test_ten_thousand_pairs_meet_in_any_order(fresh_database: Callable[[], str])
     draw = random.Random(10)
     outputs = [output(f"o-{n}") for n in range(PAIRS)]
     words = [correction(f"o-{n}", value="refund", note=f"w-{n}") for n in range(PAIRS)]
-    with small_house(fresh_database(), partitions=5) as house:
-        wide = Database(make_engine(house.url, pool_size=8))
-        with running(*(house.consumer("feedback", database=wide) for _ in range(4))):
-            say_in_chunks(house, words[: PAIRS // 2])
+    with open_pipeline(fresh_database(), partitions=5) as pipeline:
+        wide = Database(make_engine(pipeline.url, pool_size=8))
+        with running(*(pipeline.consumer("feedback", database=wide) for _ in range(4))):
+            say_in_chunks(pipeline, words[: PAIRS // 2])
             rest = [outputs[PAIRS // 2 :], words[PAIRS // 2 :]]
             for one in rest:
                 draw.shuffle(one)
-            say_at_once(house, outputs[: PAIRS // 2], *rest)
-            wait(lambda: not house.behind("feedback"))
+            say_at_once(pipeline, outputs[: PAIRS // 2], *rest)
+            wait(lambda: not pipeline.behind("feedback"))
         met = "SELECT count(*) FROM output WHERE recorded_at IS NOT NULL AND overridden"
-        assert rows(house.database, met)[0][0] == PAIRS
-        assert total(house.database, "corrections") == PAIRS
-        assert total(house.database, "overridden") == PAIRS
-        house.settle()
-        assert house.check() == []
+        assert rows(pipeline.database, met)[0][0] == PAIRS
+        assert total(pipeline.database, "corrections") == PAIRS
+        assert total(pipeline.database, "overridden") == PAIRS
+        pipeline.settle()
+        assert pipeline.check() == []
         wide.close()
 
 
@@ -65,19 +65,19 @@ class Everyone(PostgresLog):
 def test_two_consumers_of_one_partition_have_one_effect(
     fresh_database: Callable[[], str],
 ) -> None:
-    with small_house(fresh_database(), partitions=1) as house:
-        everyone = Everyone(house.url)
+    with open_pipeline(fresh_database(), partitions=1) as pipeline:
+        everyone = Everyone(pipeline.url)
         stale: list[object] = []
         given = {"log": everyone, "batch_records": 20, "counters": Counters(stale=stale.append)}
-        members = [house.consumer(name, **given) for name in ("feedback", "escalation") * 2]
+        members = [pipeline.consumer(name, **given) for name in ("feedback", "escalation") * 2]
         with running(*members):
             for start in range(0, 600, 20):
-                house.say(*(output(f"o-{n}", confidence=0.4) for n in range(start, start + 20)))
-                house.say(*(correction(f"o-{start}", kind="dispute", note=f"w-{start}"),))
-            wait(lambda: not house.behind("feedback") and not house.behind("escalation"))
-        house.settle()
+                pipeline.send(*(output(f"o-{n}", confidence=0.4) for n in range(start, start + 20)))
+                pipeline.send(*(correction(f"o-{start}", kind="dispute", note=f"w-{start}"),))
+            wait(lambda: not pipeline.behind("feedback") and not pipeline.behind("escalation"))
+        pipeline.settle()
         assert stale
-        assert house.check() == []
+        assert pipeline.check() == []
         everyone.close()
 
 
@@ -96,24 +96,24 @@ class Overtaken(PostgresLog):
 
 def test_join_while_another_member_moves_on(fresh_database: Callable[[], str]) -> None:
     """What the other one took after we had read the bounds is no end that was passed."""
-    with small_house(fresh_database(), partitions=1) as house:
-        house.say(*(output(f"o-{n}") for n in range(10)))
-        house.settle()
-        log, everyone = Overtaken(house.url), Everyone(house.url)
-        other = house.consumer("feedback", log=everyone)
+    with open_pipeline(fresh_database(), partitions=1) as pipeline:
+        pipeline.send(*(output(f"o-{n}") for n in range(10)))
+        pipeline.settle()
+        log, everyone = Overtaken(pipeline.url), Everyone(pipeline.url)
+        other = pipeline.consumer("feedback", log=everyone)
 
         def meanwhile() -> None:
-            house.say(*(output(f"o-{n}") for n in range(10, 20)))
-            while house.behind("feedback"):
+            pipeline.send(*(output(f"o-{n}") for n in range(10, 20)))
+            while pipeline.behind("feedback"):
                 other._turn()
             other._member.close()
 
         log.meanwhile = meanwhile
-        with running(house.consumer("feedback", log=log)):
+        with running(pipeline.consumer("feedback", log=log)):
             wait(lambda: log.meanwhile is None)
-            house.say(output("o-20"))
-            wait(lambda: not house.behind("feedback"))
-        house.settle()
-        assert house.check() == []
+            pipeline.send(output("o-20"))
+            wait(lambda: not pipeline.behind("feedback"))
+        pipeline.settle()
+        assert pipeline.check() == []
         log.close()
         everyone.close()

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.conservation.small import Small, small_house
-from tests.house import OWNER, TEAMMATE, output, rows
+from tests.factories import OWNER, TEAMMATE, output, rows
+from tests.factories.pipeline import Pipeline, open_pipeline
 
 ROOT = Path(__file__).parent.parent.parent
 LEASE = 2.0
 
 
 @pytest.fixture
-def house(fresh_database: Callable[[], str]) -> Iterator[Small]:
-    with small_house(fresh_database()) as opened:
-        opened.say(output("o-1", confidence=0.2))
+def pipeline(fresh_database: Callable[[], str]) -> Iterator[Pipeline]:
+    with open_pipeline(fresh_database()) as opened:
+        opened.send(output("o-1", confidence=0.2))
         opened.settle()
         yield opened
 
@@ -28,8 +28,8 @@ def house(fresh_database: Callable[[], str]) -> Iterator[Small]:
 class Writer:
     """The process of `tests.races.writer`, step by step."""
 
-    def __init__(self, house: Small) -> None:
-        arguments = [house.url, str(house.case("o-1")), OWNER, str(LEASE)]
+    def __init__(self, pipeline: Pipeline) -> None:
+        arguments = [pipeline.url, str(pipeline.case("o-1")), OWNER, str(LEASE)]
         self.child = subprocess.Popen(
             [sys.executable, "-m", "tests.races.writer", *arguments],
             cwd=ROOT,
@@ -70,58 +70,58 @@ class Writer:
 
 
 @pytest.fixture
-def writer(house: Small) -> Iterator[Writer]:
-    made = Writer(house)
+def writer(pipeline: Pipeline) -> Iterator[Writer]:
+    made = Writer(pipeline)
     yield made
     made.close()
 
 
-def state(house: Small) -> tuple[str, str | None, str | None]:
-    row = rows(house.database, 'SELECT state, claimant, verdict_by FROM "case"')[0]
+def state(pipeline: Pipeline) -> tuple[str, str | None, str | None]:
+    row = rows(pipeline.database, 'SELECT state, claimant, verdict_by FROM "case"')[0]
     return tuple(row)
 
 
 @pytest.mark.parametrize("step", ["claimed", "clock read"])
-def test_frozen_while_somebody_else_claims(step: str, house: Small, writer: Writer) -> None:
+def test_frozen_while_somebody_else_claims(step: str, pipeline: Pipeline, writer: Writer) -> None:
     writer.run_to(step)
     writer.freeze()
     time.sleep(LEASE + 0.2)
-    token = house.claim(TEAMMATE, house.case("o-1"))
+    token = pipeline.claim(TEAMMATE, pipeline.case("o-1"))
     assert writer.thaw() == f"refused StaleToken {TEAMMATE}"
-    assert state(house) == ("claimed", TEAMMATE, None)
-    house.judge(TEAMMATE, house.case("o-1"), token=token)
-    house.settle()
-    assert house.check() == []
+    assert state(pipeline) == ("claimed", TEAMMATE, None)
+    pipeline.give_verdict(TEAMMATE, pipeline.case("o-1"), token=token)
+    pipeline.settle()
+    assert pipeline.check() == []
 
 
 @pytest.mark.parametrize("step", ["claimed", "clock read"])
-def test_frozen_while_nobody_claims(step: str, house: Small, writer: Writer) -> None:
+def test_frozen_while_nobody_claims(step: str, pipeline: Pipeline, writer: Writer) -> None:
     writer.run_to(step)
     writer.freeze()
     time.sleep(LEASE + 0.2)
     assert writer.thaw() == f"refused StaleToken {OWNER}"
-    assert state(house)[2] is None
-    house.settle()
-    assert house.check() == []
+    assert state(pipeline)[2] is None
+    pipeline.settle()
+    assert pipeline.check() == []
 
 
-def test_frozen_before_its_commit_loses_the_case(house: Small, writer: Writer) -> None:
+def test_frozen_before_its_commit_loses_the_case(pipeline: Pipeline, writer: Writer) -> None:
     """It holds the row's lock, so the next one waits until the server ends its transaction."""
     writer.run_to("written")
     writer.freeze()
     time.sleep(LEASE + 0.2)
     begun = time.monotonic()
-    house.claim(TEAMMATE, house.case("o-1"))
+    pipeline.claim(TEAMMATE, pipeline.case("o-1"))
     assert time.monotonic() - begun < 10
     assert writer.thaw().startswith("failed")
-    assert state(house) == ("claimed", TEAMMATE, None)
-    house.settle()
-    assert house.check() == []
+    assert state(pipeline) == ("claimed", TEAMMATE, None)
+    pipeline.settle()
+    assert pipeline.check() == []
 
 
-def test_not_frozen_it_judges(house: Small, writer: Writer) -> None:
+def test_not_frozen_it_judges(pipeline: Pipeline, writer: Writer) -> None:
     writer.run_to("written")
     assert writer.thaw() == "judged"
-    house.ledger.verdict(house.case("o-1"), OWNER).times += 1
-    house.settle()
-    assert house.check() == []
+    pipeline.ledger.verdict(pipeline.case("o-1"), OWNER).times += 1
+    pipeline.settle()
+    assert pipeline.check() == []

@@ -13,8 +13,8 @@ from services.escalation import service
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.errors import SecondlookError
-from services.kit.words import VerdictKind
-from tests.house import person
+from services.tools.rules import VerdictKind
+from tests.factories import actor_of
 
 
 def pause(done: str) -> None:
@@ -26,7 +26,7 @@ def pause(done: str) -> None:
 def judge(database: Database, who: str, case: int, token: str) -> None:
     """The verdict, with a stop after every step."""
     with database.transaction() as session:
-        actor = person(session, who)
+        actor = actor_of(session, who)
         now = DatabaseClock().now(session)
         pause("clock read")
         given = {"token": token, "verdict": VerdictKind.UPHELD, "now": now}
@@ -40,7 +40,7 @@ def main() -> None:
     database = Database(make_engine(url))
     with database.transaction() as session:
         now = DatabaseClock().now(session)
-        actor = person(session, who)
+        actor = actor_of(session, who)
         taken = service.claim(session, actor, case, lease=timedelta(seconds=lease), now=now)
     pause("claimed")
     try:

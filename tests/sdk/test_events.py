@@ -11,9 +11,12 @@ from secondlook import events, text
 from secondlook.events import (
     CaseEvent,
     Correction,
+    GateAnswer,
     InvalidEvent,
+    Objection,
     Output,
     OutputFailure,
+    ReviewedOutput,
     UnknownEventType,
     Withdrawal,
 )
@@ -345,6 +348,22 @@ def _case(**changes: Any) -> events.CaseMoved:
     return events.case_event("opened", **{**facts, **changes})
 
 
+def a_review(**changes: Any) -> events.ReviewRequested:
+    facts: dict[str, Any] = {
+        "tool": TOOL,
+        "output_id": "t-1841",
+        "trigger": "dispute",
+        "output": ReviewedOutput(kind="category", value="refund"),
+        "gate": GateAnswer(disposition="review", reason="policy", condition="vip"),
+        "time": NOON,
+    }
+    return events.review_requested(**{**facts, **changes})
+
+
+def an_objection(**changes: Any) -> Objection:
+    return Objection(correction_id="x", correction=a_correction(**changes))
+
+
 def test_our_own_events_read_as_they_were_written() -> None:
     made = [
         _case(actor="ana", due_at=NOON),
@@ -359,15 +378,10 @@ def test_our_own_events_read_as_they_were_written() -> None:
             at=NOON,
         ),
         events.tool_changed(a_policy(), time=NOON, actor="ana"),
-        events.dispute_raised(
-            tool=TOOL,
-            correction_id="x",
-            correction=a_correction(kind="dispute"),
-            output=an_output(),
-            time=NOON,
-        ),
-        events.correction_unmatched(
-            tool=TOOL, correction_id="x", correction=a_correction(), time=NOON
+        a_review(objection=an_objection(kind="dispute")),
+        a_review(output=None, trigger="unmatched", objection=an_objection()),
+        events.review_withdrawn(
+            tool=TOOL, output_id="t-1841", correction_id="x", actor="ana", time=NOON
         ),
     ]
     for event in made:
@@ -392,22 +406,17 @@ def test_case_events_have_a_type_each(what: str) -> None:
     assert named.type == f"secondlook.case.{what}.v1"
 
 
-def test_a_dispute_about_a_huge_output_is_trimmed_to_fit() -> None:
+def test_a_review_of_a_huge_output_is_trimmed_to_fit() -> None:
     value = "x" * 60_000
-    output = an_output(
+    large = ReviewedOutput(
         kind="text", value=value, alternatives=[{"value": value}] * 14, input={"text": value}
     )
-    correction = a_correction(kind="dispute")
-    event = events.dispute_raised(
-        tool=TOOL, correction_id="x", correction=correction, output=output, time=NOON
-    )
+    event = a_review(output=large)
     assert len(events.encode(event)) <= events.EVENT_BYTES
-    assert event.data.output.alternatives == output.alternatives
-    huge = an_output(kind="fields", value={f"f{n}": {"value": value} for n in range(17)})
-    words = a_correction(value={f"f{n}": value for n in range(3)})
-    event = events.dispute_raised(
-        tool=TOOL, correction_id="x", correction=words, output=huge, time=NOON
-    )
+    assert event.data.output == large
+    fields = {f"f{n}": {"value": value} for n in range(17)}
+    huge = ReviewedOutput(kind="fields", value=fields)
+    event = a_review(output=huge, objection=an_objection(value={f"f{n}": value for n in range(3)}))
     assert len(events.encode(event)) <= events.EVENT_BYTES
     assert event.data.output is None
 

@@ -121,3 +121,10 @@ def test_what_is_only_read_stays_as_it_was_written() -> None:
 def test_a_category_of_white_space_is_empty() -> None:
     with pytest.raises(ValueError, match="empty_category"):
         an_output(value=" \u2003")
+
+
+def test_a_person_is_one_whatever_the_case_of_their_address() -> None:
+    for written in ("Ana@X.org", " ana@x.ORG"):
+        assert a_correction(actor={"id": written}).actor.id == "ana@x.org"
+        assert events.Owner(kind="person", id=written).id == "ana@x.org"
+    assert a_correction(actor={"id": "Ana"}).actor.id == "Ana"

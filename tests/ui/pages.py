@@ -5,21 +5,21 @@ import re
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from services.bootstrap import make_ui
-from services.registry.identity import COOKIE
-from tests.browser.town import Town
+from services.app.web import make_ui
+from services.tools.identity import COOKIE
+from tests.factories.site import Site
 
 
-def client_of(town: Town, email: str | None) -> TestClient:
+def client_of(site: Site, email: str | None) -> TestClient:
     """Somebody at the pages, without a browser; nobody signed in where `email` is None."""
     client = TestClient(
-        make_ui(town.resources),
+        make_ui(site.resources),
         base_url="http://127.0.0.1",
         headers={"sec-fetch-site": "same-origin"},
         follow_redirects=False,
     )
     if email is not None:
-        client.cookies.set(COOKIE, town.session(email))
+        client.cookies.set(COOKIE, site.session(email))
     return client
 
 

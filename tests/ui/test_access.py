@@ -6,19 +6,20 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests import house
-from tests.browser.town import AUDITOR, OPS, OTHERS, Town, at_work, resources
+from tests import factories
+from tests.factories import AUDITOR, FOREIGN, OPS
+from tests.factories.site import Site, at_work, open_site
 from tests.ui.pages import client_of, post
 
 _THEIRS = "o/0 %"
 _OURS = "o/1 %"
 _NAVIGATION = {
-    house.REP: ["Outputs"],
-    house.OWNER: ["Queue", "Outputs", "Health"],
-    house.LEAD: ["Queue", "Outputs", "Health"],
+    factories.REP: ["Outputs"],
+    factories.OWNER: ["Queue", "Outputs", "Health"],
+    factories.LEAD: ["Queue", "Outputs", "Health"],
     OPS: ["Queue", "Outputs", "Health"],
     AUDITOR: ["Queue", "Outputs", "Health", "Audit"],
-    house.ADMIN: ["Queue", "Outputs", "Health", "Tools", "People", "Audit"],
+    factories.ADMIN: ["Queue", "Outputs", "Health", "Tools", "People", "Audit"],
 }
 _NEEDS = {
     "/queue": "Queue",
@@ -26,49 +27,48 @@ _NEEDS = {
     "/health": "Health",
     "/tools": "Tools",
     "/tools/new": "Tools",
-    f"/tools/{house.TOOL}": "Tools",
+    f"/tools/{factories.TOOL}": "Tools",
     "/people": "People",
     "/audit": "Audit",
 }
 
 
 @pytest.fixture(scope="module")
-def town(postgres_url: str) -> Iterator[Town]:
-    """A town with one case of the other team and one of ours; pages without a browser."""
-    with resources(postgres_url) as opened:
-        made = Town(opened)
+def site(postgres_url: str) -> Iterator[Site]:
+    """A site with one case of the other team and one of ours; pages without a browser."""
+    with open_site(postgres_url) as opened:
         with at_work(opened):
-            made.case(OTHERS)
-            made.case()
-        yield made
+            opened.case(FOREIGN)
+            opened.case()
+        yield opened
 
 
 def _output(tool: str, output_id: str, part: str = "") -> str:
     return f"/output{part}?{urlencode({'tool': tool, 'id': output_id})}"
 
 
-def _case(town: Town, output_id: str) -> int:
-    return int(town.one('SELECT id FROM "case" WHERE output_id = :id', id=output_id))
+def _case(site: Site, output_id: str) -> int:
+    return int(site.one('SELECT id FROM "case" WHERE output_id = :id', id=output_id))
 
 
-@pytest.mark.parametrize("email", [house.OWNER, house.LEAD, house.REP, OPS])
-def test_read_what_another_team_has(town: Town, email: str) -> None:
-    client, case = client_of(town, email), _case(town, _THEIRS)
+@pytest.mark.parametrize("email", [factories.OWNER, factories.LEAD, factories.REP, OPS])
+def test_read_what_another_team_has(site: Site, email: str) -> None:
+    client, case = client_of(site, email), _case(site, _THEIRS)
     for path in (
-        _output(OTHERS, _THEIRS),
-        f"/outputs?tool={OTHERS}",
-        *([] if email == house.REP else [f"/c/{case}", f"/health/{OTHERS}"]),
+        _output(FOREIGN, _THEIRS),
+        f"/outputs?tool={FOREIGN}",
+        *([] if email == factories.REP else [f"/c/{case}", f"/health/{FOREIGN}"]),
     ):
         answer = client.get(path)
         assert answer.status_code == 404, path
         assert "Where is my money" not in answer.text
     for path in ("/queue", "/outputs", "/health"):
-        assert OTHERS not in client.get(path).text
+        assert FOREIGN not in client.get(path).text
 
 
-def test_do_something_to_what_another_team_has(town: Town) -> None:
-    client, case = client_of(town, house.OWNER), _case(town, _THEIRS)
-    before = house.rows(town.database, 'SELECT * FROM "case" ORDER BY id')
+def test_do_something_to_what_another_team_has(site: Site) -> None:
+    client, case = client_of(site, factories.OWNER), _case(site, _THEIRS)
+    before = factories.rows(site.database, 'SELECT * FROM "case" ORDER BY id')
     posts = {
         f"/c/{case}/claim": {},
         f"/c/{case}/release": {"token": "1"},
@@ -76,21 +76,21 @@ def test_do_something_to_what_another_team_has(town: Town) -> None:
         f"/c/{case}/comment": {"note": "Hello"},
         f"/c/{case}/reassign": {"owner": "team:support"},
         f"/c/{case}/escalate": {"level": "0"},
-        f"/health/{OTHERS}/state": {"state": "stopped"},
-        _output(OTHERS, _THEIRS): {"choice": "keep"},
-        _output(OTHERS, _THEIRS, "/undo"): {"correction": "x"},
+        f"/health/{FOREIGN}/state": {"state": "stopped"},
+        _output(FOREIGN, _THEIRS): {"choice": "keep"},
+        _output(FOREIGN, _THEIRS, "/undo"): {"correction": "x"},
     }
     for path, fields in posts.items():
         assert post(client, path, **fields).status_code == 404, path
-    assert house.rows(town.database, 'SELECT * FROM "case" ORDER BY id') == before
-    assert town.one("SELECT count(*) FROM correction") == 0
+    assert factories.rows(site.database, 'SELECT * FROM "case" ORDER BY id') == before
+    assert site.one("SELECT count(*) FROM correction") == 0
     states = "SELECT string_agg(state, ' ') FROM gate_policy WHERE tool = :tool"
-    assert town.one(states, tool=OTHERS) == "live"
+    assert site.one(states, tool=FOREIGN) == "live"
 
 
 @pytest.mark.parametrize("email", list(_NAVIGATION))
-def test_see_and_open_what_the_role_allows_alone(town: Town, email: str) -> None:
-    client = client_of(town, email)
+def test_see_and_open_what_the_role_allows_alone(site: Site, email: str) -> None:
+    client = client_of(site, email)
     home = client.get(client.get("/").headers["location"])
     assert home.status_code == 200
     shown = re.findall(r'data-does="Go to (\w+)"', home.text)
@@ -100,66 +100,66 @@ def test_see_and_open_what_the_role_allows_alone(town: Town, email: str) -> None
         assert client.get(path).status_code == wanted, path
 
 
-@pytest.mark.parametrize("email", [house.REP, house.OWNER, house.LEAD, OPS, AUDITOR])
-def test_do_what_the_role_does_not_allow(town: Town, email: str) -> None:
-    client, case = client_of(town, email), _case(town, _OURS)
-    judges, switches = (house.OWNER, house.LEAD), (house.OWNER, OPS)
+@pytest.mark.parametrize("email", [factories.REP, factories.OWNER, factories.LEAD, OPS, AUDITOR])
+def test_do_what_the_role_does_not_allow(site: Site, email: str) -> None:
+    client, case = client_of(site, email), _case(site, _OURS)
+    judges, switches = (factories.OWNER, factories.LEAD), (factories.OWNER, OPS)
     posts = {
         "/tools/new": {"slug": "x"},
-        f"/tools/{house.TOOL}": {"name": "x"},
-        f"/tools/{house.TOOL}/keys": {},
-        f"/tools/{house.TOOL}/keys/x/revoke": {},
+        f"/tools/{factories.TOOL}": {"name": "x"},
+        f"/tools/{factories.TOOL}/keys": {},
+        f"/tools/{factories.TOOL}/keys/x/revoke": {},
         "/people": {"email": "x@example.org"},
         "/people/teams": {"slug": "x"},
-        "/people/change": {"email": house.REP, "role": "admin"},
-        "/people/active": {"email": house.ADMIN, "active": "no"},
-        "/people/link": {"email": house.ADMIN},
+        "/people/change": {"email": factories.REP, "role": "admin"},
+        "/people/active": {"email": factories.ADMIN, "active": "no"},
+        "/people/link": {"email": factories.ADMIN},
     }
     if email not in judges:
         posts |= {f"/c/{case}/{verb}": {} for verb in ("claim", "release", "verdict", "comment")}
         posts |= {f"/c/{case}/reassign": {"owner": "team:support"}, f"/c/{case}/escalate": {}}
     if email not in switches:
-        posts[f"/health/{house.TOOL}/state"] = {"state": "stopped"}
+        posts[f"/health/{factories.TOOL}/state"] = {"state": "stopped"}
     if email in (OPS, AUDITOR):
-        posts[_output(house.TOOL, _OURS)] = {"choice": "keep"}
+        posts[_output(factories.TOOL, _OURS)] = {"choice": "keep"}
     for path, fields in posts.items():
         assert post(client, path, **fields).status_code == 403, path
-    assert town.one('SELECT state FROM "case" WHERE id = :id', id=case) == "open"
-    assert town.one("SELECT count(*) FROM api_key") == 0
-    assert town.one("SELECT role FROM person WHERE email = :email", email=house.REP) == "rep"
+    assert site.one('SELECT state FROM "case" WHERE id = :id', id=case) == "open"
+    assert site.one("SELECT count(*) FROM api_key") == 0
+    assert site.one("SELECT role FROM person WHERE email = :email", email=factories.REP) == "rep"
 
 
-def test_open_a_page_without_having_signed_in(town: Town) -> None:
-    client = client_of(town, None)
-    for path in [*_NEEDS, "/account", f"/c/{_case(town, _OURS)}", "/"]:
+def test_open_a_page_without_having_signed_in(site: Site) -> None:
+    client = client_of(site, None)
+    for path in [*_NEEDS, "/account", f"/c/{_case(site, _OURS)}", "/"]:
         answer = client.get(path)
         assert (answer.status_code, answer.headers["location"][:8]) == (303, "/sign-in"), path
-    for path in ("/people", f"/c/{_case(town, _OURS)}/claim", _output(house.TOOL, _OURS)):
-        assert client.post(path).status_code == 403, path
+    for path in ("/people", f"/c/{_case(site, _OURS)}/claim", _output(factories.TOOL, _OURS)):
+        assert client.post(path).status_code == 401, path
 
 
-def test_post_without_the_pages_token(town: Town) -> None:
-    client = client_of(town, house.OWNER)
-    case = _case(town, _OURS)
+def test_post_without_the_pages_token(site: Site) -> None:
+    client = client_of(site, factories.OWNER)
+    case = _case(site, _OURS)
     assert client.post(f"/c/{case}/claim").status_code == 403
     assert client.post(f"/c/{case}/claim", data={"csrf_token": "guessed"}).status_code == 403
-    assert town.one('SELECT state FROM "case" WHERE id = :id', id=case) == "open"
+    assert site.one('SELECT state FROM "case" WHERE id = :id', id=case) == "open"
 
 
 @pytest.mark.parametrize("path", ["/c/0", "/c/99999", f"/c/{2**80}", "/output?tool=x&id=y", "/x"])
-def test_open_what_is_not_there(town: Town, path: str) -> None:
-    assert client_of(town, house.OWNER).get(path).status_code == 404
+def test_open_what_is_not_there(site: Site, path: str) -> None:
+    assert client_of(site, factories.OWNER).get(path).status_code == 404
 
 
-def test_holder_of_a_case_that_climbed_away_gives_it_back(town: Town) -> None:
-    with at_work(town.resources):
-        case = town.case()
-    client = client_of(town, house.OWNER)
+def test_holder_of_a_case_that_climbed_away_gives_it_back(site: Site) -> None:
+    with at_work(site):
+        case = site.case()
+    client = client_of(site, factories.OWNER)
     post(client, f"/c/{case}/claim")
-    token = str(town.one('SELECT claim_seq FROM "case" WHERE id = :id', id=case))
+    token = str(site.one('SELECT claim_seq FROM "case" WHERE id = :id', id=case))
     moved = "UPDATE \"case\" SET team = 'other', owner_team = 'other' WHERE id = :id RETURNING id"
-    town.one(moved, id=case)
+    site.one(moved, id=case)
     answer = post(client, f"/c/{case}/release", token=token)
     assert (answer.status_code, answer.headers["location"]) == (303, "/queue")
-    assert town.one('SELECT state FROM "case" WHERE id = :id', id=case) == "open"
+    assert site.one('SELECT state FROM "case" WHERE id = :id', id=case) == "open"
     assert client.get(f"/c/{case}").status_code == 404

@@ -8,30 +8,33 @@ from typing import Any
 import pytest
 
 from services.kit.clock import DatabaseClock
-from services.registry import service
-from services.registry.rules import OutputKind, Role
-from tests import house
-from tests.browser.town import TEXT, Town, resources
+from services.people import service as people_service
+from services.people.rules import Role
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
+from tests import factories
+from tests.factories import TEXT
+from tests.factories.site import Site, open_site
 from tests.ui.pages import client_of, post
 
-_TOOL = f"/tools/{house.TOOL}"
+_TOOL = f"/tools/{factories.TOOL}"
 _POLICY = """SELECT threshold, category_thresholds, holdout_rate FROM gate_policy
     WHERE tool = :tool ORDER BY revision DESC LIMIT 1"""
 _NAME = "SELECT name FROM tool WHERE slug = :tool"
 
 
 @pytest.fixture
-def town(postgres_url: str) -> Iterator[Town]:
-    """A town of this test's own; pages without a browser."""
-    with resources(postgres_url) as opened:
-        yield Town(opened)
+def site(postgres_url: str) -> Iterator[Site]:
+    """A site of this test's own; pages without a browser."""
+    with open_site(postgres_url) as opened:
+        yield opened
 
 
-def _change_tool(town: Town, **changes: Any) -> None:
+def _change_tool(site: Site, **changes: Any) -> None:
     """Another admin changes the tool, by the API."""
-    with town.database.transaction() as session:
+    with site.database.transaction() as session:
         now = DatabaseClock().now(session)
-        service.change_tool(session, house.TOOL, changes, actor="test", now=now)
+        tool_service.change_tool(session, factories.TOOL, changes, actor="test", now=now)
 
 
 def _fields(page: str, action: str) -> dict[str, str]:
@@ -52,56 +55,56 @@ def _named(attributes: str) -> str:
     return found[1]
 
 
-def test_save_a_tool_that_somebody_changed_meanwhile(town: Town) -> None:
-    admin = client_of(town, house.ADMIN)
+def test_save_a_tool_that_somebody_changed_meanwhile(site: Site) -> None:
+    admin = client_of(site, factories.ADMIN)
     form = _fields(admin.get(_TOOL).text, _TOOL)
-    _change_tool(town, threshold=0.99)
+    _change_tool(site, threshold=0.99)
     refused = post(admin, _TOOL, **{**form, "name": "New name"})
     assert refused.status_code == 409
-    assert (town.one(_POLICY, tool=house.TOOL)[0], town.one(_NAME, tool=house.TOOL)) == (
+    assert (site.one(_POLICY, tool=factories.TOOL)[0], site.one(_NAME, tool=factories.TOOL)) == (
         0.99,
-        house.TOOL,
+        factories.TOOL,
     )
     said = html.unescape(refused.text)
     assert "Somebody changed this tool while you had it open" in said
     assert "Threshold now: 0.99." in said
-    assert f"Name now: {house.TOOL}." in said
+    assert f"Name now: {factories.TOOL}." in said
     again = _fields(refused.text, _TOOL)
     assert (again["name"], again["threshold"]) == ("New name", "0.7")
     assert post(admin, _TOOL, **{**again, "threshold": "0.99"}).status_code == 303
-    assert (town.one(_POLICY, tool=house.TOOL)[0], town.one(_NAME, tool=house.TOOL)) == (
+    assert (site.one(_POLICY, tool=factories.TOOL)[0], site.one(_NAME, tool=factories.TOOL)) == (
         0.99,
         "New name",
     )
 
 
-def test_mistake_does_not_hide_what_somebody_changed_meanwhile(town: Town) -> None:
-    admin = client_of(town, house.ADMIN)
+def test_mistake_does_not_hide_what_somebody_changed_meanwhile(site: Site) -> None:
+    admin = client_of(site, factories.ADMIN)
     form = _fields(admin.get(_TOOL).text, _TOOL)
-    _change_tool(town, threshold=0.99)
+    _change_tool(site, threshold=0.99)
     refused = post(admin, _TOOL, **{**form, "audit_rate": "little"})
     assert refused.status_code == 422
     mended = {**_fields(refused.text, _TOOL), "audit_rate": "0.1"}
     assert post(admin, _TOOL, **mended).status_code == 409
-    assert town.one(_POLICY, tool=house.TOOL)[0] == 0.99
+    assert site.one(_POLICY, tool=factories.TOOL)[0] == 0.99
 
 
-def test_untouched_form_changes_nothing(town: Town) -> None:
-    admin = client_of(town, house.ADMIN)
-    _change_tool(town, category_thresholds={"tax": 0.9}, holdout_rate=0.05)
+def test_untouched_form_changes_nothing(site: Site) -> None:
+    admin = client_of(site, factories.ADMIN)
+    _change_tool(site, category_thresholds={"tax": 0.9}, holdout_rate=0.05)
     form = _fields(admin.get(_TOOL).text, _TOOL)
-    before = town.one("SELECT revision FROM tool WHERE slug = :tool", tool=house.TOOL)
+    before = site.one("SELECT revision FROM tool WHERE slug = :tool", tool=factories.TOOL)
     assert post(admin, _TOOL, **form).status_code == 303
-    assert town.one("SELECT revision FROM tool WHERE slug = :tool", tool=house.TOOL) == before
+    assert site.one("SELECT revision FROM tool WHERE slug = :tool", tool=factories.TOOL) == before
 
 
-def test_set_thresholds_of_categories_and_the_holdout_rate(town: Town) -> None:
-    admin = client_of(town, house.ADMIN)
+def test_set_thresholds_of_categories_and_the_holdout_rate(site: Site) -> None:
+    admin = client_of(site, factories.ADMIN)
     form = _fields(admin.get(_TOOL).text, _TOOL)
     form |= {"categories": "billing\r\ntax\r\na: b", "holdout_rate": "0.05"}
     form["category_thresholds"] = "tax: 0.9\r\n\r\n a: b : 0.5 "
     assert post(admin, _TOOL, **form).status_code == 303
-    stored = town.one(_POLICY, tool=house.TOOL)
+    stored = site.one(_POLICY, tool=factories.TOOL)
     assert (stored.category_thresholds, stored.holdout_rate) == ({"tax": 0.9, "a: b": 0.5}, 0.05)
     shown = _fields(admin.get(_TOOL).text, _TOOL)
     assert shown["category_thresholds"] == "a: b: 0.5\ntax: 0.9"
@@ -119,31 +122,31 @@ def test_set_thresholds_of_categories_and_the_holdout_rate(town: Town) -> None:
     ],
 )
 def test_threshold_of_a_category_that_cannot_be_used_names_its_line(
-    town: Town, typed: str, says: str
+    site: Site, typed: str, says: str
 ) -> None:
-    admin = client_of(town, house.ADMIN)
+    admin = client_of(site, factories.ADMIN)
     form = _fields(admin.get(_TOOL).text, _TOOL) | {"category_thresholds": typed}
     refused = post(admin, _TOOL, **form)
     assert refused.status_code == 422
     assert says in html.unescape(refused.text)
     assert _fields(refused.text, _TOOL)["category_thresholds"] == typed
-    assert town.one(_POLICY, tool=house.TOOL).category_thresholds == {}
+    assert site.one(_POLICY, tool=factories.TOOL).category_thresholds == {}
 
 
-def test_thresholds_of_categories_are_for_tools_that_return_one(town: Town) -> None:
-    admin = client_of(town, house.ADMIN)
+def test_thresholds_of_categories_are_for_tools_that_return_one(site: Site) -> None:
+    admin = client_of(site, factories.ADMIN)
     form = _fields(admin.get(f"/tools/{TEXT}").text, f"/tools/{TEXT}")
     assert "category_thresholds" not in form
     assert post(admin, f"/tools/{TEXT}", **{**form, "holdout_rate": "0.1"}).status_code == 303
-    assert town.one(_POLICY, tool=TEXT).holdout_rate == 0.1
+    assert site.one(_POLICY, tool=TEXT).holdout_rate == 0.1
 
 
-def test_register_a_tool_with_a_holdout_rate(town: Town) -> None:
-    admin = client_of(town, house.ADMIN)
+def test_register_a_tool_with_a_holdout_rate(site: Site) -> None:
+    admin = client_of(site, factories.ADMIN)
     form = _fields(admin.get("/tools/new").text, "/tools/new")
     form |= {"slug": "fresh", "kind": OutputKind.FLAG.value, "team": "support"}
     assert post(admin, "/tools/new", **{**form, "holdout_rate": "0.2"}).status_code == 200
-    assert town.one(_POLICY, tool="fresh").holdout_rate == 0.2
+    assert site.one(_POLICY, tool="fresh").holdout_rate == 0.2
 
 
 # --- people -----------------------------------------------------------------------------
@@ -158,11 +161,11 @@ def _row(page: str, email: str) -> str:
     return next(row for row in rows if f">{email}</span>" in row)
 
 
-def _change_person(town: Town, email: str, **changes: Any) -> None:
+def _change_person(site: Site, email: str, **changes: Any) -> None:
     """Another admin changes somebody."""
-    with town.database.transaction() as session:
+    with site.database.transaction() as session:
         now = DatabaseClock().now(session)
-        service.change_person(session, email, actor="test", now=now, **changes)
+        people_service.change_person(session, email, actor="test", now=now, **changes)
 
 
 def _sent(row: str, **typed: str | list[str]) -> dict[str, str | list[str]]:
@@ -175,22 +178,22 @@ def _sent(row: str, **typed: str | list[str]) -> dict[str, str | list[str]]:
     return {**sent, "role": chosen, "team": checked, **typed}
 
 
-def test_save_a_person_whom_somebody_changed_meanwhile(town: Town) -> None:
-    admin = client_of(town, house.ADMIN)
-    row = _row(admin.get("/people").text, house.TEAMMATE)
-    _change_person(town, house.TEAMMATE, role=Role.LEAD)
+def test_save_a_person_whom_somebody_changed_meanwhile(site: Site) -> None:
+    admin = client_of(site, factories.ADMIN)
+    row = _row(admin.get("/people").text, factories.TEAMMATE)
+    _change_person(site, factories.TEAMMATE, role=Role.LEAD)
     refused = post(admin, "/people/change", **_sent(row, team=["support", "other"]))
     assert refused.status_code == 409
-    assert tuple(town.one(_PERSON, email=house.TEAMMATE)) == ("lead", True, ["support"])
+    assert tuple(site.one(_PERSON, email=factories.TEAMMATE)) == ("lead", True, ["support"])
     assert "Somebody changed this person while you had them open" in refused.text
-    again = _row(refused.text, house.TEAMMATE)
+    again = _row(refused.text, factories.TEAMMATE)
     assert "<details open>" in again
     assert "Role now: Lead." in again
     assert "Teams now: support." in again
     sent = _sent(again)
     assert (sent["role"], sent["team"]) == (["owner"], ["other", "support"])
     assert post(admin, "/people/change", **{**sent, "role": "lead"}).status_code == 303
-    role, _, teams = town.one(_PERSON, email=house.TEAMMATE)
+    role, _, teams = site.one(_PERSON, email=factories.TEAMMATE)
     assert (role, sorted(teams)) == ("lead", ["other", "support"])
 
 
@@ -204,15 +207,15 @@ def test_save_a_person_whom_somebody_changed_meanwhile(town: Town) -> None:
     ids=["demote", "move", "deactivate"],
 )
 def test_last_judge_stays_and_the_form_with_them(
-    town: Town, path: str, typed: dict[str, str], control: str
+    site: Site, path: str, typed: dict[str, str], control: str
 ) -> None:
-    admin = client_of(town, house.ADMIN)
-    row = _row(admin.get("/people").text, house.OUTSIDER)
+    admin = client_of(site, factories.ADMIN)
+    row = _row(admin.get("/people").text, factories.OUTSIDER)
     refused = post(admin, path, **_sent(row, **typed))
     assert refused.status_code == 409
-    assert tuple(town.one(_PERSON, email=house.OUTSIDER)) == ("owner", True, ["other"])
+    assert tuple(site.one(_PERSON, email=factories.OUTSIDER)) == ("owner", True, ["other"])
     assert "Somebody else was first" not in refused.text
-    again = _row(refused.text, house.OUTSIDER)
+    again = _row(refused.text, factories.OUTSIDER)
     assert "<details open>" in again
     says = html.unescape(again.partition(f'id="{control}')[2].partition("</p>")[0])
     assert "nobody else judges in team 'other'" in says
@@ -224,17 +227,17 @@ def test_last_judge_stays_and_the_form_with_them(
     assert f'href="#{control}' in refused.text
 
 
-def test_save_the_same_form_twice(town: Town) -> None:
-    admin = client_of(town, house.ADMIN)
-    sent = _sent(_row(admin.get("/people").text, house.TEAMMATE), role="lead")
+def test_save_the_same_form_twice(site: Site) -> None:
+    admin = client_of(site, factories.ADMIN)
+    sent = _sent(_row(admin.get("/people").text, factories.TEAMMATE), role="lead")
     assert [post(admin, "/people/change", **sent).status_code for _ in "12"] == [303, 303]
     form = {**_fields(admin.get(_TOOL).text, _TOOL), "threshold": "0.8"}
     assert [post(admin, _TOOL, **form).status_code for _ in "12"] == [303, 303]
 
 
-def test_role_that_is_none_is_said_in_the_row(town: Town) -> None:
-    admin = client_of(town, house.ADMIN)
-    sent = _sent(_row(admin.get("/people").text, house.TEAMMATE), role="king")
+def test_role_that_is_none_is_said_in_the_row(site: Site) -> None:
+    admin = client_of(site, factories.ADMIN)
+    sent = _sent(_row(admin.get("/people").text, factories.TEAMMATE), role="king")
     refused = post(admin, "/people/change", **sent)
     assert refused.status_code == 422
-    assert "'king' is no role" in html.unescape(_row(refused.text, house.TEAMMATE))
+    assert "'king' is no role" in html.unescape(_row(refused.text, factories.TEAMMATE))

@@ -1,0 +1,99 @@
+"""The real apps in this process, with keys and tokens for everybody."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from starlette.testclient import TestClient
+
+from services.app import roles as app_roles
+from services.app import web as app_web
+from services.app.resources import Resources
+from services.app.roles import CONSUMED
+from services.kit.consuming import offsets
+from services.kit.database import Database
+from services.kit.eventlog.port import Partition
+from services.people.rules import Role
+from tests.factories import people, tools
+from tests.factories.delivery import Delivery
+from tests.factories.installation import Installation, open_resources, populate
+from tests.waiting import until
+
+
+class Api(Installation):
+    """Everything that a test of the API speaks to.
+
+    Beside the people of all tests there is one of each role in each team, by the name of
+    `<role>.<team>`.
+    """
+
+    def __init__(self, resources: Resources) -> None:
+        super().__init__(resources)
+        self.log = Delivery(resources.database)
+        self.tool_key, self.foreign_key = self.key(), self.key(tools.FOREIGN)
+        self.tokens = {name: self.token(f"{name}@example.org") for name in _each_role_and_team()}
+        self.client = TestClient(
+            app_web.make_web(resources, api=True, ui=True),
+            raise_server_exceptions=False,
+            follow_redirects=False,
+        )
+
+    def bearer(self, who: str) -> dict[str, str]:
+        """The header of somebody: `<role>.<team>`, `tool` or `foreign tool`."""
+        keys = {"tool": self.tool_key, "foreign tool": self.foreign_key}
+        return {"Authorization": f"Bearer {keys.get(who) or self.tokens[who]}"}
+
+    def settle(self) -> None:
+        """Let both consumers take what is on the log, and what follows from it."""
+        for name in CONSUMED:
+            self._drain(name)
+        self.log.relay()
+
+    def _drain(self, name: str) -> None:
+        """Take everything that waits for a consumer, by the real runner."""
+        consumer = app_roles.make_consumer(self.resources, name)
+        thread = threading.Thread(target=consumer.run, daemon=True)
+        thread.start()
+        try:
+            until(lambda: self._is_taken(name))
+        finally:
+            consumer.stop()
+            thread.join(10)
+
+    def _is_taken(self, name: str) -> bool:
+        with self.database.transaction() as session:
+            reached = {
+                Partition(at.topic, at.partition): at.next_offset
+                for at in offsets.positions(session)
+                if at.consumer == name
+            }
+        ends = self.resources.log.bounds(list(CONSUMED[name]))
+        return all(reached.get(partition, 0) >= held.next for partition, held in ends.items())
+
+
+def _each_role_and_team() -> list[str]:
+    return [f"{role.value}.{team}" for role in Role for team in (people.TEAM, people.OTHER_TEAM)]
+
+
+def _add_each_role(database: Database) -> None:
+    """The foreign tool, and one person of each role in each team."""
+    with database.transaction() as session:
+        tools.add_tool(session, tools.FOREIGN, team=people.OTHER_TEAM)
+        for name in _each_role_and_team():
+            role, _, team = name.partition(".")
+            email = f"{name}@example.org"
+            people.add_person(session, email, role=Role(role), teams=[team])
+
+
+@contextmanager
+def open_api(url: str, populated: Callable[[Database], None] = populate) -> Iterator[Api]:
+    """The apps over the database at `url`, once `populated` has put people and tools there."""
+    resources = open_resources(url)
+    try:
+        populated(resources.database)
+        _add_each_role(resources.database)
+        opened = Api(resources)
+        with opened.client:
+            yield opened
+    finally:
+        resources.close()

@@ -1,0 +1,49 @@
+"""What people do with cases, and what time does, each in a transaction of its own."""
+
+from datetime import timedelta
+from typing import Any
+
+from services.escalation import service, timers
+from services.kit.clock import DatabaseClock
+from services.kit.database import Database
+from services.tools.rules import VerdictKind
+from tests.factories.people import actor_of
+
+LEASE = timedelta(minutes=15)
+
+
+class Casework:
+    """Does verbs as somebody."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.clock = DatabaseClock()
+
+    def do(self, verb: str, who: str, case: int, **given: Any) -> Any:
+        """One verb of `escalation.service`."""
+        with self.database.transaction() as session:
+            now = self.clock.now(session)
+            return getattr(service, verb)(session, actor_of(session, who), case, now=now, **given)
+
+    def claim(self, who: str, case: int, *, lease: timedelta = LEASE) -> str:
+        """Take a case; answers the token."""
+        return str(self.do("claim", who, case, lease=lease)["token"])
+
+    def give_verdict(
+        self,
+        who: str,
+        case: int,
+        verdict: str = "upheld",
+        *,
+        token: str | None = None,
+        **given: Any,
+    ) -> Any:
+        """A verdict, under a claim made now unless `token` names one."""
+        token = token or self.claim(who, case)
+        given |= {"token": token, "verdict": VerdictKind(verdict)}
+        return self.do("give_verdict", who, case, **given)
+
+    def fire(self, ahead: timedelta = timedelta()) -> int:
+        """Fire what is due so far from now, in one batch; answers how many steps that were."""
+        with self.database.transaction() as session:
+            return timers.fire_due(session, now=self.clock.now(session) + ahead)

@@ -1,0 +1,86 @@
+"""Hands events to the consumers as the log would, without one."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from secondlook import events
+from sqlalchemy import text
+
+from services.app.roles import CONSUMED
+from services.escalation.consumer import EscalationConsumer
+from services.escalation.opening import Router
+from services.escalation.routing import RoutingPolicy
+from services.feedback.consumer import FeedbackConsumer
+from services.kit.clock import DatabaseClock
+from services.kit.database import Database
+from services.kit.eventlog.port import Batch, Partition, Record
+
+
+class Delivery:
+    """Hands records to consumers as the log would: topic by topic, offsets rising."""
+
+    def __init__(self, database: Database, policy: RoutingPolicy | None = None) -> None:
+        self._database = database
+        self._next: dict[str, int] = {}
+        self.feedback = FeedbackConsumer(DatabaseClock())
+        self.escalation = EscalationConsumer(DatabaseClock(), Router(policy))
+
+    def records(self, given: Iterable[Any], topic: str | None = None) -> list[Record]:
+        """Records of events, or of raw bytes for `topic`."""
+        made = []
+        for one in given:
+            raw = isinstance(one, bytes)
+            name = topic or one.topic
+            offset = self._next.get(name, 0)
+            self._next[name] = offset + 1
+            value = one if raw else events.encode(one)
+            key = b"" if raw else one.key
+            made.append(Record(Partition(name, 0), offset, key, value, (), datetime.now(UTC)))
+        return made
+
+    def take(self, *given: Any, topic: str | None = None) -> None:
+        """Both consumers take these events, each in one transaction."""
+        batches = as_batches(self.records(given, topic))
+        self.feed(self.feedback, batches)
+        self.feed(self.escalation, batches)
+        self.relay()
+
+    def feed(self, consumer: Any, batches: Sequence[Batch]) -> None:
+        """One consumer takes batches of the topics that it reads."""
+        topics = CONSUMED["feedback" if consumer is self.feedback else "escalation"]
+        found = [batch for batch in batches if batch.partition.topic in topics]
+        if found:
+            with self._database.transaction() as session:
+                consumer(session, found)
+
+    def relay(self) -> None:
+        """What is in the outbox goes to the consumers that read it, until nothing is left."""
+        with self._database.transaction() as session:
+            sent = session.execute(
+                text(
+                    "UPDATE outbox SET sent_at = now() WHERE sent_at IS NULL"
+                    " RETURNING id, topic, key, value"
+                )
+            ).all()
+        if not sent:
+            return
+        records = [
+            Record(Partition(r.topic, 0), r.id, bytes(r.key), bytes(r.value), (), datetime.now(UTC))
+            for r in sorted(sent, key=lambda row: row.id)
+        ]
+        batches = as_batches(records)
+        self.feed(self.feedback, batches)
+        self.feed(self.escalation, batches)
+        self.relay()
+
+
+def as_batches(records: Sequence[Record]) -> list[Batch]:
+    """Records of any topics as one batch a partition."""
+    by_partition: dict[Partition, list[Record]] = {}
+    for record in records:
+        by_partition.setdefault(record.partition, []).append(record)
+    return [
+        Batch(partition, found[0].offset, found[-1].offset + 1, found)
+        for partition, found in by_partition.items()
+    ]
