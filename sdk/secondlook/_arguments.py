@@ -33,7 +33,7 @@ def shared_facts(given: Given) -> Given:
         "output_id": given["output_id"],
         "subject": given["subject"],
         "input": _some(
-            text=tame(given["input_text"]), language=given["language"], url=given["url"]
+            text=cleaned(given["input_text"]), language=given["language"], url=given["url"]
         ),
         "attributes": dict(attributes) if isinstance(attributes, Mapping) else attributes,
         "version": _some(model=given["model"], prompt=given["prompt"]),
@@ -48,7 +48,7 @@ def plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
 
 
-def tame(text: Any) -> Any:
+def cleaned(text: Any) -> Any:
     """A text fit to be stored: what users wrote must not make an output invalid."""
     if not isinstance(text, str):
         return text
@@ -60,7 +60,7 @@ def tame(text: Any) -> Any:
 
 def message_of(given: object) -> str:
     """The message of a failure: a text or an error, cut where it is too long."""
-    return str(tame("" if given is None else str(given)))[:NOTE_LENGTH]
+    return str(cleaned("" if given is None else str(given)))[:NOTE_LENGTH]
 
 
 def _some(**facts: Any) -> Given | None:

@@ -78,9 +78,9 @@ class Backlog:
         self._open: Segment | None = None
         self._items = 0
         self._bytes = 0
-        self._flying: Segment | None = None
-        self._hurrying = 0
-        self._hurries = 0
+        self._in_flight: Segment | None = None
+        self._flushing = 0
+        self._flushes = 0
         self._stopped = False
         self._disk_again_at = 0.0
         self._disk_trouble = ""
@@ -118,13 +118,13 @@ class Backlog:
     def flush(self, timeout: float) -> bool:
         """Wait until all has been sent, at most so many seconds; whether it has."""
         with self._changed:
-            self._hurrying += 1
-            self._hurries += 1
+            self._flushing += 1
+            self._flushes += 1
             self._changed.notify_all()
             try:
                 return self._changed.wait_for(self._is_empty, timeout)
             finally:
-                self._hurrying -= 1
+                self._flushing -= 1
 
     def stop(self) -> None:
         """Take nothing more, and let the sender end."""
@@ -146,7 +146,7 @@ class Backlog:
     def settle(self, segment: Segment, count: int, *, sent: bool) -> None:
         """Count the next events of a batch as sent, or as refused."""
         with self._changed:
-            if self._flying is not segment:
+            if self._in_flight is not segment:
                 return
             segment.done += count
             self._tally.sent += count if sent else 0
@@ -162,24 +162,24 @@ class Backlog:
     def reclaim(self) -> None:
         """Take what is left of the batch in flight from the sender; it becomes the oldest again."""
         with self._changed:
-            segment, self._flying = self._flying, None
+            segment, self._in_flight = self._in_flight, None
             if segment:
                 self._hold(segment, 1)
                 self._segments.appendleft(segment)
 
-    def pause(self, seconds: float, *, may_hurry: bool = True) -> bool:
+    def pause(self, seconds: float, *, until_flush: bool = True) -> bool:
         """Wait before another try; False once stopped. A new flush cuts the wait short."""
         with self._changed:
-            before = self._hurries
+            before = self._flushes
             self._changed.wait_for(
-                lambda: self._stopped or (may_hurry and self._hurries > before), seconds
+                lambda: self._stopped or (until_flush and self._flushes > before), seconds
             )
             return not self._stopped
 
     def sync(self) -> None:
         """Make what is on disk outlive a power cut; for an outage, when it may stay there long."""
         with self._changed:
-            files = [s.file for s in (*self._segments, self._flying) if s and s.file]
+            files = [s.file for s in (*self._segments, self._in_flight) if s and s.file]
         for file in files:
             file.sync()
 
@@ -202,7 +202,7 @@ class Backlog:
         if self._spill:
             self._spill.close()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """In a forked child: close what the parent writes to. Its lock may be held for ever."""
         if self._open and self._open.file:
             self._open.file.seal()
@@ -212,7 +212,7 @@ class Backlog:
             while not self._stopped:
                 wait = self._seconds_until_due()
                 if wait is not None and wait <= 0:
-                    segment = self._flying = self._segments.popleft()
+                    segment = self._in_flight = self._segments.popleft()
                     self._hold(segment, -1)
                     if segment is self._open:
                         self._seal()
@@ -320,7 +320,7 @@ class Backlog:
         if not self._segments:
             return None
         oldest = self._segments[0]
-        if self._hurrying or oldest is not self._open or oldest.is_full:
+        if self._flushing or oldest is not self._open or oldest.is_full:
             return 0.0
         return oldest.began_at + LINGER_SECONDS - time.monotonic()
 
@@ -355,6 +355,6 @@ class Backlog:
             self._tally.spilled -= count
 
     def _forget(self, segment: Segment) -> None:
-        self._flying = None
+        self._in_flight = None
         if segment.file and self._spill:
             self._spill.count_bytes(-segment.file.size)

@@ -14,7 +14,7 @@ from typing import Any
 from secondlook import keys
 from secondlook._backlog import Backlog
 from secondlook._http import Connection, HttpTransport, Transport
-from secondlook._keeper import POLICY_BYTES, WAIT_SECONDS, PolicyKeeper
+from secondlook._poller import POLICY_BYTES, WAIT_SECONDS, PolicyPoller
 from secondlook._problems import invalid
 from secondlook._sender import Sender
 from secondlook._spill import Spill
@@ -50,9 +50,9 @@ class Stats:
     taken: int
     """Events recorded so far, or found on disk at the start: the sum of the next five."""
     queued: int
-    """Waiting in memory."""
+    """Waiting in memory; with a spill folder, on disk as well."""
     spilled: int
-    """Waiting on disk."""
+    """Waiting on disk alone."""
     sent: int
     refused: int
     """The server will never take them."""
@@ -88,12 +88,12 @@ class Engine:
     @property
     def policy(self) -> GatePolicy | None:
         """The newest policy seen."""
-        return self._keeper.policy
+        return self._poller.policy
 
     @property
     def policy_age_seconds(self) -> float | None:
         """Since the server last said that the policy holds; None without a policy."""
-        return self._keeper.age_seconds
+        return self._poller.age_seconds
 
     def put(self, event: Event) -> None:
         """Queue an event; its `source` is put in when it is sent.
@@ -118,7 +118,7 @@ class Engine:
     def stats(self) -> Stats:
         """The counts at this moment."""
         tally = self._backlog.tally()
-        policy = self._keeper.policy
+        policy = self._poller.policy
         return Stats(
             taken=tally.taken,
             queued=tally.queued,
@@ -128,12 +128,14 @@ class Engine:
             dropped=tally.dropped,
             invalid=self._invalid,
             policy_revision=policy.revision if policy else None,
-            policy_age_seconds=self._keeper.age_seconds,
+            policy_age_seconds=self._poller.age_seconds,
         )
 
     def wait_for_policy(self, timeout: float) -> bool:
         """Wait until there is a policy, at most so many seconds; whether there is."""
-        return self._keeper.wait(timeout)
+        if self._idle:
+            self._start()
+        return self._poller.wait(timeout)
 
     def flush(self, timeout: float) -> bool:
         """Wait until all is sent, at most so many seconds; whether it is."""
@@ -148,7 +150,7 @@ class Engine:
         _live.discard(self)
         waiting = self._config.close_timeout if timeout is None else timeout
         done = self._backlog.flush(0 if self._idle else waiting)
-        self._keeper.stop()
+        self._poller.stop()
         self._backlog.stop()
         self._transport.abort()
         for thread in self._threads:
@@ -156,19 +158,19 @@ class Engine:
         self._backlog.close()
         return done
 
-    def revive(self) -> None:
+    def restart_after_fork(self) -> None:
         """Begin anew in a forked child: the parent keeps what was queued, and its threads.
 
         Nothing here takes a lock or starts a thread: another thread of the parent may have held
         the lock, and the child may never record anything.
         """
-        self._backlog.let_go()
+        self._backlog.release()
         if self._spill:
-            self._spill.let_go()
+            self._spill.release()
         self._starting = threading.Lock()
-        self._build(last=self._keeper)
+        self._build(last=self._poller)
 
-    def _build(self, *, last: PolicyKeeper | None) -> None:
+    def _build(self, *, last: PolicyPoller | None) -> None:
         config = self._config
         key_hash = keys.key_hash(config.key)
         cache = config.spill_dir / "policy.json" if config.spill_dir else None
@@ -178,14 +180,14 @@ class Engine:
             timeout=WAIT_SECONDS + config.timeout,
             answer_bytes=POLICY_BYTES,
         )
-        self._keeper = PolicyKeeper(asking, key_hash, last=last, cache=cache)
+        self._poller = PolicyPoller(asking, key_hash, last=last, cache=cache)
         self._spill = self._open_spill(adopt=last is None)
         self._backlog = Backlog(
             most_items=config.buffer_size, most_bytes=config.buffer_bytes, spill=self._spill
         )
         self._transport = _transport(config)
-        sender = Sender(self._backlog, self._transport, lambda: self._keeper.source)
-        self._idle: list[Callable[[], None]] = [self._keeper.run, sender.run]
+        sender = Sender(self._backlog, self._transport, lambda: self._poller.source)
+        self._idle: list[Callable[[], None]] = [self._poller.run, sender.run]
         self._threads: list[threading.Thread] = []
         self._start_again_at = 0.0
 
@@ -248,9 +250,9 @@ def _close_all() -> None:
         engine.close()
 
 
-def _revive_all() -> None:
+def _restart_all_after_fork() -> None:
     for engine in list(_live):
-        engine.revive()
+        engine.restart_after_fork()
 
 
 def _close_at_exit() -> None:
@@ -263,4 +265,4 @@ def _close_at_exit() -> None:
 
 atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_revive_all)
+    os.register_at_fork(after_in_child=_restart_all_after_fork)

@@ -1,4 +1,4 @@
-"""Makes events of what a tool says, decides about outputs, and queues both. Nothing here waits.
+"""Makes events of what a tool records, decides about outputs, and queues the events.
 
 What a tool hands over may be wrong in any way, and its own work must go on all the same.
 """
@@ -76,7 +76,7 @@ class Recorder:
         except Exception as error:
             if self._on_invalid == "raise":
                 raise
-            return self._bear(given, error)
+            return self._record_invalid(given, error)
         return decision
 
     def failure(self, given: Given, *, kind: str, message: object) -> None:
@@ -94,7 +94,7 @@ class Recorder:
                 raise
             self._warn(error, "a failed output was not valid and is recorded in part: %s")
             known = kind if kind in TOOL_ERROR_KINDS else "error"
-            self._salvage(given, known, lambda: message_of(message))
+            self._record_in_part(given, known, lambda: message_of(message))
 
     def event(self, make: Callable[[], Event]) -> Event | None:
         """Queue an event; None, and counted as dropped, where it is not valid.
@@ -120,17 +120,17 @@ class Recorder:
         age = self._engine.policy_age_seconds if policy.max_stale_seconds else None
         return decide_output(policy, output, age_seconds=age, safe_default=self._safe_default)
 
-    def _bear(self, given: Given, error: Exception) -> Decision:
+    def _record_invalid(self, given: Given, error: Exception) -> Decision:
         """Record an output that is not valid as one that failed, and send it to a person."""
         self._engine.count_invalid()
         self._warn(error, "an output was not valid and is recorded as a failed one: %s")
-        self._salvage(given, "invalid", lambda: what_was_wrong(error, given["value"]))
+        self._record_in_part(given, "invalid", lambda: what_was_wrong(error, given["value"]))
         policy = self._engine.policy
         if policy and policy.state != "live":
             return decide(policy, output_id="", kind=None, value=None, confidence=None)
         return Decision("review", "invalid", policy.revision if policy else None)
 
-    def _salvage(self, given: Given, kind: str, message: Callable[[], str]) -> None:
+    def _record_in_part(self, given: Given, kind: str, message: Callable[[], str]) -> None:
         try:
             failure = failure_of(_facts_that_can_be_read(given), kind=kind, message=message())
             self._engine.put(output_failed(self.tool, failure, time=self._clock()))

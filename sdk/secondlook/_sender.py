@@ -86,6 +86,6 @@ class Sender:
         self._warner.warn("events can't be sent just now, still trying: %s", outage)
         self._backlog.sync()
         if outage.retry_after is not None:
-            return self._backlog.pause(outage.retry_after + random.random(), may_hurry=False)  # noqa: S311
+            return self._backlog.pause(outage.retry_after + random.random(), until_flush=False)  # noqa: S311
         longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tries, 20))
         return self._backlog.pause(longest * random.uniform(0.5, 1.0))  # noqa: S311

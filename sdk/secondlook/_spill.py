@@ -162,9 +162,9 @@ class Spill:
         for folder in (*self._adopted, *filter(None, [self._own])):
             if not any(folder.glob("*.jsonl")):
                 shutil.rmtree(folder, ignore_errors=True)
-        self.let_go()
+        self.release()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Close the lock files; a forked child does it so as not to hold its parent's folder."""
         while self._locks:
             with contextlib.suppress(OSError):

@@ -24,7 +24,7 @@ from secondlook.gate import Decision
 
 
 class Verbs:
-    """Everything a tool says. Nothing here waits, and by default nothing here raises."""
+    """What a tool can record. Nothing here waits for the network, and by default nothing raises."""
 
     def __init__(
         self,
@@ -179,8 +179,8 @@ class Verbs:
             InvalidEvent: with `on_invalid="raise"` alone; else the correction is dropped,
                 counted and logged.
         """
-        said = {"value": value, "reason": reason, "note": note, "active_seconds": active_seconds}
-        return self._correction(output_id, "correction", actor, channel, occurred_at, **said)
+        facts = {"value": value, "reason": reason, "note": note, "active_seconds": active_seconds}
+        return self._correction(output_id, "correction", actor, channel, occurred_at, **facts)
 
     def confirm(
         self,
@@ -192,9 +192,9 @@ class Verbs:
         channel: Channel = "api",
         occurred_at: datetime | None = None,
     ) -> str | None:
-        """Record a person's word that an output is right; arguments as for `correct`."""
-        said = {"note": note, "active_seconds": active_seconds}
-        return self._correction(output_id, "confirmation", actor, channel, occurred_at, **said)
+        """Record that a person confirms an output; arguments as for `correct`."""
+        facts = {"note": note, "active_seconds": active_seconds}
+        return self._correction(output_id, "confirmation", actor, channel, occurred_at, **facts)
 
     def dispute(
         self,
@@ -207,8 +207,8 @@ class Verbs:
         occurred_at: datetime | None = None,
     ) -> str | None:
         """Record an objection without a replacement; arguments as for `correct`."""
-        said = {"reason": reason, "note": note}
-        return self._correction(output_id, "dispute", actor, channel, occurred_at, **said)
+        facts = {"reason": reason, "note": note}
+        return self._correction(output_id, "dispute", actor, channel, occurred_at, **facts)
 
     def withdraw(
         self, output_id: str, *, correction_id: str, actor: str, channel: Channel = "api"
@@ -235,7 +235,7 @@ class Verbs:
         actor: str,
         channel: Channel,
         occurred_at: datetime | None,
-        **said: Any,
+        **facts: Any,
     ) -> str | None:
         event = self._recorder.event(
             lambda: correction_recorded(
@@ -247,7 +247,7 @@ class Verbs:
                     actor={"id": actor},
                     channel=channel,
                     occurred_at=occurred_at,
-                    **{name: plain(of) for name, of in said.items()},
+                    **{name: plain(of) for name, of in facts.items()},
                 ),
                 time=self._recorder.now(),
             )

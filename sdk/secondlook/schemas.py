@@ -158,7 +158,7 @@ _DESCRIPTIONS = {
     "secondlook.corrections": "What people say about outputs.",
     "secondlook.reviews": "Outputs that need a person, with all that is known of them.",
     "secondlook.cases": "What happened to cases.",
-    "secondlook.verdicts": "What reviewers judged.",
+    "secondlook.verdicts": "Verdicts of reviewers.",
     "secondlook.tools": "The gate policy and state of each tool; the last one holds.",
     DEAD_LETTERS: "Records that could not be taken: the bytes as they came, the reason in headers.",
 }

@@ -113,7 +113,7 @@ def test_beyond_memory_events_are_on_disk_alone_and_keep_their_order(tmp_path: P
 def test_a_backlog_that_was_never_closed_is_found_by_the_next(tmp_path: Path) -> None:
     before = a_backlog(tmp_path)
     put(before, "a", "b")
-    before._spill.let_go()  # as the end of the process would
+    before._spill.release()  # as the end of the process would
     (file,) = tmp_path.glob("held-*/*.jsonl")
     file.write_bytes(file.read_bytes() + b'{"cut short')
     backlog = a_backlog(tmp_path)

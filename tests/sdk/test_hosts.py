@@ -255,6 +255,23 @@ def test_a_forked_child_without_threads_decides_all_the_same(server: Any) -> Non
     assert done.returncode == 0, done.stderr.decode()
 
 
+WAITS_AFTER_FORK = """
+import os, sys
+from secondlook import Secondlook
+look = Secondlook(sys.argv[1], sys.argv[2])
+pid = os.fork()
+if pid == 0:
+    os._exit(0 if look.wait_for_policy(20) else 1)
+sys.exit(os.waitpid(pid, 0)[1])
+"""
+
+
+def test_a_forked_child_can_wait_for_the_policy(server: Any) -> None:
+    server.longest_wait = 0.0
+    done = run(WAITS_AFTER_FORK, server.url, server.key)
+    assert done.returncode == 0, done.stderr.decode()
+
+
 STALE_AFTER_FORK = """
 import os, sys
 from secondlook import Secondlook

@@ -10,7 +10,7 @@ from secondlook.testing import POISON, Poison
 
 
 @pytest.mark.parametrize("poison", POISON, ids=lambda poison: poison.name)
-def test_decode_judges_poison(poison: Poison) -> None:
+def test_decode_refuses_poison_and_takes_what_is_only_tricky(poison: Poison) -> None:
     if poison.expected == "unknown_type":
         with pytest.raises(events.UnknownEventType):
             events.decode(poison.raw, poison.headers)

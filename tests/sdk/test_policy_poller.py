@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from secondlook import Decision, Secondlook, keys
-from secondlook._keeper import Moment
+from secondlook._poller import Confirmation
 from secondlook.testing import a_policy
 
 Eventually = Callable[..., None]
@@ -205,7 +205,7 @@ def test_the_policy_is_asked_for_no_sooner_than_the_server_wants(
 
 def test_a_clock_that_jumps_back_makes_no_policy_younger(monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time()
-    confirmed = Moment(now - 100)
+    confirmed = Confirmation(now - 100)
     monkeypatch.setattr(time, "time", lambda: now - 3_600)
     assert 100 <= confirmed.age() < 110
     monkeypatch.setattr(time, "time", lambda: now + 3_600)

@@ -20,7 +20,7 @@ _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 30.0
 
 
-class PolicyKeeper:
+class PolicyPoller:
     """Holds the newest policy seen; a thread asks the server for newer ones."""
 
     def __init__(
@@ -28,7 +28,7 @@ class PolicyKeeper:
         connection: Connection,
         key_hash: bytes,
         *,
-        last: "PolicyKeeper | None" = None,
+        last: "PolicyPoller | None" = None,
         cache: Path | None = None,
     ) -> None:
         """Start where `last` was, else with the policy kept in `cache` where that is genuine."""
@@ -37,7 +37,7 @@ class PolicyKeeper:
         self._key_hash = key_hash
         self._cache = cache
         self._etag = ""
-        self.confirmed: Moment = last.confirmed if last else Moment(0.0)
+        self.confirmed: Confirmation = last.confirmed if last else Confirmation(0.0)
         self._seen = threading.Event()
         self._stopped = threading.Event()
         self._warner = Warner()
@@ -62,21 +62,21 @@ class PolicyKeeper:
 
     def run(self) -> None:
         """Ask the server again and again, until stopped."""
-        pace = _Pace()
+        backoff = _Backoff()
         while not self._stopped.is_set():
             asked_at = time.monotonic()
             try:
                 answer = self._ask()
-                pace.heard(answer, took=time.monotonic() - asked_at)
+                backoff.succeeded(answer, took=time.monotonic() - asked_at)
             except (Unavailable, PolicyRefused) as error:
-                pace.failed(error.retry_after if isinstance(error, Unavailable) else None)
+                backoff.failed(error.retry_after if isinstance(error, Unavailable) else None)
                 if not self._stopped.is_set():
                     self._warner.warn("no fresh gate policy, going on with the last: %s", error)
             except Exception:
                 # A bug must not end the thread that keeps the policy fresh.
-                pace.failed(None)
+                backoff.failed(None)
                 logger.exception("asking for the policy failed in a way that it should not")
-            self._stopped.wait(pace.pause)
+            self._stopped.wait(backoff.pause)
         self._connection.close()
 
     def stop(self) -> None:
@@ -100,7 +100,7 @@ class PolicyKeeper:
         if before and policy.epoch == before.epoch and policy.revision < before.revision:
             raise PolicyRefused(f"revision {policy.revision} is older than {before.revision}")
         self.policy = policy
-        self.confirmed = Moment(confirmed_at)
+        self.confirmed = Confirmation(confirmed_at)
         self._seen.set()
         if policy.not_understood:
             asked = ", ".join(policy.not_understood)
@@ -111,7 +111,7 @@ class PolicyKeeper:
         wait = WAIT_SECONDS if self._etag else 0
         answer = self._connection.request("GET", f"/v1/policy?wait={wait}", headers)
         if answer.status == 304 and self._etag:
-            self.confirmed = Moment(time.time())
+            self.confirmed = Confirmation(time.time())
             self._touch()
         elif answer.status == 200:
             self.take(answer.body, confirmed_at=time.time())
@@ -143,7 +143,7 @@ class PolicyKeeper:
             self._warner.warn("the policy can't be kept for a restart: %s", error)
 
 
-class Moment:
+class Confirmation:
     """When something was, told by two clocks: one that jumps, and one that stands in sleep."""
 
     def __init__(self, at: float) -> None:
@@ -156,7 +156,7 @@ class Moment:
         return max(time.time() - self._at, time.monotonic() - self._steady_at)
 
 
-class _Pace:
+class _Backoff:
     """How long to wait before the next question, so that no server is asked without end."""
 
     def __init__(self) -> None:
@@ -164,7 +164,7 @@ class _Pace:
         self._failures = 0
         self._rounds = 0
 
-    def heard(self, answer: Answer, *, took: float) -> None:
+    def succeeded(self, answer: Answer, *, took: float) -> None:
         """After an answer: at once, where the server waited before it answered."""
         self._failures = 0
         self._rounds = self._rounds + 1 if answer.status == 304 and took < _SHORTEST_ROUND else 0
