@@ -111,5 +111,8 @@ CREATE TABLE output (
 CREATE INDEX ix_output_awaited
     ON output (awaited_since)
     WHERE recorded_at IS NULL AND unmatched_at IS NULL;
+CREATE INDEX ix_output_decided
+    ON output (tool, recorded_at, output_id)
+    WHERE decided_by IS NOT NULL;
 CREATE INDEX ix_output_recorded ON output (tool, recorded_at);
 CREATE UNIQUE INDEX uq_output_event ON output (tool, event_id);

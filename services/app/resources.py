@@ -1,27 +1,33 @@
 """Settings become resources: what every role and command works with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
 from secondlook import events
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from migrations import run as migrations
-from services.escalation import routing
 from services.escalation import service as escalation_service
-from services.escalation.opening import Router
+from services.escalation.leaving import CaseDuty
+from services.escalation.policy.model import RoutingPolicy
+from services.escalation.policy.read import read as read_policy
+from services.escalation.routing import Router
 from services.feedback.intake import Intake
 from services.kit.clock import Clock, DatabaseClock
+from services.kit.consuming import outbox
 from services.kit.database import Database, make_engine
 from services.kit.errors import InvalidInput, Unavailable
 from services.kit.eventlog import open_log
-from services.kit.eventlog.port import EventLog, TopicSpec
+from services.kit.eventlog.port import EventLog, NewRecord, TopicSpec
+from services.kit.eventlog.postgres import PostgresLog
 from services.kit.processes import embedded_postgres
 from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from services.kit.settings import Settings
-from services.tools import api as registry_api
+from services.people.service import Duty
+from services.tools.api import PolicyWatch
 
 
 @dataclass(frozen=True)
@@ -38,15 +44,20 @@ class Resources:
         """The event log, opened when it is first needed."""
         return open_log(self.settings, self.database_url)
 
+    def publish(self, session: Session, records: Sequence[NewRecord]) -> None:
+        """Append to the embedded log, in the transaction of a session."""
+        assert isinstance(self.log, PostgresLog)
+        self.log.append_within(session, records)
+
     @cached_property
     def intake(self) -> Intake:
         """The way of requests onto the log."""
         return Intake(self.database, self.log)
 
     @cached_property
-    def policy_watch(self) -> registry_api.PolicyWatch:
+    def policy_watch(self) -> PolicyWatch:
         """What the SDKs' long polls wait at."""
-        return registry_api.PolicyWatch(self.database)
+        return PolicyWatch(self.database)
 
     @cached_property
     def router(self) -> Router:
@@ -57,6 +68,11 @@ class Resources:
         """
         return Router(load_routing(self.settings), timezone=self.settings.timezone)
 
+    @cached_property
+    def duties(self) -> tuple[Duty, ...]:
+        """Everything that people answer for, handed over when they leave."""
+        return (CaseDuty(self.router.policy),)
+
     def close(self) -> None:
         """Let go of everything that was opened."""
         if "intake" in self.__dict__:
@@ -66,7 +82,7 @@ class Resources:
         self.database.close()
 
 
-def load_routing(settings: Settings) -> routing.RoutingPolicy | None:
+def load_routing(settings: Settings) -> RoutingPolicy | None:
     """The routing policy that the settings name, or None.
 
     Raises:
@@ -79,7 +95,7 @@ def load_routing(settings: Settings) -> routing.RoutingPolicy | None:
     except (OSError, UnicodeDecodeError) as error:
         detail = f"SECONDLOOK_ROUTING_FILE: {settings.routing_file} cannot be read: {error}"
         raise InvalidInput(detail) from None
-    return routing.parse(content)
+    return read_policy(content)
 
 
 def check_routing(resources: Resources) -> None:
@@ -100,7 +116,7 @@ def database_url(settings: Settings) -> Iterator[str]:
 
     Raises:
         Unavailable: none is named, and there is none in the data folder. Making one here
-            would answer from an empty house to whoever mistook the folder.
+            would answer from nothing to whoever mistook the folder.
     """
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
@@ -130,6 +146,9 @@ def opened(settings: Settings, *, role: str, pool_size: int = 5) -> Iterator[Res
     with database_url(settings) as url:
         engine = make_engine(url, pool_size=pool_size, application_name=f"secondlook {role}")
         resources = Resources(settings, Database(engine), url, DatabaseClock())
+        if not settings.kafka_bootstrap_servers:
+            # One database holds both: what is said is on the log as soon as it is true.
+            resources.database.tell_sessions(outbox.publish_through(resources.publish))
         try:
             yield resources
         finally:

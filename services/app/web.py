@@ -16,12 +16,15 @@ from starlette.types import ASGIApp
 from services.app.resources import Resources, require_ready
 from services.escalation import api as escalation_api
 from services.escalation import queries as escalation_queries
+from services.escalation.cases import as_answer
 from services.feedback import api as feedback_api
+from services.feedback.api import ShownCase
 from services.insight import api as insight_api
 from services.kit.errors import NotFound
 from services.kit.processes import listening
 from services.kit.settings import Settings
 from services.kit.web.http import OneOrigin, RefuseEncodedBody, install_errors, require_storable
+from services.people.rules import Actor
 from services.tools import api as registry_api
 from services.tools.identity import Identity
 from ui.app import make_app
@@ -64,8 +67,9 @@ def make_ui(resources: Resources) -> FastAPI:
             identity=Identity(resources.database),
             templates=templates,
             publish=resources.intake.say,
-            routing=resources.router.policy,
+            duties=resources.duties,
             lease=timedelta(seconds=settings.lease),
+            reopen_window=timedelta(seconds=settings.reopen_window),
             session_length=timedelta(seconds=settings.session_length),
             link_length=timedelta(seconds=settings.link_length),
             https=_https(settings),
@@ -81,7 +85,12 @@ def make_api(resources: Resources) -> FastAPI:
     database, clock = resources.database, resources.clock
     identity = Identity(database)
     intake = resources.intake
-    desk = escalation_api.Desk(database, clock, timedelta(seconds=resources.settings.lease))
+    routes = escalation_api.RouteDependencies(
+        database,
+        clock,
+        lease=timedelta(seconds=resources.settings.lease),
+        reopen_window=timedelta(seconds=resources.settings.reopen_window),
+    )
 
     app = FastAPI(
         title="Secondlook",
@@ -91,7 +100,7 @@ def make_api(resources: Resources) -> FastAPI:
         dependencies=[Depends(require_storable)],
     )
     app.include_router(feedback_api.router(database, intake, identity, _case_of_output))
-    app.include_router(escalation_api.router(desk, identity))
+    app.include_router(escalation_api.router(routes, identity))
     app.include_router(registry_api.router(database, clock, identity, resources.policy_watch))
     app.include_router(insight_api.router(database, clock, identity))
     _add_probes(app, resources)
@@ -103,9 +112,13 @@ def make_api(resources: Resources) -> FastAPI:
     return app
 
 
-def _case_of_output(session: Session, tool: str, output_id: str) -> dict[str, Any] | None:
+def _case_of_output(session: Session, actor: Actor | None, tool: str, output_id: str) -> ShownCase:
+    """An output's case: for a person if it is in their sight, for its tool unless it is blind."""
     case = escalation_queries.case_of_output(session, tool, output_id)
-    return escalation_queries.as_answer(case) if case is not None else None
+    if case is None:
+        return ShownCase(None, blind=False)
+    seen = escalation_queries.sees(actor, case) if actor is not None else not case.hidden
+    return ShownCase(as_answer(case) if seen else None, blind=case.hidden)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 
 from services.commands.shared import AsJson, answer, group, transaction, whoami
-from services.escalation import service as escalation
 from services.kit.errors import InvalidInput
 from services.kit.processes import listening
 from services.people import access
@@ -104,9 +103,8 @@ def _change(email: str, **changes: Any) -> int:
     """Change a person, as an admin does; answers how many cases were handed over."""
     with transaction() as (found, session, now):
         admin = Actor(whoami(), SYSTEM, Role.ADMIN, frozenset())
-        policy = found.router.policy
-        return escalation.change_person(
-            session, email, **changes, policy=policy, actor=admin, now=now
+        return people_service.change_person(
+            session, email, **changes, actor=admin, duties=found.duties, now=now
         )
 
 

@@ -21,19 +21,20 @@ from prometheus_client import REGISTRY, start_http_server
 
 from migrations import run as migrations
 from services.app import resources as app_resources
-from services.app import roles as app_roles
 from services.app import web as app_web
+from services.app.roles import METRICS_PORTS, ROLES, Role, make_collector, make_consumer, make_loops
 from services.commands.shared import AsJson, Consumed, answer, resources, say
 from services.kit import logging
 from services.kit.processes import listening
 from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from services.kit.processes.loops import run_loops
-from services.kit.processes.supervisor import Role, Supervisor, bind, own_address
+from services.kit.processes.supervisor import Process, Supervisor, bind, own_address
 from services.kit.settings import Settings, load_settings
 
 _SOCKET = "SECONDLOOK_LISTEN_FD"
-_METRICS_PORTS = 4
-_METRICS_HINT = "Set SECONDLOOK_METRICS_PORT to the first of four free ports in a row, or to 0."
+_METRICS_HINT = (
+    f"Set SECONDLOOK_METRICS_PORT to the first of {METRICS_PORTS} free ports in a row, or to 0."
+)
 _WEB_POOL = 12
 
 
@@ -76,7 +77,7 @@ def run(
             app_resources.ensure_topics(found)
         roles = _roles(settings, opened)
         if demo:
-            roles.append(Role("demo", partial(flow, address)))
+            roles.append(Process("demo", partial(flow, address)))
         Supervisor(roles, postgres).run(_Announcer(address))
 
 
@@ -87,7 +88,7 @@ def _require_free_metrics_ports(settings: Settings) -> None:
         PortTaken: something else listens there.
     """
     if settings.metrics_port:
-        for place in range(_METRICS_PORTS):
+        for place in range(METRICS_PORTS):
             bind(settings.metrics_host, settings.metrics_port + place, hint=_METRICS_HINT).close()
 
 
@@ -119,15 +120,21 @@ def _external(settings: Settings) -> str:
     return settings.database_url.get_secret_value()
 
 
-def _roles(settings: Settings, opened: socket.socket) -> list[Role]:
+def _roles(settings: Settings, opened: socket.socket) -> list[Process]:
     os.environ[_SOCKET] = str(opened.fileno())
-    return [
-        Role("web", partial(serve, Served.ALL)),
-        Role("feedback", partial(consume, Consumed.FEEDBACK)),
-        Role("escalation", partial(consume, Consumed.ESCALATION)),
-        Role("tick", tick),
-        Role("export", export),
-    ]
+    return [Process(name, partial(_work, role)) for name, role in ROLES.items()]
+
+
+def _work(role: Role) -> None:
+    """What a role's process does."""
+    if role.serves is not None:
+        serve(Served(role.serves))
+    elif role.topics:
+        consume(Consumed(role.name))
+    elif role.loops:
+        tick()
+    else:
+        export()
 
 
 class _Announcer:
@@ -206,9 +213,9 @@ def consume(what: Annotated[Consumed, typer.Argument(help="feedback or escalatio
     with app_resources.opened(settings, role=f"consume {what}", pool_size=3) as found:
         if what is Consumed.ESCALATION:
             app_resources.check_routing(found)
-        consumer = app_roles.make_consumer(found, what.value)
+        consumer = make_consumer(found, what.value)
         stopping = _on_signal(consumer.stop)
-        _serve_metrics(settings, 1 if what is Consumed.FEEDBACK else 2)
+        _serve_metrics(settings, ROLES[what.value])
         consumer.run()
         stopping.set()
 
@@ -219,8 +226,8 @@ def tick() -> None:
     logging.configure(settings.log_level, role="tick")
     with app_resources.opened(settings, role="tick", pool_size=8) as found:
         stopping = _on_signal(None)
-        _serve_metrics(settings, 3)
-        run_loops(app_roles.make_loops(found), stopping)
+        _serve_metrics(settings, ROLES["tick"])
+        run_loops(make_loops(found), stopping)
 
 
 def export() -> None:
@@ -228,21 +235,21 @@ def export() -> None:
     settings = load_settings()
     logging.configure(settings.log_level, role="export")
     with app_resources.opened(settings, role="export", pool_size=3) as found:
-        REGISTRY.register(app_roles.make_collector(found))
+        REGISTRY.register(make_collector(found))
         stopping = _on_signal(None)
-        server, thread = _serve_metrics(settings, 0)
+        server, thread = _serve_metrics(settings, ROLES["export"])
         stopping.wait()
         server.shutdown()
         thread.join(timeout=2)
 
 
-def _serve_metrics(settings: Settings, place: int) -> tuple[WSGIServer, threading.Thread]:
-    """Serve a role's metrics on the port `place` further on than the exporter's.
+def _serve_metrics(settings: Settings, role: Role) -> tuple[WSGIServer, threading.Thread]:
+    """Serve a role's metrics on its own port, counted from the exporter's.
 
     Raises:
         PortTaken: something else listens there.
     """
-    port = settings.metrics_port + place if settings.metrics_port else 0
+    port = settings.metrics_port + (role.place or 0) if settings.metrics_port else 0
     bind(settings.metrics_host, port, hint=_METRICS_HINT).close()
     return start_http_server(port, settings.metrics_host)
 

@@ -57,10 +57,10 @@ class EscalationConsumer:
         """Read what these batches say, outside of any transaction."""
         return [_parse(record) for batch in batches for record in batch.records]
 
-    def __call__(self, session: Session, batches: Sequence[Batch], parsed: list[Parsed]) -> None:
+    def __call__(self, session: Session, batches: Sequence[Batch], prepared: list[Parsed]) -> None:
         """Open a case for each output that these batches request a review of."""
         tools = self._tools.tools(session)
-        found = _place(parsed, tools.keys())
+        found = _place(prepared, tools.keys())
         now = self._clock.now(session)
         known = opening.open_cases(
             session,

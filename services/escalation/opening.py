@@ -18,7 +18,7 @@ from services.escalation.timeline import Entry, Happening, tell
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
 from services.tools.queries import ToolInfo
-from services.tools.rules import Trigger, Version
+from services.tools.rules import Version
 from services.tools.versions import ToolVersion, VersionCache
 
 Request = events.ReviewRequest
@@ -138,7 +138,7 @@ def _row(one: Routed) -> dict[str, Any]:
         "tool": one.request.tool,
         "output_id": one.request.output_id,
         "trigger": one.request.trigger,
-        "blind": one.request.trigger == Trigger.AUDIT,
+        "blind": one.request.trigger == "audit",
         "dispute": as_said(said) if said else None,
         "disputed_by": said.correction.actor.id if said else None,
         "correction_id": said.correction_id if said else None,

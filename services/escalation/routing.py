@@ -7,9 +7,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from secondlook import events
+from secondlook.conditions import Facts, facts_of
 from sqlalchemy.orm import Session
 
 from services.escalation import owners
+from services.escalation.cases import Case
 from services.escalation.policy.defaults import default_policy
 from services.escalation.policy.model import Route, RoutingPolicy, facts_of_review
 from services.escalation.rules import Owner
@@ -101,3 +103,20 @@ def _frozen(route: Route, opened: datetime) -> list[dict[str, Any]]:
         }
         for rung in route.ladder
     ]
+
+
+def facts_of_case(case: Case) -> Facts:
+    """What rules can ask of a case that is there."""
+    known = facts_of(
+        tool=case.tool,
+        kind=case.kind,
+        value=case.value,
+        confidence=case.confidence,
+        model=case.model,
+        prompt=case.prompt,
+        language=(case.input or {}).get("language"),
+        cohort=case.cohort,
+        failure=(case.failure or {}).get("kind"),
+        attributes=case.attributes,
+    )
+    return {**known, "trigger": case.trigger}

@@ -6,9 +6,9 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
-from secondlook.text import actor_id
+from secondlook.text import ID_BYTES, actor_id
 
 
 class SubjectKind(StrEnum):
@@ -67,6 +67,35 @@ class Owner:
     def as_answer(self) -> dict[str, str]:
         """The owner as events and answers carry it."""
         return {"kind": self.kind, "id": self.id}
+
+
+def parse_owner(text: Any) -> Owner:
+    """Read `team:<slug>` or `user:<e-mail>`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(text, Owner):
+        return text
+    kind, _, name = str(text).partition(":")
+    if kind == "team" and name:
+        return Owner("team", name)
+    if kind == "user" and name:
+        return Owner("person", parse_address(name))
+    if kind == "schedule":
+        raise ValueError("schedules are not supported yet; name a team:<slug> or user:<e-mail>")
+    raise ValueError(f"'{str(text)[:60]}' names nobody; write team:<slug> or user:<e-mail>")
+
+
+def parse_address(name: str) -> str:
+    """An e-mail address as every contract takes it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not is_address(name) or len(name.encode()) > ID_BYTES:
+        raise ValueError(f"'{name[:60]}' is no e-mail address; write name@domain")
+    return Owner.of("person", name).id
 
 
 LAST_RESORT = Owner("team", "last-resort")

@@ -115,7 +115,7 @@ def _records(session: Session, entries: Iterable[Entry], now: datetime) -> list[
 
 
 def _record(entry: Entry, case: Mapping[Any, Any], now: datetime) -> NewRecord:
-    kind = "team" if case["owner_team"] is not None else "person"
+    is_team = case["owner_team"] is not None
     event = events.case_event(
         entry.happening.value,
         case_id=str(case["id"]),
@@ -123,7 +123,9 @@ def _record(entry: Entry, case: Mapping[Any, Any], now: datetime) -> NewRecord:
         tool=case["tool"],
         trigger=case["trigger"],
         queue=case["queue"],
-        owner=events.Owner(kind=kind, id=case["owner_team"] or case["owner_person"]),
+        owner=events.Owner(
+            kind="team" if is_team else "person", id=case["owner_team"] or case["owner_person"]
+        ),
         due_at=case["due_at"],
         state=case["state"],
         level=case["level"],

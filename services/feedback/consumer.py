@@ -31,8 +31,6 @@ from services.tools.versions import ToolVersion, VersionCache
 NAME = "feedback"
 TOPICS = (events.OUTPUTS, events.CORRECTIONS, events.VERDICTS)
 """What this consumer reads."""
-TOOLS_TOPICS = (events.OUTPUTS, events.CORRECTIONS)
-"""Those of them that tools write: every record of theirs is accounted for."""
 
 Refused = tuple[Record, Refusal]
 
@@ -58,10 +56,10 @@ class FeedbackConsumer:
         """Read what these batches say, outside of any transaction."""
         return parse(batches)
 
-    def __call__(self, session: Session, batches: Sequence[Batch], parsed: list[Parsed]) -> None:
+    def __call__(self, session: Session, batches: Sequence[Batch], prepared: list[Parsed]) -> None:
         """Take everything that these batches hold; afterwards every record is explained."""
         tools = self._tools.tools(session)
-        found = place(parsed, tools)
+        found = place(prepared, tools)
         self._number_versions(session, found.outputs)
         work = _Transaction(session, self._clock.now(session), _shard(batches), Counter())
         found.refused += [

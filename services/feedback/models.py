@@ -46,6 +46,13 @@ class Output(Base):
         Index("uq_output_event", "tool", "event_id", unique=True),
         Index("ix_output_recorded", "tool", "recorded_at"),
         Index(
+            "ix_output_decided",
+            "tool",
+            "recorded_at",
+            "output_id",
+            postgresql_where=text("decided_by IS NOT NULL"),
+        ),
+        Index(
             "ix_output_awaited",
             "awaited_since",
             postgresql_where=text("recorded_at IS NULL AND unmatched_at IS NULL"),

@@ -6,9 +6,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from secondlook import events
 from secondlook.gate import Decision
 
 from services.tools.rules import Trigger, VerdictKind, same_value
+
+TOOLS_TOPICS = (events.OUTPUTS, events.CORRECTIONS)
+"""The topics that tools write: every record of theirs is accounted for."""
 
 
 class Disposition(StrEnum):

@@ -10,7 +10,6 @@ from services.feedback import queries as feedback
 from services.insight.rules import (
     COVERAGE,
     EXCEPTION_RATE,
-    EXCEPTION_TRIGGERS,
     OVERRIDE_RATE,
     Ratio,
 )
@@ -117,9 +116,8 @@ def _hourly(
 def _hours(
     session: Session, measure: str, tool: str, since: datetime, until: datetime
 ) -> list[counts.Hourly]:
-    """A measure hour by hour; of the exceptions those that are outputs."""
-    found = counts.hours(session, measure, tool, since=since, until=until)
-    return [row for row in found if measure != "exceptions" or row.label in EXCEPTION_TRIGGERS]
+    """A measure hour by hour."""
+    return counts.hours(session, measure, tool, since=since, until=until)
 
 
 def _of_version(found: Labelled, version: int | None) -> Labelled:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from services.escalation import queries
 from services.escalation.rules import OPEN_STATES, CaseState
 from services.people.rules import Actor, Verb
 from ui.cases.vocabulary import trigger_label
@@ -13,7 +12,7 @@ _DECIDED = (CaseState.RESOLVED, CaseState.CLOSED)
 
 def case_context(case: Any, tool: Any, *, query: str, names: list[str]) -> dict[str, Any]:
     """What the pane shows of a case, whoever looks."""
-    blind = queries.hidden(case)
+    blind = case.hidden
     return {
         **_facts(case, tool),
         **_tools_answer(case, blind=blind, names=names),
@@ -25,7 +24,7 @@ def case_context(case: Any, tool: Any, *, query: str, names: list[str]) -> dict[
 
 
 def _title(case: Any) -> str:
-    if queries.hidden(case):
+    if case.hidden:
         return "What is right?"
     if case.failure:
         return "The tool failed"
@@ -76,7 +75,7 @@ def _facts(case: Any, tool: Any) -> dict[str, Any]:
         "open": case.state in OPEN_STATES,
         "overdue": case.overdue_since is not None,
         "opened": case.opened_at,
-        "version": case.tool_version,
+        "version": case.output_version.label,
     }
 
 
@@ -86,10 +85,10 @@ def standing(case: Any, actor: Actor, *, own_dispute: bool) -> dict[str, Any]:
     free = case.state == "open"
     return {
         "mine": mine,
-        "can_review": actor.may(Verb.JUDGE) and not own_dispute and (free or mine),
-        "can_work": actor.may(Verb.JUDGE),
+        "can_review": actor.may(Verb.REVIEW) and not own_dispute and (free or mine),
+        "can_work": actor.may(Verb.REVIEW),
         "can_undo": may_undo(actor, case),
-        "can_reopen": actor.may(Verb.JUDGE) and case.state in _DECIDED,
+        "can_reopen": actor.may(Verb.REVIEW) and case.state in _DECIDED,
         "own_dispute": own_dispute,
         "claimant": case.claimant,
         "token": str(case.claim_seq) if mine else "",
@@ -99,7 +98,7 @@ def standing(case: Any, actor: Actor, *, own_dispute: bool) -> dict[str, Any]:
 def may_undo(actor: Actor, case: Any) -> bool:
     """Whether this person may take the case's verdict back: while it can still be reopened."""
     theirs = case.verdict_by == actor.email or actor.may(Verb.TAKE_OVER)
-    return case.state == CaseState.RESOLVED and actor.may(Verb.JUDGE) and theirs
+    return case.state == CaseState.RESOLVED and actor.may(Verb.REVIEW) and theirs
 
 
 def _choices(case: Any, tool: Any, *, blind: bool) -> list[dict[str, Any]]:

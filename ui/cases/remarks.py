@@ -50,7 +50,7 @@ class Remark:
 
 def remarks(session: Any, actor: Actor, case: Any) -> list[Remark]:
     """What others than the actor said last, the newest first; of a blind case nothing."""
-    if queries.hidden(case):
+    if case.hidden:
         return []
     return [_remark(session, word) for word in _words(session, actor, case)[:_SHOWN]]
 
@@ -88,7 +88,7 @@ def agreed_verdict(
     Raises:
         InvalidInput: they took it back, or said something else since.
     """
-    words = [] if queries.hidden(case) else _words(session, actor, case)
+    words = [] if case.hidden else _words(session, actor, case)
     word = next((w for w in words if w.event_id == remark_id), None)
     if word is None or word.kind not in ("correction", "confirmation"):
         raise _gone()
@@ -105,7 +105,7 @@ def remarks_context(session: Any, actor: Actor, case: Any) -> dict[str, Any]:
     """What the part of the page with remarks shows, and how it knows that it is up to date."""
     found = remarks(session, actor, case)
     seen = hashlib.sha256("\n".join(remark.id for remark in found).encode()).hexdigest()[:12]
-    live = case.state in OPEN_STATES and not queries.hidden(case)
+    live = case.state in OPEN_STATES and not case.hidden
     return {"remarks": found, "seen": seen, "live": live, "agree": AGREE}
 
 

@@ -60,7 +60,7 @@ def list_context(
 
 def _row(case: Any, actor: Actor) -> dict[str, Any]:
     """A case as a row of the list."""
-    blind = queries.hidden(case)
+    blind = case.hidden
     said = "" if blind else format_value(case.value, case.failure)
     corrected = case.verdict_value if case.verdict == VerdictKind.CORRECTED else None
     human = format_value(corrected if corrected is not None else (case.dispute or {}).get("value"))
@@ -139,7 +139,7 @@ def _field_names(session: Any, case: Any, tool: Any) -> list[str]:
     """
     if tool.kind != OutputKind.FIELDS:
         return []
-    if case.value is not None and not queries.hidden(case):
+    if case.value is not None and not case.hidden:
         return list(case.value)
     recent = feedback.recent_outputs(session, tool.slug, limit=_PAGE)
     return sorted({name for row in recent for name in row.value or {}})

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from services.escalation import queries, service
-from services.escalation.routing import Owner, parse_owner
+from services.escalation.rules import Owner, parse_owner
 from services.kit.errors import Conflict, InvalidInput, NotFound, SecondlookError
 from services.people.rules import Actor, Verb
 from ui.cases.queue_filter import queue_filter
@@ -21,7 +21,7 @@ def add_claims(routes: APIRouter, pages: PageContext) -> None:
 
     @routes.post("/c/{case_id}/claim")
     def claim(request: Request, case_id: int) -> Response:
-        actor = pages.actor(request, Verb.JUDGE)
+        actor = pages.actor(request, Verb.REVIEW)
         try:
             with pages.transaction() as (session, now):
                 service.claim(session, actor, case_id, lease=pages.lease, now=now)
@@ -31,7 +31,7 @@ def add_claims(routes: APIRouter, pages: PageContext) -> None:
 
     @routes.post("/c/{case_id}/release")
     def release(request: Request, case_id: int, form: PostedForm) -> Response:
-        actor = pages.actor(request, Verb.JUDGE)
+        actor = pages.actor(request, Verb.REVIEW)
         try:
             with pages.transaction() as (session, now):
                 service.release(session, actor, case_id, token=form.text("token"), now=now)
@@ -68,7 +68,7 @@ def add_other_verbs(routes: APIRouter, pages: PageContext) -> None:
 
     @routes.post("/c/{case_id}/comment")
     def comment(request: Request, case_id: int, form: PostedForm) -> Response:
-        actor = pages.actor(request, Verb.JUDGE)
+        actor = pages.actor(request, Verb.REVIEW)
         note, token = form.text("note"), form.text("token") or None
         given: dict[str, Any] = {"note": note, "token": token, "lease": pages.lease}
         try:
@@ -80,7 +80,7 @@ def add_other_verbs(routes: APIRouter, pages: PageContext) -> None:
 
     @routes.post("/c/{case_id}/reassign")
     def reassign(request: Request, case_id: int, form: PostedForm) -> Response:
-        actor = pages.actor(request, Verb.JUDGE)
+        actor = pages.actor(request, Verb.REVIEW)
         given = {"note": form.text("note") or None, "token": form.text("token") or None}
         try:
             owner = _owner(form)
@@ -92,7 +92,7 @@ def add_other_verbs(routes: APIRouter, pages: PageContext) -> None:
 
     @routes.post("/c/{case_id}/escalate")
     def escalate(request: Request, case_id: int, form: PostedForm) -> Response:
-        actor = pages.actor(request, Verb.JUDGE)
+        actor = pages.actor(request, Verb.REVIEW)
         note = form.text("note") or None
         try:
             level = form.number("level", -1)

@@ -31,14 +31,15 @@ def _give_verdict(
     pages: PageContext, request: Request, case_id: int, form: dict[str, str]
 ) -> Response:
     """Give the verdict, claiming it first where nobody holds it, and go on to the next one."""
-    actor = pages.actor(request, Verb.JUDGE)
+    actor = pages.actor(request, Verb.REVIEW)
     try:
         with pages.transaction() as (session, now):
             case = queries.case_for(session, actor, case_id)
             tool = tool_queries.tool(session, case.tool)
             verdict, value = _read_verdict(session, actor, form, tool.kind.value, case)
-            token = form.get("token") or str(
-                service.claim(session, actor, case_id, lease=pages.lease, now=now)["token"]
+            token = (
+                form.get("token")
+                or service.claim(session, actor, case_id, lease=pages.lease, now=now).token
             )
             service.give_verdict(
                 session,

@@ -14,6 +14,7 @@ from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import NotAllowed, NotSignedIn
 from services.people.rules import Actor, Verb
+from services.people.service import Duty
 from services.tools.identity import Identity, SignedIn
 from ui.kit.templating import Templates
 
@@ -38,8 +39,9 @@ class PageContext:
     identity: Identity
     templates: Templates
     publish: Publish
-    routing: Any
+    duties: Sequence[Duty]
     lease: timedelta
+    reopen_window: timedelta
     session_length: timedelta
     link_length: timedelta
     https: bool

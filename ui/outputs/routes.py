@@ -53,7 +53,7 @@ def _add_list(routes: APIRouter, pages: PageContext) -> None:
             )
             blind = (
                 escalation.blind_outputs(session, slug, [row.output_id for row in found])
-                if actor.may(Verb.JUDGE)
+                if actor.may(Verb.REVIEW)
                 else set()
             )
         last = found[_PAGE - 1] if len(found) > _PAGE else None

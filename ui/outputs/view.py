@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import Request
+from secondlook.conditions import version_label
 from starlette.responses import Response
 
 from services.escalation import queries as escalation
@@ -46,7 +47,7 @@ def show_output(
         row = queries.output(session, slug, output_id)
         words = queries.corrections(session, slug, output_id)
         case = escalation.case_of_output(session, slug, output_id)
-    if case is not None and escalation.hidden(case) and actor.may(Verb.JUDGE):
+    if case is not None and case.hidden and actor.may(Verb.REVIEW):
         return pages.redirect(request, f"/c/{case.id}")
     return pages.templates.render(
         request,
@@ -85,7 +86,7 @@ def _output_context(
         "url": (row.input or {}).get("url", ""),
         "language": (row.input or {}).get("language", ""),
         "subject": row.subject,
-        "version": row.version,
+        "version": version_label(row.model, row.prompt),
         "disposition": row.disposition,
         "recorded": row.recorded_at,
         "decided_by": row.decided_by,

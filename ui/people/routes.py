@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from services.escalation import service as escalation
 from services.kit.errors import ChangedMeanwhile, Conflict, InvalidInput
 from services.people import access
 from services.people import queries as people_queries
@@ -161,9 +160,11 @@ def _add_person(routes: APIRouter, pages: PageContext) -> None:
         actor = pages.actor(request, Verb.MANAGE_PEOPLE)
         email = form.line("email")
         try:
-            given = {"active": _yes_or_no(form, "active"), "policy": pages.routing}
+            active = _yes_or_no(form, "active")
             with pages.transaction() as (session, now):
-                escalation.change_person(session, email, **given, actor=actor, now=now)
+                people_service.change_person(
+                    session, email, active=active, actor=actor, duties=pages.duties, now=now
+                )
         except (InvalidInput, Conflict) as error:
             tried = Tried(email, field_errors(error, otherwise="active"), {})
             return _show(pages, request, tried=tried, status=error.status)
@@ -190,8 +191,15 @@ def _change(pages: PageContext, request: Request, form: Form) -> Response:
         with pages.transaction() as (session, now):
             if seen[0]:
                 people_service.require_person_is(session, email, seen, (role, teams))
-            given = {"role": _role(role), "teams": teams, "policy": pages.routing}
-            escalation.change_person(session, email, **given, actor=actor, now=now)
+            people_service.change_person(
+                session,
+                email,
+                role=_role(role),
+                teams=teams,
+                actor=actor,
+                duties=pages.duties,
+                now=now,
+            )
     except (InvalidInput, Conflict) as error:
         errors = field_errors(error, otherwise="role")
         return _show(pages, request, tried=Tried(email, errors, typed), status=error.status)

@@ -21,7 +21,7 @@ _log = structlog.get_logger()
 
 def _home(actor: Actor) -> str:
     """Where this person's work begins."""
-    if actor.may(Verb.JUDGE):
+    if actor.may(Verb.REVIEW):
         return "/queue"
     if actor.may(Verb.READ_NUMBERS):
         return "/health"

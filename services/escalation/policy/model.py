@@ -21,9 +21,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from secondlook import conditions, events
 from secondlook.conditions import FACTS, Clause, Condition, Facts, FactType
-from secondlook.text import ID_BYTES, is_address, normalised
+from secondlook.text import normalised
 
-from services.escalation.rules import Owner, Priority
+from services.escalation.rules import Owner, Priority, parse_address, parse_owner
 from services.kit.durations import Duration, parse_duration
 from services.kit.fields import SLUG
 from services.tools.rules import Trigger
@@ -46,32 +46,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
-def parse_owner(text: Any) -> Owner:
-    """Read `team:<slug>` or `user:<e-mail>`.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if isinstance(text, Owner):
-        return text
-    kind, _, name = str(text).partition(":")
-    if kind == "team" and name:
-        return Owner("team", name)
-    if kind == "user" and name:
-        return Owner("person", _address(name))
-    if kind == "schedule":
-        raise ValueError("schedules are not supported yet; name a team:<slug> or user:<e-mail>")
-    raise ValueError(f"'{str(text)[:60]}' names nobody; write team:<slug> or user:<e-mail>")
-
-
-def _address(name: str) -> str:
-    """An e-mail address as every contract takes it."""
-    if not is_address(name) or len(name.encode()) > ID_BYTES:
-        raise ValueError(f"'{name[:60]}' is no e-mail address; write name@domain")
-    return Owner.of("person", name).id
-
-
-Address = Annotated[str, AfterValidator(_address)]
+Address = Annotated[str, AfterValidator(parse_address)]
 
 
 class Rung(_Part):

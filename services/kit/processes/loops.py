@@ -14,6 +14,8 @@ from services.kit.database import is_infrastructure
 _log = structlog.get_logger()
 
 _WATCH_SECONDS = 5.0
+# A loop that waits for word does not hear that it is to end.
+_LONGEST_DEAF = 1.0
 _BACKOFF_SECONDS = (0.1, 5.0)
 
 
@@ -21,20 +23,26 @@ _BACKOFF_SECONDS = (0.1, 5.0)
 class Loop:
     """One step, done `every` so many seconds, at once again while it says there is more.
 
-    `step` answers whether there is more to do. A step that raises is logged and tried
+    `step` answers whether there is more to do. `wait` may end a pause of so many seconds sooner,
+    when there is. A step that raises is logged and tried
     again with growing pauses; whatever it had not committed has not happened.
     """
 
     name: str
     step: Callable[[], bool]
     every: float
+    wait: Callable[[float], None] | None = None
     last_turn: float = field(default_factory=time.monotonic)
     failures: int = 0
 
     def run(self, stopping: threading.Event) -> None:
         """Go on until `stopping` is set."""
         while not stopping.is_set():
-            stopping.wait(self._once())
+            pause = self._once()
+            if self.wait is not None and pause and not self.failures:
+                self.wait(min(pause, _LONGEST_DEAF))
+            else:
+                stopping.wait(pause)
 
     def _once(self) -> float:
         """Do the step; answers how long to wait before the next one."""

@@ -63,7 +63,7 @@ def bind(
 
 
 @dataclass(slots=True)
-class Role:
+class Process:
     """What a role does, and the process that does it now.
 
     The process is forked from the supervisor, which has imported everything: a role that
@@ -125,7 +125,7 @@ def _begin(name: str, work: Callable[[], None], let_go: Callable[[], None]) -> N
 class Supervisor:
     """Keeps PostgreSQL and all roles running until it is told to stop."""
 
-    def __init__(self, roles: Sequence[Role], postgres: EmbeddedPostgres | None) -> None:
+    def __init__(self, roles: Sequence[Process], postgres: EmbeddedPostgres | None) -> None:
         self._roles = roles
         self._postgres = postgres
         self._stopping = False
