@@ -66,12 +66,15 @@ def test_every_event_is_in_the_asyncapi_document_and_every_reference_leads_somew
     assert {c["address"] for c in document["channels"].values()} == {t.name for t in events.TOPICS}
 
 
+# An implementation of JSON Schema in Python looks at every entry, and takes half a minute.
+TOO_SLOW = {"250,000 alternatives that are none"}
+
 COMPARED = [
     poison
     for poison in POISON
     if not poison.headers
     and poison.expected != "unknown_type"
-    and poison.name not in BEYOND_SCHEMA
+    and poison.name not in BEYOND_SCHEMA | TOO_SLOW
     and len(poison.raw) <= events.EVENT_BYTES
 ]
 
