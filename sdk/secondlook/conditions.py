@@ -150,7 +150,7 @@ class Condition:
         """The first clause that does not hold, in words; None where all do."""
         for fact, test in self._tests:
             if not test(facts.get(fact)):
-                return f"{fact} is {show(facts.get(fact))}, not {_said(self._when[fact])}"
+                return f"{fact} is {show(facts.get(fact))}, not {_described(self._when[fact])}"
         return None
 
 
@@ -374,7 +374,7 @@ def _bounds(comparison: Comparison) -> Iterator[tuple[str, float]]:
             yield name, bound
 
 
-def _said(clause: Clause) -> str:
+def _described(clause: Clause) -> str:
     if isinstance(clause, Comparison):
         return str(clause)
     if isinstance(clause, list):

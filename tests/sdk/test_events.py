@@ -7,20 +7,24 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from secondlook import events
+from secondlook import events, text
 from secondlook.events import (
     CaseEvent,
     Correction,
+    GateAnswer,
     InvalidEvent,
+    Objection,
     Output,
     OutputFailure,
+    ReviewedOutput,
     UnknownEventType,
     Withdrawal,
 )
+from secondlook.events.codec import split
 from secondlook.testing import NOON, TOOL, a_correction, a_policy, an_output
 
 plain = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
-ids = plain.filter(bool)
+ids = plain.map(text.identifier).filter(bool)
 shares = st.floats(0, 1)
 numbers = st.one_of(st.integers(-(2**53) + 1, 2**53 - 1), st.floats(-1e15, 1e15))
 scalars = st.one_of(plain, st.booleans(), numbers)
@@ -201,6 +205,72 @@ def test_a_batch_is_refused_for_a_bad_entry_before_an_unknown_one() -> None:
     assert "/1/data/confidence" in [problem.pointer for problem in invalid.value.problems]
 
 
+def test_an_unknown_type_beside_a_bad_entry_is_no_problem_of_its_own() -> None:
+    sound = events.encode(event_of(an_output()))
+    later, bad = sound.replace(b"recorded.v1", b"recorded.v2"), sound.replace(b"0.62", b"2")
+    with pytest.raises(InvalidEvent) as caught:
+        events.decode_batch(b"[" + later + b"," + bad + b"]")
+    assert [problem.pointer for problem in caught.value.problems] == ["/1/data/confidence"]
+
+
+def test_a_batch_is_taken_apart_as_it_was_written() -> None:
+    entries = [b'{"a": [1, "]"]}', b'"x\\"]"', b"1e5", b"[[]]", '"gr\u00f6\u00dfe"'.encode()]
+    assert split(b" [ " + b" ,\n".join(entries) + b"\t] ") == entries
+    assert split(b"[]") == []
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"{}", b"[", b"[1", b"[1,", b"[1]]", b"[1]2", b"\xff[]", b"\xef\xbb\xbf[]"],
+)
+def test_what_is_no_list_is_refused(raw: bytes) -> None:
+    with pytest.raises(InvalidEvent, match=r"no list|no valid JSON"):
+        split(raw)
+    with pytest.raises(InvalidEvent):
+        events.decode_batch(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[1,]",
+        b"[,1]",
+        b'["]',
+        b"[1 2]",
+        b"[{]",
+        b"[\xff]",
+        b"[" * 100_000,
+        b"[" + b"1" * 9_999 + b"}",
+    ],
+)
+def test_a_list_with_an_entry_that_is_no_json_is_refused(raw: bytes) -> None:
+    with pytest.raises(InvalidEvent):
+        events.decode_batch(raw)
+    with pytest.raises(InvalidEvent):
+        events.validate_outputs(raw)
+
+
+def test_beyond_20_problems_are_counted() -> None:
+    with pytest.raises(InvalidEvent, match="and 34 more") as caught:
+        events.validate_corrections(b"[" + b",".join([b"{}"] * 18) + b"]")
+    assert [problem.pointer for problem in caught.value.problems[:4]] == [
+        "/0/output_id",
+        "/0/kind",
+        "/0/actor",
+        "/1/output_id",
+    ]
+    assert (len(caught.value.problems), caught.value.more) == (20, 34)
+
+
+def test_headers_that_are_no_utf_8_are_refused_and_not_made_equal() -> None:
+    event = event_of(an_output())
+    for written in ("%FF", "%C3", "gr\u00f6\u00dfe"):
+        headers = {"ce-specversion": "1.0", "ce-id": written, "ce-type": event.type}
+        with pytest.raises(InvalidEvent) as caught:
+            events.decode(event.data.model_dump_json().encode(), headers)
+        assert [problem.pointer for problem in caught.value.problems] == ["/id"]
+
+
 def test_a_batch_bounds_each_event() -> None:
     output = an_output(kind="fields", value={f"f{n}": {"value": "x" * 60_000} for n in range(18)})
     large = event_of(output).model_dump_json(exclude_none=True).encode()
@@ -222,7 +292,7 @@ def test_plain_bodies_are_one_or_a_list_of_up_to_1000() -> None:
     one = an_output().model_dump_json().encode()
     assert events.validate_outputs(b" \n" + one) == [an_output()]
     assert len(events.validate_outputs(b"[" + b",".join([one] * 1_000) + b"]")) == 1_000
-    with pytest.raises(InvalidEvent, match="over 1000 entries"):
+    with pytest.raises(InvalidEvent, match="over 1,000 entries"):
         events.validate_outputs(b"[" + b",".join([one] * 1_001) + b"]")
 
 
@@ -278,6 +348,22 @@ def _case(**changes: Any) -> events.CaseMoved:
     return events.case_event("opened", **{**facts, **changes})
 
 
+def a_review(**changes: Any) -> events.ReviewRequested:
+    facts: dict[str, Any] = {
+        "tool": TOOL,
+        "output_id": "t-1841",
+        "trigger": "dispute",
+        "output": ReviewedOutput(kind="category", value="refund"),
+        "gate": GateAnswer(disposition="review", reason="policy", condition="vip"),
+        "time": NOON,
+    }
+    return events.review_requested(**{**facts, **changes})
+
+
+def an_objection(**changes: Any) -> Objection:
+    return Objection(correction_id="x", correction=a_correction(**changes))
+
+
 def test_our_own_events_read_as_they_were_written() -> None:
     made = [
         _case(actor="ana", due_at=NOON),
@@ -292,15 +378,10 @@ def test_our_own_events_read_as_they_were_written() -> None:
             at=NOON,
         ),
         events.tool_changed(a_policy(), time=NOON, actor="ana"),
-        events.dispute_raised(
-            tool=TOOL,
-            correction_id="x",
-            correction=a_correction(kind="dispute"),
-            output=an_output(),
-            time=NOON,
-        ),
-        events.correction_unmatched(
-            tool=TOOL, correction_id="x", correction=a_correction(), time=NOON
+        a_review(objection=an_objection(kind="dispute")),
+        a_review(output=None, trigger="unmatched", objection=an_objection()),
+        events.review_withdrawn(
+            tool=TOOL, output_id="t-1841", correction_id="x", actor="ana", time=NOON
         ),
     ]
     for event in made:
@@ -325,22 +406,17 @@ def test_case_events_have_a_type_each(what: str) -> None:
     assert named.type == f"secondlook.case.{what}.v1"
 
 
-def test_a_dispute_about_a_huge_output_is_trimmed_to_fit() -> None:
+def test_a_review_of_a_huge_output_is_trimmed_to_fit() -> None:
     value = "x" * 60_000
-    output = an_output(
+    large = ReviewedOutput(
         kind="text", value=value, alternatives=[{"value": value}] * 14, input={"text": value}
     )
-    correction = a_correction(kind="dispute")
-    event = events.dispute_raised(
-        tool=TOOL, correction_id="x", correction=correction, output=output, time=NOON
-    )
+    event = a_review(output=large)
     assert len(events.encode(event)) <= events.EVENT_BYTES
-    assert event.data.output.alternatives == output.alternatives
-    huge = an_output(kind="fields", value={f"f{n}": {"value": value} for n in range(17)})
-    words = a_correction(value={f"f{n}": value for n in range(3)})
-    event = events.dispute_raised(
-        tool=TOOL, correction_id="x", correction=words, output=huge, time=NOON
-    )
+    assert event.data.output == large
+    fields = {f"f{n}": {"value": value} for n in range(17)}
+    huge = ReviewedOutput(kind="fields", value=fields)
+    event = a_review(output=huge, objection=an_objection(value={f"f{n}": value for n in range(3)}))
     assert len(events.encode(event)) <= events.EVENT_BYTES
     assert event.data.output is None
 

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from secondlook._values import (
     ALTERNATIVES,
     VALUE_BY_KIND,
+    ActorId,
     Amount,
     Attributes,
     CaseState,
@@ -76,14 +77,14 @@ class Cost(Strict):
 class Actor(Strict):
     """The authenticated person or tool that did something: an e-mail address, a slug, an id."""
 
-    id: Id
+    id: ActorId
 
 
 class Owner(Strict):
     """Who is accountable for a case: a person's e-mail address or a team's slug."""
 
     kind: OwnerKind
-    id: Id
+    id: ActorId
 
 
 class Output(Strict):
