@@ -36,7 +36,6 @@ from tests.factories import (
     Casework,
     Delivery,
     actor_of,
-    as_batches,
     correction,
     failure,
     one,

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from secondlook import events
 
-from services.escalation import queries
-from services.escalation import service
+from services.escalation import queries, service
 from services.escalation.errors import OwnDispute
 from services.escalation.policy.read import read as read_policy
 from services.escalation.rules import Owner
@@ -15,6 +14,7 @@ from services.feedback.service import report_unmatched
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput
+from tests.factories import TEXT, add_tool
 from tests.factories import (
     LEAD,
     OWNER,
@@ -240,9 +240,7 @@ def test_missing_output_that_comes_right_after_is_on_the_case(
     assert value_of(database, "SELECT exception FROM output") == "low_confidence"
 
 
-def test_confirmation_that_waits_in_vain_asks_for_nobody(
-    log: Delivery, database: Database
-) -> None:
+def test_confirmation_that_waits_in_vain_asks_for_nobody(log: Delivery, database: Database) -> None:
     log.take(correction("o-1", kind="confirmation", value=None))
     miss(database, log)
     assert value_of(database, 'SELECT count(*) FROM "case"') == 0

@@ -68,9 +68,7 @@ def populated(database: Database) -> Database:
 def change(populated: Database, email: str, **given: Any) -> None:
     with populated.transaction() as session:
         now = DatabaseClock().now(session)
-        people_service.change_person(
-            session, email, **given, actor=OPERATOR, duties=(), now=now
-        )
+        people_service.change_person(session, email, **given, actor=OPERATOR, duties=(), now=now)
 
 
 def change_by_admin(
@@ -123,7 +121,9 @@ def test_last_judge_of_a_team_with_open_cases_stays(
 ) -> None:
     Delivery(populated).take(output("o-1", confidence=0.1))
     Casework(populated).do("reassign", OWNER, 1, owner=Owner("team", "other"))
-    with pytest.raises(StillOwns, match="somebody else a reviewer of team 'other' first") as refused:
+    with pytest.raises(
+        StillOwns, match="somebody else a reviewer of team 'other' first"
+    ) as refused:
         change(populated, OUTSIDER, **loss)
     (field,) = loss
     assert refused.value.problems[0].pointer == f"/{field.removesuffix('s')}"
