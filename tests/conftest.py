@@ -38,13 +38,36 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", allowed)
 
 
+_LONGEST = (
+    "tests/conservation/",
+    "tests/kit/",
+    "tests/browser/",
+    "tests/ui_foundation/",
+    "tests/docs/",
+    "tests/api/",
+)
+"""Begun first, in this order, so that all workers end together."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep all tests with a broker on one worker, so that there is one broker."""
+    """Keep a file on one worker, and all tests with the shared broker; the longest come first."""
     for item in items:
-        if "kafka_broker" in getattr(item, "fixturenames", ()):
+        with_broker = "kafka_broker" in getattr(item, "fixturenames", ())
+        if with_broker:
             item.add_marker(pytest.mark.kafka)
-            item.add_marker(pytest.mark.xdist_group("kafka"))
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
+        if item.get_closest_marker("xdist_group") is None:
+            group = "kafka" if with_broker else item.nodeid.partition("::")[0]
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    if item.get_closest_marker("kafka"):
+        return -1
+    return next((n for n, name in enumerate(_LONGEST) if item.nodeid.startswith(name)), 99)
 
 
 @pytest.fixture(scope="session")

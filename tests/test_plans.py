@@ -51,7 +51,7 @@ PAGES = (
 @pytest.fixture
 def api(fresh_database: Callable[[], str]) -> Iterator[Api]:
     """An installation with much in it."""
-    with open_api(fresh_database()) as opened:
+    with open_api(fresh_database(), pages=True) as opened:
         with psycopg.connect(opened.resources.database_url, autocommit=True) as connection:
             fill(connection, tool=TOOL, team="support", outputs=OUTPUTS, cases=CASES)
         yield opened

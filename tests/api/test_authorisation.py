@@ -109,7 +109,7 @@ SEE_OTHER, UNAUTHENTICATED, FORBIDDEN, MISSING = 303, 401, 403, 404
 @pytest.fixture(scope="module")
 def api(postgres_url: str) -> Iterator[Api]:
     """One installation for the whole matrix: a case and an output of each team."""
-    with cloned(postgres_url) as url, open_api(url) as opened:
+    with cloned(postgres_url) as url, open_api(url, pages=True) as opened:
         foreign = output("o-2", tool=FOREIGN, confidence=0.1)
         opened.log.take(output("o-1", confidence=0.1), foreign)
         with opened.database.transaction() as session:

@@ -173,7 +173,7 @@ def api(postgres_url: str) -> Iterator[Api]:
     # Nobody consumes what is said here, so no page should wait until it is stored.
     patch = pytest.MonkeyPatch()
     patch.setattr(page_context, "_SETTLE_SECONDS", 0)
-    with cloned(postgres_url) as url, open_api(url) as opened:
+    with cloned(postgres_url) as url, open_api(url, pages=True) as opened:
         _add_kinds(opened)
         opened.log.take(output("o-1", confidence=0.1))
         yield opened

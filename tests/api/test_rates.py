@@ -1,14 +1,24 @@
 """Rates where cases are counted and their outputs are not: never, not yet, or not any more."""
 
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
+
+import pytest
 
 from services.app import roles as app_roles
 from services.feedback import service
 from services.kit.clock import DatabaseClock
 from tests.api.test_authorisation import signed_in
 from tests.factories import TOOL, as_batches, correction, failure, output
-from tests.factories.api import Api
+from tests.factories.api import Api, open_api
+
+
+@pytest.fixture
+def api(fresh_database: Callable[[], str]) -> Iterator[Api]:
+    """The apps with their pages, over a database of this test's own."""
+    with open_api(fresh_database(), pages=True) as opened:
+        yield opened
 
 
 def rates(api: Api) -> dict[str, Any]:

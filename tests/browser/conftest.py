@@ -15,15 +15,6 @@ __all__ = ["chromium"]
 Visit = Callable[..., AbstractContextManager[Look]]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs Chromium, and keep it on one worker."""
-    for item in items:
-        if "chromium" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.xdist_group("chromium"))
-
-
 @pytest.fixture(scope="module")
 def site(postgres_url: str) -> Iterator[Site]:
     """The product at work."""

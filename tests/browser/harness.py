@@ -4,12 +4,8 @@ import contextlib
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,13 +14,16 @@ from typing import Any, Literal
 
 import pytest
 import uvicorn
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from axe_playwright_python.base import AXE_SCRIPT  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from starlette.types import ASGIApp
+
+from tests.waiting import until
 
 FAILURES = Path(__file__).parent / "failures"
 WIDE = (1280, 800)
 PHONE = (360, 740)
+THEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _ARGUMENTS = (
@@ -58,14 +57,6 @@ def chromium_path() -> str | None:
     return next((found for name in _NAMES if (found := shutil.which(name))), None)
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 # --- Servers ------------------------------------------------------------------------------
 
 
@@ -79,51 +70,14 @@ def serve_app(app: ASGIApp) -> Iterator[str]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
-        deadline = time.monotonic() + 15
-        while not server.started:
-            if not thread.is_alive() or time.monotonic() > deadline:
-                raise RuntimeError("the server did not start")
-            time.sleep(0.01)
+        until(lambda: server.started or not thread.is_alive())
+        if not server.started:
+            raise RuntimeError("the server did not start")
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(timeout=10)
         listener.close()
-
-
-@contextlib.contextmanager
-def serve_command(
-    command: Sequence[str], *, port: int, ready: str = "/readyz", seconds: float = 60
-) -> Iterator[str]:
-    """A command that serves on `port`, until `ready` answers 200; its output if it dies."""
-    origin = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        try:
-            deadline = time.monotonic() + seconds
-            while not _answers(origin + ready):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    process.kill()
-                    said = process.communicate()[0]
-                    raise RuntimeError(f"{command[0]} did not come up:\n{said[-4000:]}")
-                time.sleep(0.1)
-            yield origin
-        finally:
-            process.terminate()
-            try:
-                process.communicate(timeout=15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 # --- Chromium -----------------------------------------------------------------------------
@@ -251,12 +205,33 @@ def chromium() -> Iterator[Browser]:
 
 def axe_violations(page: Page, *, tags: Sequence[str] = WCAG) -> list[str]:
     """What axe finds, one line a node; empty when all is well."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
     options = {"runOnly": {"type": "tag", "values": list(tags)}, "resultTypes": ["violations"]}
-    results = Axe().run(page, options=options).response
+    rules = page.evaluate("async options => (await axe.run(options)).violations", options)
     return [
         f"{rule['id']} ({rule['impact']}): {node['html'][:160]} — {node['failureSummary'][:300]}"
-        for rule in results["violations"]
+        for rule in rules
         for node in rule["nodes"]
+    ]
+
+
+def in_every_look(page: Page) -> Iterator[str]:
+    """Show a page wide and narrow, light and dark, without loading it again; names each."""
+    for size in (WIDE, PHONE):
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        for theme in THEMES:
+            page.emulate_media(color_scheme=theme)
+            page.evaluate("document.getAnimations().forEach(one => one.finish())")
+            yield f"{theme}, {size[0]} px wide"
+
+
+def misshapen(page: Page) -> list[str]:
+    """What is wrong with a page for axe, or too wide for its window, in any look."""
+    return [
+        f"{look}: {wrong}"
+        for look in in_every_look(page)
+        for wrong in axe_violations(page) + sideways_scroll(page)
     ]
 
 
@@ -266,9 +241,10 @@ def sideways_scroll(page: Page) -> list[str]:
         """() => {
         const width = document.documentElement.clientWidth;
         if (document.documentElement.scrollWidth <= width) return [];
-        return [...document.body.querySelectorAll('*')]
+        const found = [...document.body.querySelectorAll('*')]
             .filter((one) => one.getBoundingClientRect().right > width + 1)
             .map((one) => one.outerHTML.slice(0, 120)).slice(0, 8);
+        return found.length ? found : ['the page, by no element of it'];
     }"""
     )
     return found

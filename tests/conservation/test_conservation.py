@@ -21,7 +21,7 @@ def test_conservation_on_the_embedded_log() -> None:
 
 @pytest.mark.kafka
 @pytest.mark.slow
-@pytest.mark.xdist_group("kafka")
+@pytest.mark.xdist_group("conservation on kafka")
 def test_conservation_on_kafka() -> None:
     """On a broker of its own: it is killed, and nobody else's records may be on it."""
     if (why := why_no_kafka()) is not None:

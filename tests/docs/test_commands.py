@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.factories import POLICY
+from tests.factories.command import secondlook
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -57,8 +58,7 @@ def test_wrong_command_says_what_and_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SECONDLOOK_DATABASE_URL", fresh_database())
-    command = [sys.executable, "-m", "services.cli", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = secondlook(*arguments)
     assert done.returncode == code
     assert says in done.stderr
     assert "Traceback" not in done.stderr
@@ -91,10 +91,7 @@ def test_setting_that_cannot_be_used_is_named(
     monkeypatch.setenv("SECONDLOOK_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("SECONDLOOK_METRICS_PORT", "0")
     monkeypatch.setenv(f"SECONDLOOK_{name}", value)
-    command = [sys.executable, "-m", "services.cli", "run", "--port", "0"]
-    if name == "PORT":
-        command = command[:-2]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = secondlook("run", *([] if name == "PORT" else ["--port", "0"]))
     assert done.returncode == 1
     assert f"SECONDLOOK_{name}" in done.stderr
     assert "Traceback" not in done.stderr
@@ -107,8 +104,7 @@ def test_taken_metrics_port_is_named_before_anything_starts(
         monkeypatch.setenv("SECONDLOOK_DATABASE_URL", fresh_database())
         monkeypatch.setenv("SECONDLOOK_DATA_DIR", str(tmp_path))
         monkeypatch.setenv("SECONDLOOK_METRICS_PORT", str(taken.getsockname()[1] - 2))
-        command = [sys.executable, "-m", "services.cli", "run", "--port", "0"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        done = secondlook("run", "--port", "0")
     assert done.returncode == 1
     assert "SECONDLOOK_METRICS_PORT" in done.stderr
     assert "ready" not in done.stdout
@@ -185,9 +181,3 @@ def test_role_by_itself_names_the_taken_metrics_port(
     assert done.returncode == 1
     assert "SECONDLOOK_METRICS_PORT" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def secondlook(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """A command that has ended."""
-    command = [sys.executable, "-m", "services.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30)

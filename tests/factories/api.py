@@ -1,8 +1,8 @@
 """The real apps in this process, with keys and tokens for everybody."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from starlette.testclient import TestClient
 
@@ -15,9 +15,8 @@ from services.kit.database import Database
 from services.kit.eventlog.port import Partition
 from services.people.rules import Role
 from tests.factories import people, tools
-from tests.factories.delivery import Delivery
+from tests.factories.delivery import Delivery, take_all
 from tests.factories.installation import Installation, open_resources, populate
-from tests.waiting import until
 
 
 class Api(Installation):
@@ -27,13 +26,13 @@ class Api(Installation):
     `<role>.<team>`.
     """
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, *, pages: bool) -> None:
         super().__init__(resources)
         self.log = Delivery(resources.database)
         self.tool_key, self.foreign_key = self.key(), self.key(tools.FOREIGN)
         self.tokens = {name: self.token(f"{name}@example.org") for name in _each_role_and_team()}
         self.client = TestClient(
-            app_web.make_web(resources, api=True, ui=True),
+            app_web.make_web(resources, api=True, ui=pages),
             raise_server_exceptions=False,
             follow_redirects=False,
         )
@@ -46,21 +45,11 @@ class Api(Installation):
     def settle(self) -> None:
         """Let both consumers take what is on the log, and what follows from it."""
         for name in CONSUMED:
-            self._drain(name)
+            consumer = app_roles.make_consumer(self.resources, name)
+            take_all(consumer, behind=partial(self._is_behind, name))
         self.log.relay()
 
-    def _drain(self, name: str) -> None:
-        """Take everything that waits for a consumer, by the real runner."""
-        consumer = app_roles.make_consumer(self.resources, name)
-        thread = threading.Thread(target=consumer.run, daemon=True)
-        thread.start()
-        try:
-            until(lambda: self._is_taken(name))
-        finally:
-            consumer.stop()
-            thread.join(10)
-
-    def _is_taken(self, name: str) -> bool:
+    def _is_behind(self, name: str) -> bool:
         with self.database.transaction() as session:
             reached = {
                 Partition(at.topic, at.partition): at.next_offset
@@ -68,7 +57,7 @@ class Api(Installation):
                 if at.consumer == name
             }
         ends = self.resources.log.bounds(list(CONSUMED[name]))
-        return all(reached.get(partition, 0) >= held.next for partition, held in ends.items())
+        return any(reached.get(partition, 0) < held.next for partition, held in ends.items())
 
 
 def _each_role_and_team() -> list[str]:
@@ -86,13 +75,18 @@ def _add_each_role(database: Database) -> None:
 
 
 @contextmanager
-def open_api(url: str, populated: Callable[[Database], None] = populate) -> Iterator[Api]:
-    """The apps over the database at `url`, once `populated` has put people and tools there."""
+def open_api(
+    url: str, populated: Callable[[Database], None] = populate, *, pages: bool = False
+) -> Iterator[Api]:
+    """The apps over the database at `url`, once `populated` has put people and tools there.
+
+    The pages, too, where they are asked for: their templates take a third of a second.
+    """
     resources = open_resources(url)
     try:
         populated(resources.database)
         _add_each_role(resources.database)
-        opened = Api(resources)
+        opened = Api(resources, pages=pages)
         with opened.client:
             yield opened
     finally:

@@ -1,6 +1,6 @@
 """Hands events to the consumers as the log would, without one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from services.escalation.policy.model import RoutingPolicy
 from services.escalation.routing import Router
 from services.feedback.consumer import FeedbackConsumer
 from services.kit.clock import DatabaseClock
+from services.kit.consumer import Consumer
 from services.kit.database import Database
 from services.kit.eventlog.port import Batch, Partition, Record
 
@@ -84,3 +85,10 @@ def as_batches(records: Sequence[Record]) -> list[Batch]:
         Batch(partition, found[0].offset, found[-1].offset + 1, found)
         for partition, found in by_partition.items()
     ]
+
+
+def take_all(consumer: Consumer, *, behind: Callable[[], bool]) -> None:
+    """Let a consumer take what waits for it, turn by turn in this thread, and leave its group."""
+    while behind():
+        consumer._turn()
+    consumer._member.close()

@@ -98,7 +98,8 @@ def cloned(postgres_url: str, template: str = "template") -> Iterator[str]:
     """A database of its own made from another one; answers its address."""
     name = f"test_{next(_NUMBERS)}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        # Half the work of the default way, which writes every page to the log of changes.
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         try:
             yield named(postgres_url, name)
         finally:

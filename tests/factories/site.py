@@ -4,9 +4,11 @@ import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import psycopg
+from fastapi import FastAPI
 from secondlook import events
 
 from services.app.resources import Resources
@@ -30,6 +32,11 @@ class Site(Installation):
         super().__init__(resources)
         self.origin = origin
         self._numbers = itertools.count()
+
+    @cached_property
+    def app(self) -> FastAPI:
+        """The pages."""
+        return make_ui(self.resources)
 
     def signed_in(self, email: str) -> dict[str, Any]:
         """What a browser context is given to be signed in."""
@@ -137,7 +144,7 @@ def open_served_site(postgres_url: str) -> Iterator[Site]:
     with (
         open_site(postgres_url) as site,
         at_work(site),
-        serve_app(make_ui(site.resources)) as origin,
+        serve_app(site.app) as origin,
     ):
         site.origin = origin
         yield site

@@ -13,7 +13,7 @@ from tests.factories.site import Site
 def client_of(site: Site, email: str | None) -> TestClient:
     """Somebody at the pages, without a browser; nobody signed in where `email` is None."""
     client = TestClient(
-        make_ui(site.resources),
+        site.app,
         base_url="http://127.0.0.1",
         headers={"sec-fetch-site": "same-origin"},
         follow_redirects=False,

@@ -17,15 +17,6 @@ __all__ = ["chromium"]
 PAYLOADS = tuple(Path(__file__).with_name("payloads.txt").read_text(encoding="utf-8").splitlines())
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs Chromium, and keep it on one worker."""
-    for item in items:
-        if "chromium" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.xdist_group("chromium"))
-
-
 @pytest.fixture
 def origin() -> Iterator[str]:
     """The app with its cases as they are in the samples."""
