@@ -75,6 +75,10 @@ PAGES: dict[tuple[str, str], tuple[Need, bool]] = {
     ("POST", "/c/{case_id}/comment"): (Verb.JUDGE, True),
     ("POST", "/c/{case_id}/reassign"): (Verb.JUDGE, True),
     ("POST", "/c/{case_id}/escalate"): (Verb.JUDGE, True),
+    ("GET", "/dead-letters"): (SIGNED_IN, False),
+    ("GET", "/dead-letters/{number}"): (SIGNED_IN, False),
+    ("POST", "/dead-letters/{number}/retry"): (SIGNED_IN, False),
+    ("POST", "/dead-letters/{number}/discard"): (SIGNED_IN, False),
     ("GET", "/outputs"): (Verb.READ_OUTPUTS, False),
     ("GET", "/output"): (Verb.READ_OUTPUTS, True),
     ("GET", "/o/{tool}/{output_id:path}"): (SIGNED_IN, False),
@@ -88,6 +92,7 @@ PAGES: dict[tuple[str, str], tuple[Need, bool]] = {
     ("POST", "/tools/new"): (Verb.MANAGE_TOOLS, False),
     ("GET", "/tools/{slug}"): (Verb.MANAGE_TOOLS, True),
     ("POST", "/tools/{slug}"): (Verb.MANAGE_TOOLS, True),
+    ("POST", "/tools/{slug}/review-when"): (Verb.MANAGE_TOOLS, True),
     ("POST", "/tools/{slug}/keys"): (Verb.MANAGE_TOOLS, True),
     ("POST", "/tools/{slug}/keys/{prefix}/revoke"): (Verb.MANAGE_TOOLS, True),
     ("GET", "/people"): (Verb.MANAGE_PEOPLE, False),
@@ -172,6 +177,7 @@ def _call(house: House, method: str, path: str, who: str | None, *, own: bool) -
     address = (
         path.replace("{output_id:path}", output_id)
         .replace("{case_id}", _case(house, tool))
+        .replace("{number}", "1")
         .replace("{slug}", tool)
         .replace("{tool}", tool)
         .replace("{token}", "none")

@@ -117,12 +117,12 @@ def add_remarks(routes: APIRouter, pages: PageContext) -> None:
         """What has been said since; nothing where the page shows it all already."""
         actor = pages.actor(request, Verb.READ_CASES)
         asked = queue_filter(request)
-        if not wants_fragment(request):
-            return pages.redirect(request, asked.address(f"/c/{case_id}"))
         with pages.transaction() as (session, now):
             case = queries.case_for(session, actor, case_id)
             context = remarks_context(session, actor, case)
             objects = queries.objects(session, actor.email, case_id)
+        if not wants_fragment(request):
+            return pages.redirect(request, asked.address(f"/c/{case_id}"))
         if context["seen"] == seen:
             return Response(status_code=204)
         newest = context["remarks"][:1]
