@@ -106,7 +106,8 @@ def remarks_context(session: Any, actor: Actor, case: Any) -> dict[str, Any]:
     found = remarks(session, actor, case)
     seen = hashlib.sha256("\n".join(remark.id for remark in found).encode()).hexdigest()[:12]
     live = case.state in OPEN_STATES and not queries.hidden(case)
-    return {"remarks": found, "seen": seen, "live": live, "agree": AGREE}
+    keyed = next((remark.id for remark in found if remark.agreeable), "")
+    return {"remarks": found, "keyed": keyed, "seen": seen, "live": live, "agree": AGREE}
 
 
 def add_remarks(routes: APIRouter, pages: PageContext) -> None:
