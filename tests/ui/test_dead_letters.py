@@ -11,7 +11,7 @@ from tests.browser.town import AUDITOR, OPS, OTHERS, Town, resources
 from tests.ui.pages import client_of, post
 
 _JUNK = b'{"broken <b>": "\xff\x00'
-_LETTER = "SELECT retried_at IS NOT NULL FROM dead_letter WHERE id = :id"
+_RETRIED = "SELECT retried_at IS NOT NULL FROM dead_letter WHERE id = :id"
 _SENT = "SELECT count(*) FROM outbox WHERE topic = 'secondlook.outputs' AND value = :value"
 _AUDIT = """SELECT actor FROM audit_entry
     WHERE verb = :verb AND object_kind = 'dead letter' AND object_id = :id"""
@@ -25,12 +25,12 @@ def town(postgres_url: str) -> Iterator[Town]:
         yield made
 
 
-def _letter(town: Town, *, tool: str | None = house.TOOL) -> int:
+def _dead_letter(town: Town, *, tool: str | None = house.TOOL) -> int:
     """A dead letter, of a tool or of none that is known."""
     newest = "SELECT coalesce(max(id), 0) FROM dead_letter"
     before = town.one(newest)
     log = house.Log(town.database)
-    # Offsets go on from letter to letter, as they would on the log.
+    # Offsets go on from one to the next, as they would on the log.
     log._next[events.OUTPUTS] = 1000 + before
     if tool is None:
         log.take(_JUNK, topic=events.OUTPUTS)
@@ -44,68 +44,68 @@ def _letter(town: Town, *, tool: str | None = house.TOOL) -> int:
 
 @pytest.mark.parametrize("email", [house.REP, house.OWNER, house.LEAD, AUDITOR])
 def test_others_have_no_business_here(town: Town, email: str) -> None:
-    letter, client = _letter(town), client_of(town, email)
+    number, client = _dead_letter(town), client_of(town, email)
     assert "/dead-letters" not in client.get("/account").text
-    for path in ("/dead-letters", f"/dead-letters/{letter}"):
+    for path in ("/dead-letters", f"/dead-letters/{number}"):
         assert client.get(path).status_code == 403
     for act in ("retry", "discard"):
-        assert post(client, f"/dead-letters/{letter}/{act}", reason="x").status_code == 403
-    assert town.one(_LETTER, id=letter) is False
+        assert post(client, f"/dead-letters/{number}/{act}", reason="x").status_code == 403
+    assert town.one(_RETRIED, id=number) is False
 
 
 def test_admin_sees_all_and_ops_those_of_their_tools(town: Town) -> None:
-    ours, theirs, nobodys = (_letter(town, tool=tool) for tool in (house.TOOL, OTHERS, None))
+    ours, theirs, nobodys = (_dead_letter(town, tool=tool) for tool in (house.TOOL, OTHERS, None))
     for email, seen in ((house.ADMIN, {ours, theirs, nobodys}), (OPS, {ours})):
         client = client_of(town, email)
         assert 'href="/dead-letters"' in client.get("/account").text
         page = client.get("/dead-letters").text
-        for letter in (ours, theirs, nobodys):
-            assert (f'href="/dead-letters/{letter}"' in page) == (letter in seen)
-            status = client.get(f"/dead-letters/{letter}").status_code
-            assert status == (200 if letter in seen else 404)
-            if letter not in seen:
-                assert post(client, f"/dead-letters/{letter}/retry").status_code == 404
-                assert town.one(_LETTER, id=letter) is False
+        for number in (ours, theirs, nobodys):
+            assert (f'href="/dead-letters/{number}"' in page) == (number in seen)
+            status = client.get(f"/dead-letters/{number}").status_code
+            assert status == (200 if number in seen else 404)
+            if number not in seen:
+                assert post(client, f"/dead-letters/{number}/retry").status_code == 404
+                assert town.one(_RETRIED, id=number) is False
 
 
 def test_page_shows_the_bytes_and_what_is_wrong(town: Town) -> None:
     client = client_of(town, house.ADMIN)
-    junk = client.get(f"/dead-letters/{_letter(town, tool=None)}").text
+    junk = client.get(f"/dead-letters/{_dead_letter(town, tool=None)}").text
     assert r'{"broken <b>": "\xff\x00' in unescape(junk)
     assert "broken &lt;b&gt;" in junk
     assert "\x00" not in junk
-    ours = unescape(client.get(f"/dead-letters/{_letter(town)}").text)
+    ours = unescape(client.get(f"/dead-letters/{_dead_letter(town)}").text)
     assert '"value": "A draft."' in ours
     assert "What is wrong with it" in ours
 
 
-def test_letter_is_sent_again_once(town: Town) -> None:
-    letter, client = _letter(town, tool=None), client_of(town, house.ADMIN)
+def test_dead_letter_is_sent_again_once(town: Town) -> None:
+    number, client = _dead_letter(town, tool=None), client_of(town, house.ADMIN)
     before = town.one(_SENT, value=_JUNK)
-    assert post(client, f"/dead-letters/{letter}/retry").status_code == 303
-    assert town.one(_LETTER, id=letter) is True
+    assert post(client, f"/dead-letters/{number}/retry").status_code == 303
+    assert town.one(_RETRIED, id=number) is True
     assert town.one(_SENT, value=_JUNK) == before + 1
-    assert town.one(_AUDIT, verb="retry", id=str(letter)) == house.ADMIN
-    assert "Sent again" in client.get(f"/dead-letters/{letter}").text
-    assert f'"/dead-letters/{letter}"' not in client.get("/dead-letters").text
-    assert f'"/dead-letters/{letter}"' in client.get("/dead-letters?everything=1").text
-    assert post(client, f"/dead-letters/{letter}/retry").status_code == 404
+    assert town.one(_AUDIT, verb="retry", id=str(number)) == house.ADMIN
+    assert "Sent again" in client.get(f"/dead-letters/{number}").text
+    assert f'"/dead-letters/{number}"' not in client.get("/dead-letters").text
+    assert f'"/dead-letters/{number}"' in client.get("/dead-letters?everything=1").text
+    assert post(client, f"/dead-letters/{number}/retry").status_code == 404
     assert town.one(_SENT, value=_JUNK) == before + 1
 
 
 @pytest.mark.parametrize("number", ["0", "-1", str(2**63), "999999"])
-def test_letter_that_is_not_there(town: Town, number: str) -> None:
+def test_dead_letter_that_is_not_there(town: Town, number: str) -> None:
     client = client_of(town, house.ADMIN)
     assert client.get(f"/dead-letters/{number}").status_code == 404
     assert post(client, f"/dead-letters/{number}/retry").status_code == 404
 
 
 def test_list_goes_on_page_by_page(town: Town) -> None:
-    letters = [_letter(town, tool=None) for _ in range(60)]
+    numbers = [_dead_letter(town, tool=None) for _ in range(60)]
     client, path, seen = client_of(town, house.ADMIN), "/dead-letters", list[str]()
     while path:
         page = client.get(path).text
-        seen += [str(n) for n in letters if f'href="/dead-letters/{n}"' in page]
+        seen += [str(n) for n in numbers if f'href="/dead-letters/{n}"' in page]
         path = unescape(page.partition('class="more"><a class="button button-small" href="')[2])
         path = path.partition('"')[0]
-    assert seen == [str(n) for n in letters]
+    assert seen == [str(n) for n in numbers]

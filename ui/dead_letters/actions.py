@@ -34,16 +34,16 @@ def waiting(
 ) -> tuple[list[Any], int | None]:
     """Dead letters in the actor's sight, the oldest first, and where the list goes on.
 
-    Of a few thousand at once: others' letters are passed over, and there may be very many.
+    Of a few thousand at once: those of others are passed over, and there may be very many.
     """
     tools = {tool.slug for tool in registry.visible_tools(session, actor)}
     found: list[Any] = []
     for _ in range(_PAGES_SCANNED):
         page = queries.dead_letters(session, everything=everything, after=after, limit=limit)
-        for letter in page:
-            after = letter.id
-            if _in_sight(actor, letter, tools):
-                found.append(letter)
+        for row in page:
+            after = row.id
+            if _in_sight(actor, row, tools):
+                found.append(row)
             if len(found) == limit:
                 return found, after
         if len(page) < limit:
@@ -57,16 +57,16 @@ def one(session: Any, actor: Actor, number: int) -> Any:
     Raises:
         NotFound: there is none, or it is of another team's tool.
     """
-    letter = queries.dead_letter(session, number) if 0 < number < 2**63 else None
+    found = queries.dead_letter(session, number) if 0 < number < 2**63 else None
     tools = {tool.slug for tool in registry.visible_tools(session, actor)}
-    if letter is None or not _in_sight(actor, letter, tools):
+    if found is None or not _in_sight(actor, found, tools):
         raise NotFound(f"There is no dead letter {number}.")
-    return letter
+    return found
 
 
-def _in_sight(actor: Actor, letter: Any, tools: set[str]) -> bool:
+def _in_sight(actor: Actor, row: Any, tools: set[str]) -> bool:
     """Whether the actor's teams have to do with it; what names no tool is for admins."""
-    return actor.sees_all_teams or letter.tool in tools
+    return actor.sees_all_teams or row.tool in tools
 
 
 def retry(session: Any, actor: Actor, number: int, *, now: datetime) -> None:

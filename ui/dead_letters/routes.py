@@ -42,7 +42,7 @@ def _add_reads(routes: APIRouter, pages: PageContext) -> None:
             request,
             "dead_letters/list.html",
             now=now,
-            letters=found,
+            dead_letters=found,
             everything=bool(everything),
             next=f"/dead-letters?{urlencode(more)}" if following else "",
         )
@@ -91,31 +91,31 @@ def _show(
 ) -> Response:
     actor = _handler(pages, request)
     with pages.transaction() as (session, now):
-        letter = actions.one(session, actor, number)
-    value = bytes(letter.value)
+        found = actions.one(session, actor, number)
+    value = bytes(found.value)
     return pages.templates.render(
         request,
-        "dead_letters/letter.html",
+        "dead_letters/dead_letter.html",
         status=status,
         now=now,
-        letter=letter,
-        state=_state(letter),
+        dead_letter=found,
+        state=_state(found),
         text=readable(value),
         size=len(value),
         cut=len(value) > _SHOWN_BYTES,
-        key=bytes(letter.key or b"").decode(errors="backslashreplace"),
-        letter_headers=[(name, str(text)) for name, text in letter.headers or ()],
+        key=bytes(found.key or b"").decode(errors="backslashreplace"),
+        record_headers=[(name, str(text)) for name, text in found.headers or ()],
         reason=reason,
         errors=errors or {},
     )
 
 
-def _state(letter: Any) -> str:
-    if getattr(letter, "discarded_at", None):
+def _state(found: Any) -> str:
+    if getattr(found, "discarded_at", None):
         return "discarded"
-    if letter.retried_at:
+    if found.retried_at:
         return "retried"
-    return "parked" if letter.parked else "waiting"
+    return "parked" if found.parked else "waiting"
 
 
 def readable(value: bytes) -> str:
