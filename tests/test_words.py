@@ -18,7 +18,7 @@ from services.tools.rules import VerdictKind
         (feedback.Disposition, events.DISPOSITIONS),
         (feedback.CorrectionKind, events.CORRECTION_KINDS),
         (VerdictKind, events.VERDICT_WORDS),
-        (escalation.Trigger, events.TRIGGERS),
+        (tool_rules.Trigger, events.TRIGGERS),
         (escalation.CaseState, events.CASE_STATES),
         (tool_rules.OutputKind, events.KINDS),
         (tool_rules.ToolState, events.TOOL_STATES),

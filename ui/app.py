@@ -15,6 +15,8 @@ from services.tools.identity import Identity
 from ui.account import routes as account
 from ui.audit import routes as audit
 from ui.cases import routes as cases
+from ui.dead_letters import routes as dead_letters
+from ui.dead_letters.actions import may_handle
 from ui.health import routes as health
 from ui.kit.context import PageContext, browser_session, use_session
 from ui.kit.csrf import CsrfProtection, StalePage
@@ -29,7 +31,7 @@ from ui.sign_in.refusals import signed_out, stale_page
 from ui.sign_in.session import expected_token, visitor_token
 from ui.tools import routes as tools
 
-_AREAS = (sign_in, account, cases, outputs, health, tools, people, audit)
+_AREAS = (sign_in, account, cases, outputs, health, tools, people, dead_letters, audit)
 _GZIP_FROM = 1_000
 
 
@@ -89,6 +91,8 @@ _NAVIGATION: tuple[tuple[Verb, NavItem], ...] = (
     (Verb.MANAGE_PEOPLE, NavItem("People", "/people", "users", "g p")),
     (Verb.READ_AUDIT, NavItem("Audit", "/audit", "file-text", "g a")),
 )
+_ACCOUNT = NavItem("Password and tokens", "/account", "key")
+_DEAD_LETTERS = NavItem("Dead letters", "/dead-letters", "octagon-x")
 
 
 def shell(request: Request) -> Shell:
@@ -98,10 +102,11 @@ def shell(request: Request) -> Shell:
         return Shell(csrf_token=visitor_token(request), home="/sign-in")
     actor = session.actor
     nav = tuple(item for verb, item in _NAVIGATION if actor.may(verb))
+    menu = (_DEAD_LETTERS, _ACCOUNT) if may_handle(actor) else (_ACCOUNT,)
     return Shell(
         csrf_token=session.csrf_token,
         person=Person(actor.name, actor.email, actor.role.value.capitalize()),
         nav=nav,
         home="/",
-        menu=(NavItem("Password and tokens", "/account", "key"),),
+        menu=menu,
     )

@@ -74,6 +74,10 @@ PAGES: dict[tuple[str, str], tuple[Need, bool]] = {
     ("POST", "/c/{case_id}/comment"): (Verb.REVIEW, True),
     ("POST", "/c/{case_id}/reassign"): (Verb.REVIEW, True),
     ("POST", "/c/{case_id}/escalate"): (Verb.REVIEW, True),
+    ("GET", "/dead-letters"): (SIGNED_IN, False),
+    ("GET", "/dead-letters/{number}"): (SIGNED_IN, False),
+    ("POST", "/dead-letters/{number}/retry"): (SIGNED_IN, False),
+    ("POST", "/dead-letters/{number}/discard"): (SIGNED_IN, False),
     ("GET", "/outputs"): (Verb.READ_OUTPUTS, False),
     ("GET", "/output"): (Verb.READ_OUTPUTS, True),
     ("GET", "/o/{tool}/{output_id:path}"): (SIGNED_IN, False),
@@ -87,6 +91,7 @@ PAGES: dict[tuple[str, str], tuple[Need, bool]] = {
     ("POST", "/tools/new"): (Verb.MANAGE_TOOLS, False),
     ("GET", "/tools/{slug}"): (Verb.MANAGE_TOOLS, True),
     ("POST", "/tools/{slug}"): (Verb.MANAGE_TOOLS, True),
+    ("POST", "/tools/{slug}/review-when"): (Verb.MANAGE_TOOLS, True),
     ("POST", "/tools/{slug}/keys"): (Verb.MANAGE_TOOLS, True),
     ("POST", "/tools/{slug}/keys/{prefix}/revoke"): (Verb.MANAGE_TOOLS, True),
     ("GET", "/people"): (Verb.MANAGE_PEOPLE, False),
@@ -149,6 +154,7 @@ def _call(api: Api, method: str, path: str, who: str | None, *, own: bool) -> in
     address = (
         path.replace("{output_id:path}", output_id)
         .replace("{case_id}", _case(api, tool))
+        .replace("{number}", "1")
         .replace("{slug}", tool)
         .replace("{tool}", tool)
         .replace("{token}", "none")

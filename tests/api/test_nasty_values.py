@@ -85,6 +85,8 @@ FORMS: dict[str, dict[str, str]] = {
     "/account/password": {"password": "x", "current": "x"},
     "/c/{case_id}/release": {"token": "1"},
     "/c/{case_id}/comment": {"note": "n", "token": ""},
+    "/dead-letters/{number}/discard": {"reason": "n"},
+    "/tools/{slug}/review-when": {"condition": "a", "when": "kind: text", "revision": "1"},
     "/c/{case_id}/reopen": {"note": "n"},
     "/c/{case_id}/escalate": {"level": "0", "note": "n"},
     "/health/{slug}/state": {"state": "live"},
@@ -217,6 +219,7 @@ def _address(api: Api, path: str, query: dict[str, str], **replaced: str) -> str
         "output_id": "o-1",
         "token": "none",
         "prefix": "none0000",
+        "number": "1",
     }
     for name, value in (usual | replaced).items():
         for place in (f"{{{name}}}", f"{{{name}:path}}"):

@@ -8,7 +8,8 @@ from services.tools.identity import COOKIE
 from tests import factories
 from tests.browser.conftest import Visit
 from tests.browser.harness import Look, axe_violations, sideways_scroll
-from tests.factories.site import PASSWORD, TEXT, Site
+from tests.factories import PASSWORD, TEXT
+from tests.factories.site import Site
 
 _NOTES = "SELECT note FROM timeline_entry WHERE case_id = :id AND event = 'commented'"
 _TYPED = "Asked the customer, who says it was the second invoice."

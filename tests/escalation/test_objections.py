@@ -14,15 +14,16 @@ from services.feedback.service import report_unmatched
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput
-from tests.factories import TEXT, add_tool
 from tests.factories import (
     LEAD,
     OWNER,
     POLICY,
     REP,
     TEAMMATE,
+    TEXT,
     Casework,
     Delivery,
+    add_tool,
     as_batches,
     correction,
     output,

@@ -13,7 +13,7 @@ from services.escalation.policy.model import RoutingPolicy
 from services.escalation.routing import Router
 from services.feedback.consumer import FeedbackConsumer
 from services.kit.clock import DatabaseClock
-from services.kit.consumer import Consumer
+from services.kit.consuming.runner import Consumer
 from services.kit.database import Database
 from services.kit.eventlog.port import Batch, Partition, Record
 

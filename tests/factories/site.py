@@ -88,6 +88,15 @@ class Site(Installation):
         query = "SELECT kind, value, actor FROM correction WHERE output_id = :id"
         return tuple(self.one(query, id=output_id))
 
+    def say(self, output_id: str, *, tool: str = tools.TOOL, **said: Any) -> str:
+        """Let a rep say something of an output and wait until it is stored; the event's id."""
+        event = outputs.correction(output_id, **said)
+        event = event.model_copy(update={"source": f"/tools/{tool}"})
+        self.resources.intake.say([event])
+        stored = "SELECT count(*) FROM correction WHERE event_id = :id"
+        until(lambda: self.one(stored, id=event.id) == 1)
+        return str(event.id)
+
     def verdict(self, case: int) -> Any:
         """Verdict, value and who gave it."""
         query = 'SELECT verdict, verdict_value, verdict_by FROM "case" WHERE id = :id'

@@ -5,7 +5,6 @@ import re
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from services.app.web import make_ui
 from services.tools.identity import COOKIE
 from tests.factories.site import Site
 

@@ -8,17 +8,18 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from tests import factories
-from tests.factories.site import AUDITED, FIELDS, FLAG, TEXT, Site, Town, at_work, resources
+from tests.factories import AUDITED, FIELDS, FLAG, TEXT
+from tests.factories.site import Site, at_work, open_site
 from tests.ui.pages import client_of, post
 
 _HTMX = {"HX-Request": "true"}
 
 
 @pytest.fixture(scope="module")
-def site(postgres_url: str) -> Iterator[Town]:
+def site(postgres_url: str) -> Iterator[Site]:
     """The product without a browser."""
-    with resources(postgres_url) as opened, at_work(opened):
-        yield Town(opened)
+    with open_site(postgres_url) as opened, at_work(opened):
+        yield opened
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from services.kit.clock import DatabaseClock
 from services.people import access
 from services.tools.identity import COOKIE
 from tests import factories
+from tests.factories import PASSWORD
 from tests.factories.people import OPERATOR
-from tests.factories.site import PASSWORD, Site, Town, at_work, resources
+from tests.factories.site import Site, at_work, open_site
 from tests.ui.pages import client_of
 from ui.kit.draft import draft_in
 from ui.kit.forms import Form
@@ -26,10 +27,10 @@ _PAGE_OF_OURS = {"Referer": "http://127.0.0.1/queue?mine=1"}
 
 
 @pytest.fixture(scope="module")
-def site(postgres_url: str) -> Iterator[Town]:
+def site(postgres_url: str) -> Iterator[Site]:
     """The product without a browser."""
-    with resources(postgres_url) as opened, at_work(opened):
-        yield Town(opened)
+    with open_site(postgres_url) as opened, at_work(opened):
+        yield opened
 
 
 @pytest.fixture

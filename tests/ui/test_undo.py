@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests import factories
-from tests.factories.site import OPS, Site, Town, at_work, resources
+from tests.factories import OPS
+from tests.factories.site import Site, at_work, open_site
 from tests.ui.pages import client_of, post
 
 _STATE = 'SELECT state, verdict, verdict_value, claimant FROM "case" WHERE id = :id'
@@ -17,10 +18,10 @@ _OPEN = ("open", None, None, None)
 
 
 @pytest.fixture(scope="module")
-def site(postgres_url: str) -> Iterator[Town]:
+def site(postgres_url: str) -> Iterator[Site]:
     """The product without a browser."""
-    with resources(postgres_url) as opened, at_work(opened):
-        yield Town(opened)
+    with open_site(postgres_url) as opened, at_work(opened):
+        yield opened
 
 
 @pytest.fixture

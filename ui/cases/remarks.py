@@ -106,7 +106,8 @@ def remarks_context(session: Any, actor: Actor, case: Any) -> dict[str, Any]:
     found = remarks(session, actor, case)
     seen = hashlib.sha256("\n".join(remark.id for remark in found).encode()).hexdigest()[:12]
     live = case.state in OPEN_STATES and not case.hidden
-    return {"remarks": found, "seen": seen, "live": live, "agree": AGREE}
+    keyed = next((remark.id for remark in found if remark.agreeable), "")
+    return {"remarks": found, "keyed": keyed, "seen": seen, "live": live, "agree": AGREE}
 
 
 def add_remarks(routes: APIRouter, pages: PageContext) -> None:
@@ -117,12 +118,12 @@ def add_remarks(routes: APIRouter, pages: PageContext) -> None:
         """What has been said since; nothing where the page shows it all already."""
         actor = pages.actor(request, Verb.READ_CASES)
         asked = queue_filter(request)
-        if not wants_fragment(request):
-            return pages.redirect(request, asked.address(f"/c/{case_id}"))
         with pages.transaction() as (session, now):
             case = queries.case_for(session, actor, case_id)
             context = remarks_context(session, actor, case)
             objects = queries.objects(session, actor.email, case_id)
+        if not wants_fragment(request):
+            return pages.redirect(request, asked.address(f"/c/{case_id}"))
         if context["seen"] == seen:
             return Response(status_code=204)
         newest = context["remarks"][:1]

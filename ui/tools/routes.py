@@ -1,6 +1,6 @@
 """Tools administration: register, set, give keys."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -14,6 +14,16 @@ from services.tools import queries as tool_queries
 from services.tools import service as tool_service
 from ui.kit.context import PageContext
 from ui.kit.forms import Form, PostedForm, field_errors
+from ui.tools.conditions import (
+    FIELD,
+    ConditionRow,
+    condition_rows,
+    conditions_of,
+    read_conditions,
+    row_errors,
+    typed_rows,
+    with_errors,
+)
 from ui.tools.form import (
     errors_by_line,
     format_span,
@@ -136,6 +146,10 @@ def _add_tool(routes: APIRouter, pages: PageContext) -> None:
     def change(request: Request, slug: str, form: PostedForm) -> Response:
         return _change(pages, request, slug, form)
 
+    @routes.post("/tools/{slug}/review-when")
+    def change_conditions(request: Request, slug: str, form: PostedForm) -> Response:
+        return _change_conditions(pages, request, slug, form)
+
     @routes.post("/tools/{slug}/keys")
     def make_key(request: Request, slug: str) -> Response:
         actor = pages.actor(request, Verb.MANAGE_TOOLS)
@@ -167,9 +181,12 @@ def _show(
     form: dict[str, str] | None = None,
     errors: dict[str, str] | None = None,
     wanted: Mapping[str, Any] | None = None,
+    rows: Sequence[ConditionRow] | None = None,
     status: int = 200,
 ) -> Response:
-    """The tool's page; with `wanted`, what of that is something else by now."""
+    """The tool's page; with `wanted`, what of that is something else by now, with `rows` the
+    review conditions as they were typed.
+    """
     actor = pages.actor(request, Verb.MANAGE_TOOLS)
     with pages.transaction() as (session, now):
         tool = tool_queries.tool_for(session, actor, slug)
@@ -188,6 +205,9 @@ def _show(
         form=_values(tool) | (form or {}),
         errors=errors or _now_otherwise(tool, wanted or {}),
         changed_meanwhile=wanted is not None,
+        rows=[*(condition_rows(tool) if rows is None else rows), ConditionRow()],
+        row_errors=row_errors(rows or ()),
+        in_force=condition_rows(tool) if FIELD in (wanted or {}) else None,
         api_address=pages.api_address(),
         teams=[{"value": team.slug, "label": team.name} for team in teams if team.active],
     )
@@ -226,6 +246,7 @@ def _differing(tool: tool_queries.ToolInfo, wanted: Mapping[str, Any]) -> dict[s
 
 def _now_otherwise(tool: tool_queries.ToolInfo, wanted: Mapping[str, Any]) -> dict[str, str]:
     """For each field that was typed otherwise, what it is now."""
+    wanted = {name: value for name, value in wanted.items() if name in _NAMES}
     shown = _values(tool) | {"maturity_seconds": format_span(tool.maturity_seconds)}
     said = {name: ", ".join(str(shown[name]).split("\n")) for name in _differing(tool, wanted)}
     return {
@@ -257,4 +278,26 @@ def _change(pages: PageContext, request: Request, slug: str, form: Form) -> Resp
         # The next attempt is of somebody who has seen what it is now.
         typed = {k: value for k, value in form.first_values().items() if k != "revision"}
         return _show(pages, request, slug, form=typed, wanted=wanted, status=409)
+    return pages.redirect(request, f"/tools/{slug}?saved=1")
+
+
+def _change_conditions(pages: PageContext, request: Request, slug: str, form: Form) -> Response:
+    """Save the review conditions, unless the tool is no longer what the form was filled with."""
+    actor = pages.actor(request, Verb.MANAGE_TOOLS)
+    rows = [row for row in typed_rows(form) if not row.blank]
+    try:
+        wanted = {FIELD: read_conditions(rows)}
+        with pages.transaction() as (session, now):
+            tool = tool_queries.tool_for(session, actor, slug)
+            if wanted[FIELD] != conditions_of(tool):
+                seen = read_revision(form)
+                tool_service.change_tool(
+                    session, slug, wanted, actor=actor, now=now, if_revision=seen
+                )
+    except InvalidInput as error:
+        marked = with_errors(rows, error)
+        problem = "" if row_errors(marked) else error.detail
+        return _show(pages, request, slug, rows=marked, problem=problem, status=error.status)
+    except ChangedMeanwhile:
+        return _show(pages, request, slug, rows=rows, wanted=wanted, status=409)
     return pages.redirect(request, f"/tools/{slug}?saved=1")
