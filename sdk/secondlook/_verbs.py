@@ -63,16 +63,14 @@ class Verbs:
         """Record what the tool returned, and learn what to do with it. Never waits.
 
         Args:
-            output_id: 1 to 200 bytes, unique among the tool's outputs. The same id again with
-                the same facts counts once, so that a retried job needs no care.
+            output_id: 1 to 200 bytes, unique among the tool's outputs; the same id again with the
+                same facts counts once.
             kind: `category`, `text`, `flag` or `fields`.
             value: a category or text; True or False; or `{name: {"value": …, "confidence": …}}`.
             confidence: the tool's own number from 0 to 1, None where it has none.
-            input_text: what the tool was given; beyond 64 KiB it is cut.
-            language: the input's language tag, such as `de`.
-            url: a web link to the input.
-            model, prompt: the version of each.
-            subject: the ticket, document or account that it is about.
+            input_text, language, url: what the tool was given, cut beyond 64 KiB; a tag such as
+                `de`; a web link to it.
+            model, prompt, subject: the version of each; the ticket or document that it is about.
             alternatives: other values considered, `(value, confidence)`, at most 20.
             attributes: at most 32 short texts that routing may go by; `requester` names who asked.
             cohort: who uses the tool at this stage of the rollout.
@@ -80,30 +78,28 @@ class Verbs:
             occurred_at: when, where it was not just now; with an offset from UTC.
 
         Raises:
-            InvalidEvent: with `on_invalid="raise"` alone: a ValueError that names each bad
-                argument. Else the answer is `review` with the reason `invalid`, and the output
-                is recorded as a failed one, for a person to see what was wrong.
+            InvalidEvent: with `on_invalid="raise"` alone: a ValueError that names each argument.
+                Else the answer is `review`, and the output is recorded as a failed one.
         """
-        return self._recorder.output(
-            {
-                "output_id": output_id,
-                "subject": subject,
-                "kind": kind,
-                "value": value,
-                "confidence": confidence,
-                "alternatives": alternatives,
-                "input_text": input_text,
-                "language": language,
-                "url": url,
-                "attributes": attributes,
-                "model": model,
-                "prompt": prompt,
-                "cohort": cohort,
-                "latency_ms": latency_ms,
-                "cost": cost,
-                "occurred_at": occurred_at,
-            }
-        )
+        given = {
+            "output_id": output_id,
+            "subject": subject,
+            "kind": kind,
+            "value": value,
+            "confidence": confidence,
+            "alternatives": alternatives,
+            "input_text": input_text,
+            "language": language,
+            "url": url,
+            "attributes": attributes,
+            "model": model,
+            "prompt": prompt,
+            "cohort": cohort,
+            "latency_ms": latency_ms,
+            "cost": cost,
+            "occurred_at": occurred_at,
+        }
+        return self._recorder.output(given)
 
     def failed(
         self,
