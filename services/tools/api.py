@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, Problem
-from services.kit.web.http import Text
+from services.kit.web.storable import Text
 from services.people.rules import Actor, Verb
 from services.tools import queries, service
 from services.tools.identity import Identity, ToolCaller
