@@ -52,7 +52,8 @@ class Resources:
     @cached_property
     def intake(self) -> Intake:
         """The way of requests onto the log."""
-        return Intake(self.database, self.log)
+        within = self.publish if isinstance(self.log, PostgresLog) else None
+        return Intake(self.database, self.log, within)
 
     @cached_property
     def policy_watch(self) -> PolicyWatch:

@@ -17,6 +17,7 @@ from services.escalation import api as escalation_api
 from services.escalation import queries as escalation_queries
 from services.escalation.cases import as_answer
 from services.feedback import api as feedback_api
+from services.feedback.admission import Admission
 from services.feedback.api import ShownCase
 from services.insight import api as insight_api
 from services.kit.errors import NotFound
@@ -101,6 +102,7 @@ def make_api(resources: Resources) -> FastAPI:
     database, clock = resources.database, resources.clock
     identity = Identity(database)
     intake = resources.intake
+    admission = Admission(database, limit=resources.settings.dead_letter_limit)
     routes = escalation_api.RouteDependencies(
         database,
         clock,
@@ -115,7 +117,7 @@ def make_api(resources: Resources) -> FastAPI:
         redoc_url=None,
         dependencies=[Depends(require_storable)],
     )
-    app.include_router(feedback_api.router(database, intake, identity, _case_of_output))
+    app.include_router(feedback_api.router(database, intake, admission, identity, _case_of_output))
     app.include_router(escalation_api.router(routes, identity))
     app.include_router(registry_api.router(database, clock, identity, resources.policy_watch))
     app.include_router(insight_api.router(database, clock, identity))
