@@ -52,8 +52,8 @@ class Resources:
     @cached_property
     def intake(self) -> Intake:
         """The way of requests onto the log."""
-        within = self.publish if isinstance(self.log, PostgresLog) else None
-        return Intake(self.database, self.log, within)
+        embedded = self.log.append_on if isinstance(self.log, PostgresLog) else None
+        return Intake(self.database, self.log, embedded)
 
     @cached_property
     def policy_watch(self) -> PolicyWatch:

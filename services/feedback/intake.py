@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import psycopg
 from pydantic_core import to_json
 from secondlook import events
-from sqlalchemy.orm import Session
 
 from services.feedback import queries
 from services.feedback.receiving import Entry, Identity, entry_of
@@ -14,8 +15,8 @@ from services.kit.errors import Conflict, Problem
 from services.kit.eventlog.port import EventLog, NewRecord
 from services.kit.web.group_commit import GroupWorker
 
-AppendWithin = Callable[[Session, Sequence[NewRecord]], None]
-"""Appends to the log as the last act of a session's transaction."""
+Append = Callable[[psycopg.Connection[Any], Sequence[NewRecord]], None]
+"""Appends to the log on a connection to the database that it lies in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +29,12 @@ class Submission:
 class Intake:
     """Puts requests' events onto the log, many requests in one append.
 
-    `append_within`: where the log is in the same database, asking for conflicts and appending
-    are one transaction.
+    `append_on`: where the log is in the same database, what is asked there and what is appended
+    goes over one connection.
     """
 
-    def __init__(
-        self, database: Database, log: EventLog, append_within: AppendWithin | None = None
-    ) -> None:
-        self._database, self._log, self._append_within = database, log, append_within
+    def __init__(self, database: Database, log: EventLog, append_on: Append | None = None) -> None:
+        self._database, self._log, self._append_on = database, log, append_on
         self.worker: GroupWorker[Submission] = GroupWorker(
             self._handle, size=lambda submission: len(submission.entries)
         )
@@ -47,8 +46,8 @@ class Intake:
 
     def _handle(self, group: Sequence[Submission]) -> list[Exception | None]:
         """Refuse the submissions that clash, append all others."""
-        with self._database.transaction() as session:
-            clashes = self._clashes(session, [e for one in group for e in one.entries])
+        with self._database.statements() as connection:
+            clashes = self._clashes(connection, [e for one in group for e in one.entries])
             outcomes: list[Exception | None] = []
             records: list[NewRecord] = []
             for submission in group:
@@ -56,14 +55,16 @@ class Intake:
                 outcomes.append(_conflict(wrong) if wrong else None)
                 if not wrong:
                     records += [entry.record for entry in submission.entries]
-            if records and self._append_within is not None:
-                self._append_within(session, records)
-        if records and self._append_within is None:
+            if records and self._append_on is not None:
+                self._append_on(connection, records)
+        if records and self._append_on is None:
             self._log.append(records)
         return outcomes
 
     @staticmethod
-    def _clashes(session: Session, entries: Sequence[Entry]) -> dict[int, Problem]:
+    def _clashes(
+        connection: psycopg.Connection[Any], entries: Sequence[Entry]
+    ) -> dict[int, Problem]:
         """What is wrong with entries of which an id is taken, here or in the database."""
         first: dict[Identity, str] = {}
         clashes: dict[int, Problem] = {}
@@ -76,13 +77,13 @@ class Intake:
                 row = {"position": len(rows), "digest": entry.digest}
                 rows.append(row | identity._asdict())
                 asked.append((entry, identity))
-        for position in _taken(session, rows):
+        for position in _taken(connection, rows):
             clashes[id(asked[position][0])] = _clash(*asked[position])
         return clashes
 
 
-def _taken(session: Session, rows: Sequence[dict[str, object]]) -> list[int]:
-    return queries.conflicting(session, to_json(rows).decode()) if rows else []
+def _taken(connection: psycopg.Connection[Any], rows: Sequence[dict[str, object]]) -> list[int]:
+    return queries.conflicting(connection, to_json(rows).decode()) if rows else []
 
 
 def _clash(entry: Entry, identity: Identity) -> Problem:

@@ -113,8 +113,16 @@ class PostgresLog:
         """Append in one transaction: all of them are durable, or none is there."""
         if not records:
             return
+        with self.connection() as connection:
+            self.append_on(connection, records)
+
+    def append_on(self, connection: psycopg.Connection[Any], records: Sequence[NewRecord]) -> None:
+        """The same on a connection to the same database that commits each statement."""
         placed = self._place(records)
-        with self.connection() as connection, connection.transaction():
+        if len(records) == 1:
+            append_placed(connection, placed)
+            return
+        with connection.transaction():
             append_placed(connection, placed)
 
     def append_within(self, session: Session, records: Sequence[NewRecord]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Any
 
+import psycopg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.kit.database import is_infrastructure
 from services.kit.errors import InvalidInput, Problem, SecondlookError, Unavailable
 from services.kit.eventlog.port import LogUnavailable
 
@@ -112,15 +114,15 @@ def _as_ours(request: Request, error: Exception) -> SecondlookError:
         return _invalid_request(error)
     if isinstance(error, HTTPException):
         return HttpError(error.status_code, str(error.detail))
-    if isinstance(error, OperationalError | LogUnavailable):
+    if isinstance(error, LogUnavailable) or is_infrastructure(error):
         _log.warning("unavailable", path=request.url.path, error=str(error)[:200])
         return Unavailable(
             "Storage cannot be reached just now. Try again, with the same ids: what was "
             "taken already counts once."
         )
-    if isinstance(error, DataError):
+    if isinstance(error, DataError | psycopg.DataError):
         # Its message quotes what was sent, so only its kind is logged.
-        kind = type(error.orig).__name__
+        kind = type(getattr(error, "orig", error)).__name__
         _log.warning("refused by the database", path=request.url.path, kind=kind)
         found = Problem(
             "",
