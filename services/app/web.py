@@ -23,6 +23,7 @@ from services.insight import api as insight_api
 from services.kit.errors import NotFound
 from services.kit.processes import listening
 from services.kit.settings import Settings
+from services.kit.web.addresses import ClientAddresses
 from services.kit.web.bodies import NO_BODY, BodyLimits, BodyRule, CloseUnread
 from services.kit.web.origin import OneOrigin
 from services.kit.web.problems import install_errors
@@ -90,6 +91,7 @@ def make_ui(resources: Resources) -> FastAPI:
             session_length=timedelta(seconds=settings.session_length),
             link_length=timedelta(seconds=settings.link_length),
             https=_https(settings),
+            addresses=ClientAddresses(settings.trusted_proxies),
             address=lambda: listening.address(settings),
             api_address=lambda: listening.api_address(settings),
         )
