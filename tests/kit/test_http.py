@@ -1,14 +1,18 @@
 """What every app answers when something goes wrong, and how lists go on."""
 
+import asyncio
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy import text
 from starlette.responses import StreamingResponse
 from starlette.testclient import TestClient
+from starlette.types import Message
 from structlog.testing import capture_logs
 
 from services.kit.database import Database
@@ -118,3 +122,47 @@ def test_cursor_with_text_that_cannot_be_stored_is_refused(word: str) -> None:
     written = encode_cursor(NOON.isoformat(), word.encode().decode("unicode_escape"))
     with pytest.raises(InvalidInput):
         read_cursor(written, str)
+
+
+def test_client_that_hangs_up_is_no_error_of_ours() -> None:
+    app = make_app()
+
+    @app.post("/reads")
+    async def reads(request: Request) -> bytes:
+        return await request.body()
+
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def nobody_hears(_: Message) -> None:
+        raise AssertionError("there is nobody to answer")
+
+    scope = {"type": "http", "method": "POST", "path": "/reads", "headers": [], "query_string": b""}
+    with capture_logs() as logged:
+        asyncio.run(app(scope, gone, nobody_hears))
+    assert [entry["event"] for entry in logged if entry["log_level"] != "debug"] == []
+
+
+def test_thousands_of_problems_are_counted_beyond_the_first() -> None:
+    app = make_app()
+
+    class Body(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+
+    @app.post("/strict")
+    def strict(body: Body) -> None:
+        """Takes nothing."""
+
+    answer = TestClient(app).post("/strict", json={f"n{n}": 1 for n in range(5_000)})
+    assert (answer.status_code, len(answer.json()["errors"])) == (422, 20)
+    assert answer.json()["more"] == 4_980
+
+
+def test_database_that_is_away_is_unavailable_however_it_says_so() -> None:
+    app = make_app()
+
+    @app.get("/away")
+    def away() -> None:
+        raise psycopg.OperationalError("the connection is closed")
+
+    assert TestClient(app).get("/away").status_code == 503
