@@ -146,6 +146,24 @@ def test_set_the_threshold_of_a_category(town: Town, visit: Visit, script: bool)
     assert float(town.one(stored, slug=house.TOOL)) == share
 
 
+def test_clause_that_cannot_be_read_is_named_beside_its_condition(
+    town: Town, visit: Visit, script: bool
+) -> None:
+    revision = "SELECT revision FROM tool WHERE slug = :slug"
+    before = town.one(revision, slug=house.TOOL)
+    with visit(house.ADMIN, javascript=script) as view:
+        page = view.open(f"/tools/{house.TOOL}")
+        page.get_by_label("Condition id").fill("vip")
+        page.get_by_label("Clauses").fill("attributes.vip: [yes")
+        page.get_by_role("button", name="Set the conditions").click()
+        page.locator(".summary a").click()
+        expect(page.locator("#f-when-1")).to_be_focused()
+        expect(page.locator("#f-when-1")).to_have_value("attributes.vip: [yes")
+        expect(page.locator("#f-when-1-error")).to_contain_text("Write clauses such as")
+        _require_accessible(page, script=script)
+    assert town.one(revision, slug=house.TOOL) == before
+
+
 def test_last_judge_of_a_team_stays(town: Town, visit: Visit, script: bool) -> None:
     with visit(house.ADMIN, javascript=script) as view:
         page = view.open("/people")
