@@ -1,7 +1,7 @@
 """`tools` and `keys`: the tools that are registered."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
