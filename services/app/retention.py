@@ -21,7 +21,7 @@ from services.kit.web import idempotency
 from services.people import access
 from services.tools import queries as tool_queries
 
-_CASES, _ROWS = 100, 500
+_CASES, _ROWS = 500, 2_000
 """How many go in one step, whose locks nobody waits for long."""
 _FULL_WALK = timedelta(hours=1)
 """How often all old outputs are looked at, those that had to stay before included."""
