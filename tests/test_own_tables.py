@@ -37,7 +37,8 @@ MODELS = {
 _NAME = r'"?([a-z_]+)"?(?!\w)'
 _ALIAS = r"(?:\s+(?:AS\s+)?[a-z_]\w*)?"
 _TABLES = re.compile(
-    rf"(?<!DISTINCT )\b(?:FROM|JOIN|UPDATE|INTO|USING)\s+(?:ONLY\s+)?{_NAME}((?:{_ALIAS}\s*,\s*{_NAME})*)"
+    r"(?<!DISTINCT )\b(?:FROM|JOIN|UPDATE|INTO|USING)\s+(?:ONLY\s+)?"
+    rf"{_NAME}((?:{_ALIAS}\s*,\s*{_NAME})*)"
 )
 
 
