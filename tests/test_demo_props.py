@@ -68,9 +68,9 @@ def test_tool_of_somebody_else_is_left_alone(found: Resources) -> None:
         people_service.add_team(session, "support", name=None, actor=OPERATOR, now=now)
         given = {"kind": OutputKind.CATEGORY, "team": "support", "maturity_seconds": 0}
         tool_service.add_tool(session, demo.TOOL, actor=OPERATOR, now=now, **given)
-    with pytest.raises(Conflict, match="ada has made one"):
+    with pytest.raises(Conflict, match="test has made one"):
         demo.prepare(found, ["a", "b"], seed=1)
-    with pytest.raises(Conflict, match="ada has made one"):
+    with pytest.raises(Conflict, match="test has made one"):
         demo.make_people(found)
     with found.database.transaction() as session:
         assert people_queries.people(session) == []

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from services.app import web as app_web
 from services.app.resources import Resources
-from services.commands import registry, roles
+from services.commands import people, roles
 from services.commands.roles import Consumed
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
@@ -70,9 +70,9 @@ def policy(
 def test_deactivate_by_command_whom_the_policy_names(policy: Callable[..., Database]) -> None:
     database = policy(user=LEAD)
     with pytest.raises(StillOwns, match=f"names user:{LEAD}"):
-        registry.deactivate_person(LEAD)
+        people.deactivate_person(LEAD)
     assert one(database, "SELECT active FROM person WHERE email = :e", e=LEAD)
-    registry.deactivate_person(OUTSIDER)
+    people.deactivate_person(OUTSIDER)
 
 
 def test_change_by_page_whom_the_policy_names(policy: Callable[..., Database]) -> None:

@@ -224,7 +224,7 @@ def _require(holds: bool, otherwise: str) -> None:
 def _rates(scene: Scene, version: str) -> dict[str, Any]:
     answer = httpx2.get(
         f"{scene.url}/v1/rates",
-        params={"tool": scene.tool, "version": version},
+        params={"tool": scene.tool, "model": version},
         headers={"Authorization": f"Bearer {scene.lead_token}"},
         timeout=30,
     )
@@ -241,11 +241,13 @@ def _exported(scene: Scene, version: str) -> list[Ticket]:
         timeout=120,
     )
     answer.raise_for_status()
-    rows = [json.loads(line) for line in answer.text.splitlines()]
+    *rows, end = (json.loads(line) for line in answer.iter_lines())
+    if not end.get("end"):
+        raise RuntimeError("The export was cut off.")
     return [
         Ticket(row["text"], row["decided_value"])
         for row in rows
-        if row["version"] == version and row["text"] and row["decided_value"]
+        if row["model"] == version and row["text"] and row["decided_value"]
     ]
 
 

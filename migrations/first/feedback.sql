@@ -85,6 +85,7 @@ CREATE TABLE output (
     recorded_at TIMESTAMP WITH TIME ZONE,
     awaited_since TIMESTAMP WITH TIME ZONE,
     unmatched_at TIMESTAMP WITH TIME ZONE,
+    sought BOOLEAN DEFAULT 'false' NOT NULL,
     decided_value JSONB,
     decided_by TEXT,
     decided_at TIMESTAMP WITH TIME ZONE,

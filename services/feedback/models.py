@@ -97,6 +97,9 @@ class Output(Base):
     recorded_at: Mapped[datetime | None]
     awaited_since: Mapped[datetime | None]
     unmatched_at: Mapped[datetime | None]
+    """When it was found missing, its corrections having waited for long."""
+    sought: Mapped[bool] = mapped_column(server_default="false")
+    """Whether a review was requested because it is missing."""
     decided_value: Mapped[Any | None] = mapped_column(Json)
     decided_by: Mapped[str | None]
     decided_at: Mapped[datetime | None]

@@ -39,6 +39,8 @@ API: dict[tuple[str, str], tuple[Need, bool]] = {
     ("POST", "/v1/cases/{case_id}/reassign"): (Verb.REVIEW, True),
     ("POST", "/v1/cases/{case_id}/comment"): (Verb.REVIEW, True),
     ("POST", "/v1/cases/{case_id}/escalate"): (Verb.REVIEW, True),
+    ("POST", "/v1/cases/{case_id}/reopen"): (Verb.REVIEW, True),
+    ("POST", "/v1/cases/{case_id}/undo"): (Verb.REVIEW, True),
     ("GET", "/v1/tools"): (Verb.READ_OUTPUTS, False),
     ("GET", "/v1/tools/{slug}"): (Verb.READ_OUTPUTS, True),
     ("PUT", "/v1/tools/{slug}"): (Verb.SWITCH_TOOL, True),
@@ -49,6 +51,7 @@ BODIES: dict[str, Any] = {
     "/v1/cases/{case_id}/verdict": {"token": "1", "verdict": "upheld"},
     "/v1/cases/{case_id}/reassign": {"owner": {"kind": "team", "id": "support"}},
     "/v1/cases/{case_id}/comment": {"note": "hello"},
+    "/v1/cases/{case_id}/reopen": {"note": "hello"},
     "/v1/cases/{case_id}/escalate": {"level": 0},
     "/v1/tools/{slug}": {"state": "live"},
 }

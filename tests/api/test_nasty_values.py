@@ -151,6 +151,8 @@ JSON_BODIES: dict[str, list[Any]] = {path: [body] for path, body in BODIES.items
     ],
     "/v1/cases/{case_id}/comment": [{"note": "hello", "token": "1"}],
     "/v1/cases/{case_id}/escalate": [{"level": 0, "note": "n"}],
+    "/v1/cases/{case_id}/reopen": [{"note": "n"}],
+    "/v1/cases/{case_id}/undo": [{}],
     "/v1/tools/{slug}": [
         {
             "name": "n",
@@ -162,6 +164,8 @@ JSON_BODIES: dict[str, list[Any]] = {path: [body] for path, body in BODIES.items
             "holdout_rate": 0.1,
             "maturity_seconds": 0,
             "categories": ["billing", "refund"],
+            "review_when": [{"id": "vip", "when": {"attributes.vip": "yes"}}],
+            "max_stale_seconds": 600,
         }
     ],
 }

@@ -127,7 +127,8 @@ SELECT CASE measure WHEN 'overrides_withdrawn' THEN 'overridden' ELSE measure EN
  WHERE measure NOT IN ('duplicate', 'gate_disagreements');
 
 -- What we published, wherever it is: sent by way of the outbox, or put onto the log itself.
-CREATE TEMP VIEW published AS
+-- A table, so that nothing but our own events is read as JSON.
+CREATE TEMP TABLE published AS
 SELECT topic, convert_from(value, 'UTF8')::jsonb AS event FROM outbox
  WHERE topic IN ('secondlook.cases', 'secondlook.reviews')
 UNION ALL

@@ -1,4 +1,4 @@
-"""Cases: who gets them, who may judge them, what their deadlines do."""
+"""Cases: who gets them, who may review them, what their deadlines do."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta

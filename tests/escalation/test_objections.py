@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from secondlook import events
 
-from services.escalation import queries, service
+from services.escalation import queries
 from services.escalation.errors import OwnDispute
 from services.escalation.policy.read import read as read_policy
 from services.escalation.rules import Owner
@@ -33,6 +33,7 @@ from tests.factories import (
     withdrawal,
 )
 from tests.factories import one as value_of
+from tests.factories.people import actor_of
 from tests.factories.storage import CASES
 
 
@@ -189,7 +190,7 @@ def test_claim_lets_its_holder_finish_after_the_case_has_climbed_away(
         session.execute(queries.text("UPDATE \"case\" SET team = 'other', owner_team = 'other'"))
     assert casework.give_verdict(OWNER, 1, token=token) == "upheld"
     with database.transaction() as session:
-        seen = service.queries.case_for(session, service.registry.actor(session, OWNER), 1)
+        seen = queries.case_for(session, actor_of(session, OWNER), 1)
     assert seen.verdict_by == OWNER
 
 
@@ -242,7 +243,7 @@ def test_missing_output_that_comes_right_after_is_on_the_case(
 
 
 def test_confirmation_that_waits_in_vain_asks_for_nobody(log: Delivery, database: Database) -> None:
-    log.take(correction("o-1", kind="confirmation", value=None))
+    log.take(correction("o-1", kind="confirmation"))
     miss(database, log)
     assert value_of(database, 'SELECT count(*) FROM "case"') == 0
     log.take(output("o-1"))
@@ -254,7 +255,7 @@ def test_confirmation_that_waits_in_vain_asks_for_nobody(log: Delivery, database
 def test_output_with_an_empty_text_is_disputed(
     first: str, log: Delivery, database: Database
 ) -> None:
-    said = {"output": output("o-1", tool=TEXT, value=""), "dispute": disputed("a")}
+    said = {"output": output("o-1", kind="text", tool=TEXT, value=""), "dispute": disputed("a")}
     said["dispute"] = said["dispute"].model_copy(update={"source": f"/tools/{TEXT}"})
     with database.transaction() as session:
         add_tool(session, TEXT)

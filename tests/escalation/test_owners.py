@@ -1,4 +1,4 @@
-"""Every open case has an owner who may judge, whatever is done to people and teams."""
+"""Every open case has an owner who may review, whatever is done to people and teams."""
 
 import re
 import threading

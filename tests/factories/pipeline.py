@@ -44,8 +44,8 @@ class Pipeline(Casework):
 
     def populate(self, *, partitions: int = PARTITIONS) -> None:
         """People, the tool and the topics."""
-        populate(self.database)
         self.log.ensure_topics([TopicSpec(topic.name, partitions) for topic in events.TOPICS])
+        populate(self.database)
 
     # --- events ---------------------------------------------------------------------------
 

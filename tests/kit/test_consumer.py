@@ -21,8 +21,8 @@ from sqlalchemy import text
 
 from services.kit.consuming import offsets
 from services.kit.consuming.offsets import Move, Offsets, StaleOffset
-from services.kit.consuming.runner import Consumer, Counters, is_infrastructure
-from services.kit.database import Database, make_engine
+from services.kit.consuming.runner import Consumer, Counters
+from services.kit.database import Database, is_infrastructure, make_engine
 from services.kit.eventlog.kafka import KafkaLog
 from services.kit.eventlog.port import (
     EventLog,
@@ -66,7 +66,7 @@ class Rig:
                 retried=lambda reason: self.counted.update([reason]),
                 rejected=lambda _, reason: self.counted.update([f"rejected {reason}"]),
                 stale=lambda _: self.counted.update(stale=1),
-                held=lambda yes: self.counted.update(paused=int(yes) - self.counted["paused"]),
+                paused=lambda yes: self.counted.update(paused=int(yes) - self.counted["paused"]),
             ),
             **more,
         )
@@ -229,7 +229,7 @@ def test_pause_rejects_nothing_and_drops_nothing(rig: Rig) -> None:
     pausing = threading.Event()
     pausing.set()
     with running(rig.consumer(should_pause=lambda _: pausing.is_set())):
-        wait(lambda: rig.counted["held"])
+        wait(lambda: rig.counted["paused"])
         rig.append("4")
         time.sleep(1.5)
         assert rig.rows("SELECT count(*) FROM rejected") == [0]

@@ -30,7 +30,7 @@ only_root = pytest.mark.skipif(not AS_ROOT, reason="only root can be another acc
 SUPERVISOR = """
 import sys, time
 from pathlib import Path
-from services.kit.embedded_postgres import EmbeddedPostgres
+from services.kit.processes.embedded_postgres import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]))
 server.start()
 print(server.pid, flush=True)

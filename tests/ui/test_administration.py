@@ -219,7 +219,7 @@ def test_last_judge_stays_and_the_form_with_them(
     again = _row(refused.text, factories.OUTSIDER)
     assert "<details open>" in again
     says = html.unescape(again.partition(f'id="{control}')[2].partition("</p>")[0])
-    assert "nobody else judges in team 'other'" in says
+    assert "nobody else may review in team 'other'" in says
     assert "Make somebody else a reviewer of team 'other' first." in says
     sent = _sent(again)
     assert {name: sent[name] for name in typed if name in sent} == {
