@@ -57,6 +57,12 @@ class Output(Base):
             "awaited_since",
             postgresql_where=text("recorded_at IS NULL AND unmatched_at IS NULL"),
         ),
+        Index(
+            "ix_output_unmatched",
+            "tool",
+            "awaited_since",
+            postgresql_where=text("recorded_at IS NULL AND unmatched_at IS NOT NULL"),
+        ),
     )
 
     tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"), primary_key=True)
@@ -129,7 +135,10 @@ class Withdrawal(Base):
     """A correction taken back by its author. It may arrive before the correction does."""
 
     __tablename__ = "withdrawal"
-    __table_args__ = (Index("ix_withdrawal_correction", "tool", "correction_id"),)
+    __table_args__ = (
+        Index("ix_withdrawal_correction", "tool", "correction_id"),
+        Index("ix_withdrawal_output", "tool", "output_id"),
+    )
 
     tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"), primary_key=True)
     event_id: Mapped[str] = mapped_column(primary_key=True)

@@ -3,12 +3,22 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import sqlalchemy
 from pydantic_core import from_json
-from sqlalchemy import BigInteger, DateTime, Engine, LargeBinary, MetaData, Text, create_engine
+from sqlalchemy import (
+    BigInteger,
+    CursorResult,
+    DateTime,
+    Engine,
+    LargeBinary,
+    MetaData,
+    Result,
+    Text,
+    create_engine,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
@@ -103,6 +113,11 @@ def connect_alone(url: str) -> psycopg.Connection[Any]:
     return psycopg.connect(
         url, autocommit=True, connect_timeout=5, application_name="secondlook wakeup"
     )
+
+
+def affected(result: Result[Any]) -> int:
+    """How many rows a statement wrote."""
+    return cast("CursorResult[Any]", result).rowcount
 
 
 class Database:

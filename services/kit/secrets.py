@@ -9,6 +9,8 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.kit.database import affected
+
 _hasher = PasswordHasher()
 # Checked where there is no such account, so that both answers take the same time.
 _NOBODY = _hasher.hash(secrets.token_urlsafe(16))
@@ -54,4 +56,16 @@ def take_token(session: Session, name: str, *, now: datetime, size: int, per_min
     taken = session.execute(
         _TAKE, {"name": name, "now": now, "size": size, "per_second": per_minute / 60}
     )
-    return bool(taken.rowcount)  # type: ignore[attr-defined]
+    return bool(affected(taken))
+
+
+# A bucket that nobody has taken from for a day is full again, and no bucket says the same.
+_FORGET = text("""
+DELETE FROM rate_bucket WHERE name IN (
+    SELECT name FROM rate_bucket WHERE refilled_at < :now - interval '1 day' LIMIT :limit)
+""")
+
+
+def forget_full_buckets(session: Session, *, now: datetime, limit: int) -> int:
+    """Remove up to `limit` buckets that are surely full; answers how many."""
+    return affected(session.execute(_FORGET, {"now": now, "limit": limit}))

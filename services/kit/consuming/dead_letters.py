@@ -239,14 +239,34 @@ class ReasonCount(NamedTuple):
     waiting: int
 
 
+PURGED = "purged_dead_letters"
+"""Counted when dead letters go because they are old, each under its `purged_label`."""
+
+
+def purged_label(consumer: str, topic: str, reason: str, *, parked: bool, retried: bool) -> str:
+    """What stays known of a dead letter that is gone; no word of it holds a slash."""
+    end = "retried" if retried else "discarded"
+    return "/".join((consumer, topic, reason, "parked" if parked else "refused", end))
+
+
+_PURGED = f"""
+SELECT tool, split_part(label, '/', 1) AS consumer, split_part(label, '/', 2) AS topic,
+       split_part(label, '/', 3) AS reason, split_part(label, '/', 4) = 'parked' AS parked,
+       split_part(label, '/', 5) = 'retried' AS retried, n
+FROM total_count WHERE measure = '{PURGED}'
+"""
+
 _BY_REASON = text(f"""
-SELECT topic, reason, parked, count(*), count(*) FILTER (WHERE {WAITING})
-FROM dead_letter GROUP BY topic, reason, parked
+SELECT topic, reason, parked, sum(n)::bigint, sum(waiting)::bigint FROM (
+    SELECT topic, reason, parked, count(*) AS n, count(*) FILTER (WHERE {WAITING}) AS waiting
+    FROM dead_letter GROUP BY topic, reason, parked
+    UNION ALL SELECT topic, reason, parked, n, 0 FROM ({_PURGED}) AS purged
+) AS kept GROUP BY topic, reason, parked
 """)
 
 
 def by_reason(session: Session) -> list[ReasonCount]:
-    """How many dead letters and parked events there are, by topic and reason."""
+    """How many dead letters and parked events there were ever, by topic and reason."""
     return [ReasonCount(*row) for row in session.execute(_BY_REASON)]
 
 
@@ -260,10 +280,14 @@ class ToolCount(NamedTuple):
     retried: int
 
 
-_BY_TOOL = text("""
-SELECT consumer, coalesce(tool, ''), parked, count(*),
-       count(*) FILTER (WHERE retried_at IS NOT NULL)
-FROM dead_letter GROUP BY 1, 2, 3
+_BY_TOOL = text(f"""
+SELECT consumer, tool, parked, sum(n)::bigint, sum(retried)::bigint FROM (
+    SELECT consumer, coalesce(tool, '') AS tool, parked, count(*) AS n,
+           count(*) FILTER (WHERE retried_at IS NOT NULL) AS retried
+    FROM dead_letter GROUP BY 1, 2, 3
+    UNION ALL SELECT consumer, tool, parked, n, CASE WHEN retried THEN n ELSE 0 END
+    FROM ({_PURGED}) AS purged
+) AS kept GROUP BY consumer, tool, parked
 """)
 
 
