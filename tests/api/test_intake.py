@@ -1,7 +1,6 @@
 """Tools over HTTP: what is taken, what is refused and with which words."""
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from secondlook.keys import key_hash
 
 from tests.factories import TOOL, one, rows, total
 from tests.factories.api import Api
+from tests.waiting import until
 
 
 def an_output(output_id: str = "o-1", **fields: Any) -> dict[str, Any]:
@@ -148,8 +148,7 @@ def test_revoked_key_is_refused_within_a_second(api: Api) -> None:
     with api.database.transaction() as session:
         prefix = api.tool_key.split("_")[1]
         access.revoke_key(session, prefix, actor="test", now=DatabaseClock().now(session))
-    time.sleep(1)
-    assert post(api, "/v1/outputs", an_output("o-2")).status_code == 401
+    until(lambda: post(api, "/v1/outputs", an_output("o-2")).status_code == 401, seconds=1)
 
 
 def test_post_event_of_another_tool_or_of_ours_is_403(api: Api) -> None:
