@@ -33,7 +33,7 @@ lint: $(VENV)/.dev ## Check style, types and the direction of imports
 
 .PHONY: test
 test: lint ## Run everything that must pass before a commit
-	$(BIN)/python -m tests.tools
+	$(BIN)/python -m tests.install
 	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: bench

@@ -19,7 +19,7 @@ from secondlook import events
 from benchmarks.load import outputs
 from migrations import run
 from services.kit.database import Database, make_engine
-from services.kit.embedded_postgres import EmbeddedPostgres
+from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from tests import factories
 
 _EVENTS, _BATCH, _SHOWN = 8_000, 2_000, 12

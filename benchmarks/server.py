@@ -13,9 +13,10 @@ import psycopg
 
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
-from services.registry import service
+from services.people import service as people_service
 from tests.factories import OWNER, TEAM, add_person, add_tool
 from tests.factories.broker import running_broker
+from tests.factories.people import OPERATOR
 from tests.factories.server import Server as Running
 from tests.factories.server import running_server
 
@@ -123,7 +124,7 @@ def server(**settings: str) -> Iterator[Server]:
 def _populate(database: Database) -> None:
     with database.transaction() as session:
         now = DatabaseClock().now(session)
-        service.add_team(session, TEAM, name=None, actor="bench", now=now)
+        people_service.add_team(session, TEAM, name=None, actor=OPERATOR, now=now)
         add_person(session, OWNER)
         add_tool(session, TOOL, categories=(), threshold=THRESHOLD)
 

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from services.cli import app
 from services.insight.metrics import METRICS, VERSIONS_SHOWN
-from services.kit.consumer_metrics import PROCESS_METRICS
+from services.kit.consuming.metrics import PROCESS_METRICS
 from services.kit.durations import Duration
 from services.kit.settings import DURATION, PREFIX, Settings
 

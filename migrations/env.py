@@ -5,13 +5,13 @@ from sqlalchemy import Connection, text
 
 from migrations.target import metadata
 from services.kit.database import make_engine
+from services.kit.locks import Lock
 
 # Two starts at once must not migrate at once; the number only has to be ours.
-_LOCK = 0x5EC0_4D10
 
 
 def _run(connection: Connection) -> None:
-    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": Lock.MIGRATE})
     connection.execute(text("SET LOCAL lock_timeout = '10s'"))
     connection.execute(text("SET LOCAL statement_timeout = '15min'"))
     context.configure(connection=connection, target_metadata=metadata, compare_type=True)

@@ -1,10 +1,10 @@
-"""Every table of the house, gathered for Alembic."""
+"""Every table, gathered for Alembic."""
 
 import importlib
 
 from services.kit.database import Base
 
-for _room in ("kit", "registry", "feedback", "escalation"):
-    importlib.import_module(f"services.{_room}.models")
+for _package in ("kit", "people", "tools", "feedback", "escalation"):
+    importlib.import_module(f"services.{_package}.models")
 
 metadata = Base.metadata

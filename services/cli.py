@@ -4,7 +4,17 @@ import sys
 
 import typer
 
-from services.commands import demo, doctor, letters, registry, roles, route
+from services.commands import (
+    audit,
+    dead_letters,
+    demo,
+    doctor,
+    people,
+    reconciliation,
+    roles,
+    route,
+    tools,
+)
 from services.commands.shared import in_words
 from services.kit.errors import SecondlookError
 
@@ -21,15 +31,15 @@ app.command()(roles.serve)
 app.command()(roles.consume)
 app.command()(roles.tick)
 app.command()(roles.export)
-app.command()(letters.replay)
-app.command()(letters.account)
+app.command()(reconciliation.replay)
+app.command()(reconciliation.account)
 app.command()(doctor.doctor)
-app.add_typer(letters.dead_letters, name="dead-letters")
-app.add_typer(letters.audit, name="audit")
-app.add_typer(registry.tools, name="tools")
-app.add_typer(registry.teams, name="teams")
-app.add_typer(registry.people, name="people")
-app.add_typer(registry.keys, name="keys")
+app.add_typer(dead_letters.commands, name="dead-letters")
+app.add_typer(audit.commands, name="audit")
+app.add_typer(tools.tools, name="tools")
+app.add_typer(people.teams, name="teams")
+app.add_typer(people.people, name="people")
+app.add_typer(tools.keys, name="keys")
 app.add_typer(route.route, name="route")
 
 
@@ -41,9 +51,9 @@ def main() -> None:
     except SecondlookError as error:
         sys.stderr.write(f"{error.detail}\n")
         for problem in error.problems:
-            if problem.problem in error.detail and problem.mend in error.detail:
+            if problem.problem in error.detail and problem.hint in error.detail:
                 continue  # It has been said.
-            sys.stderr.write(f"  {problem.pointer}: {problem.problem}. {problem.mend}\n")
+            sys.stderr.write(f"  {problem.pointer}: {problem.problem}. {problem.hint}\n")
         sys.exit(1)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from migrations import run
 from services.kit.database import Database, make_engine
-from services.kit.embedded_postgres import EmbeddedPostgres
+from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from tests.factories import broker
 from tests.factories.broker import Broker, running_broker, why_no_kafka
 from tests.factories.installation import cloned, named

@@ -16,8 +16,9 @@ from services.kit.database import Database, make_engine
 from services.kit.errors import Unavailable
 from services.kit.eventlog.port import TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
-from services.registry import access
+from services.tools import keys as tool_keys
 from tests.factories import OWNER, POLICY, REP, TOOL, Delivery, output, populate
+from tests.factories.people import OPERATOR
 
 SERVING = {"run", "demo", "serve", "consume", "tick", "export"}
 """Commands that run until they are stopped; they have tests of their own."""
@@ -66,7 +67,7 @@ def run(
     database, log = Database(make_engine(url)), PostgresLog(url)
     populate(database)
     with database.transaction() as session:
-        access.create_key(session, TOOL, actor="test", now=DatabaseClock().now(session))
+        tool_keys.create_key(session, TOOL, actor=OPERATOR, now=DatabaseClock().now(session))
     log.ensure_topics([TopicSpec(topic.name, 2) for topic in events.TOPICS])
     delivery = Delivery(database)
     delivery.take(output("o-1", confidence=0.1))

@@ -10,8 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from services import bootstrap
-from services.bootstrap import opened
+from services.app import resources as app_resources
+from services.app import roles as app_roles
+from services.app.resources import opened
 from services.kit.settings import Settings
 
 _TICKETS = 80
@@ -92,10 +93,10 @@ def _agrees_with_sql(url: str, version: dict[str, Any]) -> None:
     assert version["exception_rate"] == pytest.approx(exceptions / outputs)
 
 
-def _exported(resources: bootstrap.Resources) -> dict[tuple[str, str], float]:
+def _exported(resources: app_resources.Resources) -> dict[tuple[str, str], float]:
     """Sums of the exporter's counters by metric and version."""
     sums: dict[tuple[str, str], float] = {}
-    for family in bootstrap.make_collector(resources).collect():
+    for family in app_roles.make_collector(resources).collect():
         for sample in family.samples:
             key = (sample.name, sample.labels.get("version", ""))
             sums[key] = sums.get(key, 0) + sample.value

@@ -4,16 +4,22 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from services import bootstrap
-from services.bootstrap import Resources
+from services.app import web as app_web
+from services.app.resources import Resources
 from services.commands import demo, flow
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.errors import Conflict
 from services.kit.settings import Settings
-from services.registry import access, queries, service
-from services.registry.rules import OutputKind
+from services.people import access
+from services.people import queries as people_queries
+from services.people import service as people_service
+from services.tools import keys as tool_keys
+from services.tools import queries as tool_queries
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 from tests.browser.harness import serve_app
+from tests.factories.people import OPERATOR
 
 
 @pytest.fixture
@@ -26,7 +32,7 @@ def found(fresh_database: Callable[[], str]) -> Iterator[Resources]:
 
 def live(found: Resources, key: str) -> bool:
     with found.database.transaction() as session:
-        return access.tool_of_key(session, key) is not None
+        return tool_keys.tool_of_key(session, key) is not None
 
 
 def test_second_demo_leaves_the_key_of_the_first_one_alone(found: Resources) -> None:
@@ -45,7 +51,9 @@ def test_person_who_was_deactivated_stays_so_and_gets_nothing(found: Resources) 
     with found.database.transaction() as session:
         now = found.clock.now(session)
         for email in ("owner@demo.example", "lead@demo.example"):
-            service.change_person(session, email, active=False, actor="ada", now=now)
+            people_service.change_person(
+                session, email, active=False, actor=OPERATOR, duties=(), now=now
+            )
     props = demo.prepare(found, ["a", "b"], seed=1)
     assert len(props.owner_tokens) == 1
     assert props.lead_token is None
@@ -57,16 +65,16 @@ def test_person_who_was_deactivated_stays_so_and_gets_nothing(found: Resources) 
 def test_tool_of_somebody_else_is_left_alone(found: Resources) -> None:
     with found.database.transaction() as session:
         now = found.clock.now(session)
-        service.add_team(session, "support", name=None, actor="ada", now=now)
+        people_service.add_team(session, "support", name=None, actor=OPERATOR, now=now)
         given = {"kind": OutputKind.CATEGORY, "team": "support", "maturity_seconds": 0}
-        service.add_tool(session, demo.TOOL, actor="ada", now=now, **given)
+        tool_service.add_tool(session, demo.TOOL, actor=OPERATOR, now=now, **given)
     with pytest.raises(Conflict, match="ada has made one"):
         demo.prepare(found, ["a", "b"], seed=1)
     with pytest.raises(Conflict, match="ada has made one"):
         demo.make_people(found)
     with found.database.transaction() as session:
-        assert queries.people(session) == []
-        assert queries.keys(session, demo.TOOL) == []
+        assert people_queries.people(session) == []
+        assert tool_queries.keys(session, demo.TOOL) == []
 
 
 def test_owner_who_chooses_a_password_does_not_end_the_demo(
@@ -74,7 +82,7 @@ def test_owner_who_chooses_a_password_does_not_end_the_demo(
 ) -> None:
     monkeypatch.setattr(flow, "_LEFT_OPEN", -1)
     tokens = demo.prepare(found, ["a", "b"], seed=1).owner_tokens
-    with serve_app(bootstrap.make_api(found)) as address:
+    with serve_app(app_web.make_api(found)) as address:
         judges = flow.Judges(found, address, tokens, seed=1)
         with found.database.transaction() as session:
             now = found.clock.now(session)

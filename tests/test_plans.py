@@ -13,11 +13,12 @@ import psycopg
 import pytest
 from sqlalchemy import event
 
-from services import bootstrap
+from services.app import roles as app_roles
 from services.kit.clock import DatabaseClock
-from services.registry import access
+from services.people import access
 from tests.factories import TOOL, correction, failure, fill, one, output
 from tests.factories.api import Api, open_api
+from tests.factories.people import OPERATOR
 
 OUTPUTS, CASES, OF_A_PAGE = 20_000, 5_000, 1_500
 
@@ -94,7 +95,9 @@ def browser(api: Api, email: str) -> dict[str, str]:
     """The headers of somebody's browser."""
     with api.database.transaction() as session:
         now = DatabaseClock().now(session)
-        link = access.create_link(session, email, actor="t", now=now, length=timedelta(hours=1))
+        link = access.create_link(
+            session, email, actor=OPERATOR, now=now, length=timedelta(hours=1)
+        )
         secret, _ = access.use_link(session, link, now=now, length=timedelta(hours=1))
     return {"Cookie": f"secondlook={secret}"}
 
@@ -123,7 +126,7 @@ def test_consumers_read_their_batch(api: Api) -> None:
 
 def test_loops_read_what_is_due(api: Api) -> None:
     with explained(api) as most:
-        for loop in bootstrap.make_loops(api.resources):
+        for loop in app_roles.make_loops(api.resources):
             loop.step()
     assert len(most) > 5
     assert not over_a_page(most)

@@ -7,18 +7,19 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from services import bootstrap
-from services.bootstrap import Resources
+from services.app import web as app_web
+from services.app.resources import Resources
 from services.commands import registry, roles
 from services.commands.roles import Consumed
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.errors import InvalidInput
 from services.kit.settings import load_settings
-from services.registry import access
-from services.registry.errors import StillOwns
-from services.registry.identity import COOKIE
+from services.people import access
+from services.people.errors import StillOwns
+from services.tools.identity import COOKIE
 from tests.factories import ADMIN, LEAD, OUTSIDER, REP, TEAMMATE, one, populate
+from tests.factories.people import OPERATOR
 
 POLICY = """
 version: 1
@@ -80,10 +81,10 @@ def test_change_by_page_whom_the_policy_names(policy: Callable[..., Database]) -
     resources = Resources(settings, database, roles._external(settings), DatabaseClock())
     with database.transaction() as session:
         now, length = DatabaseClock().now(session), timedelta(hours=1)
-        link = access.create_link(session, ADMIN, actor="test", now=now, length=length)
+        link = access.create_link(session, ADMIN, actor=OPERATOR, now=now, length=length)
         secret, _ = access.use_link(session, link, now=now, length=length)
     client = TestClient(
-        bootstrap.make_ui(resources),
+        app_web.make_ui(resources),
         base_url="http://127.0.0.1",
         headers={"sec-fetch-site": "same-origin"},
         follow_redirects=False,
@@ -138,4 +139,4 @@ def test_start_of_the_demo_makes_the_people_whom_the_policy_names(
         roles.run(demo=False)
     with pytest.raises(Started):
         roles.run(demo=True)
-    assert one(database, "SELECT has_judge('ticket-triage')")
+    assert one(database, "SELECT can_own('ticket-triage')")

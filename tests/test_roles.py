@@ -8,9 +8,9 @@ import pytest
 
 from services.commands import roles
 from services.kit.database import Database
-from services.registry import queries
-from services.registry.api import PolicyWatch
-from services.supervisor import bind
+from services.kit.processes.supervisor import bind
+from services.tools import queries as tool_queries
+from services.tools.api import PolicyWatch
 from tests.factories import TOOL, populate
 
 
@@ -33,7 +33,7 @@ def test_nothing_is_inherited_by_a_role_of_its_own(monkeypatch: pytest.MonkeyPat
 def test_server_that_ends_keeps_no_tool_waiting(database: Database) -> None:
     populate(database)
     with database.transaction() as session:
-        known = queries.tool(session, TOOL).policy.revision
+        known = tool_queries.tool(session, TOOL).policy.revision
     watch = PolicyWatch(database)
 
     async def ask() -> int:

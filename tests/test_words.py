@@ -7,8 +7,9 @@ from secondlook import events
 
 from services.escalation import rules as escalation
 from services.feedback import rules as feedback
-from services.kit.words import VerdictKind, values
-from services.registry import rules as registry
+from services.kit.columns import values
+from services.tools import rules as tool_rules
+from services.tools.rules import VerdictKind
 
 
 @pytest.mark.parametrize(
@@ -17,10 +18,10 @@ from services.registry import rules as registry
         (feedback.Disposition, events.DISPOSITIONS),
         (feedback.CorrectionKind, events.CORRECTION_KINDS),
         (VerdictKind, events.VERDICT_WORDS),
-        (escalation.Trigger, events.TRIGGERS),
+        (tool_rules.Trigger, events.TRIGGERS),
         (escalation.CaseState, events.CASE_STATES),
-        (registry.OutputKind, events.KINDS),
-        (registry.ToolState, events.TOOL_STATES),
+        (tool_rules.OutputKind, events.KINDS),
+        (tool_rules.ToolState, events.TOOL_STATES),
     ],
 )
 def test_words_are_those_of_the_contracts(ours: type[StrEnum], contract: tuple[str, ...]) -> None:

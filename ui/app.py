@@ -1,7 +1,6 @@
-"""The pages: who is asking, what surrounds every page, and which view answers."""
+"""The pages as one application: who is asking, what surrounds a page, which area answers."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from fastapi import Depends, FastAPI, Request
 from starlette.concurrency import run_in_threadpool
@@ -10,16 +9,29 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit.errors import NotSignedIn, SecondlookError
-from services.kit.http import install_errors, require_storable_form
-from services.registry.identity import Identity
-from services.registry.rules import Verb
-from ui.desk import Desk, session_of
-from ui.security import CsrfProtection, SecurityHeaders
-from ui.static_files import StaticFiles
-from ui.templating import NavItem, Person, Shell, Templates, make_templates
-from ui.views import cases, health, outputs, people, sign_in, tools
+from services.kit.web.http import install_errors, require_storable
+from services.people.rules import Verb
+from services.tools.identity import Identity
+from ui.account import routes as account
+from ui.audit import routes as audit
+from ui.cases import routes as cases
+from ui.dead_letters import routes as dead_letters
+from ui.dead_letters.actions import may_handle
+from ui.health import routes as health
+from ui.kit.context import PageContext, browser_session, use_session
+from ui.kit.csrf import CsrfProtection, StalePage
+from ui.kit.security import SecurityHeaders
+from ui.kit.shell import NavItem, Person, Shell
+from ui.kit.static_files import StaticFiles
+from ui.kit.templating import Templates, make_templates
+from ui.outputs import routes as outputs
+from ui.people import routes as people
+from ui.sign_in import routes as sign_in
+from ui.sign_in.refusals import signed_out, stale_page
+from ui.sign_in.session import expected_token, visitor_token
+from ui.tools import routes as tools
 
-_STATIC = Path(__file__).parent / "static"
+_AREAS = (sign_in, account, cases, outputs, health, tools, people, dead_letters, audit)
 _GZIP_FROM = 1_000
 
 
@@ -33,49 +45,42 @@ class Sessions:
         """Look the session up, but for static files."""
         if scope["type"] == "http" and not scope["path"].startswith("/static/"):
             request = Request(scope)
-            scope["secondlook.session"] = await run_in_threadpool(self._identity.session, request)
+            use_session(request, await run_in_threadpool(self._identity.session, request))
         await self._app(scope, receive, send)
 
 
-def make_app(make_desk: Callable[[Templates], Desk], *, public_url: str | None) -> FastAPI:
-    """The pages as an application. `make_desk` is given the templates that pages share."""
-    static = StaticFiles(_STATIC)
-    desk = make_desk(make_templates(static=static, shell=shell))
+def make_app(
+    make_context: Callable[[Templates], PageContext], *, public_url: str | None
+) -> FastAPI:
+    """The pages as an application. `make_context` is given the templates that pages share."""
+    static = StaticFiles()
+    pages = make_context(make_templates(static=static, shell=shell))
     app = FastAPI(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        dependencies=[Depends(require_storable_form)],
+        dependencies=[
+            Depends(require_storable),
+            Depends(CsrfProtection(expected_token, public_url=public_url)),
+        ],
     )
     app.mount("/static", static, name="static")
-    for view in (sign_in, cases, outputs, health, tools, people):
-        app.include_router(view.routes(desk), include_in_schema=False)
+    for area in _AREAS:
+        app.include_router(area.router(pages), include_in_schema=False)
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_FROM)
-    app.add_middleware(
-        CsrfProtection,
-        check=_knows_token,
-        public_origin=public_url,
-        refuse=desk.templates.error,
-    )
-    app.add_middleware(Sessions, identity=desk.identity)
-    install_errors(app, lambda request, error: _refused(desk, request, error))
-    app.add_middleware(SecurityHeaders, https=desk.https)
+    app.add_middleware(Sessions, identity=pages.identity)
+    install_errors(app, lambda request, error: _refused(pages, request, error))
+    app.add_middleware(SecurityHeaders, https=pages.https)
     return app
 
 
-def _knows_token(request: Request, token: str) -> bool:
-    """Whether the token is that of the session, or of the visitor who is signing in."""
-    session = session_of(request)
-    if session is not None:
-        return token == session.csrf_token
-    return sign_in.knows_visitor(request, token)
-
-
-def _refused(desk: Desk, request: Request, error: SecondlookError) -> Response:
-    """An error as a page; where a page needs somebody, the way to sign in and back."""
-    if isinstance(error, NotSignedIn) and request.method == "GET":
-        return desk.on(request, sign_in.address_for(request))
-    return desk.templates.error(request, error.status, error.detail)
+def _refused(pages: PageContext, request: Request, error: SecondlookError) -> Response:
+    """An error as a page; where it is about who is signed in, with what was typed."""
+    if isinstance(error, NotSignedIn):
+        return signed_out(pages, request, error)
+    if isinstance(error, StalePage):
+        return stale_page(pages, request, error)
+    return pages.templates.error(request, error.status, error.detail)
 
 
 _NAVIGATION: tuple[tuple[Verb, NavItem], ...] = (
@@ -86,19 +91,22 @@ _NAVIGATION: tuple[tuple[Verb, NavItem], ...] = (
     (Verb.MANAGE_PEOPLE, NavItem("People", "/people", "users", "g p")),
     (Verb.READ_AUDIT, NavItem("Audit", "/audit", "file-text", "g a")),
 )
+_ACCOUNT = NavItem("Password and tokens", "/account", "key")
+_DEAD_LETTERS = NavItem("Dead letters", "/dead-letters", "octagon-x")
 
 
 def shell(request: Request) -> Shell:
     """What surrounds the content: the places that this person has business in."""
-    session = session_of(request)
+    session = browser_session(request)
     if session is None:
-        return Shell(csrf_token=sign_in.visitor_token(request), home="/sign-in")
+        return Shell(csrf_token=visitor_token(request), home="/sign-in")
     actor = session.actor
     nav = tuple(item for verb, item in _NAVIGATION if actor.may(verb))
+    menu = (_DEAD_LETTERS, _ACCOUNT) if may_handle(actor) else (_ACCOUNT,)
     return Shell(
         csrf_token=session.csrf_token,
         person=Person(actor.name, actor.email, actor.role.value.capitalize()),
         nav=nav,
         home="/",
-        menu=(NavItem("Password and tokens", "/account", "key"),),
+        menu=menu,
     )

@@ -3,22 +3,44 @@
 from collections.abc import Mapping
 from typing import Any
 
-from secondlook._values import TEXT_BYTES
 from secondlook.events import Alternative
+from secondlook.text import NOTE_LENGTH, TEXT_BYTES
 
 _PAIR = 2
 
 AnAlternative = Alternative | Mapping[str, Any] | tuple[Any, float | None]
+Given = dict[str, Any]
+"""Arguments by name, as a tool gave them; whether they are sound the contract says."""
 
 
-def some(**facts: Any) -> dict[str, Any] | None:
-    """The facts, or None where there are none."""
-    return facts if any(fact is not None for fact in facts.values()) else None
+def output_facts(given: Given) -> Given:
+    """The arguments of `events.Output`."""
+    cost = given["cost"]
+    return {
+        **shared_facts(given),
+        "kind": given["kind"],
+        "value": plain(given["value"]),
+        "confidence": plain(given["confidence"]),
+        "alternatives": _alternatives_of(given["alternatives"]),
+        "cost": dict(cost) if isinstance(cost, Mapping) else cost,
+    }
 
 
-def some_map(given: Any) -> Any:
-    """A map as a plain dict, and none for None; the contract judges everything else."""
-    return dict(given or {}) if isinstance(given, Mapping | None) else given
+def shared_facts(given: Given) -> Given:
+    """The arguments that `events.Output` and `events.OutputFailure` have in common."""
+    attributes = given["attributes"]
+    return {
+        "output_id": given["output_id"],
+        "subject": given["subject"],
+        "input": _some(
+            text=cleaned(given["input_text"]), language=given["language"], url=given["url"]
+        ),
+        "attributes": dict(attributes) if isinstance(attributes, Mapping) else attributes,
+        "version": _some(model=given["model"], prompt=given["prompt"]),
+        "cohort": given["cohort"],
+        "latency_ms": plain(given["latency_ms"]),
+        "occurred_at": given["occurred_at"],
+    }
 
 
 def plain(value: Any) -> Any:
@@ -26,8 +48,27 @@ def plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
 
 
-def alternatives_of(given: Any) -> Any:
-    """Alternatives as dicts or models; the contract judges everything else."""
+def cleaned(text: Any) -> Any:
+    """A text fit to be stored: what users wrote must not make an output invalid."""
+    if not isinstance(text, str):
+        return text
+    if len(text) <= TEXT_BYTES // 4 and text.isascii() and "\0" not in text:
+        return text
+    raw = text.replace("\0", "").encode("utf-8", "replace")
+    return raw[:TEXT_BYTES].decode("utf-8", "ignore")
+
+
+def message_of(given: object) -> str:
+    """The message of a failure: a text or an error, cut where it is too long."""
+    return str(cleaned("" if given is None else str(given)))[:NOTE_LENGTH]
+
+
+def _some(**facts: Any) -> Given | None:
+    """The facts, or None where there are none."""
+    return facts if any(fact is not None for fact in facts.values()) else None
+
+
+def _alternatives_of(given: Any) -> Any:
     return [_alternative(one) for one in given] if isinstance(given, list | tuple) else given
 
 
@@ -35,13 +76,3 @@ def _alternative(one: AnAlternative) -> Any:
     if isinstance(one, tuple) and len(one) == _PAIR:
         return {"value": plain(one[0]), "confidence": plain(one[1])}
     return dict(one) if isinstance(one, Mapping) else one
-
-
-def tame(text: str | None) -> str | None:
-    """A text fit to be stored. What users wrote must not make a tool fail."""
-    if not isinstance(text, str):
-        return text
-    if len(text) <= TEXT_BYTES // 4 and text.isascii() and "\0" not in text:
-        return text
-    raw = text.replace("\0", "").encode("utf-8", "replace")
-    return raw[:TEXT_BYTES].decode("utf-8", "ignore")

@@ -1,16 +1,16 @@
-"""What is still to be sent: in memory, and on disk where a folder is given.
+"""What is still to be sent: in memory, and on disk as well where a folder is given.
 
-What is on disk is older than what is in memory, so that sending disk first keeps the order.
+It is a queue of segments. A segment is what one batch sends; its events are in memory, in a file,
+or in both. Each event is written to the file as it is recorded, so that nothing is lost where the
+process is killed; memory only saves the reading.
 """
 
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from secondlook import _spill
-from secondlook._spill import Segment, Spill
+from secondlook._spill import SegmentFile, Spill
 from secondlook._warn import Warner, logger
 
 BATCH_ITEMS = 500
@@ -20,19 +20,34 @@ _DISK_RETRY_SECONDS = 5.0
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
-    """What is sent together, in order: events without their source."""
+class Segment:
+    """Events that are sent together, in order, without their source."""
 
-    items: list[bytes]
-    segment: Segment | None = None
-    """The file that they came from."""
+    items: list[bytes] | None
+    """None where they are only in the file, until `Backlog.take` has read them."""
+    file: SegmentFile | None
+    began_at: float
+    size: int = 0
+    count: int = 0
     done: int = 0
     """How many of them, from the first, were sent or refused."""
+    loaded: bool = False
+    """Whether `items` were read from the file for sending, and count as on disk."""
 
     @property
     def left(self) -> list[bytes]:
         """Those that are still to be sent."""
-        return self.items[self.done :]
+        return (self.items or [])[self.done :]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is as large as a batch may be."""
+        return self.count >= BATCH_ITEMS or self.size >= BATCH_BYTES
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether its events count as in memory."""
+        return self.items is not None and not self.loaded
 
 
 @dataclass(slots=True)
@@ -48,7 +63,7 @@ class Tally:
 
 
 class Backlog:
-    """A bounded queue for any number of writers, one sender and one spiller."""
+    """A bounded queue for any number of writers and one sender."""
 
     def __init__(self, *, most_items: int, most_bytes: int, spill: Spill | None) -> None:
         """Hold at most so many events and bytes in memory."""
@@ -56,32 +71,38 @@ class Backlog:
         self._most_bytes = most_bytes
         self._spill = spill
         self._changed = threading.Condition()
-        self._memory: deque[bytes] = deque()
+        found = spill.found if spill else []
+        self._segments: deque[Segment] = deque(
+            Segment(None, file, 0.0, size=file.size, count=file.count) for file in found
+        )
+        self._open: Segment | None = None
+        self._items = 0
         self._bytes = 0
-        self._oldest_at = 0.0
-        self._moving = False
-        self._flying: Batch | None = None
-        self._hurrying = 0
-        self._hurries = 0
+        self._in_flight: Segment | None = None
+        self._flushing = 0
+        self._flushes = 0
         self._stopped = False
+        self._disk_again_at = 0.0
+        self._disk_trouble = ""
         self._warner = Warner()
-        waiting = spill.count if spill else 0
+        waiting = sum(file.count for file in found)
         self._tally = Tally(taken=waiting, spilled=waiting)
 
     # --- the tool's side -------------------------------------------------------------------
 
     def put(self, item: bytes) -> bool:
-        """Queue an event; False, and counted, where there is no room. Waits for nothing."""
+        """Queue an event; False, and counted, where there is no room. Never waits for room."""
         with self._changed:
             self._tally.taken += 1
-            room = not self._stopped and self._has_room(len(item))
-            if room:
-                self._append(item)
-            else:
+            kept = not self._stopped and self._append(item)
+            if not kept:
                 self._tally.dropped += 1
-        if not room:
+            trouble, self._disk_trouble = self._disk_trouble, ""
+        if trouble:
+            self._warner.warn("the spill folder can't be written to: %s", trouble)
+        if not kept:
             self._warner.warn("the buffer is full or closed: events are being dropped")
-        return room
+        return kept
 
     def count_dropped(self) -> None:
         """Count an event that was not fit to be queued."""
@@ -97,213 +118,243 @@ class Backlog:
     def flush(self, timeout: float) -> bool:
         """Wait until all has been sent, at most so many seconds; whether it has."""
         with self._changed:
-            self._hurrying += 1
-            self._hurries += 1
+            self._flushing += 1
+            self._flushes += 1
             self._changed.notify_all()
             try:
                 return self._changed.wait_for(self._is_empty, timeout)
             finally:
-                self._hurrying -= 1
+                self._flushing -= 1
 
     def stop(self) -> None:
-        """Take nothing more, and let the sender and the spiller end."""
+        """Take nothing more, and let the sender end."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
 
     # --- the sender's side -----------------------------------------------------------------
 
-    def take(self) -> Batch | None:
+    def take(self) -> Segment | None:
         """The next batch, oldest first; waits for one. None once stopped."""
-        while batch := self._next():
-            if batch.segment:
-                self._load(batch, batch.segment)
-            if batch.items:
+        while segment := self._next():
+            if segment.items is None:
+                self._load(segment)
+            if segment.items:
                 break
-        return batch
+        return segment
 
-    def settle(self, batch: Batch, count: int, *, sent: bool) -> None:
+    def settle(self, segment: Segment, count: int, *, sent: bool) -> None:
         """Count the next events of a batch as sent, or as refused."""
         with self._changed:
-            if self._flying is not batch:
+            if self._in_flight is not segment:
                 return
-            batch.done += count
+            segment.done += count
             self._tally.sent += count if sent else 0
             self._tally.refused += 0 if sent else count
-            self._leave(batch, count)
-            if not batch.left:
-                self._forget(batch)
+            self._leave(segment, count)
+            finished = segment.done == segment.count
+            if finished:
+                self._forget(segment)
             self._changed.notify_all()
-
-    def _next(self) -> Batch | None:
-        with self._changed:
-            while not self._stopped:
-                segment = self._spill.take() if self._spill and not self._moving else None
-                wait = self._seconds_until_due()
-                if segment or (wait is not None and wait <= 0):
-                    self._flying = Batch([] if segment else self._pop(), segment)
-                    return self._flying
-                self._changed.wait(wait)
-            return None
-
-    def _load(self, batch: Batch, segment: Segment) -> None:
-        """Read a batch from its file; without the lock, for disks can be slow."""
-        items = _spill.read(segment)
-        with self._changed:
-            lost = segment.count - len(items)
-            self._tally.spilled -= lost
-            self._tally.dropped += lost
-            batch.items = items
-            if not items:
-                self._forget(batch)
-        if lost:
-            logger.warning("%d spilled events are gone from disk", lost)
+        if finished and segment.file:
+            segment.file.remove()
 
     def reclaim(self) -> None:
         """Take what is left of the batch in flight from the sender; it becomes the oldest again."""
         with self._changed:
-            batch, self._flying = self._flying, None
-            if not batch:
-                return
-            if batch.segment and self._spill and not batch.done:
-                self._spill.put_back(batch.segment)
-                return
-            self._prepend(batch.left)
-            if batch.segment:
-                self._tally.spilled -= len(batch.left)
-                self._tally.queued += len(batch.left)
-                _spill.forget(batch.segment.path)
+            segment, self._in_flight = self._in_flight, None
+            if segment:
+                self._hold(segment, 1)
+                self._segments.appendleft(segment)
 
-    def pause(self, seconds: float, *, may_hurry: bool = True) -> bool:
+    def pause(self, seconds: float, *, until_flush: bool = True) -> bool:
         """Wait before another try; False once stopped. A new flush cuts the wait short."""
         with self._changed:
-            before = self._hurries
+            before = self._flushes
             self._changed.wait_for(
-                lambda: self._stopped or (may_hurry and self._hurries > before), seconds
+                lambda: self._stopped or (until_flush and self._flushes > before), seconds
             )
             return not self._stopped
 
-    # --- the spiller's side ----------------------------------------------------------------
-
-    def spill_excess(self) -> None:
-        """Move the oldest events to disk whenever memory is half full, until stopped."""
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopped or self._is_half_full())
-                if self._stopped:
-                    return
-            if not self._move_to_disk():
-                self.pause(_DISK_RETRY_SECONDS, may_hurry=False)
-
-    def spill_rest(self) -> None:
-        """Move all that is left to disk; count as dropped what finds no room there."""
+    def sync(self) -> None:
+        """Make what is on disk outlive a power cut; for an outage, when it may stay there long."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._moving, _DISK_RETRY_SECONDS)
+            files = [s.file for s in (*self._segments, self._in_flight) if s and s.file]
+        for file in files:
+            file.sync()
+
+    def close(self) -> None:
+        """Once stopped: leave what is left on disk for the next start, else count it as dropped."""
         self.reclaim()
-        while self._memory and self._move_to_disk():
-            pass
         with self._changed:
-            left = len(self._pop_all())
-            self._tally.queued -= left
-            self._tally.dropped += left
-        if left:
-            logger.warning("closed before %d events could be sent: they are dropped", left)
+            self._seal()
+            dropped = 0
+            while self._segments:
+                segment = self._segments.popleft()
+                left = segment.count - segment.done
+                is_kept = self._keep(segment)
+                self._leave(segment, left)
+                self._tally.spilled += left if is_kept else 0
+                dropped += 0 if is_kept else left
+            self._tally.dropped += dropped
+        if dropped:
+            logger.warning("closed before %d events could be sent: they are dropped", dropped)
         if self._spill:
             self._spill.close()
 
-    def _move_to_disk(self) -> bool:
-        """Move one batch; whether it is on disk now."""
-        if not self._spill:
-            return False
-        with self._changed:
-            items = self._pop()
-            self._moving = True
-        segment = self._write(self._spill, items)
-        with self._changed:
-            self._moving = False
-            if segment:
-                self._spill.add(segment)
-                self._tally.queued -= len(items)
-                self._tally.spilled += len(items)
-            else:
-                self._prepend(items)
-            self._changed.notify_all()
-        return segment is not None
+    def release(self) -> None:
+        """In a forked child: close what the parent writes to. Its lock may be held for ever."""
+        if self._open and self._open.file:
+            self._open.file.seal()
 
-    def _write(self, spill: Spill, items: list[bytes]) -> Segment | None:
-        if not spill.has_room(sum(map(len, items))):
-            self._warner.warn("the spill folder is as full as it may get")
+    def _next(self) -> Segment | None:
+        with self._changed:
+            while not self._stopped:
+                wait = self._seconds_until_due()
+                if wait is not None and wait <= 0:
+                    segment = self._in_flight = self._segments.popleft()
+                    self._hold(segment, -1)
+                    if segment is self._open:
+                        self._seal()
+                    return segment
+                self._changed.wait(wait)
             return None
+
+    def _load(self, segment: Segment) -> None:
+        """Read a batch from its file; without the lock, for disks can be slow."""
+        items, why = self._read(segment)
+        with self._changed:
+            lost = segment.count - len(items)
+            self._tally.spilled -= lost
+            self._tally.dropped += lost
+            segment.items, segment.loaded, segment.count = items, True, len(items)
+            if not items:
+                self._forget(segment)
+        if lost:
+            logger.warning("%d spilled events can't be read: %s", lost, why)
+
+    @staticmethod
+    def _read(segment: Segment) -> tuple[list[bytes], str]:
+        """The events of a segment's file, and why where there are too few."""
+        if segment.file is None:
+            return [], ""
         try:
-            return _spill.write(spill.name_next(), items)
+            items = segment.file.read()
         except OSError as error:
-            self._warner.warn("the spill folder can't be written to: %s", error)
-            return None
+            return [], str(error)
+        if not items:  # a line cut short is all there is
+            segment.file.remove()
+        return items, "the file was shortened"
 
     # --- with the lock held ----------------------------------------------------------------
 
-    def _has_room(self, size: int) -> bool:
-        return len(self._memory) < self._most_items and self._bytes + size <= self._most_bytes
+    def _append(self, item: bytes) -> bool:
+        """Add an event to the newest segment, or begin one; False where there is no room."""
+        in_memory = self._items < self._most_items and self._bytes + len(item) <= self._most_bytes
+        segment = self._write(item, in_memory=in_memory)
+        if segment is None:
+            if not in_memory:
+                return False
+            segment = self._newest(len(item), in_memory=True, on_disk=False)
+            segment = segment or Segment([], None, time.monotonic())
+        self._add(segment, item)
+        return True
 
-    def _is_half_full(self) -> bool:
-        return 2 * len(self._memory) > self._most_items or 2 * self._bytes > self._most_bytes
+    def _write(self, item: bytes, *, in_memory: bool) -> Segment | None:
+        """The newest segment on disk, with the event in its file; None where that can't be."""
+        spill = self._spill
+        if not spill or time.monotonic() < self._disk_again_at:
+            return None
+        if not spill.has_room(len(item) + 1):
+            self._disk_trouble = "it is as full as it may get"
+            return None
+        try:
+            segment = self._newest(len(item), in_memory=in_memory, on_disk=True)
+            if segment and segment.file:
+                segment.file.append(item)
+            else:
+                file = spill.begin(item)
+                segment = Segment([] if in_memory else None, file, time.monotonic())
+        except OSError as error:
+            self._disk_trouble = str(error)
+            self._disk_again_at = time.monotonic() + _DISK_RETRY_SECONDS
+            self._seal()
+            return None
+        spill.count_bytes(len(item) + 1)
+        return segment
+
+    def _newest(self, size: int, *, in_memory: bool, on_disk: bool) -> Segment | None:
+        """The newest segment, where it has room and keeps its events in these places."""
+        newest = self._open
+        if newest is None or newest.is_full or newest.size + size > BATCH_BYTES:
+            return None
+        places = (newest.items is not None, newest.file is not None)
+        return newest if places == (in_memory, on_disk) else None
+
+    def _add(self, segment: Segment, item: bytes) -> None:
+        if segment is not self._open:
+            self._seal()
+            self._segments.append(segment)
+            self._open = segment
+        segment.count += 1
+        segment.size += len(item)
+        if segment.items is not None:
+            segment.items.append(item)
+            self._items += 1
+            self._bytes += len(item)
+            self._tally.queued += 1
+        else:
+            self._tally.spilled += 1
+        # Waking the sender costs more than all the rest, so only for what it waits for.
+        if segment.count == 1 or segment.is_full:
+            self._changed.notify_all()
+
+    def _seal(self) -> None:
+        """Let nothing more be added to the newest segment."""
+        if self._open and self._open.file:
+            self._open.file.seal()
+        self._open = None
+
+    def _seconds_until_due(self) -> float | None:
+        """How long the oldest segment may still gather events; None where there is none."""
+        if not self._segments:
+            return None
+        oldest = self._segments[0]
+        if self._flushing or oldest is not self._open or oldest.is_full:
+            return 0.0
+        return oldest.began_at + LINGER_SECONDS - time.monotonic()
+
+    def _hold(self, segment: Segment, sign: int) -> None:
+        """Count a segment's events as held in memory, or as held no longer."""
+        if segment.in_memory:
+            self._items += sign * len(segment.left)
+            self._bytes += sign * segment.size
+
+    def _keep(self, segment: Segment) -> bool:
+        """Leave what is left of a segment on disk; False where it can't be."""
+        if segment.file and not segment.done:
+            return True
+        try:
+            if self._spill:
+                self._spill.keep(segment.left)
+        except OSError as error:
+            logger.warning("the spill folder can't be written to: %s", error)
+            # A file with what was sent already does no harm: the server knows it again.
+            return segment.file is not None
+        if segment.file:
+            segment.file.remove()
+        return self._spill is not None
 
     def _is_empty(self) -> bool:
         return self._tally.queued == 0 and self._tally.spilled == 0
 
-    def _is_due(self) -> bool:
-        return len(self._memory) >= BATCH_ITEMS or self._bytes >= BATCH_BYTES
-
-    def _append(self, item: bytes) -> None:
-        before = (self._is_due(), self._is_half_full())
-        if not self._memory:
-            self._oldest_at = time.monotonic()
-        self._memory.append(item)
-        self._bytes += len(item)
-        self._tally.queued += 1
-        # Waking the other threads costs more than all the rest, so only for what they wait for.
-        if len(self._memory) == 1 or (self._is_due(), self._is_half_full()) != before:
-            self._changed.notify_all()
-
-    def _prepend(self, items: Sequence[bytes]) -> None:
-        self._memory.extendleft(reversed(items))
-        self._bytes += sum(map(len, items))
-        self._oldest_at = 0.0
-
-    def _seconds_until_due(self) -> float | None:
-        """How long the memory may still gather a batch; None where there is none to send."""
-        if not self._memory or self._moving:
-            return None
-        if self._hurrying or self._is_due():
-            return 0.0
-        return self._oldest_at + LINGER_SECONDS - time.monotonic()
-
-    def _pop(self) -> list[bytes]:
-        """The oldest events in memory, as many as one batch takes; at least one."""
-        items: list[bytes] = []
-        size = 0
-        while self._memory and len(items) < BATCH_ITEMS:
-            size += len(self._memory[0])
-            if items and size > BATCH_BYTES:
-                break
-            items.append(self._memory.popleft())
-        self._bytes -= sum(map(len, items))
-        self._oldest_at = 0.0
-        return items
-
-    def _pop_all(self) -> list[bytes]:
-        items = list(self._memory)
-        self._memory.clear()
-        self._bytes = 0
-        return items
-
-    def _leave(self, batch: Batch, count: int) -> None:
-        if batch.segment:
-            self._tally.spilled -= count
-        else:
+    def _leave(self, segment: Segment, count: int) -> None:
+        if segment.in_memory:
             self._tally.queued -= count
+        else:
+            self._tally.spilled -= count
 
-    def _forget(self, batch: Batch) -> None:
-        self._flying = None
-        if batch.segment:
-            _spill.forget(batch.segment.path)
+    def _forget(self, segment: Segment) -> None:
+        self._in_flight = None
+        if segment.file and self._spill:
+            self._spill.count_bytes(-segment.file.size)

@@ -4,6 +4,7 @@ import atexit
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,14 +14,16 @@ from typing import Any
 from secondlook import keys
 from secondlook._backlog import Backlog
 from secondlook._http import Connection, HttpTransport, Transport
-from secondlook._policy import WAIT_SECONDS, PolicyKeeper
+from secondlook._poller import POLICY_BYTES, WAIT_SECONDS, PolicyPoller
 from secondlook._problems import invalid
 from secondlook._sender import Sender
 from secondlook._spill import Spill
+from secondlook._warn import Warner
 from secondlook.events import EVENT_BYTES, Event
 from secondlook.gate import GatePolicy
 
 _JOIN_SECONDS = 1.0
+_START_AGAIN_SECONDS = 1.0
 _SOURCE_BYTES = 100
 
 
@@ -47,14 +50,16 @@ class Stats:
     taken: int
     """Events recorded so far, or found on disk at the start: the sum of the next five."""
     queued: int
-    """Waiting in memory."""
+    """Waiting in memory; with a spill folder, on disk as well."""
     spilled: int
-    """Waiting on disk."""
+    """Waiting on disk alone."""
     sent: int
     refused: int
     """The server will never take them."""
     dropped: int
-    """Lost for want of room, or not valid."""
+    """Lost for want of room, or corrections that were not valid."""
+    invalid: int
+    """Outputs that were not valid; each was recorded as a failed one, where that could be."""
     policy_revision: int | None
     policy_age_seconds: float | None
     """Since the server last said that the policy holds."""
@@ -74,14 +79,21 @@ class Engine:
         self._config = config
         self._starting = threading.Lock()
         self._closed = False
-        self._build(policy=None, adopt=True)
+        self._invalid = 0
+        self._warner = Warner()
+        self._build(last=None)
         _live.add(self)
         self._start()
 
     @property
     def policy(self) -> GatePolicy | None:
         """The newest policy seen."""
-        return self._keeper.policy
+        return self._poller.policy
+
+    @property
+    def policy_age_seconds(self) -> float | None:
+        """Since the server last said that the policy holds; None without a policy."""
+        return self._poller.age_seconds
 
     def put(self, event: Event) -> None:
         """Queue an event; its `source` is put in when it is sent.
@@ -89,10 +101,8 @@ class Engine:
         Raises:
             InvalidEvent: it is over 1 MiB.
         """
-        item = event.model_dump_json(exclude={"source"}, exclude_none=True).encode()
-        if len(item) > EVENT_BYTES - _SOURCE_BYTES:
-            raise invalid((), "the event is over 1 MiB", "Shorten its texts.")
-        if not self._started:
+        item = encode_without_source(event)
+        if self._idle:
             self._start()
         self._backlog.put(item)
 
@@ -100,10 +110,15 @@ class Engine:
         """Count an event that is not valid."""
         self._backlog.count_dropped()
 
+    def count_invalid(self) -> None:
+        """Count an output that is not valid."""
+        with self._starting:
+            self._invalid += 1
+
     def stats(self) -> Stats:
         """The counts at this moment."""
         tally = self._backlog.tally()
-        policy = self._keeper.policy
+        policy = self._poller.policy
         return Stats(
             taken=tally.taken,
             queued=tally.queued,
@@ -111,13 +126,16 @@ class Engine:
             sent=tally.sent,
             refused=tally.refused,
             dropped=tally.dropped,
+            invalid=self._invalid,
             policy_revision=policy.revision if policy else None,
-            policy_age_seconds=self._keeper.age_seconds,
+            policy_age_seconds=self._poller.age_seconds,
         )
 
     def wait_for_policy(self, timeout: float) -> bool:
         """Wait until there is a policy, at most so many seconds; whether there is."""
-        return self._keeper.wait(timeout)
+        if self._idle:
+            self._start()
+        return self._poller.wait(timeout)
 
     def flush(self, timeout: float) -> bool:
         """Wait until all is sent, at most so many seconds; whether it is."""
@@ -131,55 +149,89 @@ class Engine:
             self._closed = True
         _live.discard(self)
         waiting = self._config.close_timeout if timeout is None else timeout
-        done = not self._started or self._backlog.flush(waiting)
-        self._keeper.stop()
+        done = self._backlog.flush(0 if self._idle else waiting)
+        self._poller.stop()
         self._backlog.stop()
         self._transport.abort()
         for thread in self._threads:
             thread.join(_JOIN_SECONDS)
-        self._backlog.spill_rest()
+        self._backlog.close()
         return done
 
-    def revive(self) -> None:
-        """Begin anew in a forked child: the parent keeps what was queued, and its threads."""
-        if self._spill:
-            self._spill.let_go()
-        self._starting = threading.Lock()
-        self._build(policy=self._keeper.policy, adopt=False)
+    def restart_after_fork(self) -> None:
+        """Begin anew in a forked child: the parent keeps what was queued, and its threads.
 
-    def _build(self, *, policy: GatePolicy | None, adopt: bool) -> None:
+        Nothing here takes a lock or starts a thread: another thread of the parent may have held
+        the lock, and the child may never record anything.
+        """
+        self._backlog.release()
+        if self._spill:
+            self._spill.release()
+        self._starting = threading.Lock()
+        self._build(last=self._poller)
+
+    def _build(self, *, last: PolicyPoller | None) -> None:
         config = self._config
         key_hash = keys.key_hash(config.key)
         cache = config.spill_dir / "policy.json" if config.spill_dir else None
-        asking = Connection(config.url, config.key, timeout=WAIT_SECONDS + config.timeout)
-        self._keeper = PolicyKeeper(asking, key_hash, policy=policy, cache=cache)
-        self._spill = (
-            Spill(config.spill_dir, most_bytes=config.spill_bytes, adopt=adopt)
-            if config.spill_dir
-            else None
+        asking = Connection(
+            config.url,
+            config.key,
+            timeout=WAIT_SECONDS + config.timeout,
+            answer_bytes=POLICY_BYTES,
         )
+        self._poller = PolicyPoller(asking, key_hash, last=last, cache=cache)
+        self._spill = self._open_spill(adopt=last is None)
         self._backlog = Backlog(
             most_items=config.buffer_size, most_bytes=config.buffer_bytes, spill=self._spill
         )
         self._transport = _transport(config)
+        sender = Sender(self._backlog, self._transport, lambda: self._poller.source)
+        self._idle: list[Callable[[], None]] = [self._poller.run, sender.run]
         self._threads: list[threading.Thread] = []
-        self._started = False
+        self._start_again_at = 0.0
+
+    def _open_spill(self, *, adopt: bool) -> Spill | None:
+        """The spill folder; what earlier processes left there is for one that starts anew."""
+        config = self._config
+        if not config.spill_dir:
+            return None
+        try:
+            return Spill(config.spill_dir, most_bytes=config.spill_bytes, adopt=adopt)
+        except OSError as error:
+            if adopt:
+                raise
+            self._warner.warn("a forked process has no spill folder: %s", error)
+            return None
 
     def _start(self) -> None:
-        with self._starting:
-            if self._started or self._closed:
-                return
-            sender = Sender(self._backlog, self._transport, lambda: self._keeper.source)
-            runs: list[Callable[[], None]] = [self._keeper.run, sender.run]
-            if self._spill:
-                runs.append(self._backlog.spill_excess)
-            self._threads = [
-                threading.Thread(target=run, name="secondlook", daemon=True) for run in runs
-            ]
-            for thread in self._threads:
+        """Start what does not run yet. Where no thread can start now, a later event tries again."""
+        if not self._starting.acquire(blocking=False):
+            return
+        try:
+            while self._idle and not self._closed and time.monotonic() >= self._start_again_at:
+                thread = threading.Thread(target=self._idle[0], name="secondlook", daemon=True)
                 thread.start()
-            self._started = True
-        _close_at_exit()
+                self._threads.append(thread)
+                self._idle.pop(0)
+            _close_at_exit()
+        except RuntimeError as error:
+            self._start_again_at = time.monotonic() + _START_AGAIN_SECONDS
+            self._warner.warn("nothing can be sent just now: %s", error)
+        finally:
+            self._starting.release()
+
+
+def encode_without_source(event: Event) -> bytes:
+    """An event as it is queued.
+
+    Raises:
+        InvalidEvent: it is over 1 MiB.
+    """
+    item = event.model_dump_json(exclude={"source"}, exclude_none=True).encode()
+    if len(item) > EVENT_BYTES - _SOURCE_BYTES:
+        raise invalid((), "it is over 1 MiB", "Shorten its texts.")
+    return item
 
 
 def _transport(config: Config) -> Transport:
@@ -198,9 +250,9 @@ def _close_all() -> None:
         engine.close()
 
 
-def _revive_all() -> None:
+def _restart_all_after_fork() -> None:
     for engine in list(_live):
-        engine.revive()
+        engine.restart_after_fork()
 
 
 def _close_at_exit() -> None:
@@ -213,4 +265,4 @@ def _close_at_exit() -> None:
 
 atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_revive_all)
+    os.register_at_fork(after_in_child=_restart_all_after_fork)

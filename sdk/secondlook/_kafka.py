@@ -1,5 +1,6 @@
 """Sends events straight to Apache Kafka; needs `pip install secondlook[kafka]`."""
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -76,6 +77,13 @@ class KafkaTransport:
         self._options = options
         self._make = make
         self._producer: Any = None
+
+    def open(self) -> None:
+        """Connect now: the producer has a thread, and none can start once a script is ending."""
+        from kafka.errors import KafkaError
+
+        with contextlib.suppress(KafkaError, OSError, RuntimeError):
+            self._producer = self._make(self._servers, self._options)
 
     def send(self, source: str, items: Sequence[bytes]) -> None:
         """Produce the events and wait for all acknowledgements; see `Transport.send`."""

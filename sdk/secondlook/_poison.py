@@ -137,6 +137,9 @@ def _bad_texts() -> list[tuple[str, bytes]]:
         ("surrogates the wrong way round", _with().replace(b"refund", rb"\udc00\ud800")),
         ("lone surrogate in a name", _with().replace(b'"confidence"', b'"' + lone + b'"')),
         ("output id empty", _with_data(output_id="")),
+        ("output id of white space", _with_data(output_id=" \t")),
+        ("output id a byte-order mark", _with_data(output_id="\ufeff")),
+        ("category of white space", _with_data(value=" \u2003")),
         ("output id of 201 bytes", _with_data(output_id="a" * 201)),
         ("output id of 202 bytes in 101 characters", _with_data(output_id="ö" * 101)),
         ("output id of 9,600 bytes", _with_data(output_id="a" * 9_600)),
@@ -208,6 +211,17 @@ def _bad_shapes() -> list[tuple[str, bytes]]:
     ]
 
 
+def _costly() -> list[tuple[str, bytes]]:
+    """What is small to send and, unless it is counted first, costly to refuse."""
+    numbers = {f"{number:x}": 1 for number in range(95_000)}
+    bad_names = {f"\0{number:x}": "" for number in range(60_000)}
+    return [
+        ("95,000 unknown fields", _with_data(**numbers)),
+        ("60,000 bad names of attributes", _with_data(attributes=bad_names)),
+        ("250,000 alternatives that are none", _with_data(alternatives=[{}] * 250_000)),
+    ]
+
+
 def _correction(**changes: Any) -> bytes:
     data = {"output_id": "p-1", "actor": {"id": "ana@example.org"}, **changes}
     return _json(_envelope(data, type="secondlook.correction.recorded.v1"))
@@ -224,7 +238,10 @@ def _bad_envelopes() -> list[tuple[str, bytes]]:
         ("source missing", _without("source")),
         ("source forged as ours", _with(source="/secondlook")),
         ("source with a path inside", _with(source="/tools/../secondlook")),
-        ("source of another house", _with(source="https://example.org/tools/ticket-categoriser")),
+        (
+            "source of another organisation",
+            _with(source="https://example.org/tools/ticket-categoriser"),
+        ),
         ("source with capitals", _with(source="/tools/Ticket")),
         ("type missing", _without("type")),
         ("type null", _with(type=None)),
@@ -304,6 +321,15 @@ def _tricky() -> list[Poison]:
         ("output id with a line break", _with_data(output_id="a\nb\r\n"), ()),
         ("output id that looks like a path", _with_data(output_id="../../etc/passwd"), ()),
         ("paired surrogates", _with().replace(b"refund", rb"\ud83d\ude00"), ()),
+        ("byte-order mark before the category", _with_data(value="\ufeffrefund"), ()),
+        (
+            "decomposed letters",
+            _with_data(output_id="gro\u0308\u00dfe", value="gro\u0308\u00dfe"),
+            (),
+        ),
+        ("white space around the output id", _with_data(output_id=" p-1\r\n"), ()),
+        ("line separators", _with_data(input={"text": "a\u2028b\u2029c\u0085d"}), ()),
+        ("an address in capitals", _correction(kind="dispute", actor={"id": "Ana@X.org"}), ()),
         ("right-to-left marks", _with_data(value="\u202erefund\u202c"), ()),
         ("noncharacters", _with_data(value="\ufffe\uffff"), ()),
         ("markup in the value", _with_data(value="<script>alert(1)</script>"), ()),
@@ -321,6 +347,13 @@ def _tricky() -> list[Poison]:
 
 def corpus() -> tuple[Poison, ...]:
     """All cases; the names are unique."""
-    groups = [_malformed_json(), _bad_texts(), _bad_numbers(), _bad_shapes(), _bad_envelopes()]
+    groups = [
+        _malformed_json(),
+        _bad_texts(),
+        _bad_numbers(),
+        _bad_shapes(),
+        _bad_envelopes(),
+        _costly(),
+    ]
     invalid = [Poison(name, raw, "invalid") for group in groups for name, raw in group]
     return (*invalid, *_bad_binary(), *_unknown_types(), *_tricky())

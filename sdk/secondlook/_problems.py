@@ -1,4 +1,4 @@
-"""Says in plain English what is wrong with an event, where, and how to mend it."""
+"""Says in plain English what is wrong with an event, where, and what to do about it."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,10 @@ from pydantic_core import ErrorDetails
 from secondlook import _values
 
 SHOWN = 80
-MOST_PROBLEMS = 100
+MOST_PROBLEMS = 20
+"""As many problems are told one by one; the others are counted."""
+_MOST_LISTED = 5_000
+"""Beyond this many, even to list what pydantic found takes longer than a record may cost."""
 
 Place = Sequence[str | int]
 
@@ -23,21 +26,26 @@ class Problem:
     """Where: a JSON pointer (RFC 6901); empty means the whole."""
     problem: str
     """What is wrong, showing no more than 80 characters of the value."""
-    mend: str
+    hint: str
     """What to do about it."""
 
     def __str__(self) -> str:
-        """One line: where, what, how to mend it."""
-        return f"{self.pointer or 'the whole'}: {self.problem}. {self.mend}"
+        """One line: where, what, what to do about it."""
+        return f"{self.pointer or 'the whole'}: {self.problem}. {self.hint}"
 
 
 class InvalidEvent(ValueError):
-    """The bytes are no event, or one that breaks a rule; `problems` says which."""
+    """The bytes are no event, or one that breaks a rule; `problems` says which, 20 at most.
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        """Keep the problems; the message joins them."""
-        self.problems = list(problems)
-        super().__init__("; ".join(map(str, self.problems)))
+    `more` counts those beyond.
+    """
+
+    def __init__(self, problems: Sequence[Problem], more: int = 0) -> None:
+        """Keep the first problems; the message joins them."""
+        self.problems = list(problems[:MOST_PROBLEMS])
+        self.more = more + len(problems) - len(self.problems)
+        said = list(map(str, self.problems))
+        super().__init__("; ".join([*said, f"and {self.more:,} more"] if self.more else said))
 
 
 class UnknownEventType(ValueError):
@@ -73,52 +81,57 @@ def show(value: object) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
-def invalid(place: Place, problem: str, mend: str) -> InvalidEvent:
+def invalid(place: Place, problem: str, hint: str) -> InvalidEvent:
     """An `InvalidEvent` with a single problem."""
-    return InvalidEvent([Problem(pointer(place), problem, mend)])
+    return InvalidEvent([Problem(pointer(place), problem, hint)])
 
 
-def problems_of(error: ValidationError, *, type_at: int | None = None) -> list[Problem]:
-    """The problems of a validation, each place once, 100 at most.
+def refusal(error: ValidationError, *, is_event: bool = False) -> InvalidEvent:
+    """What pydantic found, in our words, each place once.
 
     Args:
         error: what pydantic raised.
-        type_at: the position in each place where pydantic names the event's type.
+        is_event: whether a whole event was read, in whose places pydantic names its type first.
     """
+    if error.error_count() > _MOST_LISTED:
+        problem = f"it breaks the contract in {error.error_count():,} places"
+        return invalid((), problem, "Send what the published schema names, and nothing else.")
     found: dict[str, Problem] = {}
     for detail in error.errors(include_url=False):
-        problem = _problem(detail, type_at)
-        found.setdefault(problem.pointer, problem)
-        if len(found) == MOST_PROBLEMS:
-            break
-    return list(found.values())
+        problem_ = _problem(detail, is_event=is_event)
+        found.setdefault(problem_.pointer, problem_)
+    return InvalidEvent(list(found.values()))
 
 
-def has_unknown_type(detail: ErrorDetails, type_at: int) -> bool:
-    """Whether all that is wrong is a type of event that is not known here."""
-    return (
-        detail["type"] == "union_tag_invalid"
-        and len(detail["loc"]) == type_at
-        and isinstance(detail["input"].get("type"), str)
-    )
+def unknown_type(error: ValidationError) -> str | None:
+    """The type of an event where all that is wrong with it is that its type is not known here."""
+    if error.error_count() != 1:
+        return None
+    (detail,) = error.errors(include_url=False)
+    if detail["type"] != "union_tag_invalid" or detail["loc"]:
+        return None
+    type_ = detail["input"].get("type")
+    return type_ if isinstance(type_, str) else None
 
 
-def _problem(detail: ErrorDetails, type_at: int | None) -> Problem:
+def _problem(detail: ErrorDetails, *, is_event: bool) -> Problem:
     ctx = detail.get("ctx", {})
     loc = detail["loc"]
-    place = [step for at, step in enumerate(loc) if at != type_at and not _is_branch(step)]
+    place = [
+        step for at, step in enumerate(loc) if not (_is_branch(step) or (is_event and at == 0))
+    ]
     place += ctx.get("at", ())
     rule = detail["type"]
     given: object = detail["input"]
-    if rule.startswith("union_tag") and len(loc) == type_at:
+    if is_event and not loc and rule.startswith("union_tag"):
         rule = "missing" if rule == "union_tag_not_found" else "string_type"
         given = detail["input"].get("type")
         place.append("type")
-    problem, mend = _WORDS.get(rule, ("{value} will not do", "Send another value."))
+    problem, hint = _WORDS.get(rule, ("{value} will not do", "Send another value."))
     if rule == "string_pattern_mismatch":
-        problem, mend = _PATTERN_WORDS.get(ctx["pattern"], (problem, mend))
+        problem, hint = _PATTERN_WORDS.get(ctx["pattern"], (problem, hint))
     words = {**ctx, "value": show(given), "name": show(str(place[-1]) if place else "")}
-    return Problem(pointer(place), problem.format(**words), mend.format(**words))
+    return Problem(pointer(place), problem.format(**words), hint.format(**words))
 
 
 def _is_branch(step: str | int) -> bool:
@@ -133,7 +146,7 @@ _SHORTEN = "Shorten it."
 
 _WORDS: dict[str, tuple[str, str]] = {
     "missing": ("it is missing", "Send {name}."),
-    "extra_forbidden": ("{name} is not known here", "Take it out, or mend its spelling."),
+    "extra_forbidden": ("{name} is not known here", "Take it out, or check its spelling."),
     "json_invalid": (
         "it is no valid JSON: {error}",
         "Send JSON in UTF-8, without a byte-order mark.",
@@ -172,6 +185,8 @@ _WORDS: dict[str, tuple[str, str]] = {
         'Send an object such as {{"total": {{"value": "12.50", "confidence": 0.9}}}}.',
     ),
     "empty_category": ("a category can't be empty", "Send the category's name."),
+    "clause": ("{problem}", "{hint}"),
+    "twice": ("{value} is there twice", "Give each a name of its own."),
     "value_missing": ("it is missing, and a correction needs it", "Send what should stand there."),
     "value_misplaced": (
         "only a correction has a value",

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 
-from secondlook._backlog import Backlog, Batch
+from secondlook._backlog import Backlog, Segment
 from secondlook._http import Refused, Transport, Unavailable
 from secondlook._warn import Warner, logger
 
@@ -26,6 +26,7 @@ class Sender:
 
     def run(self) -> None:
         """Send until the backlog is stopped."""
+        self._open()
         while batch := self._backlog.take():
             try:
                 going_on = self._deliver(batch)
@@ -38,12 +39,19 @@ class Sender:
                 break
         self._transport.close()
 
-    def _deliver(self, batch: Batch) -> bool:
+    def _open(self) -> None:
+        try:
+            self._transport.open()
+        except Exception:
+            # Sending will fail the same way, and say so; its thread must live to try again.
+            logger.exception("the way to the server can't be opened")
+
+    def _deliver(self, batch: Segment) -> bool:
         """Send a batch, retrying; False where the backlog was stopped before it was done."""
         source = self._wait_for_source()
         if source is None:
             return False
-        size = len(batch.items)
+        size = batch.count
         tries = 0
         while left := batch.left[:size]:
             try:
@@ -66,17 +74,18 @@ class Sender:
                 return None
         return source
 
-    def _narrow(self, batch: Batch, items: list[bytes], refused: Refused) -> int:
+    def _narrow(self, batch: Segment, items: list[bytes], refused: Refused) -> int:
         """How many to send next, after a refusal: fewer, until the one to blame is alone."""
         if len(items) == 1:
             self._backlog.settle(batch, 1, sent=False)
             self._warner.warn("the server refused an event: %s", refused)
-            return len(batch.items)
+            return batch.count
         return len(items) // 2
 
     def _wait(self, outage: Unavailable, tries: int) -> bool:
         self._warner.warn("events can't be sent just now, still trying: %s", outage)
+        self._backlog.sync()
         if outage.retry_after is not None:
-            return self._backlog.pause(outage.retry_after + random.random(), may_hurry=False)  # noqa: S311
+            return self._backlog.pause(outage.retry_after + random.random(), until_flush=False)  # noqa: S311
         longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tries, 20))
         return self._backlog.pause(longest * random.uniform(0.5, 1.0))  # noqa: S311

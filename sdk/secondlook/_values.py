@@ -1,9 +1,12 @@
-"""The kinds of value that events and policies are made of, and their limits.
+"""The kinds of value that events and policies are made of.
 
 Every text refuses U+0000 and lone surrogates: PostgreSQL's jsonb takes neither. The pattern does
-both in one step, because matching needs the text as UTF-8.
+both in one step, because matching needs the text as UTF-8. What people or machines compare (ids,
+names, categories, values) is normalised as `text` says; what is only read (an input's text, a
+note) stays as it was written.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -19,7 +22,22 @@ from pydantic import (
     Tag,
 )
 from pydantic.config import JsonDict, JsonValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
+
+from secondlook.text import ALTERNATIVES as ALTERNATIVES
+from secondlook.text import (
+    ATTRIBUTES,
+    FIELDS,
+    ID_BYTES,
+    LINK_LENGTH,
+    NAME_LENGTH,
+    NOTE_LENGTH,
+    SHORT_LENGTH,
+    TEXT_BYTES,
+    actor_id,
+    identifier,
+    normalised,
+)
 
 T = TypeVar("T")
 
@@ -37,11 +55,6 @@ RFC_3339 = (
     r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})$"
 )
 
-ID_BYTES = 200
-TEXT_BYTES = 65_536
-FIELDS = 100
-ALTERNATIVES = 20
-ATTRIBUTES = 32
 SAFE_INTEGER = 2**53 - 1
 DAY_SECONDS = 86_400
 
@@ -77,17 +90,47 @@ def too_many_bytes(limit: int, *at: str | int) -> PydanticCustomError:
     return PydanticCustomError("too_many_bytes", "over {limit} bytes", {"limit": limit, "at": at})
 
 
-def _fits_id(value: str) -> str:
+def _fits(value: str, most_bytes: int) -> str:
     # No character takes more than four bytes, so most texts need no encoding to be measured.
-    if len(value) > ID_BYTES // 4 and len(value.encode()) > ID_BYTES:
-        raise too_many_bytes(ID_BYTES)
+    if len(value) > most_bytes // 4 and len(value.encode()) > most_bytes:
+        raise too_many_bytes(most_bytes)
     return value
 
 
 def _fits_text(value: str) -> str:
-    if len(value) > TEXT_BYTES // 4 and len(value.encode()) > TEXT_BYTES:
-        raise too_many_bytes(TEXT_BYTES)
-    return value
+    return _fits(value, TEXT_BYTES)
+
+
+def _normal_text(value: str) -> str:
+    return _fits(normalised(value), TEXT_BYTES)
+
+
+def _within_id(clean: Callable[[str], str]) -> Callable[[str], str]:
+    """Clean a name, of which something must be left, and hold it to the bytes of an id."""
+
+    def apply(value: str) -> str:
+        made = clean(value)
+        if not made:
+            raise PydanticKnownError("string_too_short", {"min_length": 1})
+        return _fits(made, ID_BYTES)
+
+    return apply
+
+
+def _normal(*, least: int = 0, most: int) -> Callable[[str], str]:
+    """Normalise a text, which may make it longer or empty, and hold it to its characters."""
+
+    def apply(value: str) -> str:
+        if value.isascii():
+            return value
+        made = normalised(value)
+        if len(made) < least:
+            raise PydanticKnownError("string_too_short", {"min_length": least})
+        if len(made) > most:
+            raise PydanticKnownError("string_too_long", {"max_length": most})
+        return made
+
+    return apply
 
 
 def _to_utc(value: datetime) -> datetime:
@@ -156,15 +199,33 @@ class Strict(BaseModel):
 Id = Annotated[
     str,
     StringConstraints(min_length=1, max_length=ID_BYTES, pattern=NO_NUL),
-    AfterValidator(_fits_id),
+    AfterValidator(_within_id(identifier)),
 ]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
-ShortText = Annotated[str, StringConstraints(max_length=200, pattern=NO_NUL)]
-Note = Annotated[str, StringConstraints(max_length=4_000, pattern=NO_NUL)]
+ActorId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=ID_BYTES, pattern=NO_NUL),
+    AfterValidator(_within_id(actor_id)),
+]
+Category = Id
+"""A category of a taxonomy or a policy."""
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=NAME_LENGTH, pattern=NO_NUL),
+    AfterValidator(_normal(least=1, most=NAME_LENGTH)),
+]
+ShortText = Annotated[
+    str,
+    StringConstraints(max_length=SHORT_LENGTH, pattern=NO_NUL),
+    AfterValidator(_normal(most=SHORT_LENGTH)),
+]
+Note = Annotated[str, StringConstraints(max_length=NOTE_LENGTH, pattern=NO_NUL)]
 Text = Annotated[
     str, StringConstraints(max_length=TEXT_BYTES, pattern=NO_NUL), AfterValidator(_fits_text)
 ]
-WebLink = Annotated[str, StringConstraints(max_length=2_048, pattern=WEB_LINK)]
+_ValueText = Annotated[
+    str, StringConstraints(max_length=TEXT_BYTES, pattern=NO_NUL), AfterValidator(_normal_text)
+]
+WebLink = Annotated[str, StringConstraints(max_length=LINK_LENGTH, pattern=WEB_LINK)]
 Language = Annotated[str, StringConstraints(max_length=35, pattern=LANGUAGE)]
 Currency = Annotated[str, StringConstraints(pattern=CURRENCY)]
 ToolSource = Annotated[str, StringConstraints(pattern=TOOL_SOURCE)]
@@ -208,7 +269,7 @@ def _shape(value: Any) -> str | None:
     )
 
 
-_TextShape = Annotated[Text, Tag("\0text")]
+_TextShape = Annotated[_ValueText, Tag("\0text")]
 _FlagShape = Annotated[bool, Tag("\0flag")]
 _WholeShape = Annotated[int, Field(ge=-SAFE_INTEGER, le=SAFE_INTEGER), Tag("\0whole")]
 _NumberShape = Annotated[float, Field(ge=-SAFE_INTEGER, le=SAFE_INTEGER), Tag("\0number")]
@@ -229,7 +290,10 @@ def _as_field(value: Any) -> FieldValue:
 
 
 Fields = Annotated[
-    dict[Name, FieldValue], Field(max_length=FIELDS), AfterValidator(in_order), Tag("\0fields")
+    dict[Name, FieldValue],
+    Field(max_length=FIELDS),
+    AfterValidator(in_order),
+    Tag("\0fields"),
 ]
 _FieldOrScalar = Annotated[
     _TextShape | _FlagShape | _WholeShape | _NumberShape | Annotated[FieldValue, Tag("\0fields")],
@@ -237,7 +301,10 @@ _FieldOrScalar = Annotated[
     AfterValidator(_as_field),
 ]
 CorrectedFields = Annotated[
-    dict[Name, _FieldOrScalar], Field(max_length=FIELDS), AfterValidator(in_order), Tag("\0fields")
+    dict[Name, _FieldOrScalar],
+    Field(max_length=FIELDS),
+    AfterValidator(in_order),
+    Tag("\0fields"),
 ]
 Value = Annotated[_TextShape | _FlagShape | Fields, Discriminator(_shape)]
 CorrectedValue = Annotated[_TextShape | _FlagShape | CorrectedFields, Discriminator(_shape)]
@@ -270,8 +337,9 @@ def shape_problem(kind: Kind, value: Any, *at: str | int) -> PydanticCustomError
         return wrong_at("shape_" + kind, *at)
     if kind != "category":
         return None
-    if not value:
+    category = str(value)
+    if not category.strip():
         return wrong_at("empty_category", *at)
-    if len(str(value)) > ID_BYTES // 4 and len(str(value).encode()) > ID_BYTES:
+    if len(category) > ID_BYTES // 4 and len(category.encode()) > ID_BYTES:
         return too_many_bytes(ID_BYTES, *at)
     return None

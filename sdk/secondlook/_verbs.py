@@ -2,41 +2,29 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
-from secondlook._arguments import AnAlternative, alternatives_of, plain, some, some_map, tame
+from secondlook._arguments import AnAlternative, plain
 from secondlook._engine import Engine
-from secondlook._problems import InvalidEvent
-from secondlook._warn import Warner
+from secondlook._recorder import OnInvalid, Recorder
 from secondlook.events import (
     Channel,
     Correction,
     CorrectionKind,
     Cost,
     Disposition,
-    Event,
     Kind,
-    Output,
-    OutputFailure,
     ToolErrorKind,
     Withdrawal,
     correction_recorded,
     correction_withdrawn,
-    output_failed,
-    output_recorded,
     valid,
 )
-from secondlook.gate import Decision, decide
-
-OnInvalid = Literal["raise", "drop"]
-
-_MESSAGE_LENGTH = 4_000
-# Stands for the tool until the policy has named it; the true source is put in on sending.
-_UNNAMED = "unnamed"
+from secondlook.gate import Decision
 
 
 class Verbs:
-    """Everything a tool says. Nothing here waits."""
+    """What a tool can record. Nothing here waits for the network, and by default nothing raises."""
 
     def __init__(
         self,
@@ -48,10 +36,9 @@ class Verbs:
     ) -> None:
         """Put events into `engine`, and decide by its policy; `clock` answers an aware time."""
         self._engine = engine
-        self._safe_default = safe_default
-        self._on_invalid = on_invalid
-        self._clock = clock
-        self._warner = Warner()
+        self._recorder = Recorder(
+            engine, safe_default=safe_default, on_invalid=on_invalid, clock=clock
+        )
 
     def output(
         self,
@@ -76,16 +63,14 @@ class Verbs:
         """Record what the tool returned, and learn what to do with it. Never waits.
 
         Args:
-            output_id: 1 to 200 bytes, unique among the tool's outputs. The same id again with
-                the same facts counts once, so that a retried job needs no care.
+            output_id: 1 to 200 bytes, unique among the tool's outputs; the same id again with the
+                same facts counts once.
             kind: `category`, `text`, `flag` or `fields`.
             value: a category or text; True or False; or `{name: {"value": …, "confidence": …}}`.
             confidence: the tool's own number from 0 to 1, None where it has none.
-            input_text: what the tool was given; beyond 64 KiB it is cut.
-            language: the input's language tag, such as `de`.
-            url: a web link to the input.
-            model, prompt: the version of each.
-            subject: the ticket, document or account that it is about.
+            input_text, language, url: what the tool was given, cut beyond 64 KiB; a tag such as
+                `de`; a web link to it.
+            model, prompt, subject: the version of each; the ticket or document that it is about.
             alternatives: other values considered, `(value, confidence)`, at most 20.
             attributes: at most 32 short texts that routing may go by; `requester` names who asked.
             cohort: who uses the tool at this stage of the rollout.
@@ -93,26 +78,28 @@ class Verbs:
             occurred_at: when, where it was not just now; with an offset from UTC.
 
         Raises:
-            InvalidEvent: a ValueError that names each bad argument, unless `on_invalid="drop"`.
+            InvalidEvent: with `on_invalid="raise"` alone: a ValueError that names each argument.
+                Else the answer is `review`, and the output is recorded as a failed one.
         """
-        return self._judge(
-            lambda: valid(
-                Output,
-                output_id=output_id,
-                subject=subject,
-                kind=kind,
-                value=plain(value),
-                confidence=plain(confidence),
-                alternatives=alternatives_of(alternatives),
-                input=some(text=tame(input_text), language=language, url=url),
-                attributes=some_map(attributes),
-                version=some(model=model, prompt=prompt),
-                cohort=cohort,
-                latency_ms=plain(latency_ms),
-                cost=some_map(cost) if cost else None,
-                occurred_at=occurred_at,
-            )
-        )
+        given = {
+            "output_id": output_id,
+            "subject": subject,
+            "kind": kind,
+            "value": value,
+            "confidence": confidence,
+            "alternatives": alternatives,
+            "input_text": input_text,
+            "language": language,
+            "url": url,
+            "attributes": attributes,
+            "model": model,
+            "prompt": prompt,
+            "cohort": cohort,
+            "latency_ms": latency_ms,
+            "cost": cost,
+            "occurred_at": occurred_at,
+        }
+        return self._recorder.output(given)
 
     def failed(
         self,
@@ -140,26 +127,22 @@ class Verbs:
             input_text: as for `output`, like everything after it.
 
         Raises:
-            InvalidEvent: as for `output`.
+            InvalidEvent: with `on_invalid="raise"` alone; else as much is recorded as is valid.
         """
-        self._say(
-            lambda: output_failed(
-                self._tool,
-                valid(
-                    OutputFailure,
-                    output_id=output_id,
-                    subject=subject,
-                    error={"kind": kind, "message": (tame(message) or "")[:_MESSAGE_LENGTH]},
-                    input=some(text=tame(input_text), language=language, url=url),
-                    attributes=some_map(attributes),
-                    version=some(model=model, prompt=prompt),
-                    cohort=cohort,
-                    latency_ms=plain(latency_ms),
-                    occurred_at=occurred_at,
-                ),
-                time=self._clock(),
-            )
-        )
+        given = {
+            "output_id": output_id,
+            "subject": subject,
+            "input_text": input_text,
+            "language": language,
+            "url": url,
+            "attributes": attributes,
+            "model": model,
+            "prompt": prompt,
+            "cohort": cohort,
+            "latency_ms": latency_ms,
+            "occurred_at": occurred_at,
+        }
+        self._recorder.failure(given, kind=kind, message=message)
 
     def correct(
         self,
@@ -186,15 +169,14 @@ class Verbs:
             occurred_at: when, where it was not just now; with an offset from UTC.
 
         Returns:
-            The id of the correction, with which it can be withdrawn; None if it was dropped.
+            The id of the correction, with which it can be withdrawn; None where it is not valid.
 
         Raises:
-            InvalidEvent: as for `output`.
+            InvalidEvent: with `on_invalid="raise"` alone; else the correction is dropped,
+                counted and logged.
         """
-        said = {"reason": reason, "note": note, "active_seconds": plain(active_seconds)}
-        return self._word(
-            output_id, "correction", actor, channel, occurred_at, value=plain(value), **said
-        )
+        facts = {"value": value, "reason": reason, "note": note, "active_seconds": active_seconds}
+        return self._correction(output_id, "correction", actor, channel, occurred_at, **facts)
 
     def confirm(
         self,
@@ -206,9 +188,9 @@ class Verbs:
         channel: Channel = "api",
         occurred_at: datetime | None = None,
     ) -> str | None:
-        """Record a person's word that an output is right; arguments as for `correct`."""
-        said = {"note": note, "active_seconds": plain(active_seconds)}
-        return self._word(output_id, "confirmation", actor, channel, occurred_at, **said)
+        """Record that a person confirms an output; arguments as for `correct`."""
+        facts = {"note": note, "active_seconds": active_seconds}
+        return self._correction(output_id, "confirmation", actor, channel, occurred_at, **facts)
 
     def dispute(
         self,
@@ -221,16 +203,16 @@ class Verbs:
         occurred_at: datetime | None = None,
     ) -> str | None:
         """Record an objection without a replacement; arguments as for `correct`."""
-        said = {"reason": reason, "note": note}
-        return self._word(output_id, "dispute", actor, channel, occurred_at, **said)
+        facts = {"reason": reason, "note": note}
+        return self._correction(output_id, "dispute", actor, channel, occurred_at, **facts)
 
     def withdraw(
         self, output_id: str, *, correction_id: str, actor: str, channel: Channel = "api"
     ) -> None:
         """Take back what `correct`, `confirm` or `dispute` recorded under this id."""
-        self._say(
+        self._recorder.event(
             lambda: correction_withdrawn(
-                self._tool,
+                self._recorder.tool,
                 valid(
                     Withdrawal,
                     output_id=output_id,
@@ -238,58 +220,22 @@ class Verbs:
                     actor={"id": actor},
                     channel=channel,
                 ),
-                time=self._clock(),
+                time=self._recorder.now(),
             )
         )
 
-    @property
-    def _tool(self) -> str:
-        policy = self._engine.policy
-        return policy.tool if policy else _UNNAMED
-
-    def _judge(self, make: Callable[[], Output]) -> Decision:
-        """Decide about an output and queue it, with what was decided."""
-        try:
-            output = make()
-            decision = self._decide(output)
-            decided = output.model_copy(
-                update={
-                    "disposition": decision.disposition,
-                    "policy_revision": decision.policy_revision,
-                }
-            )
-            self._engine.put(output_recorded(self._tool, decided, time=self._clock()))
-        except InvalidEvent as error:
-            self._bear(error)
-            return Decision(self._safe_default, "invalid", None)
-        return decision
-
-    def _decide(self, output: Output) -> Decision:
-        policy = self._engine.policy
-        if policy is None:
-            return Decision(self._safe_default, "no_policy", None)
-        return decide(
-            policy,
-            output_id=output.output_id,
-            kind=output.kind,
-            value=output.value,
-            confidence=output.confidence,
-            subject=output.subject,
-            attributes=output.attributes,
-        )
-
-    def _word(
+    def _correction(
         self,
         output_id: str,
         kind: CorrectionKind,
         actor: str,
         channel: Channel,
         occurred_at: datetime | None,
-        **said: Any,
+        **facts: Any,
     ) -> str | None:
-        event = self._say(
+        event = self._recorder.event(
             lambda: correction_recorded(
-                self._tool,
+                self._recorder.tool,
                 valid(
                     Correction,
                     output_id=output_id,
@@ -297,26 +243,9 @@ class Verbs:
                     actor={"id": actor},
                     channel=channel,
                     occurred_at=occurred_at,
-                    **said,
+                    **{name: plain(of) for name, of in facts.items()},
                 ),
-                time=self._clock(),
+                time=self._recorder.now(),
             )
         )
         return event.id if event else None
-
-    def _say(self, make: Callable[[], Event]) -> Event | None:
-        """Queue the event; None where it is not valid and that is to be borne."""
-        try:
-            event = make()
-            self._engine.put(event)
-        except InvalidEvent as error:
-            self._bear(error)
-            return None
-        return event
-
-    def _bear(self, error: InvalidEvent) -> None:
-        if self._on_invalid == "raise":
-            raise error
-        self._engine.count_dropped()
-        where = ", ".join(problem.pointer for problem in error.problems)
-        self._warner.warn("an event was dropped because it is not valid: %s", where)

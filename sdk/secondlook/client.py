@@ -13,7 +13,8 @@ from typing import Any, Self
 
 from secondlook import keys
 from secondlook._engine import Config, Engine, Stats
-from secondlook._verbs import OnInvalid, Verbs
+from secondlook._recorder import OnInvalid
+from secondlook._verbs import Verbs
 from secondlook.events import DISPOSITIONS, Disposition
 
 
@@ -35,7 +36,7 @@ class Client(Verbs):
         spill_bytes: int = 268_435_456,
         safe_default: Disposition = "review",
         buffer_size: int = 10_000,
-        on_invalid: OnInvalid = "raise",
+        on_invalid: OnInvalid = "record",
         timeout: float = 10.0,
     ) -> None:
         """Connect a tool; the key names it.
@@ -45,11 +46,13 @@ class Client(Verbs):
             key: the tool's API key.
             kafka_bootstrap_servers: send events straight to Kafka; the policy still comes by HTTP.
             kafka_options: more settings of kafka-python's producer, such as TLS and SASL.
-            spill_dir: a folder of this tool's own for events that can't be sent just now.
+            spill_dir: a local folder of this tool's own, in which each event is kept until the
+                server has it: a process that is killed loses none.
             spill_bytes: how large the folder may get.
-            safe_default: the disposition while no policy has ever been seen.
+            safe_default: the disposition while there is no policy to go by.
             buffer_size: how many events wait in memory at most.
-            on_invalid: whether a bad argument raises, or is logged and counted as dropped.
+            on_invalid: `record` never raises: an output that is not valid is answered `review`
+                and recorded as a failed one. `raise` is for tests and development.
             timeout: seconds for each step of a request in the background.
 
         Raises:
@@ -57,13 +60,15 @@ class Client(Verbs):
             OSError: the spill folder can't be used.
             ImportError: Kafka is asked for, and `secondlook[kafka]` is not installed.
         """
+        key = key.strip()
         keys.prefix(key)
         _require(safe_default in DISPOSITIONS, "safe_default", f"is none of {DISPOSITIONS}")
-        _require(on_invalid in ("raise", "drop"), "on_invalid", "is neither 'raise' nor 'drop'")
+        allowed = ("record", "raise")
+        _require(on_invalid in allowed, "on_invalid", f"is none of {allowed}")
         _require(buffer_size >= 1, "buffer_size", "is less than 1")
         _require(timeout > 0, "timeout", "is not above 0")
         config = Config(
-            url=url,
+            url=url.strip(),
             key=key,
             kafka_bootstrap_servers=kafka_bootstrap_servers or None,
             kafka_options=kafka_options or {},
@@ -81,7 +86,8 @@ class Client(Verbs):
         """Connect as the environment says.
 
         Reads `SECONDLOOK_URL`, `SECONDLOOK_KEY` (or `SECONDLOOK_KEY_FILE`), and where given
-        `SECONDLOOK_KAFKA_BOOTSTRAP_SERVERS`, `SECONDLOOK_SPILL_DIR`, `SECONDLOOK_SAFE_DEFAULT`.
+        `SECONDLOOK_KAFKA_BOOTSTRAP_SERVERS`, `SECONDLOOK_SPILL_DIR`, `SECONDLOOK_SAFE_DEFAULT`,
+        `SECONDLOOK_ON_INVALID`.
 
         Raises:
             ValueError: one that is needed is missing, or one is malformed.
@@ -90,9 +96,10 @@ class Client(Verbs):
         return cls(
             _needed(env, "SECONDLOOK_URL"),
             _key_from(env),
-            kafka_bootstrap_servers=env.get("SECONDLOOK_KAFKA_BOOTSTRAP_SERVERS"),
-            spill_dir=env.get("SECONDLOOK_SPILL_DIR"),
-            safe_default=env.get("SECONDLOOK_SAFE_DEFAULT") or "review",  # type: ignore[arg-type]
+            kafka_bootstrap_servers=_given(env, "SECONDLOOK_KAFKA_BOOTSTRAP_SERVERS"),
+            spill_dir=_given(env, "SECONDLOOK_SPILL_DIR"),
+            safe_default=_given(env, "SECONDLOOK_SAFE_DEFAULT") or "review",  # type: ignore[arg-type]
+            on_invalid=_given(env, "SECONDLOOK_ON_INVALID") or "record",  # type: ignore[arg-type]
         )
 
     def stats(self) -> Stats:
@@ -105,7 +112,7 @@ class Client(Verbs):
 
     def __repr__(self) -> str:
         """Without the key."""
-        return f"<{type(self).__name__} of {self._tool}>"
+        return f"<{type(self).__name__} of {self._recorder.tool}>"
 
 
 class Secondlook(Client):
@@ -157,13 +164,18 @@ def _require(holds: bool, name: str, problem: str) -> None:
         raise ValueError(f"{name} {problem}")
 
 
+def _given(env: Mapping[str, str], name: str) -> str | None:
+    """A setting without the white space that a file of settings may end with."""
+    return env.get(name, "").strip() or None
+
+
 def _needed(env: Mapping[str, str], name: str) -> str:
-    if not (value := env.get(name)):
+    if not (value := _given(env, name)):
         raise ValueError(f"{name} is not set")
     return value
 
 
 def _key_from(env: Mapping[str, str]) -> str:
-    if path := env.get("SECONDLOOK_KEY_FILE"):
-        return Path(path).read_text(encoding="utf-8").strip()
+    if path := _given(env, "SECONDLOOK_KEY_FILE"):
+        return Path(path).read_text(encoding="utf-8-sig")
     return _needed(env, "SECONDLOOK_KEY")

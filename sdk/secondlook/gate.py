@@ -1,77 +1,69 @@
 """The gate: which outputs go straight through, and which need a person.
 
-Pure: no clock, no network, no state. The SDK and the server run this same code, so that they
-can be compared.
+Pure: no clock, no network, no state. The SDK asks it in the tool, the server once more for the
+record, with the same facts of the same contract, so that the two answers are one.
 """
 
 import hmac
-import json
 from collections.abc import Mapping
-from functools import cached_property
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
-from pydantic import ConfigDict, Field, ValidationError
-
-from secondlook._values import (
-    Count,
-    Disposition,
-    HexKey,
-    Kind,
-    Name,
-    Share,
-    Slug,
-    Strict,
-    Timestamp,
-    ToolState,
-    Value,
+from secondlook._facts import FailureFacts, OutputFacts, SharedFacts
+from secondlook._values import Disposition, Kind
+from secondlook.conditions import Facts, facts_of
+from secondlook.policy import (
+    GatePolicy,
+    PolicyRefused,
+    ReviewCondition,
+    canonical,
+    read_document,
+    sign,
+    verify,
+    write_document,
 )
+
+__all__ = [
+    "REQUESTER",
+    "Decision",
+    "GatePolicy",
+    "MoreFacts",
+    "PolicyRefused",
+    "Reason",
+    "ReviewCondition",
+    "canonical",
+    "decide",
+    "decide_failure",
+    "decide_output",
+    "draw",
+    "read_document",
+    "sign",
+    "verify",
+    "write_document",
+]
 
 Reason = Literal[
     "confident",
     "low_confidence",
+    "policy",
+    "unknown_category",
+    "failed",
     "holdout",
     "shadow",
     "fallback",
     "stopped",
+    "stale",
+    "sdk_outdated",
     "no_policy",
     "invalid",
 ]
-"""Why the gate decided so. The last two are the SDK's: it has no policy, or the output is bad."""
+"""Why the gate decided so.
+
+`policy`: a condition under which a person must look. `stale`: nobody confirmed the policy for
+longer than it allows. `sdk_outdated`: the policy asks for what this version does not know. The
+last two are the SDK's: it has no policy, or the output breaks the contract.
+"""
 REQUESTER = "requester"
 """The attribute that names who asked; holdouts are drawn by it where it is given."""
-
-
-class GatePolicy(Strict):
-    """What a tool's gate goes by; a document of one revision, never changed."""
-
-    # A newer server may say more than this SDK knows.
-    model_config = ConfigDict(extra="ignore")
-
-    tool: Slug
-    revision: Count
-    """Rises with every change; an older one never replaces a newer one."""
-    state: ToolState
-    kind: Kind
-    threshold: Share
-    """The least confidence with which an output goes straight through."""
-    category_thresholds: Annotated[dict[Name, Share], Field(max_length=10_000)] = {}
-    """Thresholds of single categories; they come before `threshold`."""
-    audit_rate: Share = 0.0
-    """Share of the outputs nobody would look at that people review blind."""
-    holdout_rate: Share = 0.0
-    """Share of requesters whose outputs always go to a person, for comparison."""
-    sampling_key: Annotated[HexKey, Field(repr=False)]
-    """Secret that draws audits and holdouts, 16 to 64 bytes in hexadecimal."""
-    fallback_value: Value | None = None
-    """What the tool should use where its own output may not be used."""
-    effective_at: Timestamp
-    expires_at: Timestamp | None = None
-    """When a newer policy is expected. A later one is still used: stale beats none."""
-
-    @cached_property
-    def sampling_secret(self) -> bytes:
-        """The sampling key as bytes."""
-        return bytes.fromhex(self.sampling_key)
 
 
 class Decision(NamedTuple):
@@ -85,8 +77,11 @@ class Decision(NamedTuple):
     inclusion_probability: float | None = None
     """The chance it had of being drawn; None where it could not be."""
     holdout: bool = False
+    """Whether the work is to be done without the tool, for comparison."""
     fallback_value: Any = None
     """What the policy offers in place of the output, where the disposition is `fallback`."""
+    condition: str | None = None
+    """The id of the review condition that holds, where the reason is `policy`."""
 
     @property
     def proceed(self) -> bool:
@@ -109,35 +104,99 @@ class Decision(NamedTuple):
         return self.disposition == "stop"
 
 
+class MoreFacts(TypedDict, total=False):
+    """What review conditions can ask for besides what every decision needs."""
+
+    language: str | None
+    cohort: str | None
+    model: str | None
+    prompt: str | None
+    failure: str | None
+    """The kind of the error, of an output that failed."""
+
+
+def decide_output(
+    policy: GatePolicy,
+    output: OutputFacts,
+    *,
+    age_seconds: float | None = None,
+    safe_default: Disposition = "review",
+) -> Decision:
+    """Decide about an `events.Output`, with all its facts; see `decide`."""
+    return decide(
+        policy,
+        kind=output.kind,
+        value=output.value,
+        confidence=output.confidence,
+        age_seconds=age_seconds,
+        safe_default=safe_default,
+        **_facts(output),
+    )
+
+
+def decide_failure(policy: GatePolicy, failure: FailureFacts) -> Decision:
+    """Decide about an `events.OutputFailure`, which never goes straight through; see `decide`."""
+    return decide(
+        policy,
+        kind=None,
+        value=None,
+        confidence=None,
+        failure=failure.error.kind,
+        **_facts(failure),
+    )
+
+
 def decide(
     policy: GatePolicy,
     *,
     output_id: str,
-    kind: Kind,
+    kind: Kind | None,
     value: Any,
     confidence: float | None,
     subject: str | None = None,
     attributes: Mapping[str, str] | None = None,
+    age_seconds: float | None = None,
+    safe_default: Disposition = "review",
+    **facts: Unpack[MoreFacts],
 ) -> Decision:
     """Decide what becomes of an output.
 
-    The state comes first (`stopped`, `fallback`, `shadow`), then the holdout, then the
-    confidence: the category's threshold, else the tool's. No confidence, or NaN, is never
-    enough. Audits are drawn among the outputs that nobody would look at: those that proceed,
-    and all of a tool in `shadow`.
+    In this order: the state (`stopped`, `fallback`, `shadow`); whether the policy may be gone by
+    at all (`sdk_outdated`, `stale`); the holdout; the review conditions; a category that is not
+    among `categories`; the confidence against the category's threshold, else the tool's. No
+    confidence, or NaN, is never enough. Audits are drawn among the outputs that nobody would
+    look at: those that proceed, and all of a tool in `shadow`.
+
+    SDK and server call `decide_output` and `decide_failure`, which take all facts from the
+    contracts, so that both answer alike.
+
+    Args:
+        policy: the tool's policy.
+        output_id, kind, value, confidence, subject, attributes: as in `events.Output`, and
+            normalised as there. An output that failed has no kind.
+        age_seconds: since the server said that the policy holds; None for the server itself.
+        safe_default: the disposition where the policy may not be gone by.
+        facts: the other facts that `review_when` can ask for.
     """
-    if policy.state == "stopped":
-        return Decision("stop", "stopped", policy.revision)
-    if policy.state == "fallback":
-        return Decision(
-            "fallback", "fallback", policy.revision, fallback_value=policy.fallback_value
-        )
-    if policy.state == "shadow":
-        return _unseen(policy, output_id, "fallback", "shadow")
+    if policy.state != "live":
+        return _by_state(policy, output_id, failed=kind is None)
+    if doubt := _doubt(policy, age_seconds):
+        return _answer(policy, safe_default, doubt)
     if policy.holdout_rate and _is_held_out(policy, output_id, subject, attributes):
-        return Decision("review", "holdout", policy.revision, holdout=True)
-    if not _is_confident(policy, kind, value, confidence):
-        return Decision("review", "low_confidence", policy.revision)
+        return _answer(policy, "fallback", "holdout", holdout=True)
+    if policy.review_when:
+        known = facts_of(
+            tool=policy.tool,
+            kind=kind,
+            value=value,
+            confidence=confidence,
+            attributes=attributes,
+            **facts,
+        )
+        if (condition := _first_that_holds(policy, known)) is not None:
+            return _answer(policy, "review", "policy", condition=condition)
+    if reason := _not_good_enough(policy, kind, value, confidence):
+        return _answer(policy, "review", reason)
     return _unseen(policy, output_id, "proceed", "confident")
 
 
@@ -145,6 +204,75 @@ def draw(key: bytes, purpose: str, name: str) -> float:
     """A number in [0, 1) that looks random and is always the same for the same arguments."""
     mac = hmac.digest(key, f"{purpose}:{name}".encode(), "sha256")
     return (int.from_bytes(mac[:8]) >> 11) / 2**53
+
+
+def _facts(of: SharedFacts) -> dict[str, Any]:
+    version, input_ = of.version, of.input
+    return {
+        "output_id": of.output_id,
+        "subject": of.subject,
+        "attributes": of.attributes,
+        "cohort": of.cohort,
+        "language": input_.language if input_ else None,
+        "model": version.model if version else None,
+        "prompt": version.prompt if version else None,
+    }
+
+
+def _answer(
+    policy: GatePolicy,
+    disposition: Disposition,
+    reason: Reason,
+    *,
+    holdout: bool = False,
+    condition: str | None = None,
+) -> Decision:
+    """A decision without an audit."""
+    return Decision(
+        disposition,
+        reason,
+        policy.revision,
+        holdout=holdout,
+        fallback_value=policy.fallback_value if disposition == "fallback" else None,
+        condition=condition,
+    )
+
+
+def _by_state(policy: GatePolicy, output_id: str, *, failed: bool) -> Decision:
+    """The answer for a tool that is not live, whatever the output."""
+    if policy.state == "stopped":
+        return _answer(policy, "stop", "stopped")
+    if policy.state == "shadow":
+        if failed:  # there is nothing to audit
+            return _answer(policy, "fallback", "shadow")
+        return _unseen(policy, output_id, "fallback", "shadow")
+    return _answer(policy, "fallback", "fallback")
+
+
+def _doubt(policy: GatePolicy, age_seconds: float | None) -> Reason | None:
+    """Why the policy may not be gone by, if so."""
+    if policy.not_understood:
+        return "sdk_outdated"
+    limit = policy.max_stale_seconds
+    return "stale" if limit and age_seconds is not None and age_seconds > limit else None
+
+
+def _first_that_holds(policy: GatePolicy, facts: Facts) -> str | None:
+    """The id of the first review condition that holds."""
+    for name, condition in policy.review_conditions:
+        if condition.holds(facts):
+            return name
+    return None
+
+
+def _not_good_enough(
+    policy: GatePolicy, kind: Kind | None, value: Any, confidence: float | None
+) -> Reason | None:
+    if kind is None:
+        return "failed"
+    if kind == "category" and policy.categories and value not in policy.known_categories:
+        return "unknown_category"
+    return None if _is_confident(policy, kind, value, confidence) else "low_confidence"
 
 
 def _is_confident(policy: GatePolicy, kind: Kind, value: Any, confidence: float | None) -> bool:
@@ -177,50 +305,3 @@ def _unseen(
     audit = rate > 0 and draw(policy.sampling_secret, "audit", output_id) < rate
     instead = policy.fallback_value if disposition == "fallback" else None
     return Decision(disposition, reason, policy.revision, audit, rate, fallback_value=instead)
-
-
-class PolicyRefused(ValueError):
-    """A policy document is malformed, wrongly signed or of another tool."""
-
-
-def sign(policy_json: bytes, key_hash: bytes) -> str:
-    """HMAC-SHA256 of a policy's canonical JSON under the SHA-256 of the API key, hexadecimal."""
-    return hmac.digest(key_hash, policy_json, "sha256").hex()
-
-
-def verify(policy_json: bytes, signature: str, key_hash: bytes) -> bool:
-    """Whether the signature is that of these bytes; takes the same time either way."""
-    return hmac.compare_digest(sign(policy_json, key_hash).encode(), signature.encode())
-
-
-def canonical(policy: Mapping[str, Any]) -> bytes:
-    """The bytes of a policy that are signed: names sorted, no spaces, ASCII."""
-    return json.dumps(policy, sort_keys=True, separators=(",", ":")).encode()
-
-
-def write_document(policy: GatePolicy, key_hash: bytes) -> bytes:
-    """The signed document of `GET /v1/policy`: `{"policy": {…}, "signature": "…"}`."""
-    body = policy.model_dump(mode="json", exclude_none=True)
-    signed = {"policy": body, "signature": sign(canonical(body), key_hash)}
-    return json.dumps(signed, separators=(",", ":")).encode()
-
-
-def read_document(raw: bytes, key_hash: bytes) -> GatePolicy:
-    """The policy of a signed document.
-
-    Raises:
-        PolicyRefused: no such document, a wrong signature, or a policy that this SDK can't read.
-    """
-    try:
-        document = json.loads(raw)
-        body, signature = document["policy"], document["signature"]
-        genuine = verify(canonical(body), signature, key_hash)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise PolicyRefused("the answer is no signed policy document") from None
-    if not genuine:
-        raise PolicyRefused("the policy's signature is wrong: it was made for another key")
-    try:
-        return GatePolicy.model_validate_json(canonical(body))
-    except ValidationError as error:
-        where = ["/".join(map(str, problem["loc"])) for problem in error.errors()]
-        raise PolicyRefused(f"the policy can't be read: {', '.join(where)}") from None

@@ -156,9 +156,9 @@ def _from_us() -> list[Topic]:
 _DESCRIPTIONS = {
     "secondlook.outputs": "What tools returned, and where they returned nothing.",
     "secondlook.corrections": "What people say about outputs.",
-    "secondlook.disputes": "Objections with the facts of their outputs, for escalation.",
+    "secondlook.reviews": "Outputs that need a person, with all that is known of them.",
     "secondlook.cases": "What happened to cases.",
-    "secondlook.verdicts": "What reviewers judged.",
+    "secondlook.verdicts": "Verdicts of reviewers.",
     "secondlook.tools": "The gate policy and state of each tool; the last one holds.",
     DEAD_LETTERS: "Records that could not be taken: the bytes as they came, the reason in headers.",
 }

@@ -3,9 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from secondlook._engine import Engine, Stats
+from secondlook._engine import Engine, Stats, encode_without_source
 from secondlook._poison import Poison, corpus
-from secondlook._verbs import OnInvalid, Verbs
+from secondlook._recorder import OnInvalid
+from secondlook._verbs import Verbs
 from secondlook.client import Secondlook
 from secondlook.events import (
     Actor,
@@ -117,9 +118,10 @@ class FakeSecondlook(Secondlook):
         """The corrections, confirmations and disputes among it."""
         return [e.data for e in self.events if isinstance(e, CorrectionRecorded)]
 
-    def use(self, policy: GatePolicy | None) -> None:
-        """Decide by another policy from now on."""
+    def use(self, policy: GatePolicy | None, *, age_seconds: float = 0.0) -> None:
+        """Decide by another policy from now on, one that was confirmed so long ago."""
         self._memory.held = policy
+        self._memory.age_seconds = age_seconds
 
 
 class _Memory(Engine):
@@ -127,18 +129,28 @@ class _Memory(Engine):
 
     def __init__(self, policy: GatePolicy | None) -> None:
         self.held = policy
+        self.age_seconds = 0.0
         self.events: list[Event] = []
         self._dropped = 0
+        self._not_valid = 0
 
     @property
     def policy(self) -> GatePolicy | None:
         return self.held
 
+    @property
+    def policy_age_seconds(self) -> float | None:
+        return self.age_seconds if self.held else None
+
     def put(self, event: Event) -> None:
+        encode_without_source(event)  # what would not fit is refused here, too
         self.events.append(event)
 
     def count_dropped(self) -> None:
         self._dropped += 1
+
+    def count_invalid(self) -> None:
+        self._not_valid += 1
 
     def stats(self) -> Stats:
         return Stats(
@@ -148,8 +160,9 @@ class _Memory(Engine):
             sent=len(self.events),
             refused=0,
             dropped=self._dropped,
+            invalid=self._not_valid,
             policy_revision=self.held.revision if self.held else None,
-            policy_age_seconds=0.0 if self.held else None,
+            policy_age_seconds=self.policy_age_seconds,
         )
 
     def wait_for_policy(self, timeout: float) -> bool:

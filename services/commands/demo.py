@@ -15,18 +15,25 @@ from typing import Annotated, Any
 import httpx2
 import typer
 
-from services import bootstrap
-from services.bootstrap import Resources
+from services.app import roles as app_roles
+from services.app.resources import Resources
 from services.commands.shared import AsJson, answer, resources
-from services.kit import listening, offsets, outbox
+from services.kit.consuming import offsets, outbox
 from services.kit.errors import Conflict, InvalidInput, Problem, Unavailable
+from services.kit.processes import listening
 from services.kit.settings import Settings, load_settings
-from services.registry import access, queries, service
-from services.registry.rules import OutputKind, Role
+from services.people import access
+from services.people import queries as people_queries
+from services.people import service as people_service
+from services.people.rules import Actor, Role
+from services.tools import keys as tool_keys
+from services.tools import queries as tool_queries
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 
 TOOL = "ticket-categoriser"
 TEAM = "ticket-triage"
-ACTOR = "demo"
+ACTOR = Actor("demo", "Demo", Role.ADMIN, frozenset())
 _PEOPLE = {
     "rep@demo.example": ("Rita Rep", Role.REP),
     "owner@demo.example": ("Olga Owner", Role.OWNER),
@@ -186,10 +193,10 @@ def prepare(found: Resources, categories: list[str], *, seed: int) -> Props:
         _require_ours(session)
         _furnish(session, categories, seed, now)
         _make_room_for_a_key(session, now)
-        key = access.create_key(session, TOOL, actor=ACTOR, now=now)
+        key = tool_keys.create_key(session, TOOL, actor=ACTOR, now=now)
         owner_tokens = _tokens(session, _OWNERS, now)
         lead_token = next(iter(_tokens(session, (_LEAD,), now)), None)
-        runs = queries.version_count(session, TOOL)
+        runs = tool_queries.version_count(session, TOOL)
     return Props(key, owner_tokens, lead_token, str(runs + 1))
 
 
@@ -203,22 +210,22 @@ def _tokens(session: Any, emails: Iterable[str], now: Any) -> list[str]:
     return [
         access.create_token(session, email, actor=ACTOR, now=now)
         for email in emails
-        if queries.person(session, email).active
+        if people_queries.person(session, email).active
     ]
 
 
 def _make_room_for_a_key(session: Any, now: Any) -> None:
     """Revoke the demo's older key where two are live: the newer one's demo may be running."""
-    live = [key for key in queries.keys(session, TOOL) if key.revoked_at is None]
-    ours = sorted((key for key in live if key.actor == ACTOR), key=lambda key: key.created_at)
+    live = [key for key in tool_queries.keys(session, TOOL) if key.revoked_at is None]
+    ours = sorted((key for key in live if key.actor == ACTOR.id), key=lambda key: key.created_at)
     if len(live) > 1 and ours:
-        access.revoke_key(session, ours[0].prefix, actor=ACTOR, now=now)
+        tool_keys.revoke_key(session, ours[0].prefix, actor=ACTOR, now=now)
 
 
 def _require_ours(session: Any) -> None:
     """Leave somebody else's tool of this name alone."""
-    maker = queries.tool_maker(session, TOOL)
-    if maker not in (None, ACTOR):
+    maker = tool_queries.tool_maker(session, TOOL)
+    if maker not in (None, ACTOR.id):
         raise Conflict(
             f"The demo's tool is called '{TOOL}', and {maker} has made one of that name. "
             "Run the demo on a data folder of its own (SECONDLOOK_DATA_DIR)."
@@ -233,12 +240,12 @@ def make_people(found: Resources) -> None:
 
 
 def _make_people(session: Any, now: Any) -> None:
-    if TEAM not in {team.slug for team in queries.teams(session)}:
-        service.add_team(session, TEAM, name="Ticket triage", actor=ACTOR, now=now)
-    known = {person.email for person in queries.people(session)}
+    if TEAM not in {team.slug for team in people_queries.teams(session)}:
+        people_service.add_team(session, TEAM, name="Ticket triage", actor=ACTOR, now=now)
+    known = {person.email for person in people_queries.people(session)}
     for email, (name, role) in _PEOPLE.items():
         if email not in known:
-            service.add_person(
+            people_service.add_person(
                 session, email, name=name, role=role, teams=[TEAM], actor=ACTOR, now=now
             )
 
@@ -246,7 +253,7 @@ def _make_people(session: Any, now: Any) -> None:
 def _furnish(session: Any, categories: list[str], seed: int, now: Any) -> None:
     _make_people(session, now)
     try:
-        service.add_tool(
+        tool_service.add_tool(
             session,
             TOOL,
             name="Ticket categoriser",
@@ -265,11 +272,11 @@ def _furnish(session: Any, categories: list[str], seed: int, now: Any) -> None:
 
 
 def _add_categories(session: Any, categories: list[str], now: Any) -> None:
-    known = list(queries.tool(session, TOOL).categories)
+    known = list(tool_queries.tool(session, TOOL).categories)
     new = [name for name in categories if name not in known]
     if new:
         changes = {"categories": known + new}
-        service.change_tool(session, TOOL, changes, actor=ACTOR, now=now)
+        tool_service.change_tool(session, TOOL, changes, actor=ACTOR, now=now)
 
 
 def links(found: Resources, address: str) -> list[tuple[str, str, str]]:
@@ -278,7 +285,7 @@ def links(found: Resources, address: str) -> list[tuple[str, str, str]]:
         now = found.clock.now(session)
         length = timedelta(seconds=found.settings.link_length)
         made = []
-        active = {person.email for person in queries.people(session) if person.active}
+        active = {person.email for person in people_queries.people(session) if person.active}
         for email, (name, role) in _PEOPLE.items():
             if email in active:
                 token = access.create_link(session, email, actor=ACTOR, now=now, length=length)
@@ -292,10 +299,10 @@ def quiet(found: Resources) -> bool:
         if outbox.waiting(session):
             return False
         positions = offsets.positions(session)
-    ends = found.log.bounds(sorted(bootstrap.readers()))
+    ends = found.log.bounds(sorted(app_roles.readers()))
     reached = {(at.consumer, at.topic, at.partition): at.next_offset for at in positions}
     return all(
         reached.get((consumer, partition.topic, partition.number), held.first) >= held.next
         for partition, held in ends.items()
-        for consumer in bootstrap.readers()[partition.topic]
+        for consumer in app_roles.readers()[partition.topic]
     )

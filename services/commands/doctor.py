@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import typer
 
-from services import bootstrap
-from services.bootstrap import Resources
+from services.app import resources as app_resources
+from services.app.resources import Resources
 from services.commands.shared import AsJson, answer, in_words, resources
 from services.escalation import queries as escalation
-from services.feedback import queries as feedback
 from services.insight.account import TOPICS
-from services.kit import audit, offsets, outbox
+from services.kit import audit
+from services.kit.consuming import dead_letters, offsets, outbox
 from services.kit.errors import SecondlookError
 
 
@@ -61,18 +61,18 @@ def _look_at_database(found: Resources) -> str:
 
 
 def _look_at_readiness(found: Resources) -> str:
-    bootstrap.require_ready(found)
+    app_resources.require_ready(found)
     return ""
 
 
 def _look_at_routing(found: Resources) -> str:
-    bootstrap.load_routing(found.settings)
+    app_resources.load_routing(found.settings)
     return ""
 
 
 def _look_at_events(found: Resources) -> str:
     with found.database.transaction() as session:
-        letters = feedback.dead_letters(session, limit=1)
+        letters = dead_letters.waiting(session, limit=1)
         gone = offsets.missing(session, "feedback", TOPICS)
         unsent = outbox.waiting(session)
     problems = []

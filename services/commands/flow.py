@@ -11,7 +11,7 @@ from examples.ticket_categoriser.demo import record
 from examples.ticket_categoriser.model import train
 from examples.ticket_categoriser.people import Owners, Rep, chance
 from examples.ticket_categoriser.tickets import categories, generate
-from services.bootstrap import Resources
+from services.app.resources import Resources
 from services.commands.demo import TOOL, await_ready, links, owner_tokens, prepare
 from services.commands.shared import resources, say
 

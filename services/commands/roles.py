@@ -20,17 +20,21 @@ import uvicorn
 from prometheus_client import REGISTRY, start_http_server
 
 from migrations import run as migrations
-from services import bootstrap
+from services.app import resources as app_resources
+from services.app import web as app_web
+from services.app.roles import METRICS_PORTS, ROLES, Role, make_collector, make_consumer, make_loops
 from services.commands.shared import AsJson, Consumed, answer, resources, say
-from services.kit import listening, logging
-from services.kit.embedded_postgres import EmbeddedPostgres
-from services.kit.loops import run_loops
+from services.kit import logging
+from services.kit.processes import listening
+from services.kit.processes.embedded_postgres import EmbeddedPostgres
+from services.kit.processes.loops import run_loops
+from services.kit.processes.supervisor import Process, Supervisor, bind, own_address
 from services.kit.settings import Settings, load_settings
-from services.supervisor import Role, Supervisor, bind, own_address
 
 _SOCKET = "SECONDLOOK_LISTEN_FD"
-_METRICS_PORTS = 4
-_METRICS_MEND = "Set SECONDLOOK_METRICS_PORT to the first of four free ports in a row, or to 0."
+_METRICS_HINT = (
+    f"Set SECONDLOOK_METRICS_PORT to the first of {METRICS_PORTS} free ports in a row, or to 0."
+)
 _WEB_POOL = 12
 
 
@@ -65,15 +69,15 @@ def run(
         os.environ.update(environment)
         address = own_address(opened, settings.host)
         listening.remember(settings, address)
-        with bootstrap.opened(load_settings(), role="run", pool_size=1) as found:
+        with app_resources.opened(load_settings(), role="run", pool_size=1) as found:
             if demo or demo_people:
                 people_of_demo(found)
             # A policy that cannot be used must not start anything.
-            bootstrap.check_routing(found)
-            bootstrap.ensure_topics(found)
+            app_resources.check_routing(found)
+            app_resources.ensure_topics(found)
         roles = _roles(settings, opened)
         if demo:
-            roles.append(Role("demo", partial(flow, address)))
+            roles.append(Process("demo", partial(flow, address)))
         Supervisor(roles, postgres).run(_Announcer(address))
 
 
@@ -84,8 +88,8 @@ def _require_free_metrics_ports(settings: Settings) -> None:
         PortTaken: something else listens there.
     """
     if settings.metrics_port:
-        for place in range(_METRICS_PORTS):
-            bind(settings.metrics_host, settings.metrics_port + place, mend=_METRICS_MEND).close()
+        for place in range(METRICS_PORTS):
+            bind(settings.metrics_host, settings.metrics_port + place, hint=_METRICS_HINT).close()
 
 
 def flow(address: str) -> None:
@@ -95,7 +99,7 @@ def flow(address: str) -> None:
     story.flow(address)
 
 
-def people_of_demo(found: bootstrap.Resources) -> None:
+def people_of_demo(found: app_resources.Resources) -> None:
     """Make the demo's team and people, whom a routing policy may name."""
     from services.commands import demo
 
@@ -116,15 +120,21 @@ def _external(settings: Settings) -> str:
     return settings.database_url.get_secret_value()
 
 
-def _roles(settings: Settings, opened: socket.socket) -> list[Role]:
+def _roles(settings: Settings, opened: socket.socket) -> list[Process]:
     os.environ[_SOCKET] = str(opened.fileno())
-    return [
-        Role("web", partial(serve, Served.ALL)),
-        Role("feedback", partial(consume, Consumed.FEEDBACK)),
-        Role("escalation", partial(consume, Consumed.ESCALATION)),
-        Role("tick", tick),
-        Role("export", export),
-    ]
+    return [Process(name, partial(_work, role)) for name, role in ROLES.items()]
+
+
+def _work(role: Role) -> None:
+    """What a role's process does."""
+    if role.serves is not None:
+        serve(Served(role.serves))
+    elif role.topics:
+        consume(Consumed(role.name))
+    elif role.loops:
+        tick()
+    else:
+        export()
 
 
 class _Announcer:
@@ -156,8 +166,8 @@ def serve(what: Annotated[Served, typer.Argument(help="api, ui or all")]) -> Non
     """Serve the API, the pages, or both on one origin."""
     settings = load_settings()
     logging.configure(settings.log_level, role=f"serve {what}")
-    with bootstrap.opened(settings, role=f"serve {what}", pool_size=_WEB_POOL) as found:
-        app = bootstrap.make_web(found, api=what is not Served.UI, ui=what is not Served.API)
+    with app_resources.opened(settings, role=f"serve {what}", pool_size=_WEB_POOL) as found:
+        app = app_web.make_web(found, api=what is not Served.UI, ui=what is not Served.API)
         config = uvicorn.Config(
             app,
             host=settings.host,
@@ -200,12 +210,12 @@ def consume(what: Annotated[Consumed, typer.Argument(help="feedback or escalatio
     """Take events from the log, as one member of a consumer group."""
     settings = load_settings()
     logging.configure(settings.log_level, role=f"consume {what}")
-    with bootstrap.opened(settings, role=f"consume {what}", pool_size=3) as found:
+    with app_resources.opened(settings, role=f"consume {what}", pool_size=3) as found:
         if what is Consumed.ESCALATION:
-            bootstrap.check_routing(found)
-        consumer = bootstrap.make_consumer(found, what.value)
+            app_resources.check_routing(found)
+        consumer = make_consumer(found, what.value)
         stopping = _on_signal(consumer.stop)
-        _serve_metrics(settings, 1 if what is Consumed.FEEDBACK else 2)
+        _serve_metrics(settings, ROLES[what.value])
         consumer.run()
         stopping.set()
 
@@ -214,33 +224,33 @@ def tick() -> None:
     """Fire deadlines, free leases, close cases, send the outbox: everything that takes time."""
     settings = load_settings()
     logging.configure(settings.log_level, role="tick")
-    with bootstrap.opened(settings, role="tick", pool_size=8) as found:
+    with app_resources.opened(settings, role="tick", pool_size=8) as found:
         stopping = _on_signal(None)
-        _serve_metrics(settings, 3)
-        run_loops(bootstrap.make_loops(found), stopping)
+        _serve_metrics(settings, ROLES["tick"])
+        run_loops(make_loops(found), stopping)
 
 
 def export() -> None:
     """Serve the business metrics for Prometheus."""
     settings = load_settings()
     logging.configure(settings.log_level, role="export")
-    with bootstrap.opened(settings, role="export", pool_size=3) as found:
-        REGISTRY.register(bootstrap.make_collector(found))
+    with app_resources.opened(settings, role="export", pool_size=3) as found:
+        REGISTRY.register(make_collector(found))
         stopping = _on_signal(None)
-        server, thread = _serve_metrics(settings, 0)
+        server, thread = _serve_metrics(settings, ROLES["export"])
         stopping.wait()
         server.shutdown()
         thread.join(timeout=2)
 
 
-def _serve_metrics(settings: Settings, place: int) -> tuple[WSGIServer, threading.Thread]:
-    """Serve a role's metrics on the port `place` further on than the exporter's.
+def _serve_metrics(settings: Settings, role: Role) -> tuple[WSGIServer, threading.Thread]:
+    """Serve a role's metrics on its own port, counted from the exporter's.
 
     Raises:
         PortTaken: something else listens there.
     """
-    port = settings.metrics_port + place if settings.metrics_port else 0
-    bind(settings.metrics_host, port, mend=_METRICS_MEND).close()
+    port = settings.metrics_port + (role.place or 0) if settings.metrics_port else 0
+    bind(settings.metrics_host, port, hint=_METRICS_HINT).close()
     return start_http_server(port, settings.metrics_host)
 
 
@@ -262,6 +272,6 @@ def migrate(as_json: AsJson = False) -> None:
     """Bring the database to this release's schema, and make missing topics."""
     with resources("migrate") as found:
         migrations.upgrade(found.database_url)
-        bootstrap.ensure_topics(found)
+        app_resources.ensure_topics(found)
     revision = migrations.newest()
     answer({"revision": revision}, as_json=as_json, lines=[f"the schema is at {revision}"])

@@ -5,14 +5,15 @@ from typing import Annotated
 
 import typer
 
-from services.bootstrap import load_routing
+from services.app.resources import load_routing
 from services.commands.shared import AsJson, answer, group, transaction
-from services.escalation import queries, routing, service
-from services.escalation.routing import RoutingPolicy, facts_of
-from services.escalation.rules import Trigger
+from services.escalation import owners, queries
+from services.escalation.policy.check import run_tests, unknown_tools, unreachable_rules
+from services.escalation.policy.model import RoutingPolicy
+from services.escalation.routing import facts_of_case
 from services.kit.errors import InvalidInput
 from services.kit.settings import load_settings
-from services.registry import queries as registry
+from services.tools import queries as tool_queries
 
 route = group("The routing policy: check, test, explain.")
 
@@ -33,16 +34,14 @@ def _policy(file: Path | None) -> RoutingPolicy:
 def check(file: File = None, as_json: AsJson = False) -> None:
     """Check the policy against the people, teams and tools there are; exit 1 where it is wrong."""
     policy = _policy(file)
-    problems = routing.unreachable_rules(policy)
+    problems = [str(finding) for finding in unreachable_rules(policy)]
     with transaction() as (_, session, _now):
-        for owner in sorted(policy.owners, key=str):
-            try:
-                service.check_owner(session, owner)
-            except InvalidInput as error:
-                problems.append(error.detail)
+        missing = policy.owners - owners.able(session, policy.owners)
+        problems += [f"owner: {owners.why_not(session, one)}" for one in sorted(missing, key=str)]
         # No problem: a policy may be written before its tool is registered.
-        warnings = routing.unknown_tools(policy, registry.book(session).tools(session))
-    problems += routing.run_tests(policy)
+        known = tool_queries.cache(session).tools(session)
+        warnings = [str(finding) for finding in unknown_tools(policy, known)]
+    problems += run_tests(policy)
     data = {"sound": not problems, "problems": problems, "warnings": warnings}
     lines = [*(f"warning: {warning}" for warning in warnings), *(problems or ["sound"])]
     answer(data, as_json=as_json, lines=lines)
@@ -54,7 +53,7 @@ def check(file: File = None, as_json: AsJson = False) -> None:
 def test(file: File = None, as_json: AsJson = False) -> None:
     """Run the policy's inline tests; exit 1 where one fails."""
     policy = _policy(file)
-    failures = routing.run_tests(policy)
+    failures = run_tests(policy)
     data = {"tests": len(policy.tests), "failures": failures}
     answer(data, as_json=as_json, lines=failures or [f"{len(policy.tests)} passed"])
     if failures:
@@ -71,17 +70,7 @@ def explain(
     policy = _policy(file)
     with transaction() as (_, session, _now):
         row = queries.case(session, case)
-    facts = facts_of(
-        trigger=Trigger(row.trigger),
-        tool=row.tool,
-        version=row.tool_version,
-        kind=row.kind,
-        value=row.value,
-        confidence=row.confidence,
-        attributes=row.attributes,
-        input_=row.input,
-        failure=row.failure,
-    )
+    facts = facts_of_case(row)
     tried = list(policy.explain(facts))
     lines = [f"{t.rule}: {'matches' if t.matched else t.failed}" for t in tried]
     answer({"case": case, "tried": tried}, as_json=as_json, lines=lines)

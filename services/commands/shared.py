@@ -16,10 +16,11 @@ from pydantic_core import to_jsonable_python
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
-from services.bootstrap import Resources, opened
+from services.app.resources import Resources, opened
 from services.kit.errors import Unavailable
 from services.kit.eventlog.port import LogUnavailable
 from services.kit.settings import load_settings
+from services.people.rules import Actor, Role
 
 
 class Consumed(StrEnum):
@@ -40,6 +41,11 @@ def group(help_: str) -> typer.Typer:
 def whoami() -> str:
     """How audit entries name whoever runs a command on this machine."""
     return f"cli:{getpass.getuser()}"
+
+
+def operator() -> Actor:
+    """Whoever runs a command on this machine: it could do anything to the data as well."""
+    return Actor(whoami(), "Operator", Role.ADMIN, frozenset())
 
 
 @contextmanager

@@ -7,22 +7,23 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
+from secondlook.text import NOTE_LENGTH
 from sqlalchemy.orm import Session
 
 from services.escalation import queries, service
+from services.escalation.cases import as_answer
 from services.escalation.queries import Filter
-from services.escalation.routing import Owner
-from services.escalation.rules import CaseState, Trigger
+from services.escalation.rules import CaseState, Owner
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import NotFound
-from services.kit.http import Storable, Text, encode_cursor, read_cursor
-from services.kit.idempotency import once, request_digest
-from services.kit.words import VerdictKind
-from services.registry.identity import Identity
-from services.registry.rules import Actor, Verb
+from services.kit.web.http import Storable, Text, encode_cursor, read_cursor
+from services.kit.web.idempotency import once, request_digest
+from services.people.rules import Actor, Verb
+from services.tools.identity import Identity
+from services.tools.rules import Trigger, VerdictKind
 
-Note = Annotated[Text, Field(max_length=8192)]
+Note = Annotated[Text, Field(max_length=NOTE_LENGTH)]
 Token = Annotated[str, Field(min_length=1, max_length=20)]
 CaseId = Annotated[int, Field(ge=1, lt=2**63)]
 
@@ -33,7 +34,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class ClaimBody(Body):
+class EmptyBody(Body):
     """Nothing to say."""
 
 
@@ -49,7 +50,7 @@ class VerdictBody(Body):
     token: Token
     verdict: VerdictKind
     value: Annotated[str | bool | dict[str, Any] | None, Storable] = None
-    note: Annotated[Text, Field(max_length=4000)] | None = None
+    note: Note | None = None
 
 
 class OwnerBody(Body):
@@ -81,24 +82,31 @@ class EscalateBody(Body):
     note: Note | None = None
 
 
+class ReopenBody(Body):
+    """Why it is opened again."""
+
+    note: Note | None = None
+
+
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """What the routes of a case share."""
+class RouteDependencies:
+    """What the routes of cases share."""
 
     database: Database
     clock: Clock
     lease: timedelta
+    reopen_window: timedelta
 
 
-def router(desk: Desk, identity: Identity) -> APIRouter:
+def router(routes: RouteDependencies, identity: Identity) -> APIRouter:
     """The routes of escalation."""
     api = APIRouter(prefix="/v1/cases", tags=["escalation"])
-    _add_reads(api, desk, identity)
-    _add_verbs(api, desk, identity)
+    _add_reads(api, routes, identity)
+    _add_verbs(api, routes, identity)
     return api
 
 
-def _add_reads(api: APIRouter, desk: Desk, identity: Identity) -> None:
+def _add_reads(api: APIRouter, routes: RouteDependencies, identity: Identity) -> None:
     reader = identity.may(Verb.READ_CASES)
 
     @api.get("")
@@ -116,13 +124,13 @@ def _add_reads(api: APIRouter, desk: Desk, identity: Identity) -> None:
     ) -> dict[str, Any]:
         """Cases in sight, the soonest due first; open ones unless `state` says otherwise."""
         wanted = Filter(queue, state, tool, trigger, owner, overdue, claimant)
-        with desk.database.transaction() as session:
+        with routes.database.transaction() as session:
             return page(session, actor, wanted, cursor=cursor, limit=limit)
 
     @api.get("/{case_id}")
     def get_case(case_id: CaseId, actor: Annotated[Actor, Depends(reader)]) -> dict[str, Any]:
         """One case with its timeline."""
-        with desk.database.transaction() as session:
+        with routes.database.transaction() as session:
             return case_answer(session, actor, case_id)
 
 
@@ -134,7 +142,7 @@ def page(
     found = queries.cases(session, actor, wanted, after=after, limit=limit + 1)
     last = found[limit - 1] if len(found) > limit else None
     return {
-        "items": [queries.as_answer(case) for case in found[:limit]],
+        "items": [as_answer(case) for case in found[:limit]],
         "next_cursor": encode_cursor(last.due_at.isoformat(), last.id) if last else None,
     }
 
@@ -142,28 +150,25 @@ def page(
 def case_answer(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:
     """A single case, as the API answers it: with its timeline."""
     case = queries.case_for(session, actor, case_id)
-    entries = [
-        {"event": e.event, "at": e.at, "actor": e.actor, "note": e.note, "detail": e.detail}
-        for e in queries.timeline(session, case)
-    ]
-    return {**queries.as_answer(case), "timeline": entries}
+    entries = [entry._asdict() for entry in queries.timeline(session, case)]
+    return {**as_answer(case), "timeline": entries}
 
 
-def _add_verbs(api: APIRouter, desk: Desk, identity: Identity) -> None:
-    Person = Annotated[Actor, Depends(identity.may(Verb.JUDGE))]  # noqa: N806 - a type
+def _add_verbs(api: APIRouter, routes: RouteDependencies, identity: Identity) -> None:
+    Person = Annotated[Actor, Depends(identity.may(Verb.REVIEW))]  # noqa: N806 - a type
     Key = Annotated[str | None, Header(alias="Idempotency-Key")]  # noqa: N806 - a type
 
     @api.post("/{case_id}/claim")
     def claim(
-        case_id: CaseId, actor: Person, body: ClaimBody | None = None, key: Key = None
+        case_id: CaseId, actor: Person, body: EmptyBody | None = None, key: Key = None
     ) -> Any:
         """Take the case; a second claim by the holder renews it under the same token."""
 
         def do(session: Session, now: datetime) -> Any:
-            taken = service.claim(session, actor, case_id, lease=desk.lease, now=now)
-            return {**taken, "case": case_answer(session, actor, case_id)}
+            taken = service.claim(session, actor, case_id, lease=routes.lease, now=now)
+            return {**taken._asdict(), "case": case_answer(session, actor, case_id)}
 
-        return _run(desk, actor, key, ("claim", case_id), do)
+        return _run(routes, actor, key, ("claim", case_id), do)
 
     @api.post("/{case_id}/release")
     def release(case_id: CaseId, actor: Person, body: ReleaseBody, key: Key = None) -> Any:
@@ -173,7 +178,7 @@ def _add_verbs(api: APIRouter, desk: Desk, identity: Identity) -> None:
             service.release(session, actor, case_id, token=body.token, now=now)
             return _if_in_sight(session, actor, case_id)
 
-        return _run(desk, actor, key, ("release", case_id, body), do)
+        return _run(routes, actor, key, ("release", case_id, body), do)
 
     @api.post("/{case_id}/verdict")
     def verdict(case_id: CaseId, actor: Person, body: VerdictBody, key: Key = None) -> Any:
@@ -192,25 +197,25 @@ def _add_verbs(api: APIRouter, desk: Desk, identity: Identity) -> None:
             )
             return case_answer(session, actor, case_id)
 
-        return _run(desk, actor, key, ("verdict", case_id, body), do)
+        return _run(routes, actor, key, ("verdict", case_id, body), do)
 
     @api.post("/{case_id}/reassign")
     def reassign(case_id: CaseId, actor: Person, body: ReassignBody, key: Key = None) -> Any:
         """Make somebody else accountable."""
 
         def do(session: Session, now: datetime) -> Any:
-            owner = Owner(body.owner.kind, body.owner.id)
+            owner = Owner.of(body.owner.kind, body.owner.id)
             service.reassign(
                 session, actor, case_id, owner=owner, token=body.token, note=body.note, now=now
             )
             return _if_in_sight(session, actor, case_id)
 
-        return _run(desk, actor, key, ("reassign", case_id, body), do)
+        return _run(routes, actor, key, ("reassign", case_id, body), do)
 
-    _add_small_verbs(api, desk, Person, Key)
+    _add_small_verbs(api, routes, Person, Key)
 
 
-def _add_small_verbs(api: APIRouter, desk: Desk, person: Any, key_: Any) -> None:
+def _add_small_verbs(api: APIRouter, routes: RouteDependencies, person: Any, key_: Any) -> None:
     @api.post("/{case_id}/comment")
     def comment(case_id: CaseId, actor: person, body: CommentBody, key: key_ = None) -> Any:
         """Add to the timeline; with a token it renews the claim."""
@@ -222,12 +227,12 @@ def _add_small_verbs(api: APIRouter, desk: Desk, person: Any, key_: Any) -> None
                 case_id,
                 note=body.note,
                 token=body.token,
-                lease=desk.lease,
+                lease=routes.lease,
                 now=now,
             )
             return case_answer(session, actor, case_id)
 
-        return _run(desk, actor, key, ("comment", case_id, body), do)
+        return _run(routes, actor, key, ("comment", case_id, body), do)
 
     @api.post("/{case_id}/escalate")
     def escalate(case_id: CaseId, actor: person, body: EscalateBody, key: key_ = None) -> Any:
@@ -237,7 +242,29 @@ def _add_small_verbs(api: APIRouter, desk: Desk, person: Any, key_: Any) -> None
             service.escalate(session, actor, case_id, level=body.level, note=body.note, now=now)
             return _if_in_sight(session, actor, case_id)
 
-        return _run(desk, actor, key, ("escalate", case_id, body), do)
+        return _run(routes, actor, key, ("escalate", case_id, body), do)
+
+    @api.post("/{case_id}/reopen")
+    def reopen(case_id: CaseId, actor: person, body: ReopenBody, key: key_ = None) -> Any:
+        """Begin a new cycle on a case that was resolved or closed."""
+
+        def do(session: Session, now: datetime) -> Any:
+            service.reopen(session, actor, case_id, note=body.note, now=now)
+            return case_answer(session, actor, case_id)
+
+        return _run(routes, actor, key, ("reopen", case_id, body), do)
+
+    @api.post("/{case_id}/undo")
+    def undo(
+        case_id: CaseId, actor: person, body: EmptyBody | None = None, key: key_ = None
+    ) -> Any:
+        """Take back the verdict just given: by its reviewer, or by a lead."""
+
+        def do(session: Session, now: datetime) -> Any:
+            service.undo(session, actor, case_id, window=routes.reopen_window, now=now)
+            return case_answer(session, actor, case_id)
+
+        return _run(routes, actor, key, ("undo", case_id), do)
 
 
 def _if_in_sight(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:
@@ -249,15 +276,15 @@ def _if_in_sight(session: Session, actor: Actor, case_id: int) -> dict[str, Any]
 
 
 def _run(
-    desk: Desk,
+    routes: RouteDependencies,
     actor: Actor,
     key: str | None,
     request: tuple[Any, ...],
     do: Callable[[Session, datetime], Any],
 ) -> Any:
     """Do a verb in one transaction, once per Idempotency-Key."""
-    with desk.database.transaction() as session:
-        now = desk.clock.now(session)
+    with routes.database.transaction() as session:
+        now = routes.clock.now(session)
         return once(
             session,
             actor=actor.id,

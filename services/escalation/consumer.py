@@ -1,207 +1,120 @@
-"""From the log into cases: whatever the gate, a dispute, a failure or a policy rule calls for."""
+"""From requested reviews into cases."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
-from secondlook import events, gate
+from secondlook import events
 from sqlalchemy.orm import Session
 
-from services.escalation import opening, queries, service
-from services.escalation.opening import Router, Wanted
-from services.escalation.rules import Trigger, trigger_for
-from services.kit import deadletters
+from services.escalation import objections, opening
+from services.escalation.routing import Router
 from services.kit.clock import Clock
-from services.kit.consumer import UNREADABLE
-from services.kit.deadletters import Refusal
+from services.kit.consuming import dead_letters
+from services.kit.consuming.dead_letters import Refusal
 from services.kit.errors import Problem
 from services.kit.eventlog.port import Batch, Record
-from services.registry.gating import decide
-from services.registry.queries import ToolBook, ToolInfo
-from services.registry.rules import version_label
+from services.tools.contracts import as_problems
+from services.tools.queries import ToolCache
+from services.tools.versions import VersionCache
 
 NAME = "escalation"
-TOPICS = (events.OUTPUTS, events.DISPUTES)
+TOPICS = (events.REVIEWS,)
+"""What this consumer reads."""
 
-Tools = Mapping[str, ToolInfo]
+
+class Parsed(NamedTuple):
+    """A record, and what it says or why it says nothing."""
+
+    record: Record
+    event: events.ReviewRequested | events.ReviewWithdrawn | None
+    refusal: Refusal | None
 
 
 @dataclass(slots=True)
-class Sorted:
+class ParsedBatch:
     """A batch by what it does to cases."""
 
-    wanted: list[Wanted] = field(default_factory=list)
-    withdrawn: list[events.WithdrawnDispute] = field(default_factory=list)
-    quiet: dict[tuple[str, str], Any] = field(default_factory=dict)
-    """Outputs that call for no case, by tool and id."""
+    requests: list[events.ReviewRequest] = field(default_factory=list)
+    withdrawals: list[events.ReviewWithdrawal] = field(default_factory=list)
+    refused: list[tuple[Record, Refusal]] = field(default_factory=list)
 
 
 class EscalationConsumer:
     """The handler that `secondlook consume escalation` runs.
 
-    What it cannot read on the tools' topics it leaves to feedback, which keeps every
-    dead letter of those topics; a record is refused by one room only.
+    It has no gate and reads nothing of the tools': whether a person is needed was decided
+    where the output was stored.
     """
 
     def __init__(self, clock: Clock, router: Router) -> None:
         self._clock = clock
         self._router = router
-        self._book = ToolBook()
+        self._tools = ToolCache()
+        self._versions = VersionCache()
 
-    def __call__(self, session: Session, batches: Sequence[Batch]) -> None:
-        """Open a case for each output of these batches that calls for one."""
-        tools = self._book.tools(session)
+    def prepare(self, batches: Sequence[Batch]) -> list[Parsed]:
+        """Read what these batches say, outside of any transaction."""
+        return [_parse(record) for batch in batches for record in batch.records]
+
+    def __call__(self, session: Session, batches: Sequence[Batch], prepared: list[Parsed]) -> None:
+        """Open a case for each output that these batches request a review of."""
+        tools = self._tools.tools(session)
+        found = _place(prepared, tools.keys())
         now = self._clock.now(session)
-        shard = min(batch.partition.number for batch in batches)
-        found = Sorted()
-        for batch in batches:
-            for record in batch.records:
-                self._sort(record, tools, found)
         known = opening.open_cases(
-            session, self._router, found.wanted, tools=tools, now=now, shard=shard
+            session,
+            self._router,
+            found.requests,
+            tools=tools,
+            versions=self._versions,
+            now=now,
+            shard=min(batch.partition.number for batch in batches),
         )
-        for one in known:
-            add_to_case(session, one, now=now, shard=shard)
-        _fill_in(session, found.quiet, tools, now=now, shard=shard)
-        for said in found.withdrawn:
-            service.withdraw_dispute(session, said, now=now)
+        for request in known:
+            objections.add(session, request, now=now)
+        objections.withdraw(session, found.withdrawals, now=now)
+        dead_letters.keep(session, NAME, found.refused, topic=events.DEAD_LETTERS)
 
     def reject(self, session: Session, record: Record, error: Exception | str) -> None:
         """Keep a record that no case can be made of, with the reason."""
-        if error == UNREADABLE and record.partition.topic == events.OUTPUTS:
-            return
         reason = error if isinstance(error, str) else "cannot_open_case"
         problem = Problem("", str(error)[:200], "Retry it after the cause is gone.")
-        refused = [(record, Refusal(reason, (problem,)))]
-        deadletters.keep(session, NAME, refused, topic=events.DEAD_LETTERS)
-
-    def _sort(self, record: Record, tools: Tools, found: Sorted) -> None:
-        try:
-            event = events.decode(record.value, record.headers)
-        except (events.InvalidEvent, events.UnknownEventType):
-            return
-        tool = tools.get(event.tool)
-        if tool is None or event.topic != record.partition.topic:
-            return
-        if isinstance(event, events.DisputeRaised | events.CorrectionUnmatched):
-            found.wanted.append(_of_dispute(event))
-        elif isinstance(event, events.DisputeWithdrawn):
-            found.withdrawn.append(event.data)
-        elif isinstance(event, events.OutputFailed) or (
-            isinstance(event, events.OutputRecorded) and event.data.kind == tool.kind
-        ):
-            one = self._of_output(event, record, tool)
-            if one is not None:
-                found.wanted.append(one)
-            else:
-                found.quiet[event.tool, event.data.output_id] = event
-
-    def _of_output(self, event: Any, record: Record, tool: ToolInfo) -> Wanted | None:
-        decision = decide(event, tool, record.appended_at)
-        said = getattr(event.data, "disposition", None)
-        failed = isinstance(event, events.OutputFailed)
-        trigger = trigger_for(
-            disposition=_stricter(said, decision),
-            reason=decision.reason,
-            failed=failed,
-            audit=decision.audit,
-        )
-        if trigger in (None, Trigger.AUDIT) and self._router.has_review_rules:
-            hit = self._router.policy_hit(_as_wanted(event, tool, Trigger.POLICY))
-            if hit is not None:
-                return _as_wanted(event, tool, Trigger.POLICY, note=f"policy {hit}")
-        return _as_wanted(event, tool, trigger) if trigger is not None else None
+        refusal = Refusal(reason, (problem,), _tool_of_key(record))
+        dead_letters.keep(session, NAME, [(record, refusal)], topic=events.DEAD_LETTERS)
 
 
-def _stricter(said: str | None, decision: gate.Decision) -> str:
-    """What the tool went by; where it proceeded against the gate, the gate's answer."""
-    return decision.disposition if said in (None, "proceed") else said
+def _parse(record: Record) -> Parsed:
+    try:
+        event = events.decode(record.value, record.headers)
+    except events.UnknownEventType as error:
+        problem = Problem("/type", str(error), "Upgrade Secondlook, then retry it.")
+        refusal = Refusal("unknown_type", (problem,), _tool_of_key(record), parked=True)
+        return Parsed(record, None, refusal)
+    except events.InvalidEvent as error:
+        return Parsed(record, None, Refusal("invalid", as_problems(error), _tool_of_key(record)))
+    if isinstance(event, events.ReviewRequested | events.ReviewWithdrawn):
+        return Parsed(record, event, None)
+    problem = Problem("/type", f"{event.type} does not belong here", f"Send it to {event.topic}.")
+    return Parsed(record, None, Refusal("wrong_topic", (problem,), _tool_of_key(record)))
 
 
-def _as_wanted(event: Any, tool: ToolInfo, trigger: Trigger, *, note: str | None = None) -> Wanted:
-    data = event.data
-    version = data.version
-    return Wanted(
-        tool=tool.slug,
-        output_id=data.output_id,
-        version=version_label(*((version.model, version.prompt) if version else (None, None))),
-        trigger=trigger,
-        kind=tool.kind.value,
-        value=getattr(data, "value", None),
-        confidence=getattr(data, "confidence", None),
-        alternatives=getattr(data, "alternatives", None) or None,
-        input=_plain(data.input),
-        attributes=data.attributes or None,
-        subject=data.subject,
-        cohort=data.cohort,
-        failure=_plain(getattr(data, "error", None)),
-        note=note,
-    )
+def _tool_of_key(record: Record) -> str | None:
+    """The tool that a record's key speaks of."""
+    return (record.key or b"").partition(b"/")[0].decode(errors="replace") or None
 
 
-def _plain(model: Any) -> dict[str, Any] | None:
-    """A contract's model as a mapping without absent fields."""
-    return model.model_dump(exclude_none=True) if model is not None else None
-
-
-def _of_dispute(event: Any) -> Wanted:
-    """The case that an objection, or a correction without its output, calls for."""
-    data = event.data
-    said = data.correction
-    output = getattr(data, "output", None)
-    version = output.version if output is not None else None
-    disputed = isinstance(event, events.DisputeRaised)
-    return Wanted(
-        tool=data.tool,
-        output_id=data.output_id,
-        version=version_label(*((version.model, version.prompt) if version else (None, None))),
-        trigger=Trigger.DISPUTE if disputed else Trigger.UNMATCHED,
-        kind=output.kind if output is not None else None,
-        value=output.value if output is not None else None,
-        confidence=output.confidence if output is not None else None,
-        alternatives=(output.alternatives or None) if output is not None else None,
-        input=_plain(output.input) if output is not None else None,
-        attributes=(output.attributes or None) if output is not None else None,
-        subject=output.subject if output is not None else None,
-        dispute={
-            "id": data.correction_id,
-            **said.model_dump(
-                mode="json",
-                exclude_none=True,
-                include={"kind", "value", "reason", "note", "channel"},
-            ),
-            "actor": said.actor.id,
-        },
-        disputed_by=said.actor.id,
-        note=said.note,
-    )
-
-
-def add_to_case(session: Session, one: Wanted, *, now: datetime, shard: int) -> None:
-    """An output that has a case already gives another reason for one.
-
-    A dispute of a case that was judged begins a new cycle; an output that comes after its
-    correction was found unmatched fills in what the case did not know. Everything else
-    (a second delivery, say) changes nothing.
-    """
-    if one.trigger in (Trigger.DISPUTE, Trigger.UNMATCHED):
-        service.add_dispute(session, one, now=now, shard=shard)
-    else:
-        service.fill_in(session, one, now=now, shard=shard)
-
-
-def _fill_in(
-    session: Session,
-    quiet: Mapping[tuple[str, str], Any],
-    tools: Tools,
-    *,
-    now: datetime,
-    shard: int,
-) -> None:
-    """Tell cases that were opened without their output what it is, where it came after all."""
-    if not quiet:
-        return
-    for key in sorted(queries.awaiting(session, quiet.keys())):
-        one = _as_wanted(quiet[key], tools[key[0]], Trigger.UNMATCHED)
-        service.fill_in(session, one, now=now, shard=shard)
+def _place(parsed: Sequence[Parsed], tools: Container[str]) -> ParsedBatch:
+    found = ParsedBatch()
+    for record, event, refusal in parsed:
+        if event is None:
+            assert refusal is not None
+            found.refused.append((record, refusal))
+        elif event.data.tool not in tools:
+            problem = Problem("/data/tool", f"there is no tool '{event.data.tool}'", "Register it.")
+            found.refused.append((record, Refusal("unknown_tool", (problem,), event.data.tool)))
+        elif isinstance(event, events.ReviewRequested):
+            found.requests.append(event.data)
+        else:
+            found.withdrawals.append(event.data)
+    return found

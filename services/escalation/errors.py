@@ -1,4 +1,4 @@
-"""Conflicts that only escalation knows."""
+"""Conflicts that only escalation has."""
 
 from services.kit.errors import Conflict, NotAllowed
 
@@ -22,6 +22,6 @@ class MovedOn(Conflict):
 
 
 class OwnDispute(NotAllowed):
-    """Whoever disputed an output does not judge the dispute."""
+    """Whoever disputed an output does not review it."""
 
     title = "You disputed this yourself"

@@ -1,4 +1,4 @@
-"""Cases: who must judge which output, by when, and what happened so far."""
+"""Cases: who must review what, by when, and what happened so far."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,76 +13,71 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.escalation.rules import CaseState, Clock, Priority, Trigger
+from services.escalation.rules import OPEN_STATES, CaseState, Priority, SubjectKind, TimerKind
+from services.kit.columns import one_of
 from services.kit.database import Base, Json
-from services.kit.words import VerdictKind, one_of
+from services.kit.fields import SLUG
+from services.tools.rules import Trigger, VerdictKind
 
-_OPEN = "state IN ('open', 'claimed', 'waiting', 'snoozed')"
+OPEN = "state IN ({})".format(", ".join(f"'{state.value}'" for state in OPEN_STATES))
 
 
 class Case(Base):
-    """A unit of human work on one output.
+    """A unit of human work on one subject.
 
-    It keeps a copy of the output's facts, the rule that routed it and the ladder that it
-    climbs, all frozen at opening, so that neither the output's room nor a later policy is
-    needed to work on it. Owner and claimant are two fields: the one is accountable and
-    never absent, the other holds the work for the length of a lease. `claim_within` is the time
-    to claim as it was at opening; `claim_due_at` moves on while somebody holds the case.
+    It keeps the rule that routed it and the ladder that it climbs, frozen at opening, so that
+    no later policy is needed to work on it. Owner and claimant are two fields: the one is
+    accountable and never absent, the other holds the work for the length of a lease.
+    `claim_within` is the time to claim as it was at opening; `claim_due_at` moves on while
+    somebody holds the case. A database trigger lets a state change only as `rules.TRANSITIONS`
+    has it.
     """
 
     __tablename__ = "case"
     __table_args__ = (
-        UniqueConstraint("tool", "output_id"),
+        UniqueConstraint("subject_kind", "subject_key"),
+        one_of("subject_kind", SubjectKind),
         one_of("trigger", Trigger),
-        one_of("exception_trigger", Trigger),
         one_of("state", CaseState),
         one_of("priority", Priority),
         one_of("verdict", VerdictKind),
+        CheckConstraint(f"queue ~ '{SLUG}'", name="queue"),
         CheckConstraint("num_nonnulls(owner_team, owner_person) = 1", name="owner"),
-        CheckConstraint("exception_trigger <> 'audit'", name="audit_is_no_exception"),
         CheckConstraint(
             "(state = 'claimed') = (claimant IS NOT NULL AND lease_expires_at IS NOT NULL)",
             name="claimant",
         ),
         CheckConstraint(
-            "state NOT IN ('resolved', 'closed') OR verdict IS NOT NULL", name="resolved"
+            "(state IN ('resolved', 'closed')) ="
+            " (verdict IS NOT NULL AND verdict_id IS NOT NULL AND verdict_by IS NOT NULL)",
+            name="resolved",
         ),
         CheckConstraint("verdict <> 'corrected' OR verdict_value IS NOT NULL", name="corrected"),
         CheckConstraint("level >= 0 AND cycle >= 1 AND claim_seq >= 0", name="counters"),
-        Index(
-            "ix_case_awaiting",
-            "tool",
-            "output_id",
-            postgresql_where=text("trigger = 'unmatched' AND kind IS NULL"),
-        ),
-        Index("ix_case_due", "due_at", "id", postgresql_where=text(_OPEN)),
-        Index("ix_case_team_due", "team", "due_at", "id", postgresql_where=text(_OPEN)),
-        Index("ix_case_person_due", "owner_person", "due_at", "id", postgresql_where=text(_OPEN)),
-        Index("ix_case_queue", "queue", postgresql_where=text(_OPEN)),
+        Index("ix_case_due", "due_at", "id", postgresql_where=text(OPEN)),
+        Index("ix_case_team_due", "team", "due_at", "id", postgresql_where=text(OPEN)),
+        Index("ix_case_person_due", "owner_person", "due_at", "id", postgresql_where=text(OPEN)),
+        Index("ix_case_queue", "queue", postgresql_where=text(OPEN)),
         Index("ix_case_claimant", "claimant", postgresql_where=text("claimant IS NOT NULL")),
         Index("ix_case_lease", "lease_expires_at", postgresql_where=text("state = 'claimed'")),
         Index("ix_case_resolved", "resolved_at", postgresql_where=text("state = 'resolved'")),
+        Index("ix_case_closed", "closed_at", postgresql_where=text("state = 'closed'")),
+        Index("ix_case_tool_state", "tool", "state"),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    subject_kind: Mapped[str]
+    subject_key: Mapped[str]
+    """Of an output `<tool>/<output_id>`."""
     tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"))
-    output_id: Mapped[str]
-    tool_version: Mapped[str]
     trigger: Mapped[str]
-    exception_trigger: Mapped[str | None]
-    kind: Mapped[str | None]
-    value: Mapped[Any | None] = mapped_column(Json)
-    confidence: Mapped[float | None]
-    alternatives: Mapped[list[Any] | None]
-    input: Mapped[dict[str, Any] | None]
-    attributes: Mapped[dict[str, Any] | None]
-    subject: Mapped[str | None]
-    failure: Mapped[dict[str, Any] | None]
     blind: Mapped[bool] = mapped_column(server_default="false")
     dispute: Mapped[dict[str, Any] | None]
+    """The last objection that stands."""
     disputed_by: Mapped[str | None]
     queue: Mapped[str]
     team: Mapped[str] = mapped_column(ForeignKey("team.slug"))
+    """Whose people see it."""
     owner_team: Mapped[str | None] = mapped_column(ForeignKey("team.slug"))
     owner_person: Mapped[str | None] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"))
     claimant: Mapped[str | None] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"))
@@ -99,18 +94,44 @@ class Case(Base):
     owner_since: Mapped[datetime]
     opened_at: Mapped[datetime]
     cycle_opened_at: Mapped[datetime]
-    claim_within: Mapped[timedelta | None]
+    claim_within: Mapped[timedelta]
     claim_due_at: Mapped[datetime]
     resolve_due_at: Mapped[datetime]
     due_at: Mapped[datetime]
     overdue_since: Mapped[datetime | None]
     verdict: Mapped[str | None]
+    verdict_id: Mapped[str | None]
+    """The id of the event that told of it."""
     verdict_value: Mapped[Any | None] = mapped_column(Json)
     verdict_by: Mapped[str | None]
     verdict_note: Mapped[str | None]
     resolved_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
     version: Mapped[int] = mapped_column(server_default="1")
+
+
+class CaseOutput(Base):
+    """The output that a case is about, with its facts; they are absent while it has not come."""
+
+    __tablename__ = "case_output"
+    __table_args__ = (UniqueConstraint("tool", "output_id"),)
+
+    case_id: Mapped[int] = mapped_column(ForeignKey("case.id"), primary_key=True)
+    tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"))
+    output_id: Mapped[str]
+    model: Mapped[str | None]
+    prompt: Mapped[str | None]
+    kind: Mapped[str | None]
+    value: Mapped[Any | None] = mapped_column(Json)
+    confidence: Mapped[float | None]
+    alternatives: Mapped[list[Any] | None]
+    input: Mapped[dict[str, Any] | None]
+    attributes: Mapped[dict[str, Any] | None]
+    subject: Mapped[str | None]
+    cohort: Mapped[str | None]
+    failure: Mapped[dict[str, Any] | None]
+    condition: Mapped[str | None]
+    """The review condition that asked for it."""
 
 
 class Objection(Base):
@@ -142,27 +163,40 @@ class TimelineEntry(Base):
 
 
 class Timer(Base):
-    """A step that will fire at a time. The key makes "exactly once" a constraint.
+    """Something that will happen to a case at a time. The key makes "exactly once" a constraint.
 
-    A stopped timer keeps its remainder (`due_at - stopped_at`) and goes on with it.
+    A stopped timer keeps its remainder (`due_at - stopped_at`) and goes on with it. One that
+    failed is parked: it is tried again at `parked_until`, and holds up nobody else's.
     """
 
     __tablename__ = "timer"
     __table_args__ = (
-        UniqueConstraint("case_id", "cycle", "clock", "step"),
-        one_of("clock", Clock),
+        UniqueConstraint("case_id", "cycle", "kind", "rung"),
+        one_of("kind", TimerKind),
+        CheckConstraint("(failures = 0) = (parked_until IS NULL)", name="parked"),
         Index(
             "ix_timer_due",
             "due_at",
-            postgresql_where=text("fired_at IS NULL AND stopped_at IS NULL"),
+            postgresql_where=text(
+                "fired_at IS NULL AND stopped_at IS NULL AND parked_until IS NULL"
+            ),
+        ),
+        Index(
+            "ix_timer_parked",
+            "parked_until",
+            postgresql_where=text("parked_until IS NOT NULL AND fired_at IS NULL"),
         ),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("case.id"))
     cycle: Mapped[int]
-    clock: Mapped[str]
-    step: Mapped[int]
+    kind: Mapped[str]
+    rung: Mapped[int]
+    """Which of the ladder, or the number of the reminder past its end; 0 for a deadline."""
     due_at: Mapped[datetime]
     fired_at: Mapped[datetime | None]
     stopped_at: Mapped[datetime | None]
+    failures: Mapped[int] = mapped_column(server_default="0")
+    error: Mapped[str | None]
+    parked_until: Mapped[datetime | None]

@@ -1,59 +1,98 @@
-"""Who can be accountable for a case, and who is where the one that was wanted cannot."""
+"""Who is accountable for a case, and who is where the one that was wanted cannot be."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation.routing import Owner
-from services.registry.rules import JUDGES, Role
+from services.escalation.policy.model import RoutingPolicy
+from services.escalation.rules import LAST_RESORT, Owner
+from services.kit.errors import InvalidInput, invalid
+from services.people import ownership
+from services.people import queries as people
+from services.people.rules import REVIEWERS
 
-_LOCK_TEAMS = text("SELECT FROM team WHERE slug = ANY(:teams) ORDER BY slug FOR SHARE")
-_LOCK_PEOPLE = text("SELECT FROM person WHERE email = ANY(:people) ORDER BY email FOR SHARE")
-_ABLE = text("""
-SELECT 'team' AS kind, slug AS id FROM team WHERE slug = ANY(:teams) AND has_judge(slug)
-UNION ALL
-SELECT 'person', email FROM person
-WHERE email = ANY(:people) AND active AND role = ANY(:judges)
-""")
-_STAND_IN = text("""
-SELECT email FROM person WHERE active AND role = ANY(:judges)
-ORDER BY role <> :admin, role <> :lead, email LIMIT 1
-""")
-_JUDGES = sorted(role.value for role in JUDGES)
+
+def columns(owner: Owner) -> dict[str, Any]:
+    """An owner as the two columns of which exactly one is filled."""
+    return {
+        "owner_team": owner.id if owner.kind == "team" else None,
+        "owner_person": owner.id if owner.kind == "person" else None,
+    }
+
+
+def seen_by(owner: Owner) -> str | None:
+    """The team that comes to see a case with this owner; None where that stays as it was."""
+    return owner.id if owner.kind == "team" and owner != LAST_RESORT else None
 
 
 def first_able(session: Session, chains: Sequence[Sequence[Owner]]) -> list[Owner]:
     """Of each chain the first who can be accountable, and stays so until the transaction ends.
 
-    Where nobody of a chain can, an admin stands in, else a lead, else whoever judges. Only
-    where nobody judges anywhere is it the chain's first, whom the database will refuse.
+    Where nobody of a chain can, an admin stands in, else a lead, else whoever may review, and
+    where nobody does anywhere the last resort.
     """
-    there = _able(session, {owner for chain in chains for owner in chain})
+    there = able(session, {owner for chain in chains for owner in chain})
     found = [next((owner for owner in chain if owner in there), None) for chain in chains]
-    spare = _stand_in(session) if None in found else None
-    return [owner or spare or chain[0] for owner, chain in zip(found, chains, strict=True)]
+    spare = _spare(session) if None in found else LAST_RESORT
+    return [owner or spare for owner in found]
+
+
+def _spare(session: Session) -> Owner:
+    email = ownership.stand_in(session)
+    return Owner("person", email) if email is not None else LAST_RESORT
 
 
 def can_own(session: Session, owner: Owner) -> bool:
     """Whether this one can be accountable, and stays so until the transaction ends."""
-    return owner in _able(session, {owner})
+    return owner in able(session, {owner})
 
 
-def _able(session: Session, wanted: set[Owner]) -> set[Owner]:
-    given = {
-        "teams": sorted(owner.id for owner in wanted if owner.kind == "team"),
-        "people": sorted(owner.id for owner in wanted if owner.kind == "person"),
-        "judges": _JUDGES,
+def able(session: Session, wanted: Iterable[Owner]) -> set[Owner]:
+    """Those of these owners who can be accountable, until the transaction ends."""
+    listed = list(wanted)
+    found = ownership.able(
+        session,
+        teams={owner.id for owner in listed if owner.kind == "team"},
+        people={owner.id for owner in listed if owner.kind == "person"},
+    )
+    return {
+        owner
+        for owner in listed
+        if owner.id in (found.teams if owner.kind == "team" else found.people)
     }
-    # Whoever leaves holds these rows, so what is read after them holds. Teams come first
-    # everywhere, so that no two wait for each other.
-    for lock in (_LOCK_TEAMS, _LOCK_PEOPLE):
-        session.execute(lock, given)
-    return {Owner(row.kind, row.id) for row in session.execute(_ABLE, given)}
 
 
-def _stand_in(session: Session) -> Owner | None:
-    given = {"judges": _JUDGES, "admin": Role.ADMIN.value, "lead": Role.LEAD.value}
-    email = session.execute(_STAND_IN, given).scalar()
-    return Owner("person", email) if email is not None else None
+def require_able(session: Session, owner: Owner) -> None:
+    """Refuse somebody who cannot be accountable.
+
+    Raises:
+        InvalidInput: why not.
+    """
+    if not can_own(session, owner):
+        raise invalid("owner", why_not(session, owner), "Name another.")
+
+
+def why_not(session: Session, owner: Owner) -> str:
+    """Why somebody cannot be accountable, in words."""
+    if owner.kind == "team":
+        return f"team '{owner.id}' has nobody active who may review"
+    who = people.actor(session, owner.id)
+    if who is None:
+        return f"nobody active has the address '{owner.id}'"
+    assert who.role not in REVIEWERS
+    return f"{owner.id} is a {who.role}, who may not review"
+
+
+def check_policy(session: Session, policy: RoutingPolicy) -> None:
+    """Refuse a routing policy that names somebody who cannot be accountable.
+
+    Raises:
+        InvalidInput: who cannot, and why.
+    """
+    there = able(session, policy.owners)
+    for owner in sorted(policy.owners - there, key=str):
+        raise InvalidInput(
+            f"The routing policy names {owner}: {why_not(session, owner)}. Change that with"
+            " `secondlook people`, or name another owner in the policy."
+        )

@@ -1,33 +1,44 @@
 """HTTP for tools and people: events in, outputs and their decided truth out."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic_core import to_json
 from secondlook import events, gate
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.feedback import queries
 from services.feedback.intake import Entry, Intake, Submission
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, NotAllowed, NotFound, Problem
-from services.kit.idempotency import require_key
-from services.registry import queries as registry
-from services.registry.gating import decide_output
-from services.registry.identity import Identity, ToolCaller
-from services.registry.queries import ToolInfo
-from services.registry.rules import Actor, Verb, value_problem
+from services.kit.web.idempotency import require_key
+from services.people.rules import Actor, Verb
+from services.tools import queries as tool_queries
+from services.tools.gating import decide_output
+from services.tools.identity import Identity, ToolCaller
+from services.tools.queries import ToolInfo
+from services.tools.rules import value_problem
 
-CaseOfOutput = Callable[[Session, str, str], dict[str, Any] | None]
-"""What escalation knows of an output's case, as the API shows it; given by the bootstrap."""
+
+class ShownCase(NamedTuple):
+    """An output's case, as far as whoever asks may see it."""
+
+    answer: dict[str, Any] | None
+    blind: bool
+    """Whether nobody may be told yet what the tool said."""
+
+
+CaseOfOutput = Callable[[Session, Actor | None, str, str], ShownCase]
+"""What escalation knows of an output's case, for a person or, without one, for its tool."""
 
 BODY_MODELS = (events.OutputRecorded, events.Output, events.Correction)
-"""The contracts that bodies are read by; the bootstrap puts them into the OpenAPI document."""
+"""The contracts that bodies are read by; the app puts them into the OpenAPI document."""
 
 
 def router(
@@ -117,7 +128,7 @@ def _read(validate: Callable[[bytes], Any], raw: bytes) -> tuple[bool, Any]:
 
 
 def _as_invalid_input(error: events.InvalidEvent) -> InvalidInput:
-    problems = tuple(Problem(p.pointer, p.problem, p.mend) for p in error.problems)
+    problems = tuple(Problem(p.pointer, p.problem, p.hint) for p in error.problems)
     first = problems[0]
     detail = f"{first.pointer or 'The body'}: {first.problem}. Nothing was taken."
     return InvalidInput(detail, problems=problems)
@@ -149,8 +160,8 @@ def _require_own(entry: Entry, tool: ToolInfo) -> None:
         problem = Problem(f"{entry.pointer}/type", f"{event.type} is Secondlook's own", "Leave it.")
         raise NotAllowed("A tool's key cannot send events of Secondlook.", problems=(problem,))
     if event.source != f"/tools/{tool.slug}":
-        mend = f"Send `/tools/{tool.slug}`: the key names the tool."
-        problem = Problem(f"{entry.pointer}/source", "it is another tool's", mend)
+        hint = f"Send `/tools/{tool.slug}`: the key names the tool."
+        problem = Problem(f"{entry.pointer}/source", "it is another tool's", hint)
         raise NotAllowed("The key is another tool's.", problems=(problem,))
     if event.type == events.OUTPUT_RECORDED:
         _require_kind(tool, event.data.kind, f"{entry.pointer}/data/kind")
@@ -194,6 +205,7 @@ def _result(output: Any, decision: gate.Decision) -> dict[str, Any]:
         "disposition": output.disposition or decision.disposition,
         "reason": decision.reason,
         "policy_revision": decision.policy_revision,
+        "condition": decision.condition,
     }
 
 
@@ -234,16 +246,29 @@ def _add_reads(
         actor: Annotated[Actor, Depends(identity.may(Verb.EXPORT))],
         tool: Annotated[str, Query(description="The tool's slug.")],
     ) -> StreamingResponse:
-        """Every output whose truth is decided, one JSON object a line, for training."""
+        """Every output whose truth is decided, one JSON object a line, for training.
+
+        The last line is `{"end": true, "rows": …}`: without it the answer was cut off.
+        """
         with database.transaction() as session:
-            registry.tool_for(session, actor, tool)
-        return StreamingResponse(_lines(database, tool), media_type="application/x-ndjson")
+            tool_queries.tool_for(session, actor, tool)
+            until = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return StreamingResponse(_lines(database, tool, until), media_type="application/x-ndjson")
 
 
-def _lines(database: Database, tool: str) -> Any:
-    with database.transaction() as session:
-        for row in queries.decided_outputs(session, tool):
-            yield to_json(dict(row._mapping)) + b"\n"  # noqa: SLF001 - SQLAlchemy's public name
+def _lines(database: Database, tool: str, until: datetime) -> Iterator[bytes]:
+    """The rows page by page: no transaction waits for a reader who is slow."""
+    rows, after = 0, queries.BEFORE_ALL
+    while True:
+        with database.transaction() as session:
+            page = queries.decided_outputs(session, tool, until=until, after=after)
+        for row in page:
+            yield to_json(row) + b"\n"
+        rows += len(page)
+        if not page:
+            break
+        after = (page[-1].recorded_at, page[-1].output_id)
+    yield to_json({"end": True, "rows": rows}) + b"\n"
 
 
 def _readable_tool(session: Session, caller: Actor | ToolCaller, named: str | None) -> str:
@@ -256,31 +281,17 @@ def _readable_tool(session: Session, caller: Actor | ToolCaller, named: str | No
     if named is None:
         problem = Problem("/tool", "it is missing", "Add ?tool=<slug>; ids are unique per tool.")
         raise InvalidInput("tool: name the tool.", problems=(problem,))
-    return registry.tool_for(session, caller, named).slug
+    return tool_queries.tool_for(session, caller, named).slug
 
 
 _ANSWERED = (
-    "output_id",
-    "tool",
-    "version",
-    "subject",
-    "kind",
-    "value",
-    "confidence",
-    "alternatives",
-    "input",
-    "attributes",
-    "cohort",
-    "latency_ms",
-    "cost",
-    "failure",
-    "disposition",
-    "policy_revision",
-    "occurred_at",
-    "recorded_at",
+    *("output_id", "tool", "version", "subject", "kind", "value", "confidence", "alternatives"),
+    *("input", "attributes", "cohort", "latency_ms", "cost", "failure", "disposition"),
+    *("gate_reason", "condition", "policy_revision", "occurred_at", "recorded_at"),
 )
-_TOOLS_WORD = ("value", "confidence", "alternatives")
-_SAID = ("event_id", "kind", "value", "reason", "note", "actor", "channel", "occurred_at")
+_TOOLS_WORD = frozenset(
+    {"value", "confidence", "alternatives", "failure", "gate_reason", "disposition", "condition"}
+)
 
 
 def output_answer(
@@ -290,21 +301,27 @@ def output_answer(
     output_id: str,
     case_of_output: CaseOfOutput,
 ) -> dict[str, Any]:
-    """An output as the API shows it. Who may judge its blind case sees nothing the tool said."""
+    """An output as the API shows it.
+
+    While its case is blind, nobody who reads cases is told what the tool said: what one reads
+    a reviewer may hear of. Reps work with outputs and know of no audit. A case out of the
+    caller's sight is not shown.
+    """
     row = queries.output(session, tool, output_id)
-    case = case_of_output(session, tool, output_id)
-    blind = case is not None and case["blind"]
-    hide = blind and not isinstance(caller, ToolCaller) and caller.may(Verb.JUDGE)
-    shown = {name: getattr(row, name) for name in _ANSWERED if not (hide and name in _TOOLS_WORD)}
+    person = caller if isinstance(caller, Actor) else None
+    case = case_of_output(session, person, tool, output_id)
+    hide = case.blind and person is not None and person.may(Verb.READ_CASES)
     said = [
-        {**{name: getattr(c, name) for name in _SAID}, "withdrawn": c.withdrawn}
-        for c in queries.corrections(session, tool, output_id)
+        {**word._asdict(), "withdrawn": word.withdrawn}
+        for word in queries.corrections(session, tool, output_id)
     ]
     return {
-        "output": shown,
+        "output": {
+            name: getattr(row, name) for name in _ANSWERED if not (hide and name in _TOOLS_WORD)
+        },
         "decided_value": None if hide else row.decided_value,
         "decided_by": None if hide else row.decided_by,
         "overridden": None if hide else row.overridden,
         "corrections": [] if hide else said,
-        "case": None if isinstance(caller, ToolCaller) and blind else case,
+        "case": case.answer,
     }

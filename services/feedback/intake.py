@@ -11,7 +11,7 @@ from services.feedback import queries
 from services.kit.database import Database
 from services.kit.errors import Conflict, Problem
 from services.kit.eventlog.port import EventLog, NewRecord
-from services.kit.group import GroupWorker
+from services.kit.web.group_commit import GroupWorker
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.feedback.rules import CorrectionKind, DecidedBy, Disposition
+from services.kit.columns import one_of
 from services.kit.database import Base, Json
 from services.kit.models import NOW
-from services.kit.words import VerdictKind, one_of
+from services.tools.rules import Trigger, VerdictKind
 
 
 class Output(Base):
@@ -24,6 +25,12 @@ class Output(Base):
     __table_args__ = (
         one_of("disposition", Disposition),
         one_of("decided_by", DecidedBy),
+        one_of("exception", Trigger),
+        CheckConstraint(
+            "exception IS NULL OR recorded_at IS NOT NULL AND exception NOT IN"
+            " ('audit', 'unmatched')",
+            name="exception_is_an_output",
+        ),
         CheckConstraint(
             "recorded_at IS NULL OR (event_id IS NOT NULL AND digest IS NOT NULL"
             " AND version IS NOT NULL AND disposition IS NOT NULL AND occurred_at IS NOT NULL)",
@@ -38,14 +45,28 @@ class Output(Base):
         CheckConstraint("(decided_by IS NULL) = (overridden IS NULL)", name="decided"),
         Index("uq_output_event", "tool", "event_id", unique=True),
         Index("ix_output_recorded", "tool", "recorded_at"),
-        Index("ix_output_awaited", "awaited_since", postgresql_where=text("recorded_at IS NULL")),
+        Index(
+            "ix_output_decided",
+            "tool",
+            "recorded_at",
+            "output_id",
+            postgresql_where=text("decided_by IS NOT NULL"),
+        ),
+        Index(
+            "ix_output_awaited",
+            "awaited_since",
+            postgresql_where=text("recorded_at IS NULL AND unmatched_at IS NULL"),
+        ),
     )
 
     tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"), primary_key=True)
     output_id: Mapped[str] = mapped_column(primary_key=True)
     event_id: Mapped[str | None]
     digest: Mapped[bytes | None]
-    version: Mapped[str | None]
+    version: Mapped[int | None] = mapped_column(ForeignKey("tool_version.id"))
+    """The version that it is counted under."""
+    model: Mapped[str | None]
+    prompt: Mapped[str | None]
     subject: Mapped[str | None]
     kind: Mapped[str | None]
     value: Mapped[Any | None] = mapped_column(Json)
@@ -58,10 +79,14 @@ class Output(Base):
     cost: Mapped[dict[str, Any] | None]
     failure: Mapped[dict[str, Any] | None]
     disposition: Mapped[str | None]
+    gate_disposition: Mapped[str | None]
     gate_reason: Mapped[str | None]
+    condition: Mapped[str | None]
     policy_revision: Mapped[int | None]
     audit: Mapped[bool] = mapped_column(server_default="false")
     inclusion_probability: Mapped[float | None]
+    exception: Mapped[str | None]
+    """The first trigger that made it an exception."""
     occurred_at: Mapped[datetime | None]
     recorded_at: Mapped[datetime | None]
     awaited_since: Mapped[datetime | None]
@@ -90,7 +115,7 @@ class Correction(Base):
     value: Mapped[Any | None] = mapped_column(Json)
     reason: Mapped[str | None]
     note: Mapped[str | None]
-    actor: Mapped[str | None]
+    actor: Mapped[str]
     active_seconds: Mapped[float | None]
     channel: Mapped[str | None]
     occurred_at: Mapped[datetime]
@@ -108,7 +133,7 @@ class Withdrawal(Base):
     digest: Mapped[bytes]
     output_id: Mapped[str]
     correction_id: Mapped[str]
-    actor: Mapped[str | None]
+    actor: Mapped[str]
     recorded_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
@@ -132,3 +157,4 @@ class Verdict(Base):
     blind: Mapped[bool]
     at: Mapped[datetime]
     recorded_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    undone_at: Mapped[datetime | None]

@@ -1,67 +1,134 @@
 """Reads of outputs, what was said of them, and where every event is."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
-from sqlalchemy import Row as SqlRow
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.kit.errors import NotFound
 
-_OUTPUT = text("""
-SELECT * FROM output WHERE tool = :tool AND output_id = :output_id AND recorded_at IS NOT NULL
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputListed:
+    """An output as lists show it, without its long parts."""
+
+    tool: str
+    output_id: str
+    model: str | None
+    prompt: str | None
+    subject: str | None
+    kind: str
+    value: Any
+    confidence: float | None
+    disposition: str
+    decided_value: Any
+    decided_by: str | None
+    overridden: bool | None
+    failure: Mapping[str, str] | None
+    recorded_at: datetime
+    excerpt: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputWhole(OutputListed):
+    """An output, whole."""
+
+    alternatives: list[Any] | None
+    input: Mapping[str, str] | None
+    attributes: Mapping[str, str] | None
+    cohort: str | None
+    latency_ms: float | None
+    cost: Mapping[str, Any] | None
+    gate_reason: str
+    condition: str | None
+    policy_revision: int | None
+    audit: bool
+    occurred_at: datetime
+    decided_at: datetime | None
+
+    @property
+    def version(self) -> dict[str, str]:
+        """What produced it, as it was sent."""
+        parts = {"model": self.model, "prompt": self.prompt}
+        return {name: part for name, part in parts.items() if part is not None}
+
+
+class Said(NamedTuple):
+    """What somebody said of an output."""
+
+    event_id: str
+    kind: str
+    value: Any
+    reason: str | None
+    note: str | None
+    actor: str
+    channel: str | None
+    occurred_at: datetime
+    withdrawn: bool
+
+
+def _columns(shape: type[OutputListed]) -> str:
+    listed = [field.name for field in fields(shape) if field.name != "excerpt"]
+    return ", ".join((*listed, "left(input->>'text', 240) AS excerpt"))
+
+
+_OUTPUT = text(f"""
+SELECT {_columns(OutputWhole)} FROM output
+WHERE tool = :tool AND output_id = :output_id AND recorded_at IS NOT NULL
 """)
 
 _CORRECTIONS = text("""
-SELECT c.*, EXISTS (
+SELECT c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel, c.occurred_at, EXISTS (
     SELECT FROM withdrawal w
-    WHERE w.tool = c.tool AND w.correction_id = c.event_id
-      AND w.actor IS NOT DISTINCT FROM c.actor) AS withdrawn
+    WHERE w.tool = c.tool AND w.correction_id = c.event_id AND w.actor = c.actor)
 FROM correction c WHERE c.tool = :tool AND c.output_id = :output_id
 ORDER BY c.occurred_at, c.event_id
 """)
 
 
-def output(session: Session, tool: str, output_id: str) -> SqlRow[Any]:
+def output(session: Session, tool: str, output_id: str) -> OutputWhole:
     """One recorded output.
 
     Raises:
         NotFound: the tool has recorded none of that id.
     """
-    found = session.execute(_OUTPUT, {"tool": tool, "output_id": output_id}).first()
+    found = session.execute(_OUTPUT, {"tool": tool, "output_id": output_id}).mappings().first()
     if found is None:
         raise NotFound(f"'{tool}' has recorded no output '{output_id[:80]}'.")
-    return found
+    return OutputWhole(**found)
 
 
-def corrections(session: Session, tool: str, output_id: str) -> list[SqlRow[Any]]:
+def corrections(session: Session, tool: str, output_id: str) -> list[Said]:
     """What was said of an output, in the order in which it happened."""
-    return list(session.execute(_CORRECTIONS, {"tool": tool, "output_id": output_id}))
+    found = session.execute(_CORRECTIONS, {"tool": tool, "output_id": output_id})
+    return [Said(*row) for row in found]
 
 
 _RECENT = """
-SELECT tool, output_id, version, subject, kind, value, confidence, disposition, decided_value,
-       decided_by, overridden, failure IS NOT NULL AS failed, recorded_at,
-       left(input->>'text', 240) AS excerpt
-FROM output
+SELECT {columns} FROM output
 WHERE tool = :tool AND recorded_at IS NOT NULL {after}
 ORDER BY recorded_at DESC, output_id DESC LIMIT :limit
 """
-_RECENT_FIRST = text(_RECENT.format(after=""))
-_RECENT_AFTER = text(_RECENT.format(after="AND (recorded_at, output_id) < (:before, :before_id)"))
+_listed = _columns(OutputListed)
+_RECENT_FIRST = text(_RECENT.format(columns=_listed, after=""))
+_RECENT_AFTER = text(
+    _RECENT.format(columns=_listed, after="AND (recorded_at, output_id) < (:before, :before_id)")
+)
 
 
 def recent_outputs(
     session: Session, tool: str, *, before: tuple[datetime, str] | None = None, limit: int = 50
-) -> list[SqlRow[Any]]:
+) -> list[OutputListed]:
     """A tool's outputs, the newest first; `before` (recorded_at, output_id) goes on from a page."""
     if before is None:
-        return list(session.execute(_RECENT_FIRST, {"tool": tool, "limit": limit}))
-    given = {"tool": tool, "limit": limit, "before": before[0], "before_id": before[1]}
-    return list(session.execute(_RECENT_AFTER, given))
+        found = session.execute(_RECENT_FIRST, {"tool": tool, "limit": limit})
+    else:
+        given = {"tool": tool, "limit": limit, "before": before[0], "before_id": before[1]}
+        found = session.execute(_RECENT_AFTER, given)
+    return [OutputListed(**row) for row in found.mappings()]
 
 
 _CONFLICTING = text("""
@@ -97,7 +164,7 @@ def conflicting(session: Session, rows_json: str) -> list[int]:
 class Part:
     """Outputs of one version and disposition in a part of an hour."""
 
-    version: str
+    version: int
     disposition: str
     outputs: int
     overridden: int
@@ -130,71 +197,53 @@ def last_recorded(session: Session, tool: str) -> datetime | None:
 
 # --- export -----------------------------------------------------------------------------
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """An output whose truth is decided, as training data."""
+
+    output_id: str
+    model: str | None
+    prompt: str | None
+    kind: str
+    text: str | None
+    tool_value: Any
+    confidence: float | None
+    decided_value: Any
+    decided_by: str
+    decided_at: datetime
+    overridden: bool
+    disposition: str
+    audit: bool
+    inclusion_probability: float | None
+    recorded_at: datetime
+
+
 _DECIDED = text("""
-SELECT o.output_id, o.version, o.kind, o.input->>'text' AS text, o.value AS tool_value,
-       o.confidence, o.decided_value, o.decided_by, o.decided_at, o.overridden, o.disposition,
-       o.audit, o.inclusion_probability, o.recorded_at
-FROM output o
-WHERE o.tool = :tool AND o.decided_by IS NOT NULL
-ORDER BY o.recorded_at, o.output_id
+SELECT output_id, model, prompt, kind, input->>'text' AS text, value AS tool_value, confidence,
+       decided_value, decided_by, decided_at, overridden, disposition, audit,
+       inclusion_probability, recorded_at
+FROM output
+WHERE tool = :tool AND decided_by IS NOT NULL AND recorded_at <= :until
+  AND (recorded_at, output_id) > (:after, :after_id)
+ORDER BY recorded_at, output_id LIMIT :limit
 """)
+BEFORE_ALL = (datetime.min.replace(tzinfo=UTC), "")
 
 
-def decided_outputs(session: Session, tool: str) -> Iterator[SqlRow[Any]]:
-    """Every output whose truth is decided, for training: read as a stream."""
-    streamed = session.execute(_DECIDED, {"tool": tool}, execution_options={"yield_per": 1000})
-    yield from streamed
+def decided_outputs(
+    session: Session,
+    tool: str,
+    *,
+    until: datetime,
+    after: tuple[datetime, str] = BEFORE_ALL,
+    limit: int = 1000,
+) -> list[Decided]:
+    """A page of the outputs whose truth is decided, for training.
 
-
-# --- dead letters -----------------------------------------------------------------------
-
-_DEAD_LETTERS = text("""
-SELECT id, consumer, topic, partition, "offset", key, value, headers, tool, parked, reason,
-       problems, received_at, retried_at
-FROM dead_letter
-WHERE (CAST(:id AS bigint) IS NULL OR id = :id) AND (:all OR retried_at IS NULL) AND id > :after
-ORDER BY id LIMIT :limit
-""")
-
-
-def dead_letters(
-    session: Session, *, everything: bool = False, after: int = 0, limit: int = 1000
-) -> Sequence[SqlRow[Any]]:
-    """Dead letters that wait for somebody, the oldest first; `everything` adds the retried."""
-    given = {"id": None, "all": everything, "after": after, "limit": limit}
-    return session.execute(_DEAD_LETTERS, given).all()
-
-
-def dead_letter(session: Session, letter_id: int) -> SqlRow[Any]:
-    """One dead letter, whole.
-
-    Raises:
-        NotFound: there is none of that number.
+    In the order in which they were recorded, from `after` (recorded_at, output_id) on, those
+    recorded up to `until`.
     """
-    given = {"id": letter_id, "all": True, "after": 0, "limit": 1}
-    found = session.execute(_DEAD_LETTERS, given).first()
-    if found is None:
-        raise NotFound(f"There is no dead letter {letter_id}.")
-    return found
-
-
-_DEAD_LETTER_COUNTS = text("""
-SELECT topic, reason, parked, count(*) AS n, count(*) FILTER (WHERE retried_at IS NULL) AS waiting
-FROM dead_letter GROUP BY topic, reason, parked
-""")
-
-
-def dead_letter_counts(session: Session) -> Sequence[SqlRow[Any]]:
-    """How many dead letters and parked events there are, by topic and reason."""
-    return session.execute(_DEAD_LETTER_COUNTS).all()
-
-
-_RETRIED = text("""
-SELECT coalesce(tool, '') AS tool, parked, count(*) AS n FROM dead_letter
-WHERE retried_at IS NOT NULL AND consumer = 'feedback' GROUP BY 1, 2
-""")
-
-
-def retried_letters(session: Session) -> Sequence[SqlRow[Any]]:
-    """How many dead letters were sent again, by tool; a new record stands for each of them."""
-    return session.execute(_RETRIED).all()
+    given = {"tool": tool, "until": until, "after": after[0], "after_id": after[1]}
+    found = session.execute(_DECIDED, {**given, "limit": limit}).mappings()
+    return [Decided(**row) for row in found]

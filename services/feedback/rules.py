@@ -6,8 +6,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from services.kit.words import VerdictKind
-from services.registry.rules import same_value
+from secondlook import events
+from secondlook.gate import Decision
+
+from services.tools.rules import Trigger, VerdictKind, same_value
+
+TOOLS_TOPICS = (events.OUTPUTS, events.CORRECTIONS)
+"""The topics that tools write: every record of theirs is accounted for."""
 
 
 class Disposition(StrEnum):
@@ -17,6 +22,24 @@ class Disposition(StrEnum):
     REVIEW = "review"
     FALLBACK = "fallback"
     STOP = "stop"
+
+
+def stricter(said: str | None, decision: Decision) -> str:
+    """What the tool went by; where it proceeded against the gate, the gate's answer."""
+    return decision.disposition if said in (None, Disposition.PROCEED) else said
+
+
+def trigger_for(*, disposition: str, decision: Decision, failed: bool) -> Trigger | None:
+    """Why an output needs a person, or None where it does not.
+
+    `disposition` is what it went by. A tool that is stopped or on fallback does not have its
+    outputs used, and a held-out ticket is handled without the tool: nobody needs to look.
+    """
+    if failed:
+        return Trigger.TOOL_FAILURE
+    if disposition == Disposition.REVIEW:
+        return Trigger.POLICY if decision.reason == "policy" else Trigger.LOW_CONFIDENCE
+    return Trigger.AUDIT if decision.audit else None
 
 
 class CorrectionKind(StrEnum):

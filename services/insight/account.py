@@ -7,13 +7,14 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from services.escalation import queries as escalation
-from services.feedback import queries as feedback
-from services.kit import counts, offsets
+from services.feedback.rules import TOOLS_TOPICS
+from services.kit import counts
+from services.kit.consuming import dead_letters, offsets
 from services.kit.eventlog.port import Bounds, Partition, Record
-from services.registry import queries as registry
+from services.tools import queries as tool_queries
 
 CONSUMER = "feedback"
-TOPICS = ("secondlook.outputs", "secondlook.corrections")
+TOPICS = TOOLS_TOPICS
 OUTCOMES = ("stored", "duplicate", "dead_lettered", "parked")
 _PEEKED = 50_000
 
@@ -32,15 +33,14 @@ def account(session: Session, bounds: Mapping[Partition, Bounds], peek: Peek) ->
         if total.measure in OUTCOMES and of_tools(total):
             found[total.tool][total.measure] += total.n
     explained = sum(outcomes.total() for outcomes in found.values())
-    for letter in feedback.retried_letters(session):
-        found[letter.tool or ""]["parked" if letter.parked else "dead_lettered"] -= letter.n
+    _add_dead_letters(session, found)
     everything: Counter[str] = Counter()
     for outcomes in found.values():
         everything.update(outcomes)
     positions = _positions(session)
     taken = sum(at.taken for at in positions.values())
     waiting = _in_flight(session, bounds, peek, positions, found)
-    slugs = {tool.slug for tool in registry.tools(session)}
+    slugs = {tool.slug for tool in tool_queries.tools(session)}
     cases = _cases(session, slugs)
     # Taken is counted by the runner and explained by the handler: neither knows the other.
     everything["unexplained"] = waiting + taken - explained
@@ -49,6 +49,18 @@ def account(session: Session, bounds: Mapping[Partition, Bounds], peek: Peek) ->
         "cases": _sum(cases.values()),
         "tools": {slug: {**_entry(found[slug]), "cases": cases[slug]} for slug in sorted(slugs)},
     }
+
+
+def _add_dead_letters(session: Session, found: dict[str, Counter[str]]) -> None:
+    """Of each dead letter that was retried a new record is accounted for in its place.
+
+    What other consumers could not use are our own events about a tool's outputs: each was
+    received as well, and nobody else tells of it.
+    """
+    for kept in dead_letters.by_tool(session):
+        outcome = "parked" if kept.parked else "dead_lettered"
+        counted = kept.n if kept.consumer != CONSUMER else 0
+        found[kept.tool][outcome] += counted - kept.retried
 
 
 def of_tools(total: counts.Total) -> bool:

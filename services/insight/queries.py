@@ -1,4 +1,4 @@
-"""Rates and series from the counts that the other rooms keep. Reads only."""
+"""Rates and series from the counts that other packages keep. Reads only."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -10,13 +10,12 @@ from services.feedback import queries as feedback
 from services.insight.rules import (
     COVERAGE,
     EXCEPTION_RATE,
-    EXCEPTION_TRIGGERS,
     OVERRIDE_RATE,
     Ratio,
 )
 from services.kit import counts
 from services.kit.counts import hour_of
-from services.registry.queries import ToolInfo
+from services.tools.queries import ToolInfo
 
 WINDOW = timedelta(days=28)
 
@@ -33,10 +32,10 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """A tool's rates over one window; of one version, or of all."""
+    """A tool's rates over one window; of one version, by its number, or of all."""
 
     tool: str
-    version: str | None
+    version: int | None
     exception_rate: Ratio
     override_rate: Ratio
     coverage: Ratio
@@ -48,7 +47,7 @@ def rates(
     *,
     now: datetime,
     window: timedelta = WINDOW,
-    version: str | None = None,
+    version: int | None = None,
 ) -> Rates:
     """The tool's rates over the window that ends now.
 
@@ -70,7 +69,7 @@ def rates(
 
 
 def _by_label(
-    session: Session, measure: str, tool: str, since: datetime, until: datetime, version: str | None
+    session: Session, measure: str, tool: str, since: datetime, until: datetime, version: int | None
 ) -> Counter[str]:
     found: Counter[str] = Counter()
     for row in _hours(session, measure, tool, since, until):
@@ -79,12 +78,12 @@ def _by_label(
     return found
 
 
-Labelled = Counter[tuple[str, str]]
-"""Counts by (version, disposition)."""
+Labelled = Counter[tuple[int, str]]
+"""Counts by (number of the version, disposition)."""
 
 
 def matured_in(
-    session: Session, tool: ToolInfo, *, since: datetime, now: datetime, version: str | None = None
+    session: Session, tool: ToolInfo, *, since: datetime, now: datetime, version: int | None = None
 ) -> tuple[Labelled, Labelled]:
     """Matured outputs recorded since `since`, and the overridden among them.
 
@@ -117,12 +116,11 @@ def _hourly(
 def _hours(
     session: Session, measure: str, tool: str, since: datetime, until: datetime
 ) -> list[counts.Hourly]:
-    """A measure hour by hour; of the exceptions those that are outputs."""
-    found = counts.hours(session, measure, tool, since=since, until=until)
-    return [row for row in found if measure != "exceptions" or row.label in EXCEPTION_TRIGGERS]
+    """A measure hour by hour."""
+    return counts.hours(session, measure, tool, since=since, until=until)
 
 
-def _of_version(found: Labelled, version: str | None) -> Labelled:
+def _of_version(found: Labelled, version: int | None) -> Labelled:
     if version is None:
         return found
     return Counter({key: n for key, n in found.items() if key[0] == version})
@@ -172,10 +170,10 @@ class Use:
     coverage: float
 
 
-def use_by_version(session: Session, tool: ToolInfo, *, now: datetime) -> dict[str, Use]:
+def use_by_version(session: Session, tool: ToolInfo, *, now: datetime) -> dict[int, Use]:
     """The use of each version with outputs in the last 28 days."""
-    days: dict[str, Counter[datetime]] = defaultdict(Counter)
-    proceeded: Counter[str] = Counter()
+    days: dict[int, Counter[datetime]] = defaultdict(Counter)
+    proceeded: Counter[int] = Counter()
     for row in _hours(session, "outputs", tool.slug, hour_of(now - WINDOW), now + _HOUR):
         days[row.version][row.hour.replace(hour=0)] += row.n
         proceeded[row.version] += row.n if row.label == "proceed" else 0

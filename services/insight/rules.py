@@ -6,16 +6,11 @@ from datetime import datetime
 from math import sqrt
 from typing import Any, Self
 
-from secondlook import events
-
 _Z95 = 1.959963984540054
 
-EXCEPTION_RATE = "outputs that opened a case, audits excluded ÷ all outputs"
+EXCEPTION_RATE = "outputs that needed a person, audits excluded ÷ all outputs"
 OVERRIDE_RATE = "overridden outputs ÷ matured outputs"
 COVERAGE = "outputs that the gate let through ÷ all outputs"
-
-# A correction whose output never came opens a case, too, but there is no output to count.
-EXCEPTION_TRIGGERS = tuple(word for word in events.TRIGGERS if word not in ("audit", "unmatched"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +38,7 @@ class Ratio:
     ) -> Self:
         """The ratio of two counts, where the part may be ahead of its whole.
 
-        What is in the part has come, whether or not it is counted in the whole: rooms commit
+        What is in the part has come, whether or not it is counted in the whole: packages commit
         apart, counts are read one after the other, and an output may be disputed long after
         the window that it was recorded in.
         """

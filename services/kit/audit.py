@@ -9,6 +9,7 @@ from pydantic_core import to_json
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from services.kit.locks import Lock
 from services.kit.models import AuditEntry
 
 _FIRST = bytes(32)
@@ -16,7 +17,6 @@ _FIRST = bytes(32)
 # Entries form one chain, so they are written one after another; the lock ends with the
 # transaction.
 _LOCK = text("SELECT pg_advisory_xact_lock(:key)")
-_LOCK_KEY = 0x5EC0_4D11
 
 
 class Broken(NamedTuple):
@@ -57,7 +57,7 @@ def record(
     **detail: Any,
 ) -> None:
     """Add an entry. `detail` must be JSON without secrets; it says what changed."""
-    session.execute(_LOCK, {"key": _LOCK_KEY})
+    session.execute(_LOCK, {"key": Lock.WRITE_AUDIT})
     session.flush()
     last = session.execute(
         select(AuditEntry.id, AuditEntry.hash).order_by(AuditEntry.id.desc()).limit(1)
@@ -75,6 +75,13 @@ def record(
     entry.hash = entry_hash(entry)
     session.add(entry)
     session.flush()
+
+
+def note(
+    session: Session, at: datetime, actor: str, verb: str, kind: str, object_id: str, **detail: Any
+) -> None:
+    """Add an entry, its parts by position."""
+    record(session, at=at, actor=actor, verb=verb, object_kind=kind, object_id=object_id, **detail)
 
 
 _AS_KEPT = text("SELECT CAST(:detail AS jsonb)")

@@ -11,12 +11,16 @@ from sqlalchemy.orm import Session
 
 
 class Count(NamedTuple):
-    """What is counted. `label` is the one further word that the measure is split by."""
+    """What is counted.
+
+    `version` is a number that the domain gives its versions, 0 where there is none. `label` is
+    the one further word that the measure is split by; of two, the words with `/` between.
+    """
 
     measure: str
     tool: str
     hour: datetime
-    version: str = ""
+    version: int = 0
     label: str = ""
 
 
@@ -27,7 +31,7 @@ Counts = Counter[Count]
 _ADD = text("""
 WITH given AS MATERIALIZED (
     SELECT * FROM json_to_recordset(CAST(:rows AS json))
-        AS r(measure text, tool text, hour timestamptz, version text, label text, n bigint)
+        AS r(measure text, tool text, hour timestamptz, version bigint, label text, n bigint)
 ), hourly AS (
     INSERT INTO hourly_count AS c (measure, tool, hour, version, label, shard, n)
     SELECT measure, tool, hour, version, label, :shard, n FROM given
@@ -64,7 +68,7 @@ class Total(NamedTuple):
 
     measure: str
     tool: str
-    version: str
+    version: int
     label: str
     n: int
 
@@ -73,7 +77,7 @@ class Hourly(NamedTuple):
     """A count of one hour, summed over shards."""
 
     hour: datetime
-    version: str
+    version: int
     label: str
     n: int
 

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+import psycopg
+import sqlalchemy
 from pydantic_core import from_json
 from sqlalchemy import BigInteger, DateTime, Engine, LargeBinary, MetaData, Text, create_engine
 from sqlalchemy.dialects.postgresql import JSONB
@@ -23,6 +25,11 @@ NAMING = {
 _IDLE_IN_TRANSACTION_MS = 5_000
 _STATEMENT_MS = 60_000
 
+
+# SQLSTATE classes and states that speak of the server and not of what it was given: lost
+# connections, deadlocks, full disks, locks, shutdowns, broken files, a standby, a time-out.
+_SERVER_CLASSES = frozenset({"08", "40", "53", "55", "57", "58", "XX"})
+_SERVER_STATES = frozenset({"25006", "25P03"})
 
 # Python's None is SQL's NULL, never JSON's null: "no value" has one spelling.
 Json = JSONB(none_as_null=True)
@@ -76,12 +83,38 @@ def make_engine(
     )
 
 
+def is_infrastructure(error: BaseException) -> bool:
+    """Whether an error speaks of the database server, not of what it was given."""
+    if isinstance(error, sqlalchemy.exc.TimeoutError):
+        return True
+    if isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated:
+        return True
+    cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
+    if not isinstance(cause, psycopg.Error):
+        return False
+    state = cause.sqlstate
+    if state is None:
+        return isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
+    return state[:2] in _SERVER_CLASSES or state in _SERVER_STATES
+
+
+def connect_alone(url: str) -> psycopg.Connection[Any]:
+    """A connection outside any pool that commits each statement, such as one that listens."""
+    return psycopg.connect(
+        url, autocommit=True, connect_timeout=5, application_name="secondlook wakeup"
+    )
+
+
 class Database:
     """Where sessions come from. Verbs never commit; `transaction()` is the edge that does."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._sessions = sessionmaker(engine, expire_on_commit=False, autoflush=False)
+
+    def tell_sessions(self, info: dict[str, Any]) -> None:
+        """Give every session from now on this `info`."""
+        self._sessions.configure(info=info)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

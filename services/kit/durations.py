@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 _PATTERN = re.compile(r"(\d{1,6})(s|m|h|d|bd)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -13,16 +13,18 @@ _SATURDAY = 5
 class Duration:
     """A span of time: elapsed (`seconds`) or counted in working days (`business_days`).
 
-    Exactly one of the two is used; the other is zero. A business day is any Monday to
-    Friday in the time zone of the moment that the duration is added to.
+    Exactly one of the two is used; the other is zero. Elapsed time is elapsed time, whatever
+    clocks are set to meanwhile. A business day is any Monday to Friday in the time zone of the
+    moment that the duration is added to, and ends at the same time by the clock.
     """
 
     seconds: int = 0
     business_days: int = 0
 
     def after(self, moment: datetime) -> datetime:
-        """The moment at which this duration, begun at `moment`, is over."""
-        result = moment + timedelta(seconds=self.seconds)
+        """The moment at which this duration, begun at `moment` (with its zone), is over."""
+        elapsed = moment.astimezone(UTC) + timedelta(seconds=self.seconds)
+        result = elapsed.astimezone(moment.tzinfo)
         for _ in range(self.business_days):
             result += timedelta(days=1)
             while result.weekday() >= _SATURDAY:

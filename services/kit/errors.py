@@ -11,12 +11,12 @@ class Problem:
     Attributes:
         pointer: JSON pointer (RFC 6901) to the field, empty for the whole input.
         problem: what is wrong, in plain English.
-        mend: what to do about it.
+        hint: what to do about it.
     """
 
     pointer: str
     problem: str
-    mend: str
+    hint: str
 
 
 class SecondlookError(Exception):
@@ -50,7 +50,7 @@ class SecondlookError(Exception):
 
 
 class InvalidInput(SecondlookError):
-    """A field of the input is wrong; `problems` says which and how to mend it."""
+    """A field of the input is wrong; `problems` says which and what to do about it."""
 
     status = 422
     title = "The input is not valid"
@@ -96,3 +96,22 @@ class Unavailable(SecondlookError):
 
     status = 503
     title = "Not available just now"
+
+
+class AlreadyThere(Conflict):
+    """A thing of that name exists."""
+
+    title = "There is one already"
+
+
+class ChangedMeanwhile(SecondlookError):
+    """The object was changed since the revision that the caller names (`If-Match`)."""
+
+    status = 412
+    title = "Changed since you read it"
+
+
+def invalid(field: str, problem: str, hint: str) -> InvalidInput:
+    """The error for one field that cannot be used."""
+    found = Problem(pointer=f"/{field}", problem=problem, hint=hint)
+    return InvalidInput(f"{field}: {problem}. {hint}", problems=(found,))

@@ -124,14 +124,21 @@ class OutboxRecord(Base):
     sent_at: Mapped[datetime | None]
 
 
+WAITING = "retried_at IS NULL AND discarded_at IS NULL"
+
+
 class DeadLetter(Base):
     """A record that could not be used, whole, with the reason. `parked`: a later version may."""
 
     __tablename__ = "dead_letter"
     __table_args__ = (
         UniqueConstraint("consumer", "topic", "partition", "offset"),
-        Index("ix_dead_letter_open", "id", postgresql_where=text("retried_at IS NULL")),
-        Index("ix_dead_letter_kept", "consumer", "kept_at"),
+        CheckConstraint(
+            "num_nulls(discarded_at, discarded_by, discard_reason) IN (0, 3)", name="discarded"
+        ),
+        CheckConstraint("retried_at IS NULL OR discarded_at IS NULL", name="one_end"),
+        Index("ix_dead_letter_waiting", "id", postgresql_where=text(WAITING)),
+        Index("ix_dead_letter_kept", "consumer", "tool", "kept_at"),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -149,6 +156,9 @@ class DeadLetter(Base):
     received_at: Mapped[datetime]
     kept_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
     retried_at: Mapped[datetime | None]
+    discarded_at: Mapped[datetime | None]
+    discarded_by: Mapped[str | None]
+    discard_reason: Mapped[str | None]
 
 
 class AuditEntry(Base):
@@ -203,9 +213,9 @@ class HourlyCount(Base):
     measure: Mapped[str] = mapped_column(primary_key=True)
     tool: Mapped[str] = mapped_column(primary_key=True)
     hour: Mapped[datetime] = mapped_column(primary_key=True)
-    version: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     label: Mapped[str] = mapped_column(primary_key=True)
-    shard: Mapped[int] = mapped_column(primary_key=True)
+    shard: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     n: Mapped[int]
 
 
@@ -216,7 +226,7 @@ class TotalCount(Base):
 
     measure: Mapped[str] = mapped_column(primary_key=True)
     tool: Mapped[str] = mapped_column(primary_key=True)
-    version: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     label: Mapped[str] = mapped_column(primary_key=True)
-    shard: Mapped[int] = mapped_column(primary_key=True)
+    shard: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     n: Mapped[int]

@@ -265,7 +265,7 @@ def load_settings(**overrides: Any) -> Settings:
             Problem(
                 pointer=PREFIX + "_".join(str(part) for part in item["loc"]).upper(),
                 problem=item["msg"].removeprefix("Value error, "),
-                mend="Mend or unset this variable; docs/settings.md lists what it takes.",
+                hint="Correct or unset this variable; docs/settings.md lists what it takes.",
             )
             for item in error.errors(include_input=False, include_url=False)
         )

@@ -11,8 +11,8 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, Mount
 
-from services.registry import queries
-from services.registry.rules import ALLOWED, EVERY_TEAM, Role, Verb
+from services.people import queries as people_queries
+from services.people.rules import ALLOWED, EVERY_TEAM, Role, Verb
 from tests.factories import FOREIGN, TOOL, add_person, cloned, output
 from tests.factories.api import Api, open_api
 
@@ -33,12 +33,12 @@ API: dict[tuple[str, str], tuple[Need, bool]] = {
     ("GET", "/v1/datasets/corrections"): (Verb.EXPORT, True),
     ("GET", "/v1/cases"): (Verb.READ_CASES, False),
     ("GET", "/v1/cases/{case_id}"): (Verb.READ_CASES, True),
-    ("POST", "/v1/cases/{case_id}/claim"): (Verb.JUDGE, True),
-    ("POST", "/v1/cases/{case_id}/release"): (Verb.JUDGE, True),
-    ("POST", "/v1/cases/{case_id}/verdict"): (Verb.JUDGE, True),
-    ("POST", "/v1/cases/{case_id}/reassign"): (Verb.JUDGE, True),
-    ("POST", "/v1/cases/{case_id}/comment"): (Verb.JUDGE, True),
-    ("POST", "/v1/cases/{case_id}/escalate"): (Verb.JUDGE, True),
+    ("POST", "/v1/cases/{case_id}/claim"): (Verb.REVIEW, True),
+    ("POST", "/v1/cases/{case_id}/release"): (Verb.REVIEW, True),
+    ("POST", "/v1/cases/{case_id}/verdict"): (Verb.REVIEW, True),
+    ("POST", "/v1/cases/{case_id}/reassign"): (Verb.REVIEW, True),
+    ("POST", "/v1/cases/{case_id}/comment"): (Verb.REVIEW, True),
+    ("POST", "/v1/cases/{case_id}/escalate"): (Verb.REVIEW, True),
     ("GET", "/v1/tools"): (Verb.READ_OUTPUTS, False),
     ("GET", "/v1/tools/{slug}"): (Verb.READ_OUTPUTS, True),
     ("PUT", "/v1/tools/{slug}"): (Verb.SWITCH_TOOL, True),
@@ -65,12 +65,19 @@ PAGES: dict[tuple[str, str], tuple[Need, bool]] = {
     ("GET", "/queue"): (Verb.READ_CASES, False),
     ("GET", "/queue/new"): (Verb.READ_CASES, False),
     ("GET", "/c/{case_id}"): (Verb.READ_CASES, True),
-    ("POST", "/c/{case_id}/claim"): (Verb.JUDGE, True),
-    ("POST", "/c/{case_id}/release"): (Verb.JUDGE, True),
-    ("POST", "/c/{case_id}/verdict"): (Verb.JUDGE, True),
-    ("POST", "/c/{case_id}/comment"): (Verb.JUDGE, True),
-    ("POST", "/c/{case_id}/reassign"): (Verb.JUDGE, True),
-    ("POST", "/c/{case_id}/escalate"): (Verb.JUDGE, True),
+    ("GET", "/c/{case_id}/remarks"): (Verb.READ_CASES, True),
+    ("POST", "/c/{case_id}/undo"): (Verb.REVIEW, True),
+    ("POST", "/c/{case_id}/reopen"): (Verb.REVIEW, True),
+    ("POST", "/c/{case_id}/claim"): (Verb.REVIEW, True),
+    ("POST", "/c/{case_id}/release"): (Verb.REVIEW, True),
+    ("POST", "/c/{case_id}/verdict"): (Verb.REVIEW, True),
+    ("POST", "/c/{case_id}/comment"): (Verb.REVIEW, True),
+    ("POST", "/c/{case_id}/reassign"): (Verb.REVIEW, True),
+    ("POST", "/c/{case_id}/escalate"): (Verb.REVIEW, True),
+    ("GET", "/dead-letters"): (SIGNED_IN, False),
+    ("GET", "/dead-letters/{number}"): (SIGNED_IN, False),
+    ("POST", "/dead-letters/{number}/retry"): (SIGNED_IN, False),
+    ("POST", "/dead-letters/{number}/discard"): (SIGNED_IN, False),
     ("GET", "/outputs"): (Verb.READ_OUTPUTS, False),
     ("GET", "/output"): (Verb.READ_OUTPUTS, True),
     ("GET", "/o/{tool}/{output_id:path}"): (SIGNED_IN, False),
@@ -84,6 +91,7 @@ PAGES: dict[tuple[str, str], tuple[Need, bool]] = {
     ("POST", "/tools/new"): (Verb.MANAGE_TOOLS, False),
     ("GET", "/tools/{slug}"): (Verb.MANAGE_TOOLS, True),
     ("POST", "/tools/{slug}"): (Verb.MANAGE_TOOLS, True),
+    ("POST", "/tools/{slug}/review-when"): (Verb.MANAGE_TOOLS, True),
     ("POST", "/tools/{slug}/keys"): (Verb.MANAGE_TOOLS, True),
     ("POST", "/tools/{slug}/keys/{prefix}/revoke"): (Verb.MANAGE_TOOLS, True),
     ("GET", "/people"): (Verb.MANAGE_PEOPLE, False),
@@ -117,7 +125,7 @@ def api(postgres_url: str) -> Iterator[Api]:
 def _thrown_away(api: Api) -> tuple[str, bool]:
     """The role of the person to throw away, and whether they may sign in."""
     with api.database.transaction() as session:
-        found = queries.person(session, THROWN_AWAY)
+        found = people_queries.person(session, THROWN_AWAY)
     return found.role, found.active
 
 
@@ -146,6 +154,7 @@ def _call(api: Api, method: str, path: str, who: str | None, *, own: bool) -> in
     address = (
         path.replace("{output_id:path}", output_id)
         .replace("{case_id}", _case(api, tool))
+        .replace("{number}", "1")
         .replace("{slug}", tool)
         .replace("{tool}", tool)
         .replace("{token}", "none")

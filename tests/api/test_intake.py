@@ -9,6 +9,8 @@ from secondlook.keys import key_hash
 
 from tests.factories import TOOL, one, rows, total
 from tests.factories.api import Api
+from tests.factories.people import OPERATOR
+from tests.factories.storage import CASES
 from tests.waiting import until
 
 
@@ -39,7 +41,7 @@ def test_post_output_answers_the_gate_and_is_stored(api: Api) -> None:
         ("o-1", "proceed"),
         ("o-2", "review"),
     ]
-    assert one(database, 'SELECT output_id FROM "case"') == "o-2"
+    assert one(database, f"SELECT output_id FROM {CASES}") == "o-2"
 
 
 def test_post_again_is_a_duplicate_and_changes_nothing(api: Api) -> None:
@@ -113,7 +115,7 @@ def test_post_refuses_with_a_pointer_and_a_mend(
     problem = answer.json()["errors"][0]
     assert problem["pointer"] == f"/1{pointer}"
     assert problem["problem"]
-    assert problem["mend"]
+    assert problem["hint"]
     api.settle()
     assert one(api.database, "SELECT count(*) FROM output") == 0
 
@@ -142,12 +144,12 @@ def test_post_without_a_live_key_is_401(authorization: str | None, api: Api) -> 
 
 def test_revoked_key_is_refused_within_a_second(api: Api) -> None:
     from services.kit.clock import DatabaseClock
-    from services.registry import access
+    from services.tools import keys as tool_keys
 
     assert post(api, "/v1/outputs", an_output()).status_code == 202
     with api.database.transaction() as session:
         prefix = api.tool_key.split("_")[1]
-        access.revoke_key(session, prefix, actor="test", now=DatabaseClock().now(session))
+        tool_keys.revoke_key(session, prefix, actor=OPERATOR, now=DatabaseClock().now(session))
     until(lambda: post(api, "/v1/outputs", an_output("o-2")).status_code == 401, seconds=1)
 
 

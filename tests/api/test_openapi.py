@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
-from services import bootstrap
+from services.app import web as app_web
 from tests.browser.harness import serve_app
 from tests.factories import cloned, output
 from tests.factories.api import Api, open_api
@@ -31,7 +31,7 @@ def test_no_request_makes_the_server_fail(described: Api) -> None:
     schema = schemathesis.openapi.from_dict(document)
     operations = [found.ok() for found in schema.get_all_operations()]
     assert len(operations) > 20
-    with serve_app(bootstrap.make_api(described.resources)) as address:
+    with serve_app(app_web.make_api(described.resources)) as address:
         for operation in operations:
             _try(operation, described, address)
 

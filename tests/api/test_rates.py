@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services import bootstrap
+from services.app import roles as app_roles
 from services.feedback import service
 from services.kit.clock import DatabaseClock
 from tests.api.test_authorisation import signed_in
@@ -33,7 +33,7 @@ def rates(api: Api) -> dict[str, Any]:
 
 def exported(api: Api, name: str) -> float:
     """The sum of a metric's samples."""
-    families = bootstrap.make_collector(api.resources).collect()
+    families = app_roles.make_collector(api.resources).collect()
     return sum(s.value for family in families for s in family.samples if s.name == name)
 
 

@@ -7,11 +7,12 @@ from playwright.sync_api import Page, expect
 from secondlook import events
 
 from services.kit.clock import DatabaseClock
-from services.registry import service
+from services.tools import service as tool_service
 from tests import factories
 from tests.browser.conftest import Visit
 from tests.browser.harness import axe_violations, sideways_scroll
 from tests.factories import AUDITOR
+from tests.factories.people import OPERATOR
 from tests.factories.site import Site
 
 _STATE = "SELECT state FROM gate_policy WHERE tool = :slug ORDER BY revision DESC LIMIT 1"
@@ -113,7 +114,9 @@ def test_tool_that_somebody_changed_meanwhile(site: Site, visit: Visit, script: 
         with site.database.transaction() as session:
             now = DatabaseClock().now(session)
             high = 0.98 if script else 0.99
-            service.change_tool(session, factories.TOOL, {"threshold": high}, actor="test", now=now)
+            tool_service.change_tool(
+                session, factories.TOOL, {"threshold": high}, actor=OPERATOR, now=now
+            )
         page.get_by_label("Share of silent outputs").fill("0.3" if script else "0.4")
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("alert").filter(has_text="Somebody changed this")).to_be_visible()
@@ -146,6 +149,24 @@ def test_set_the_threshold_of_a_category(site: Site, visit: Visit, script: bool)
     stored = """SELECT category_thresholds->>'tax' FROM gate_policy WHERE tool = :slug
         ORDER BY revision DESC LIMIT 1"""
     assert float(site.one(stored, slug=factories.TOOL)) == share
+
+
+def test_clause_that_cannot_be_read_is_named_beside_its_condition(
+    site: Site, visit: Visit, script: bool
+) -> None:
+    revision = "SELECT revision FROM tool WHERE slug = :slug"
+    before = site.one(revision, slug=factories.TOOL)
+    with visit(factories.ADMIN, javascript=script) as view:
+        page = view.open(f"/tools/{factories.TOOL}")
+        page.get_by_label("Condition id").fill("vip")
+        page.get_by_label("Clauses").fill("attributes.vip: [yes")
+        page.get_by_role("button", name="Set the conditions").click()
+        page.locator(".summary a").click()
+        expect(page.locator("#f-when-1")).to_be_focused()
+        expect(page.locator("#f-when-1")).to_have_value("attributes.vip: [yes")
+        expect(page.locator("#f-when-1-error")).to_contain_text("Write clauses such as")
+        _require_accessible(page, script=script)
+    assert site.one(revision, slug=factories.TOOL) == before
 
 
 def test_last_judge_of_a_team_stays(site: Site, visit: Visit, script: bool) -> None:

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests import factories
 from tests.browser.conftest import Visit
-from tests.browser.harness import PHONE, focus_is_nowhere
+from tests.browser.harness import PHONE, WIDE, axe_violations, focus_is_nowhere, sideways_scroll
 from tests.factories import AUDITED, FIELDS, FLAG, TEXT, VALUES
 from tests.factories.site import Site
 
@@ -237,3 +237,76 @@ def test_blind_case_shows_nothing_of_the_tools_word(site: Site, visit: Visit, sc
         page.goto(f"{site.origin}/c/{case}")
         expect(page.locator("#case-title")).to_have_text(f"AI said {secret}")
     assert site.verdict(case) == ("upheld", None, factories.OWNER)
+
+
+def test_word_from_the_helpdesk_comes_while_one_types_and_one_key_agrees(
+    site: Site, visit: Visit
+) -> None:
+    site.clear()
+    output = site.output()
+    case = site.case_of(output)
+    with visit(factories.OWNER) as view:
+        page = view.context.new_page()
+        page.clock.install()
+        page.goto(f"{view.origin}/c/{case}", wait_until="load")
+        page.locator("summary", has_text="Note").click()
+        page.get_by_label("Note").fill("I am still typing")
+        site.say(output, kind="correction", value="refund")
+        page.clock.run_for(6_000)
+        expect(page.locator("#remarks")).to_contain_text("Rita says: refund")
+        page.clock.run_for(1_000)
+        expect(page.locator("#live-polite")).to_have_text("Rita says: refund")
+        expect(page.get_by_label("Note")).to_have_value("I am still typing")
+        expect(page.get_by_label("Note")).to_be_focused()
+        assert axe_violations(page) + sideways_scroll(page) == []
+        page.locator("#case-title").focus()
+        page.keyboard.press("y")
+        expect(page.get_by_text("Nothing is waiting")).to_be_visible()
+    assert site.verdict(case) == ("corrected", "refund", factories.OWNER)
+
+
+def test_agree_without_javascript(site: Site, visit: Visit) -> None:
+    site.clear()
+    output = site.output()
+    case = site.case_of(output)
+    site.say(output, kind="correction", value="refund")
+    with visit(factories.OWNER, javascript=False) as view:
+        page = view.open(f"/c/{case}")
+        page.get_by_role("button", name="Agree with Rita").click()
+        expect(page.get_by_text("Nothing is waiting")).to_be_visible()
+    assert site.verdict(case) == ("corrected", "refund", factories.OWNER)
+
+
+def test_undo_with_one_key(site: Site, visit: Visit) -> None:
+    site.clear()
+    first, second = site.case(), site.case()
+    with visit(factories.OWNER) as view:
+        page = view.open(f"/c/{first}")
+        page.keyboard.press("2")
+        expect(page.locator(f"#case-{second}")).to_be_visible()
+        assert axe_violations(page) + sideways_scroll(page) == []
+        page.keyboard.press("z")
+        expect(page.locator(f"#case-{first}")).to_be_visible()
+        expect(page.locator(f"#row-{first}")).to_be_visible()
+        assert tuple(site.one(_STATE, id=first)) == ("open", None)
+        page.keyboard.press("1")
+        expect(page.locator(f"#case-{second}")).to_be_visible()
+    assert site.verdict(first) == ("upheld", None, factories.OWNER)
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_undo_the_last_verdict_of_a_queue(
+    site: Site, visit: Visit, script: bool, size: tuple[int, int]
+) -> None:
+    site.clear()
+    case = site.case()
+    with visit(factories.OWNER, javascript=script, size=size) as view:
+        page = view.open(f"/c/{case}")
+        page.get_by_role("button", name="tax").click()
+        expect(page.get_by_text(f"Case {case} corrected to tax")).to_be_visible()
+        if script:
+            assert axe_violations(page) + sideways_scroll(page) == []
+        page.get_by_role("button", name="Undo").click()
+        expect(page.locator("#case-title")).to_be_visible()
+        assert tuple(site.one(_STATE, id=case)) == ("open", None)
+        expect(page.locator("#history")).to_contain_text("Opened again")

@@ -3,14 +3,17 @@
 import pytest
 
 from services.kit.clock import DatabaseClock
-from services.registry import service
-from services.registry.rules import OutputKind, Role
+from services.people import service as people_service
+from services.people.rules import Role
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 from tests import factories
 from tests.browser.conftest import Visit
 from tests.browser.harness import in_every_look, misshapen, sideways_scroll
 from tests.factories import AUDITED, AUDITOR, FIELDS, FLAG, OPS, TEXT
+from tests.factories.people import OPERATOR
 from tests.factories.site import Site
-from ui.views.outputs import address
+from ui.outputs.view import address
 
 _OPEN_ALL = "for (const one of document.querySelectorAll('main details')) one.open = true"
 _LONG = "a-category-with-a-very-long-name-that-nobody-would-want-to-read-aloud-twice"
@@ -50,18 +53,18 @@ def longest(site: Site) -> str:
     email, name = f"{'l' * 60}@example.org", "W" * 200
     with site.database.transaction() as session:
         now = DatabaseClock().now(session)
-        service.add_team(session, "longest", name=name, actor="test", now=now)
-        service.add_person(
-            session, email, name=name, role=Role.ADMIN, teams=["longest"], actor="test", now=now
+        people_service.add_team(session, "longest", name=name, actor=OPERATOR, now=now)
+        people_service.add_person(
+            session, email, name=name, role=Role.ADMIN, teams=["longest"], actor=OPERATOR, now=now
         )
-        service.add_tool(
+        tool_service.add_tool(
             session,
             "longest",
             name=name,
             kind=OutputKind.TEXT,
             team="longest",
             maturity_seconds=0,
-            actor="test",
+            actor=OPERATOR,
             now=now,
         )
     return email

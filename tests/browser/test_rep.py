@@ -11,7 +11,7 @@ from tests.browser.harness import focus_is_nowhere
 from tests.factories import FIELDS, FLAG, TEXT, VALUES
 from tests.factories.site import Site
 from tests.waiting import until
-from ui.views.outputs import address
+from ui.outputs.view import address
 
 _WITHDRAWN = "SELECT count(*) FROM withdrawal WHERE tool = :tool"
 

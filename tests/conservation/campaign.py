@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from secondlook import events
 
-from services.bootstrap import CONSUMED
+from services.app.roles import CONSUMED
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import EventLog, LogUnavailable
 from tests.conservation.checker import Ends, Ledger, check, figures
@@ -42,7 +42,7 @@ rules:
     priority: P1
     sla: {claim: 3s, resolve: 9s}
     escalate: slow
-policies:
+ladders:
   steep:
     - {at: 0s, own: team:support}
     - {at: 4s, own: user:lea@example.org}

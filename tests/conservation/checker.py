@@ -64,12 +64,12 @@ class _Check(NamedTuple):
 
 _GIVEN = """
 CREATE TEMP TABLE sent (topic text, name text, fate text, times bigint, unanswered bigint);
-CREATE TEMP TABLE judged (case_id bigint, actor text, times bigint, unanswered bigint);
+CREATE TEMP TABLE reviewed (case_id bigint, actor text, times bigint, unanswered bigint);
 CREATE TEMP TABLE log_end (topic text, number bigint, next_offset bigint);
 """
 
-# What the counts must be, from the rows that they count. A version or an hour of '' or NULL is
-# one that the rows do not keep.
+# What the counts must be, from the rows that they count. A version of 0 or an hour of NULL
+# is one that the rows do not keep.
 _RAW = """
 CREATE TEMP VIEW raw_count AS
 SELECT 'outputs' AS measure, tool, version, disposition AS label,
@@ -83,45 +83,64 @@ SELECT 'corrections', c.tool, o.version, c.kind, NULL, count(*)
   FROM correction c JOIN output o USING (tool, output_id)
  WHERE o.recorded_at IS NOT NULL GROUP BY 2, 3, 4
 UNION ALL
-SELECT 'cases', tool, '', trigger, date_trunc('hour', opened_at, 'UTC'), count(*)
+SELECT 'cases', tool, 0, trigger, date_trunc('hour', opened_at, 'UTC'), count(*)
   FROM "case" GROUP BY 2, 4, 5
 UNION ALL
-SELECT 'exceptions', tool, '', exception_trigger, NULL, count(*)
-  FROM "case" WHERE exception_trigger IS NOT NULL GROUP BY 2, 4
+SELECT 'exceptions', tool, version, exception, date_trunc('hour', recorded_at, 'UTC'), count(*)
+  FROM output WHERE exception IS NOT NULL GROUP BY 2, 3, 4, 5
 UNION ALL
-SELECT 'verdicts', c.tool, '', t.detail->>'verdict', date_trunc('hour', t.at, 'UTC'), count(*)
+SELECT 'verdicts', c.tool, 0, t.detail->>'verdict', date_trunc('hour', t.at, 'UTC'), count(*)
   FROM timeline_entry t JOIN "case" c ON c.id = t.case_id
  WHERE t.event = 'resolved' GROUP BY 2, 4, 5
 UNION ALL
-SELECT 'overdue', c.tool, '', t.detail->>'clock', date_trunc('hour', t.at, 'UTC'), count(*)
+SELECT 'overdue', c.tool, 0, c.queue || '/' || (t.detail->>'clock'),
+       date_trunc('hour', t.at, 'UTC'), count(*)
   FROM timeline_entry t JOIN "case" c ON c.id = t.case_id
  WHERE t.event = 'overdue' GROUP BY 2, 4, 5
 UNION ALL
-SELECT 'escalations', c.tool, '', '', NULL, count(*)
+SELECT 'escalations', c.tool, 0, '', NULL, count(*)
   FROM timeline_entry t JOIN "case" c ON c.id = t.case_id
  WHERE t.event = 'escalated' GROUP BY 2
 UNION ALL
-SELECT 'stored', tool, '', 'secondlook.outputs', NULL, count(*)
+SELECT 'stored', tool, 0, 'secondlook.outputs', NULL, count(*)
   FROM output WHERE recorded_at IS NOT NULL GROUP BY 2
 UNION ALL
-SELECT 'stored', tool, '', 'secondlook.corrections', NULL, count(*)
+SELECT 'stored', tool, 0, 'secondlook.corrections', NULL, count(*)
   FROM (SELECT tool FROM correction UNION ALL SELECT tool FROM withdrawal) s GROUP BY 2
 UNION ALL
-SELECT 'stored', tool, '', 'secondlook.verdicts', NULL, count(*) FROM verdict GROUP BY 2
+SELECT 'stored', tool, 0, 'secondlook.verdicts', NULL, count(*) + count(undone_at)
+  FROM verdict GROUP BY 2
 UNION ALL
-SELECT CASE WHEN parked THEN 'parked' ELSE 'dead_lettered' END, coalesce(tool, ''), '', topic,
+SELECT CASE WHEN parked THEN 'parked' ELSE 'dead_lettered' END, coalesce(tool, ''), 0, topic,
        NULL, count(*)
   FROM dead_letter WHERE consumer = 'feedback' GROUP BY 1, 2, 4;
 
 CREATE TEMP VIEW kept_count AS
 SELECT CASE measure WHEN 'overrides_withdrawn' THEN 'overridden' ELSE measure END AS measure, tool,
-       CASE WHEN measure IN ('outputs', 'overridden', 'overrides_withdrawn', 'corrections')
-            THEN version ELSE '' END AS version,
+       CASE WHEN measure IN ('outputs', 'overridden', 'overrides_withdrawn', 'corrections',
+                            'exceptions')
+            THEN version ELSE 0 END AS version,
        CASE measure WHEN 'escalations' THEN '' ELSE label END AS label,
        hour, CASE measure WHEN 'overrides_withdrawn' THEN -n ELSE n END AS n
   FROM (SELECT measure, tool, version, label, NULL::timestamptz AS hour, n FROM total_count
         UNION ALL SELECT measure, tool, version, label, hour, n FROM hourly_count) counted
  WHERE measure NOT IN ('duplicate', 'gate_disagreements');
+
+-- What we published, wherever it is: sent by way of the outbox, or put onto the log itself.
+CREATE TEMP VIEW published AS
+SELECT topic, convert_from(value, 'UTF8')::jsonb AS event FROM outbox
+ WHERE topic IN ('secondlook.cases', 'secondlook.reviews')
+UNION ALL
+SELECT p.topic, convert_from(r.value, 'UTF8')::jsonb
+  FROM log_record r JOIN log_partition p ON p.id = r.partition_id
+ WHERE p.topic IN ('secondlook.cases', 'secondlook.reviews') AND r.appended_at IS NOT NULL
+   AND NOT EXISTS (SELECT FROM outbox o WHERE o.topic = p.topic AND o.value = r.value);
+
+CREATE TEMP VIEW requested AS
+SELECT event->'data'->>'tool' AS tool, event->'data'->>'output_id' AS output_id,
+       event->'data'->>'trigger' AS trigger, event->'data'->'output' AS facts,
+       event->'data'->'objection'->>'correction_id' AS correction_id
+  FROM published WHERE event->>'type' = 'secondlook.review.requested.v1';
 
 -- The timeline with the cycle that each entry belongs to, and the word before it on who holds.
 CREATE TEMP VIEW told AS
@@ -175,7 +194,7 @@ CHECKS = (
                    WHERE s.topic = 'secondlook.corrections' AND c.note = s.name)""",
     ),
     _Check(
-        "letters",
+        "dead letters",
         """SELECT format('%s of %s: %s kept as %s, %s to %s were sent', s.name, s.topic,
                          count(d.id), s.fate, s.times, s.times + s.unanswered)
              FROM sent s LEFT JOIN dead_letter d ON d.consumer = 'feedback'
@@ -209,7 +228,7 @@ CHECKS = (
             WHERE s.topic = 'secondlook.corrections' GROUP BY s.name HAVING count(*) > 1
            UNION ALL
            SELECT format('output %s of %s has %s cases', output_id, tool, count(*))
-             FROM "case" GROUP BY tool, output_id HAVING count(*) > 1
+             FROM case_output GROUP BY tool, output_id HAVING count(*) > 1
            UNION ALL
            SELECT format('verdict %s is there %s times', event_id, count(*))
              FROM verdict GROUP BY event_id HAVING count(*) > 1""",
@@ -220,7 +239,7 @@ CHECKS = (
         f"""SELECT format('case %s is open and belongs to %s', c.id,
                           coalesce(c.owner_team, c.owner_person, 'nobody'))
               FROM "case" c
-             WHERE c.{_OPEN}
+             WHERE c.{_OPEN} AND c.owner_team IS DISTINCT FROM 'last-resort'
                AND NOT EXISTS (SELECT FROM person p WHERE p.email = c.owner_person AND p.active
                                   AND p.role IN ('owner', 'lead', 'admin'))
                AND NOT EXISTS (
@@ -232,8 +251,8 @@ CHECKS = (
     # I4: each due step fired once.
     _Check(
         "unfired",
-        f"""SELECT format('the %s step %s of case %s was due at %s and has not fired', t.clock,
-                          t.step, t.case_id, t.due_at)
+        f"""SELECT format('the %s timer %s of case %s was due at %s and has not fired', t.kind,
+                          t.rung, t.case_id, t.due_at)
               FROM timer t JOIN "case" c ON c.id = t.case_id
              WHERE t.fired_at IS NULL AND t.stopped_at IS NULL AND c.{_OPEN}
                AND t.due_at < clock_timestamp() - interval '10 s'""",
@@ -242,8 +261,8 @@ CHECKS = (
         "deadlines",
         """SELECT format('the %s clock of case %s fired %s times and was told %s times',
                          clock, case_id, fired, told)
-             FROM (SELECT case_id, clock, count(fired_at) AS fired FROM timer
-                    WHERE clock <> 'rung' GROUP BY 1, 2) f
+             FROM (SELECT case_id, kind AS clock, count(fired_at) AS fired FROM timer
+                    WHERE kind <> 'rung' GROUP BY 1, 2) f
              FULL JOIN (SELECT case_id, detail->>'clock' AS clock, count(*) AS told
                           FROM timeline_entry WHERE event = 'overdue' GROUP BY 1, 2) t
                   USING (case_id, clock)
@@ -256,24 +275,24 @@ CHECKS = (
              FROM told WHERE event = 'escalated' AND detail ? 'level'
             GROUP BY case_id, cycle, detail->>'level' HAVING count(*) > 1
            UNION ALL
-           SELECT format('rung %s of case %s has fired and the case is on level %s', t.step,
+           SELECT format('rung %s of case %s has fired and the case is on level %s', t.rung,
                          c.id, c.level)
              FROM timer t JOIN "case" c ON c.id = t.case_id AND c.cycle = t.cycle
-            WHERE t.clock = 'rung' AND t.fired_at IS NOT NULL AND c.level < t.step
-              AND t.step < jsonb_array_length(c.ladder) AND NOT EXISTS (
+            WHERE t.kind = 'rung' AND t.fired_at IS NOT NULL AND c.level < t.rung
+              AND t.rung < jsonb_array_length(c.ladder) AND NOT EXISTS (
                   SELECT FROM timeline_entry s WHERE s.case_id = c.id
                      AND s.event = 'rung skipped')
            UNION ALL
-           SELECT format('rung %s of case %s has fired and the next one was not set', t.step,
+           SELECT format('rung %s of case %s has fired and the next one was not set', t.rung,
                          c.id)
              FROM timer t JOIN "case" c ON c.id = t.case_id
-            WHERE t.clock = 'rung' AND t.fired_at IS NOT NULL
-              AND coalesce(c.ladder->(t.step + 1)::int->>'at', CASE
-                  WHEN t.step + 1 >= jsonb_array_length(c.ladder)
+            WHERE t.kind = 'rung' AND t.fired_at IS NOT NULL
+              AND coalesce(c.ladder->(t.rung + 1)::int->>'at', CASE
+                  WHEN t.rung + 1 >= jsonb_array_length(c.ladder)
                   THEN c.ladder->-1->>'repeat' END) IS NOT NULL
               AND NOT EXISTS (SELECT FROM timer n WHERE n.case_id = t.case_id
-                                 AND n.cycle = t.cycle AND n.clock = 'rung'
-                                 AND n.step = t.step + 1)
+                                 AND n.cycle = t.cycle AND n.kind = 'rung'
+                                 AND n.rung = t.rung + 1)
            UNION ALL
            SELECT format('case %s was reminded %s times by %s rungs', c.id, coalesce(told.n, 0),
                          coalesce(fired.n, 0))
@@ -282,22 +301,22 @@ CHECKS = (
                          WHERE event = 'reminded' GROUP BY 1) told ON told.case_id = c.id
              LEFT JOIN (SELECT t.case_id, count(*) AS n FROM timer t
                           JOIN "case" k ON k.id = t.case_id
-                         WHERE t.clock = 'rung' AND t.fired_at IS NOT NULL
-                           AND t.step >= jsonb_array_length(k.ladder) GROUP BY 1) fired
+                         WHERE t.kind = 'rung' AND t.fired_at IS NOT NULL
+                           AND t.rung >= jsonb_array_length(k.ladder) GROUP BY 1) fired
                   ON fired.case_id = c.id
             WHERE coalesce(told.n, 0) <> coalesce(fired.n, 0)""",
     ),
     _Check(
         "clocks",
-        """SELECT format('case %s has %s %s timers in cycle %s', c.id, count(t.id), k.clock,
+        """SELECT format('case %s has %s %s timers in cycle %s', c.id, count(t.id), k.kind,
                          n.cycle)
-             FROM "case" c CROSS JOIN (VALUES ('claim'), ('resolve')) AS k (clock)
+             FROM "case" c CROSS JOIN (VALUES ('claim'), ('resolve')) AS k (kind)
             CROSS JOIN LATERAL generate_series(1, c.cycle) AS n (cycle)
-             LEFT JOIN timer t ON t.case_id = c.id AND t.cycle = n.cycle AND t.clock = k.clock
-            GROUP BY c.id, k.clock, n.cycle HAVING count(t.id) <> 1
+             LEFT JOIN timer t ON t.case_id = c.id AND t.cycle = n.cycle AND t.kind = k.kind
+            GROUP BY c.id, k.kind, n.cycle HAVING count(t.id) <> 1
            UNION ALL
-           SELECT format('step %s of case %s is there %s times', step, case_id, count(*))
-             FROM timer WHERE clock = 'rung' GROUP BY case_id, cycle, step HAVING count(*) > 1""",
+           SELECT format('rung %s of case %s is there %s times', rung, case_id, count(*))
+             FROM timer WHERE kind = 'rung' GROUP BY case_id, cycle, rung HAVING count(*) > 1""",
     ),
     # Claims: who writes holds.
     _Check(
@@ -318,7 +337,7 @@ CHECKS = (
         "verdicts",
         """SELECT format('%s gave %s to %s verdicts on case %s, which tells of %s', j.actor,
                          j.times, j.times + j.unanswered, j.case_id, count(t.id))
-             FROM judged j LEFT JOIN timeline_entry t ON t.case_id = j.case_id
+             FROM reviewed j LEFT JOIN timeline_entry t ON t.case_id = j.case_id
               AND t.actor = j.actor AND t.event = 'resolved'
             GROUP BY j.case_id, j.actor, j.times, j.unanswered
            HAVING count(t.id) NOT BETWEEN j.times AND j.times + j.unanswered""",
@@ -340,7 +359,7 @@ CHECKS = (
                          version, label, hour, coalesce(k.n, 0), coalesce(r.n, 0))
              FROM (SELECT measure, tool, version, label, hour, sum(n) AS n FROM kept_count
                     WHERE hour IS NOT NULL AND measure IN ('outputs', 'overridden', 'cases',
-                          'verdicts', 'overdue') GROUP BY 1, 2, 3, 4, 5) k
+                          'verdicts', 'overdue', 'exceptions') GROUP BY 1, 2, 3, 4, 5) k
              FULL JOIN (SELECT * FROM raw_count WHERE hour IS NOT NULL) r
                   USING (measure, tool, version, label, hour)
             WHERE coalesce(k.n, 0) <> coalesce(r.n, 0)
@@ -365,16 +384,16 @@ CHECKS = (
                      AND c.kind IN ('correction', 'confirmation') AND NOT EXISTS (
                          SELECT FROM withdrawal w WHERE w.tool = c.tool
                             AND w.correction_id = c.event_id
-                            AND w.actor IS NOT DISTINCT FROM c.actor)
+                            AND w.actor = c.actor)
                    ORDER BY least(c.occurred_at, c.recorded_at) DESC,
                             c.event_id COLLATE "C" DESC LIMIT 1) word ON true
              LEFT JOIN LATERAL (
                   SELECT v.verdict, v.value FROM verdict v
                    WHERE v.tool = o.tool AND v.output_id = o.output_id
-                     AND v.verdict IN ('upheld', 'corrected')
-                   ORDER BY v.at DESC LIMIT 1) judged ON true
+                     AND v.verdict IN ('upheld', 'corrected') AND v.undone_at IS NULL
+                   ORDER BY v.at DESC LIMIT 1) reviewed ON true
             CROSS JOIN LATERAL (SELECT CASE
-                  WHEN judged.verdict IS NOT NULL THEN judged.value IS DISTINCT FROM o.value
+                  WHEN reviewed.verdict IS NOT NULL THEN reviewed.value IS DISTINCT FROM o.value
                   WHEN word.kind = 'confirmation' THEN false
                   WHEN word.kind = 'correction' THEN word.value IS DISTINCT FROM o.value
                   END AS overridden) said
@@ -388,34 +407,77 @@ CHECKS = (
             WHERE o.output_id IS NULL""",
     ),
     _Check(
-        "cases",
-        """SELECT format('output %s of %s calls for a case and has none', o.output_id, o.tool)
-             FROM output o LEFT JOIN "case" c USING (tool, output_id)
-            WHERE o.recorded_at IS NOT NULL AND c.id IS NULL
-              AND (o.disposition = 'review' OR o.failure IS NOT NULL OR EXISTS (
-                   SELECT FROM correction w WHERE w.tool = o.tool
-                      AND w.output_id = o.output_id AND w.kind IN ('dispute', 'appeal')
-                      AND NOT EXISTS (
-                          SELECT FROM withdrawal b WHERE b.tool = w.tool
-                             AND b.correction_id = w.event_id AND b.actor = w.actor)))
+        "requests",
+        """SELECT format('output %s of %s needs a person (%s) and %s reviews were requested',
+                         o.output_id, o.tool, o.exception, count(r.tool))
+             FROM output o LEFT JOIN requested r ON r.tool = o.tool
+              AND r.output_id = o.output_id AND r.correction_id IS NULL
+              AND r.trigger <> 'unmatched'
+            WHERE o.recorded_at IS NOT NULL AND o.exception IN
+                  ('low_confidence', 'policy', 'tool_failure')
+            GROUP BY o.tool, o.output_id HAVING count(r.tool) <> 1
            UNION ALL
-           SELECT format('case %s is about output %s, which is not stored', c.id, c.output_id)
-             FROM "case" c LEFT JOIN output o USING (tool, output_id)
-            WHERE c.trigger <> 'unmatched' AND o.recorded_at IS NULL AND NOT EXISTS (
-                  -- Escalation knows no event ids: a clash of these is feedback's to see.
-                  SELECT FROM dead_letter d
-                   CROSS JOIN LATERAL (SELECT convert_from(d.value, 'UTF8')::jsonb AS v) j
-                   WHERE d.reason = 'conflict' AND c.output_id
-                         = coalesce(j.v->'data'->>'output_id', j.v->>'output_id'))""",
+           SELECT format('output %s of %s was drawn for an audit and %s reviews were requested',
+                         o.output_id, o.tool, count(r.tool))
+             FROM output o LEFT JOIN requested r ON r.tool = o.tool
+              AND r.output_id = o.output_id AND r.trigger = 'audit'
+            WHERE o.audit GROUP BY o.tool, o.output_id HAVING count(r.tool) <> 1
+           UNION ALL
+           SELECT format('a review of output %s of %s was requested for %s, and it needs none',
+                         r.output_id, r.tool, r.trigger)
+             FROM requested r LEFT JOIN output o USING (tool, output_id)
+            WHERE r.correction_id IS NULL AND r.trigger <> 'unmatched' AND (
+                  o.recorded_at IS NULL OR r.facts IS NULL
+                  OR (r.trigger = 'audit' AND NOT o.audit)
+                  OR (r.trigger <> 'audit' AND o.exception IS DISTINCT FROM r.trigger))""",
+    ),
+    _Check(
+        "exceptions",
+        """SELECT format('output %s of %s is an exception (%s) and nobody can have said so',
+                         o.output_id, o.tool, o.exception)
+             FROM output o
+            WHERE o.exception IS NOT NULL AND (o.recorded_at IS NULL
+               OR (o.exception = 'low_confidence' AND o.disposition <> 'review'
+                   AND o.gate_disposition <> 'review')
+               OR (o.exception = 'tool_failure' AND o.failure IS NULL)
+               OR (o.exception = 'dispute' AND NOT EXISTS (
+                   SELECT FROM correction c WHERE c.tool = o.tool AND c.output_id = o.output_id
+                      AND c.kind IN ('dispute', 'appeal'))))""",
+    ),
+    _Check(
+        "cases",
+        """SELECT format('a review of output %s of %s was requested and there is no case',
+                         r.output_id, r.tool)
+             FROM requested r LEFT JOIN case_output c USING (tool, output_id)
+            WHERE c.case_id IS NULL AND NOT EXISTS (
+                  SELECT FROM dead_letter d WHERE d.consumer = 'escalation')
+           UNION ALL
+           SELECT format('case %s is about nothing', c.id)
+             FROM "case" c LEFT JOIN case_output f ON f.case_id = c.id
+            WHERE c.subject_kind = 'output' AND f.case_id IS NULL
+           UNION ALL
+           SELECT format('case %s lacks the facts of output %s, which is %s', f.case_id,
+                         f.output_id, CASE WHEN o.recorded_at IS NULL THEN 'not stored'
+                                           ELSE 'stored' END)
+             FROM case_output f JOIN "case" c ON c.id = f.case_id
+             LEFT JOIN output o ON o.tool = f.tool AND o.output_id = f.output_id
+            WHERE (f.kind IS NULL) <> (o.recorded_at IS NULL)
+               OR (f.kind IS NULL AND c.trigger <> 'unmatched')
+           UNION ALL
+           SELECT format('case %s shows another value of output %s than is stored', f.case_id,
+                         f.output_id)
+             FROM case_output f JOIN output o USING (tool, output_id)
+            WHERE f.kind IS NOT NULL AND f.value IS DISTINCT FROM o.value""",
     ),
     _Check(
         "objections",
-        """SELECT format('%s of %s is an objection that case %s knows %s', w.event_id, w.tool, c.id,
+        """SELECT format('%s of %s is an objection that case %s knows %s', w.event_id, w.tool,
+                         c.case_id,
                          CASE WHEN b.case_id IS NULL THEN 'nothing of'
                               ELSE 'otherwise than withdrawn or not' END)
              FROM correction w JOIN output o USING (tool, output_id)
-             JOIN "case" c USING (tool, output_id)
-             LEFT JOIN objection b ON b.case_id = c.id AND b.correction_id = w.event_id
+             JOIN case_output c USING (tool, output_id)
+             LEFT JOIN objection b ON b.case_id = c.case_id AND b.correction_id = w.event_id
             CROSS JOIN LATERAL (SELECT EXISTS (
                   SELECT FROM withdrawal t WHERE t.tool = w.tool
                      AND t.correction_id = w.event_id AND t.actor = w.actor) AS withdrawn) said
@@ -446,9 +508,8 @@ CHECKS = (
                     GROUP BY 1, 2) t
              FULL JOIN (SELECT (data->>'case_id')::bigint AS case_id,
                                split_part(type, '.', 3) AS event, count(*) AS n
-                          FROM (SELECT (v->>'type') AS type, v->'data' AS data
-                                  FROM (SELECT convert_from(value, 'UTF8')::jsonb AS v
-                                          FROM outbox WHERE topic = 'secondlook.cases') j) d
+                          FROM (SELECT event->>'type' AS type, event->'data' AS data
+                                  FROM published WHERE topic = 'secondlook.cases') d
                          GROUP BY 1, 2) o USING (case_id, event)
             WHERE coalesce(t.n, 0) <> coalesce(o.n, 0)""",
     ),
@@ -464,15 +525,24 @@ CHECKS = (
            UNION ALL
            SELECT format('%s objections have met their output, %s were told', met.n, told.n)
              FROM (SELECT count(*) AS n FROM correction c JOIN output o USING (tool, output_id)
-                    WHERE o.recorded_at IS NOT NULL AND c.kind IN ('dispute', 'appeal')) met,
-                  (SELECT count(*) AS n FROM outbox WHERE topic = 'secondlook.disputes'
-                      AND convert_from(value, 'UTF8')::jsonb->>'type'
-                          = 'secondlook.dispute.raised.v1') told
+                    WHERE o.recorded_at IS NOT NULL AND c.kind IN ('dispute', 'appeal')
+                      AND NOT EXISTS (
+                          SELECT FROM withdrawal w WHERE w.tool = c.tool AND w.actor = c.actor
+                             AND w.correction_id = c.event_id
+                             AND w.recorded_at <= greatest(c.recorded_at, o.recorded_at))) met,
+                  (SELECT count(*) AS n FROM requested WHERE trigger = 'dispute') told
             WHERE met.n <> told.n
            UNION ALL
            SELECT format('%s dead letters are kept, %s were sent on', kept.n, told.n)
              FROM (SELECT count(*) AS n FROM dead_letter) kept,
-                  (SELECT count(*) AS n FROM outbox WHERE topic = 'secondlook.dead-letters') told
+                  (SELECT sum(n) AS n FROM (
+                      SELECT count(*) AS n FROM outbox WHERE topic = 'secondlook.dead-letters'
+                      UNION ALL
+                      SELECT count(*)
+                        FROM log_record r JOIN log_partition p ON p.id = r.partition_id
+                       WHERE p.topic = 'secondlook.dead-letters' AND NOT EXISTS (
+                             SELECT FROM outbox o WHERE o.topic = p.topic AND o.value = r.value)
+                  ) every) told
             WHERE kept.n <> told.n""",
     ),
     # The offsets.
@@ -487,7 +557,7 @@ CHECKS = (
            SELECT format('%s has never read %s/%s', r.consumer, e.topic, e.number)
              FROM log_end e JOIN (VALUES ('feedback', 'secondlook.outputs'),
                   ('feedback', 'secondlook.corrections'), ('feedback', 'secondlook.verdicts'),
-                  ('escalation', 'secondlook.outputs'), ('escalation', 'secondlook.disputes'))
+                  ('escalation', 'secondlook.reviews'))
                   AS r (consumer, topic) USING (topic)
              LEFT JOIN consumer_offset o ON o.consumer = r.consumer AND o.topic = e.topic
                   AND o.partition = e.number
@@ -529,8 +599,10 @@ def _prepare(
     connection.execute(_GIVEN)
     sent = ((s.topic, s.name, s.fate, s.times, s.unanswered + spare) for s in ledger.sent.values())
     _copy(connection, "sent", sent)
-    judged = ((case, actor, s.times, s.unanswered) for (case, actor), s in ledger.verdicts.items())
-    _copy(connection, "judged", judged)
+    reviewed = (
+        (case, actor, s.times, s.unanswered) for (case, actor), s in ledger.verdicts.items()
+    )
+    _copy(connection, "reviewed", reviewed)
     if ends is None:
         connection.execute(
             "INSERT INTO log_end SELECT topic, number, next_offset FROM log_partition"

@@ -11,13 +11,15 @@ from secondlook import events
 from secondlook.testing import POISON
 from sqlalchemy import text
 
+from services.escalation import claims, ladder, queries
 from services.escalation import service as escalation
-from services.escalation import timers
+from services.escalation.clocks import Timer
 from services.feedback import service as feedback
-from services.kit import counts, deadletters
-from services.kit.consumer import Consumer
+from services.kit import counts
+from services.kit.consuming import dead_letters
+from services.kit.consuming.outbox import Relay
+from services.kit.consuming.runner import Consumer
 from services.kit.eventlog.port import Batch
-from services.kit.outbox import Relay
 from tests.conservation.checker import Ledger
 from tests.factories import OWNER, TEAMMATE, cloned, correction, failure, output
 from tests.factories.pipeline import Pipeline, open_pipeline
@@ -152,15 +154,15 @@ def test_hour_counted_without_its_total_is_found(pipeline: Pipeline) -> None:
 
 
 def test_dropped_poison_is_found(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deadletters, "keep", lambda _s, _c, refused, **_: [True] * len(refused))
+    monkeypatch.setattr(dead_letters, "keep", lambda _s, _c, refused, **_: [True] * len(refused))
     pipeline.send_raw("bad", b"{")
     pipeline.settle()
-    assert found(pipeline) >= {"letters", "totals"}
+    assert found(pipeline) >= {"dead letters", "totals"}
 
 
 def test_lost_dead_letter_is_found(pipeline: Pipeline) -> None:
     run(pipeline, "DELETE FROM dead_letter WHERE id = (SELECT min(id) FROM dead_letter)")
-    assert found(pipeline) == {"letters", "totals", "arrived"}
+    assert found(pipeline) == {"dead letters", "totals", "arrived"}
 
 
 def test_halves_that_missed_each_other_are_found(
@@ -199,7 +201,7 @@ def test_write_past_the_lease_is_found(pipeline: Pipeline, monkeypatch: pytest.M
     case = pipeline.case("overdue")
     token = pipeline.claim(OWNER, case, lease=timedelta(seconds=0))
     with pipeline.database.transaction() as session:
-        timers.expire_leases(session, now=pipeline.clock.now(session))
+        claims.expire_leases(session, now=pipeline.clock.now(session))
     pipeline.give_verdict(OWNER, case, token=token)
     pipeline.settle()
     assert found(pipeline) == {"fencing"}
@@ -238,7 +240,7 @@ def test_team_without_anybody_who_judges_is_found(pipeline: Pipeline) -> None:
 def a_timer(pipeline: Pipeline, clock: str) -> int:
     pipeline.send(output("young", confidence=0.1))
     pipeline.settle()
-    query = text("SELECT id FROM timer WHERE case_id = :case AND clock = :clock")
+    query = text("SELECT id FROM timer WHERE case_id = :case AND kind = :clock")
     with pipeline.database.transaction() as session:
         return int(
             session.execute(query, {"case": pipeline.case("young"), "clock": clock}).scalar()
@@ -258,12 +260,14 @@ def test_timer_fired_twice_is_found(pipeline: Pipeline) -> None:
     timer = a_timer(pipeline, "claim")
     for _ in range(2):
         with pipeline.database.transaction() as session:
-            row = session.execute(text("SELECT * FROM timer WHERE id = :t"), {"t": timer}).one()
+            columns = "id, case_id, cycle, kind, rung, due_at"
+            query = text(f"SELECT {columns} FROM timer WHERE id = :t")
+            row = Timer(*session.execute(query, {"t": timer}).one())
             now = pipeline.clock.now(session)
             session.execute(
                 text("UPDATE timer SET fired_at = :n WHERE id = :t"), {"n": now, "t": timer}
             )
-            timers._miss_deadline(session, row, now=now)
+            ladder._miss_deadline(session, queries.case(session, row.case_id), row, now=now)
     pipeline.settle()
     assert "deadlines" in found(pipeline)
 
@@ -273,8 +277,8 @@ def test_escalated_twice_to_one_level_is_found(pipeline: Pipeline) -> None:
     case = pipeline.case("young")
     for _ in range(2):
         with pipeline.database.transaction() as session:
-            timers.climb(session, case, from_level=0, now=pipeline.clock.now(session))
-            timers._tell_escalated(session, case, "rung", pipeline.clock.now(session))
+            ladder.climb(session, queries.case(session, case), now=pipeline.clock.now(session))
+            ladder._tell_escalated(session, case, "rung", pipeline.clock.now(session))
             session.execute(text('UPDATE "case" SET level = 0 WHERE id = :c'), {"c": case})
     run(pipeline, 'UPDATE "case" SET level = 1 WHERE id = :c', c=case)
     pipeline.settle()

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 from secondlook import events
 
-from services.registry.rules import ALLOWED
+from services.people.rules import ALLOWED
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import text
 
-from services.escalation import queries, routing, service, timers
-from services.escalation.routing import Owner
+from services.escalation import queries, service
+from services.escalation.policy.read import read as read_policy
+from services.escalation.rules import Owner
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.errors import SecondlookError
-from services.kit.words import VerdictKind
+from services.tools.rules import VerdictKind
 from tests.factories import (
     LEAD,
     LEASE,
@@ -29,6 +30,7 @@ from tests.factories import (
     output,
     populate,
 )
+from tests.factories.storage import CASES
 
 PEOPLE = st.sampled_from([OWNER, TEAMMATE, LEAD])
 NUMBERS = count()
@@ -52,7 +54,7 @@ class Case(RuleBasedStateMachine):
         self.case = int(self.row()["id"])
 
     def row(self) -> Any:
-        query = 'SELECT * FROM "case" WHERE output_id = :id'
+        query = f"SELECT * FROM {CASES} WHERE output_id = :id"
         with self.database.transaction() as session:
             return session.execute(text(query), {"id": self.output_id}).mappings().one()
 
@@ -84,7 +86,7 @@ class Case(RuleBasedStateMachine):
         won = self.do(service.claim, who, lease=LEASE)
         assert (won is not None) == (free and row["disputed_by"] != who)
         if won is not None:
-            self.tokens.append(won["token"])
+            self.tokens.append(won.token)
 
     @rule(who=PEOPLE, choice=st.integers(-3, -1))
     def release(self, who: str, choice: int) -> None:
@@ -111,10 +113,10 @@ class Case(RuleBasedStateMachine):
     def wait(self, minutes: int) -> None:
         self.now += timedelta(minutes=minutes)
         with self.database.transaction() as session:
-            timers.expire_leases(session, now=self.now)
+            service.expire_leases(session, now=self.now)
         for _ in range(5):
             with self.database.transaction() as session:
-                timers.fire_due(session, now=self.now)
+                service.fire_due(session, now=self.now)
 
     @rule(kind=st.sampled_from(["dispute", "appeal"]))
     def object(self, kind: str) -> None:
@@ -150,7 +152,7 @@ class Case(RuleBasedStateMachine):
             SELECT count(*) FILTER (WHERE n > 1), coalesce(sum(running), 0) FROM (
                 SELECT count(*) AS n, count(*) FILTER (WHERE fired_at IS NULL
                     AND stopped_at IS NULL) AS running
-                FROM timer WHERE case_id = :id GROUP BY cycle, clock, step) AS steps"""
+                FROM timer WHERE case_id = :id GROUP BY cycle, kind, rung) AS steps"""
         with self.database.transaction() as session:
             twice, running = session.execute(text(query), {"id": self.case}).one()
         assert twice == 0
@@ -161,7 +163,7 @@ class Case(RuleBasedStateMachine):
 def machine(fresh_database: Callable[[], str]) -> Iterator[type[Case]]:
     Case.database = Database(make_engine(fresh_database()))
     populate(Case.database)
-    Case.log = Delivery(Case.database, routing.parse(POLICY))
+    Case.log = Delivery(Case.database, read_policy(POLICY))
     yield Case
     Case.database.close()
 

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from secondlook import events
 
-from services.escalation import routing, service
+from services.escalation import queries, service
 from services.escalation.errors import OwnDispute
+from services.escalation.policy.read import read as read_policy
+from services.escalation.rules import Owner
 from services.feedback.service import report_unmatched
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
@@ -18,8 +20,10 @@ from tests.factories import (
     POLICY,
     REP,
     TEAMMATE,
+    TEXT,
     Casework,
     Delivery,
+    add_tool,
     as_batches,
     correction,
     output,
@@ -29,12 +33,13 @@ from tests.factories import (
     withdrawal,
 )
 from tests.factories import one as value_of
+from tests.factories.storage import CASES
 
 
 @pytest.fixture
 def log(database: Database) -> Delivery:
     populate(database)
-    return Delivery(database, routing.parse(POLICY))
+    return Delivery(database, read_policy(POLICY))
 
 
 @pytest.fixture
@@ -66,10 +71,10 @@ def test_disputes_that_come_again_change_nothing(
     log: Delivery, casework: Casework, database: Database
 ) -> None:
     log.take(output("o-1"), disputed("a"), disputed("b", TEAMMATE))
-    sent = rows(database, "SELECT value FROM outbox WHERE topic = 'secondlook.disputes'")
+    sent = rows(database, "SELECT value FROM outbox WHERE topic = 'secondlook.reviews'")
     casework.give_verdict(OWNER, 1, "corrected", value="tax")
     before = rows(database, "SELECT event FROM timeline_entry ORDER BY id")
-    log.take(*(bytes(row.value) for row in sent), topic=events.DISPUTES)
+    log.take(*(bytes(row.value) for row in sent), topic=events.REVIEWS)
     assert state(database) == ("resolved", "corrected", 1)
     assert rows(database, "SELECT event FROM timeline_entry ORDER BY id") == before
     assert total(database, "exceptions") == 1
@@ -114,17 +119,12 @@ def test_objection_that_was_taken_back_first_opens_nothing(
     assert rows(database, 'SELECT id FROM "case"') == []
 
 
-def test_upheld_means_what_the_reviewer_saw(
-    log: Delivery, casework: Casework, database: Database
-) -> None:
-    # The second payload of the id is refused; but escalation, which may be ahead, showed it.
+def test_refused_payload_of_an_id_opens_no_case(log: Delivery, database: Database) -> None:
     log.take(output("o-1", value="refund", confidence=0.97))
     log.take(output("o-1", value="billing", confidence=0.1))
     assert total(database, "dead_lettered") == 1
-    casework.give_verdict(OWNER, 1, "upheld")
-    log.relay()
-    truth = rows(database, "SELECT decided_value, decided_by, overridden FROM output")
-    assert truth == [("billing", "verdict", True)]
+    assert value_of(database, 'SELECT count(*) FROM "case"') == 0
+    assert total(database, "exceptions") == 0
 
 
 @pytest.mark.parametrize("confidence", [0.1, 0.97])
@@ -133,9 +133,9 @@ def test_case_learns_of_its_output_however_sure_that_is(
 ) -> None:
     log.take(correction("o-1", value="tax"))
     miss(database, log)
-    assert rows(database, 'SELECT trigger, kind FROM "case"') == [("unmatched", None)]
+    assert rows(database, f"SELECT trigger, kind FROM {CASES}") == [("unmatched", None)]
     log.take(output("o-1", value="refund", confidence=confidence))
-    assert rows(database, 'SELECT value, confidence FROM "case"') == [("refund", confidence)]
+    assert rows(database, f"SELECT value, confidence FROM {CASES}") == [("refund", confidence)]
     told = "SELECT count(*) FROM timeline_entry WHERE event = 'output arrived'"
     assert value_of(database, told) == 1
     # Without its output nothing was an exception; with it, what is unsure is.
@@ -186,7 +186,7 @@ def test_claim_lets_its_holder_finish_after_the_case_has_climbed_away(
     log.take(output("o-1", confidence=0.1))
     token = casework.claim(OWNER, 1)
     with database.transaction() as session:
-        session.execute(service.text("UPDATE \"case\" SET team = 'other', owner_team = 'other'"))
+        session.execute(queries.text("UPDATE \"case\" SET team = 'other', owner_team = 'other'"))
     assert casework.give_verdict(OWNER, 1, token=token) == "upheld"
     with database.transaction() as session:
         seen = service.queries.case_for(session, service.registry.actor(session, OWNER), 1)
@@ -210,14 +210,14 @@ def test_case_learns_of_its_output_that_escalation_has_read_before(
     miss(database, log)
     log.feed(log.feedback, arrived)
     log.relay()
-    assert rows(database, 'SELECT value, kind FROM "case"') == [("refund", "category")]
+    assert rows(database, f"SELECT value, kind FROM {CASES}") == [("refund", "category")]
     assert value_of(database, "SELECT overridden FROM output")
 
 
 def test_case_is_not_given_to_somebody_who_objects(log: Delivery, casework: Casework) -> None:
     log.take(output("o-1"), disputed("a", OWNER))
-    with pytest.raises(InvalidInput, match="may not judge it"):
-        casework.do("reassign", TEAMMATE, 1, owner=routing.Owner("person", OWNER))
+    with pytest.raises(InvalidInput, match="may not review it"):
+        casework.do("reassign", TEAMMATE, 1, owner=Owner("person", OWNER))
 
 
 def test_holder_who_comes_to_object_judges_no_more(log: Delivery, casework: Casework) -> None:
@@ -228,14 +228,56 @@ def test_holder_who_comes_to_object_judges_no_more(log: Delivery, casework: Case
         casework.give_verdict(OWNER, 1, token=token)
 
 
-def test_missing_output_that_came_in_time_for_a_case_of_its_own(
+def test_missing_output_that_comes_right_after_is_on_the_case(
     log: Delivery, database: Database
 ) -> None:
     log.take(correction("o-1", value="tax"))
     with database.transaction() as session:
         now = DatabaseClock().now(session)
         report_unmatched(session, now=now, before=now)
-    # The output overtakes the word of its absence.
+    # Word of its absence and the output itself arrive together, in their order.
     log.take(output("o-1", confidence=0.1))
-    assert rows(database, 'SELECT trigger, dispute FROM "case"') == [("low_confidence", None)]
-    assert value_of(database, "SELECT count(*) FROM objection") == 0
+    assert rows(database, f"SELECT trigger, value FROM {CASES}") == [("unmatched", "billing")]
+    assert value_of(database, "SELECT exception FROM output") == "low_confidence"
+
+
+def test_confirmation_that_waits_in_vain_asks_for_nobody(log: Delivery, database: Database) -> None:
+    log.take(correction("o-1", kind="confirmation", value=None))
+    miss(database, log)
+    assert value_of(database, 'SELECT count(*) FROM "case"') == 0
+    log.take(output("o-1"))
+    assert rows(database, "SELECT decided_by, overridden FROM output") == [("confirmation", False)]
+    assert value_of(database, 'SELECT count(*) FROM "case"') == 0
+
+
+@pytest.mark.parametrize("first", ["output", "dispute"])
+def test_output_with_an_empty_text_is_disputed(
+    first: str, log: Delivery, database: Database
+) -> None:
+    said = {"output": output("o-1", tool=TEXT, value=""), "dispute": disputed("a")}
+    said["dispute"] = said["dispute"].model_copy(update={"source": f"/tools/{TEXT}"})
+    with database.transaction() as session:
+        add_tool(session, TEXT)
+    log.take(said.pop(first))
+    log.take(*said.values())
+    assert rows(database, f"SELECT trigger, value FROM {CASES}") == [("dispute", "")]
+    assert total(database, "dead_lettered") == 0
+
+
+def test_withdrawal_by_somebody_else_does_not_use_up_the_authors(
+    log: Delivery, database: Database
+) -> None:
+    log.take(output("o-1"), disputed("a"), take_back("a", who=TEAMMATE))
+    assert value_of(database, "SELECT count(*) FROM objection WHERE withdrawn_at IS NULL") == 1
+    log.take(take_back("a"))
+    assert value_of(database, "SELECT count(*) FROM objection WHERE withdrawn_at IS NULL") == 0
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_corrections_count_the_same_in_every_order(
+    before: bool, log: Delivery, database: Database
+) -> None:
+    words = [correction("o-1", value="tax", event_id="a"), take_back("a")]
+    for one_ in [*words, output("o-1")] if before else [output("o-1"), *words]:
+        log.take(one_)
+    assert total(database, "corrections") == 1

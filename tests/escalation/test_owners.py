@@ -11,13 +11,18 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from services.escalation import queries, routing, service
+from services.escalation import queries, service
+from services.escalation.leaving import CaseDuty
+from services.escalation.policy.read import read as read_policy
+from services.escalation.rules import Owner
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput
-from services.registry import service as registry
-from services.registry.errors import StillOwns
-from services.registry.rules import JUDGES, OutputKind, Role
+from services.people import service as people_service
+from services.people.errors import StillOwns
+from services.people.rules import REVIEWERS, Role
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 from tests.factories import (
     ADMIN,
     LEAD,
@@ -35,6 +40,7 @@ from tests.factories import (
     populate,
     rows,
 )
+from tests.factories.people import OPERATOR
 
 PAT = "pat@example.org"
 LOSSES = [{"role": Role.REP}, {"teams": []}, {"active": False}]
@@ -44,7 +50,7 @@ version: 1
 catch_all: {{team: other, sla: {{claim: 30m, resolve: 2h}}, escalate: long}}
 rules:
   - {{id: all, when: {{tool: "*"}}, owner: {{user: {PAT}}}}}
-policies:
+ladders:
   long:
     - {{at: 1h, own: user:never@example.org}}
     - {{at: 2h, own: user:{LEAD}}}
@@ -62,7 +68,7 @@ def populated(database: Database) -> Database:
 def change(populated: Database, email: str, **given: Any) -> None:
     with populated.transaction() as session:
         now = DatabaseClock().now(session)
-        registry.change_person(session, email, **given, actor="test", now=now)
+        people_service.change_person(session, email, **given, actor=OPERATOR, duties=(), now=now)
 
 
 def change_by_admin(
@@ -70,8 +76,11 @@ def change_by_admin(
 ) -> int:
     with populated.transaction() as session:
         now, actor = DatabaseClock().now(session), actor_of(session, ADMIN)
-        named = routing.parse(policy) if policy is not None else None
-        return service.change_person(session, email, **given, policy=named, actor=actor, now=now)
+        named = read_policy(policy) if policy is not None else None
+        duties = (CaseDuty(named),)
+        return people_service.change_person(
+            session, email, **given, duties=duties, actor=actor, now=now
+        )
 
 
 def run(populated: Database, statement: str, **given: Any) -> None:
@@ -111,8 +120,10 @@ def test_last_judge_of_a_team_with_open_cases_stays(
     loss: dict[str, Any], populated: Database
 ) -> None:
     Delivery(populated).take(output("o-1", confidence=0.1))
-    Casework(populated).do("reassign", OWNER, 1, owner=routing.Owner("team", "other"))
-    with pytest.raises(StillOwns, match="somebody else a judge of team 'other' first") as refused:
+    Casework(populated).do("reassign", OWNER, 1, owner=Owner("team", "other"))
+    with pytest.raises(
+        StillOwns, match="somebody else a reviewer of team 'other' first"
+    ) as refused:
         change(populated, OUTSIDER, **loss)
     (field,) = loss
     assert refused.value.problems[0].pointer == f"/{field.removesuffix('s')}"
@@ -126,7 +137,7 @@ def test_last_judge_of_a_team_with_a_tool_stays(loss: dict[str, Any], populated:
     with populated.transaction() as session:
         given = {"kind": OutputKind.TEXT, "team": "other", "maturity_seconds": 0}
         now = DatabaseClock().now(session)
-        registry.add_tool(session, "writer", **given, actor="test", now=now)
+        tool_service.add_tool(session, "writer", **given, actor=OPERATOR, now=now)
     with pytest.raises(StillOwns, match="team 'other'"):
         change(populated, OUTSIDER, **loss)
 
@@ -149,13 +160,13 @@ def test_judge_who_stays_in_the_team_may_change_the_rest(populated: Database) ->
     with populated.transaction() as session:
         given = {"kind": OutputKind.TEXT, "team": "other", "maturity_seconds": 0}
         now = DatabaseClock().now(session)
-        registry.add_tool(session, "writer", **given, actor="test", now=now)
+        tool_service.add_tool(session, "writer", **given, actor=OPERATOR, now=now)
     change(populated, OUTSIDER, role=Role.LEAD, teams=["other", "support"])
     change(populated, OUTSIDER, teams=["other"])
 
 
 def test_owner_of_open_cases_is_not_demoted(populated: Database) -> None:
-    Delivery(populated, routing.parse(POLICY)).take(output("o-1", value="tax", confidence=0.1))
+    Delivery(populated, read_policy(POLICY)).take(output("o-1", value="tax", confidence=0.1))
     with pytest.raises(StillOwns, match=f"role: {LEAD} owns open cases; hand them over first"):
         change(populated, LEAD, role=Role.AUDITOR)
     change(populated, LEAD, role=Role.OWNER)
@@ -173,7 +184,7 @@ def test_last_active_admin_stays(loss: dict[str, Any], populated: Database) -> N
 def test_database_knows_who_judges(role: Role, populated: Database) -> None:
     with behind_the_back(populated) as session:
         session.execute(text("UPDATE person SET role = :role"), {"role": role.value})
-    assert one(populated, "SELECT has_judge('support')") == (role in JUDGES)
+    assert one(populated, "SELECT can_own('support')") == (role in REVIEWERS)
 
 
 def at_once(first: Callable[[Any], None], second: Callable[[], None], populated: Database) -> Any:
@@ -206,12 +217,13 @@ def test_last_two_judges_do_not_leave_at_once(loss: dict[str, Any], populated: D
 
     def leave(session: Any) -> None:
         now = DatabaseClock().now(session)
-        registry.change_person(session, OWNER, **loss, actor="test", now=now)
+        given = {"actor": OPERATOR, "duties": (), "now": now}
+        people_service.change_person(session, OWNER, **loss, **given)
 
     error = at_once(leave, lambda: change(populated, TEAMMATE, **loss), populated)
     assert isinstance(error, StillOwns)
     assert unowned(populated) == {}
-    assert one(populated, "SELECT has_judge('support')")
+    assert one(populated, "SELECT can_own('support')")
 
 
 RAW = [
@@ -230,7 +242,7 @@ def test_database_itself_keeps_the_last_of_two(statement: str, populated: Databa
         populated,
     )
     assert isinstance(error, IntegrityError)
-    assert one(populated, "SELECT has_judge('support')")
+    assert one(populated, "SELECT can_own('support')")
 
 
 def test_last_two_admins_do_not_leave_at_once(populated: Database) -> None:
@@ -244,11 +256,13 @@ def test_last_two_admins_do_not_leave_at_once(populated: Database) -> None:
 
 
 def test_case_opened_while_the_last_judge_leaves_falls_to_an_admin(populated: Database) -> None:
-    log = Delivery(populated, routing.parse(OF_OTHER))
+    log = Delivery(populated, read_policy(OF_OTHER))
 
     def leave(session: Any) -> None:
         now = DatabaseClock().now(session)
-        registry.change_person(session, OUTSIDER, role=Role.REP, actor="test", now=now)
+        people_service.change_person(
+            session, OUTSIDER, role=Role.REP, actor=OPERATOR, duties=(), now=now
+        )
 
     assert at_once(leave, lambda: log.take(output("o-1", confidence=0.1)), populated) is None
     assert owners(populated) == [ADMIN]
@@ -277,9 +291,9 @@ def test_case_of_an_owner_who_is_gone_falls_to_the_next(
         with populated.transaction() as session:
             given = {"name": "Pat", "role": Role.OWNER, "teams": ["support"]}
             now = DatabaseClock().now(session)
-            registry.add_person(session, PAT, **given, actor="test", now=now)
+            people_service.add_person(session, PAT, **given, actor=OPERATOR, now=now)
         change(populated, PAT, active=False)
-    Delivery(populated, routing.parse(policy)).take(output("o-1", confidence=0.1))
+    Delivery(populated, read_policy(policy)).take(output("o-1", confidence=0.1))
     assert owners(populated) == [instead]
     assert [owner for owner, _ in skipped(populated)] == [f"user:{PAT}"]
     assert unowned(populated) == {}
@@ -287,12 +301,12 @@ def test_case_of_an_owner_who_is_gone_falls_to_the_next(
 
 def test_case_of_a_team_that_never_was_falls_to_an_admin(populated: Database) -> None:
     policy = OF_OTHER.replace("other", "nowhere")
-    Delivery(populated, routing.parse(policy)).take(output("o-1", confidence=0.1))
+    Delivery(populated, read_policy(policy)).take(output("o-1", confidence=0.1))
     assert rows(populated, 'SELECT owner_person, team FROM "case"') == [(ADMIN, "support")]
 
 
 def test_reopen_after_the_owner_left_falls_to_the_next(populated: Database) -> None:
-    log = Delivery(populated, routing.parse(POLICY))
+    log = Delivery(populated, read_policy(POLICY))
     log.take(output("o-1", value="tax", confidence=0.1))
     Casework(populated).give_verdict(LEAD, 1)
     change_by_admin(populated, LEAD, active=False)
@@ -317,24 +331,24 @@ def test_last_judge_of_a_team_that_the_policy_names_stays(populated: Database) -
 
 
 def test_person_who_leaves_hands_over_in_the_same_verb(populated: Database) -> None:
-    Delivery(populated, routing.parse(POLICY)).take(output("o-1", value="tax", confidence=0.1))
+    Delivery(populated, read_policy(POLICY)).take(output("o-1", value="tax", confidence=0.1))
     assert change_by_admin(populated, LEAD, active=False) == 1
     assert owners(populated) == ["support"]
 
 
 def test_person_who_leaves_hands_nothing_to_a_team_without_a_judge(populated: Database) -> None:
-    Delivery(populated, routing.parse(POLICY)).take(output("o-1", value="tax", confidence=0.1))
+    Delivery(populated, read_policy(POLICY)).take(output("o-1", value="tax", confidence=0.1))
     with behind_the_back(populated) as session:
         given = {"them": [OWNER, TEAMMATE]}
         session.execute(text("UPDATE person SET role = 'rep' WHERE email = ANY(:them)"), given)
     run(populated, "ALTER TABLE membership DISABLE TRIGGER USER")
     run(populated, "DELETE FROM membership WHERE person = :lead", lead=LEAD)
-    with pytest.raises(StillOwns, match="team 'support', where nobody judges"):
+    with pytest.raises(StillOwns, match="team 'support', where nobody may review"):
         change_by_admin(populated, LEAD, active=False)
 
 
 def test_policy_is_checked_against_the_people(populated: Database) -> None:
     with populated.transaction() as session:
-        service.check_policy(session, routing.parse(POLICY))
+        service.check_policy(session, read_policy(POLICY))
         with pytest.raises(InvalidInput, match=r"names user:never@example\.org: nobody active"):
-            service.check_policy(session, routing.parse(OF_PAT))
+            service.check_policy(session, read_policy(OF_PAT))

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.escalation import routing
-from services.escalation.routing import RoutingPolicy
-from services.escalation.rules import Trigger, trigger_for
+from services.escalation.policy.check import Finding, unknown_tools
+from services.escalation.policy.model import RoutingPolicy
+from services.escalation.policy.read import read as read_policy
 from services.kit.errors import InvalidInput
 
 CATCH_ALL: dict[str, Any] = {
@@ -16,18 +16,6 @@ CATCH_ALL: dict[str, Any] = {
     "priority": "P3",
     "sla": {"claim": "30m", "resolve": "2h"},
 }
-
-
-@pytest.mark.parametrize("disposition", ["proceed", "review", "fallback", "stop"])
-@pytest.mark.parametrize("audit", [True, False])
-def test_trigger_is_one_word_for_each_answer_of_the_gate(disposition: str, audit: bool) -> None:
-    def trigger(reason: str, *, failed: bool = False) -> Trigger | None:
-        return trigger_for(disposition=disposition, reason=reason, failed=failed, audit=audit)
-
-    assert trigger("threshold", failed=True) is Trigger.TOOL_FAILURE
-    assert trigger("holdout") is Trigger.AUDIT
-    wanted = Trigger.AUDIT if audit else None
-    assert trigger("threshold") is (Trigger.LOW_CONFIDENCE if disposition == "review" else wanted)
 
 
 CATEGORIES = ("billing", "refund", "tax", "tariff")
@@ -121,7 +109,7 @@ WHOLE = "version: 1\ncatch_all: {team: a, priority: P3, sla: {claim: 1h, resolve
         (WHOLE + "rule: []", "/rule"),
         (
             WHOLE + "rules: [{id: a, when: {confidance: 1}, owner: {team: a}}]",
-            "'confidance' is nothing that a case has",
+            "is no fact that is known here",
         ),
         (
             WHOLE + "rules: [{id: a, when: {confidence: {gte: 1}}, owner: {team: a}}]",
@@ -131,46 +119,44 @@ WHOLE = "version: 1\ncatch_all: {team: a, priority: P3, sla: {claim: 1h, resolve
 )
 def test_policy_that_cannot_be_used_names_the_field(text: str, named: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        routing.parse(text)
-    assert named in " ".join(f"{p.pointer} {p.problem} {p.mend}" for p in refused.value.problems)
-    assert all(problem.mend for problem in refused.value.problems)
+        read_policy(text)
+    assert named in " ".join(f"{p.pointer} {p.problem} {p.hint}" for p in refused.value.problems)
+    assert all(problem.hint for problem in refused.value.problems)
 
 
 @pytest.mark.parametrize(
-    ("clause", "says", "mend"),
+    ("clause", "says", "hint"),
     [
-        ("kind: categroy", "'categroy' is no kind", "category, text, flag, fields"),
-        ("kind: [text, foto]", "'foto' is no kind", "category, text, flag, fields"),
-        ("trigger: disputed", "'disputed' is no trigger", "dispute"),
-        ("trigger: 3", "'3' is no trigger", "dispute"),
+        ("kind: categroy", '"categroy" is no kind', "category, text, flag, fields"),
+        ("kind: [text, foto]", '"foto" is no kind', "category, text, flag, fields"),
+        ("trigger: disputed", '"disputed" is no trigger', "dispute"),
+        ("trigger: 3", "3 is no text", "quotes"),
         ("confidence: {lt: 70}", "70 is not between 0 and 1", "0.7 for 70 %"),
         ("confidence: {ge: -0.1}", "-0.1 is not between 0 and 1", "0.7 for 70 %"),
-        ("confidence: {lt: .nan}", "nan is not between 0 and 1", "0.7 for 70 %"),
-        ("confidence: {lt: null}", "None is not between 0 and 1", "0.7 for 70 %"),
+        ("confidence: {lt: .nan}", "NaN is not between 0 and 1", "0.7 for 70 %"),
+        ("confidence: {lt: null}", "null is not between 0 and 1", "0.7 for 70 %"),
         ("confidence: 70", "70 is not between 0 and 1", "0.7 for 70 %"),
-        ("confidence: high", "high is not between 0 and 1", "0.7 for 70 %"),
-        ("tool: {lt: 3}", "'tool' is no number", "Write the value"),
-        ("version: {ge: 2}", "'version' is no number", "Write the value"),
-        ("predicted.category: {gt: 1}", "'predicted.category' is no number", "Write the value"),
-        ("predicted.confidence: {lt: 0.6}", "is nothing that a case has", "confidence"),
-        ("attributes.vip: yes", "True is no text", "quotes"),
+        ("confidence: high", '"high" is not between 0 and 1', "0.7 for 70 %"),
+        ("tool: {lt: 3}", "tool is no number", "Write the value"),
+        ("version: {ge: 2}", "version is no number", "Write the value"),
+        ("predicted.category: {gt: 1}", "predicted.category is no number", "Write the value"),
+        ("predicted.confidence: {lt: 0.6}", "is no fact that is known here", "confidence"),
+        ("attributes.vip: yes", "true is no text", "quotes"),
         ("version: 2026", "2026 is no text", "quotes"),
-        ("language: [en, no]", "False is no text", "quotes"),
-        ('predicted.flag: "true"', "'true' is neither true nor false", "true or false"),
+        ("language: [en, no]", "false is no text", "quotes"),
+        ('predicted.flag: "true"', '"true" is neither true nor false', "true or false"),
     ],
 )
-@pytest.mark.parametrize("part", ["rules", "review"])
 def test_clause_that_fits_no_case_or_every_case_is_refused(
-    part: str, clause: str, says: str, mend: str
+    clause: str, says: str, hint: str
 ) -> None:
-    owner = ", owner: {team: a}" if part == "rules" else ""
     with pytest.raises(InvalidInput) as refused:
-        routing.parse(f"{WHOLE}{part}: [{{id: my-rule, when: {{{clause}}}{owner}}}]")
+        read_policy(f"{WHOLE}rules: [{{id: my-rule, when: {{{clause}}}, owner: {{team: a}}}}]")
     (problem,) = refused.value.problems
-    assert problem.pointer == f"/{part}/0/when/{clause.partition(':')[0]}"
-    assert problem.problem.startswith("rule 'my-rule': ")
+    assert problem.pointer == f"/rules/0/when/{clause.partition(':')[0]}"
+    assert "rule 'my-rule': " in problem.problem
     assert says in problem.problem
-    assert mend in problem.mend
+    assert hint in problem.hint
 
 
 @pytest.mark.parametrize(
@@ -189,17 +175,17 @@ def test_clause_that_fits_no_case_or_every_case_is_refused(
 )
 def test_clause_that_can_hold_is_taken(clause: str) -> None:
     rules = f"rules: [{{id: a, when: {{{clause}}}, owner: {{team: a}}}}]"
-    assert len(routing.parse(WHOLE + rules).rules) == 1
+    assert len(read_policy(WHOLE + rules).rules) == 1
 
 
 def test_rule_without_a_clause_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="catch_all"):
-        routing.parse(f"{WHOLE}rules: [{{id: a, when: {{}}, owner: {{team: a}}}}]")
+    with pytest.raises(InvalidInput, match="would always hold"):
+        read_policy(f"{WHOLE}rules: [{{id: a, when: {{}}, owner: {{team: a}}}}]")
 
 
 def test_test_of_what_no_case_has_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="'confidnce' is nothing that a case has"):
-        routing.parse(f"{WHOLE}tests: [{{case: {{confidnce: 0.2}}, expect: {{team: a}}}}]")
+    with pytest.raises(InvalidInput, match="is no fact of a case"):
+        read_policy(f"{WHOLE}tests: [{{case: {{confidnce: 0.2}}, expect: {{team: a}}}}]")
 
 
 @pytest.mark.parametrize(
@@ -218,31 +204,56 @@ def test_attribute_that_is_a_number_is_compared(
 ) -> None:
     rules = f"rules: [{{id: a, when: {{attributes.amount: {bounds}}}, owner: {{team: a}}}}]"
     facts = {} if amount is None else {"attributes.amount": amount}
-    assert (routing.parse(WHOLE + rules).route(facts).rule == "a") == holds
+    assert (read_policy(WHOLE + rules).route(facts).rule == "a") == holds
 
 
 def test_tools_that_are_not_registered_are_named() -> None:
-    policy = routing.parse(
+    policy = read_policy(
         WHOLE
         + """
 rules:
   - {id: one, when: {tool: nowhere}, owner: {team: a}}
   - {id: some, when: {tool: ["categ*", "x*"]}, owner: {team: a}}
-review: [{id: hit, when: {tool: elsewhere}}, {id: any, when: {kind: text}}]
 """
     )
-    assert routing.unknown_tools(policy, ["categoriser"]) == [
-        "rule 'one': no tool 'nowhere' is registered",
-        "rule 'some': no tool 'x*' is registered",
-        "rule 'hit': no tool 'elsewhere' is registered",
+    first = WHOLE.count("\n") + 3
+    assert unknown_tools(policy, ["categoriser"]) == [
+        Finding(first, "rule 'one': no tool 'nowhere' is registered"),
+        Finding(first + 1, "rule 'some': no tool 'x*' is registered"),
     ]
+
+
+def test_old_ways_are_told_of_the_new_ones() -> None:
+    """Reviews are asked for by the gate, and ladders are called ladders."""
+    with pytest.raises(InvalidInput) as refused:
+        read_policy(f"{WHOLE}review: [{{id: vip, when: {{kind: text}}}}]\npolicies: {{}}")
+    hints = {problem.pointer: problem.hint for problem in refused.value.problems}
+    assert "review_when" in hints["/review"]
+    assert "ladders" in hints["/policies"]
+
+
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [
+        ("rules: [{id: a, when: {kind: text}, owner: {team: a}, queue: Big Queue}]", "/queue"),
+        ("rules: [{id: a, when: {kind: text}, owner: {team: A Team}}]", "/owner/team"),
+        ("rules: [{id: a, when: {kind: text}, owner: {user: nobody}}]", "/owner/user"),
+        (f"rules: [{{id: a, when: {{kind: text}}, owner: {{user: {'x' * 200}@y.org}}}}]", "/user"),
+    ],
+)
+def test_what_no_event_could_carry_is_refused(part: str, named: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        read_policy(f"{WHOLE}\n{part}")
+    (problem,) = refused.value.problems
+    assert named in problem.pointer
+    assert f"line {WHOLE.count(chr(10)) + 2}" in problem.problem
 
 
 @pytest.mark.parametrize(
     ("ladder", "problem"),
     [
         ([], "no rung"),
-        ([{"at": "1h", "own": "team:a"}, {"at": "1h", "own": "team:b"}], "later"),
+        ([{"at": "1h", "own": "team:a"}, {"at": "1h", "own": "team:b"}], "out of order"),
         (
             [{"at": "0m", "own": "team:a", "repeat": "1h"}, {"at": "1h", "own": "team:b"}],
             "last rung",
@@ -253,6 +264,6 @@ review: [{id: hit, when: {tool: elsewhere}}, {id: any, when: {kind: text}}]
     ],
 )
 def test_ladder_ends_with_somebody(ladder: list[Any], problem: str) -> None:
-    policy = {"version": 1, "catch_all": CATCH_ALL, "policies": {"standard": ladder}}
+    policy = {"version": 1, "catch_all": CATCH_ALL, "ladders": {"standard": ladder}}
     with pytest.raises(ValueError, match=problem):
         RoutingPolicy.model_validate(policy)

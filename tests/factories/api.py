@@ -6,12 +6,14 @@ from functools import partial
 
 from starlette.testclient import TestClient
 
-from services import bootstrap
-from services.bootstrap import CONSUMED, Resources
-from services.kit import offsets
+from services.app import roles as app_roles
+from services.app import web as app_web
+from services.app.resources import Resources
+from services.app.roles import CONSUMED
+from services.kit.consuming import offsets
 from services.kit.database import Database
 from services.kit.eventlog.port import Partition
-from services.registry.rules import Role
+from services.people.rules import Role
 from tests.factories import people, tools
 from tests.factories.delivery import Delivery, take_all
 from tests.factories.installation import Installation, open_resources, populate
@@ -30,7 +32,7 @@ class Api(Installation):
         self.tool_key, self.foreign_key = self.key(), self.key(tools.FOREIGN)
         self.tokens = {name: self.token(f"{name}@example.org") for name in _each_role_and_team()}
         self.client = TestClient(
-            bootstrap.make_web(resources, api=True, ui=pages),
+            app_web.make_web(resources, api=True, ui=pages),
             raise_server_exceptions=False,
             follow_redirects=False,
         )
@@ -43,7 +45,7 @@ class Api(Installation):
     def settle(self) -> None:
         """Let both consumers take what is on the log, and what follows from it."""
         for name in CONSUMED:
-            consumer = bootstrap.make_consumer(self.resources, name)
+            consumer = app_roles.make_consumer(self.resources, name)
             take_all(consumer, behind=partial(self._is_behind, name))
         self.log.relay()
 

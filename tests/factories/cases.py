@@ -3,10 +3,10 @@
 from datetime import timedelta
 from typing import Any
 
-from services.escalation import service, timers
+from services.escalation import service
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
-from services.kit.words import VerdictKind
+from services.tools.rules import VerdictKind
 from tests.factories.people import actor_of
 
 LEASE = timedelta(minutes=15)
@@ -27,7 +27,7 @@ class Casework:
 
     def claim(self, who: str, case: int, *, lease: timedelta = LEASE) -> str:
         """Take a case; answers the token."""
-        return str(self.do("claim", who, case, lease=lease)["token"])
+        return str(self.do("claim", who, case, lease=lease).token)
 
     def give_verdict(
         self,
@@ -46,4 +46,4 @@ class Casework:
     def fire(self, ahead: timedelta = timedelta()) -> int:
         """Fire what is due so far from now, in one batch; answers how many steps that were."""
         with self.database.transaction() as session:
-            return timers.fire_due(session, now=self.clock.now(session) + ahead)
+            return service.fire_due(session, now=self.clock.now(session) + ahead)

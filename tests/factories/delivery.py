@@ -7,13 +7,13 @@ from typing import Any
 from secondlook import events
 from sqlalchemy import text
 
-from services.bootstrap import CONSUMED
+from services.app.roles import CONSUMED
 from services.escalation.consumer import EscalationConsumer
-from services.escalation.opening import Router
-from services.escalation.routing import RoutingPolicy
+from services.escalation.policy.model import RoutingPolicy
+from services.escalation.routing import Router
 from services.feedback.consumer import FeedbackConsumer
 from services.kit.clock import DatabaseClock
-from services.kit.consumer import Consumer
+from services.kit.consuming.runner import Consumer
 from services.kit.database import Database
 from services.kit.eventlog.port import Batch, Partition, Record
 
@@ -53,7 +53,7 @@ class Delivery:
         found = [batch for batch in batches if batch.partition.topic in topics]
         if found:
             with self._database.transaction() as session:
-                consumer(session, found)
+                consumer(session, found, consumer.prepare(found))
 
     def relay(self) -> None:
         """What is in the outbox goes to the consumers that read it, until nothing is left."""

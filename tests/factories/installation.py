@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from pydantic import SecretStr
 
-from services.bootstrap import Resources, ensure_topics
+from services.app.resources import Resources, ensure_topics
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.settings import Settings
@@ -60,7 +60,12 @@ class Installation:
 
     def case_on(self, output_id: str) -> int:
         """The number of the case on an output."""
-        return int(self.one('SELECT id FROM "case" WHERE output_id = :id', id=output_id))
+        return int(
+            self.one(
+                "SELECT case_id FROM case_output WHERE output_id = :id",
+                id=output_id,
+            )
+        )
 
     def link(self, email: str) -> str:
         """The path of a fresh sign-in link."""

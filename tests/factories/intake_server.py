@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,19 +21,23 @@ class IntakeServer:
     """Takes events as Secondlook would, unless told to fail.
 
     `script` holds what the next POSTs meet, first to last: a status; `drop` (take the events,
-    close the connection without an answer), `cut` (close it before reading), `hang`. An empty
-    script means 202.
+    close the connection without an answer), `cut` (close it before reading), `hang`; a page of
+    HTML with a status (`200 html`), as something on the way here would answer. An empty script
+    means 202. `policy_script` is the same for the next questions for the policy.
     """
 
     def __init__(self) -> None:
         self.key = keys.generate()
         self.script: list[Act] = []
+        self.policy_script: list[int] = []
+        self.requested: list[str] = []
         self.refused_ids: set[str] = set()
         self.retry_after = "1"
         self.close_after_answer = False
         self.errors: list[dict[str, str]] = []
         self.batches: list[list[dict[str, Any]]] = []
         self.posted_at: list[float] = []
+        self.asked_at: list[float] = []
         self.authorizations: set[str] = set()
         self.policy_asks = 0
         self.longest_wait = 5.0
@@ -72,6 +77,11 @@ class IntakeServer:
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from now on."""
+        assert self._http is not None
+        self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
+
     def stop(self) -> None:
         self.ending.set()
         with self.changed:
@@ -105,6 +115,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server = self.ours
         server.policy_asks += 1
+        server.asked_at.append(time.monotonic())
+        if server.policy_script:
+            self._answer(server.policy_script.pop(0), b"{}")
+            return
         wait = float(parse_qs(urlsplit(self.path).query).get("wait", ["0"])[0])
         seen = self.headers.get("If-None-Match")
         with server.changed:
@@ -120,6 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         server = self.ours
+        server.requested.append(self.path)
         act: Act = server.script.pop(0) if server.script else 202
         server.posted_at.append(time.monotonic())
         if act == "cut":
@@ -130,13 +145,15 @@ class _Handler(BaseHTTPRequestHandler):
         if act == "hang":
             server.ending.wait(30)
         if act in (202, "drop"):
-            act = self._judge(raw, act)
+            act = self._read(raw, act)
         if isinstance(act, int):
             self._answer(act, json.dumps({"errors": server.errors}).encode())
+        elif act.endswith(" html"):
+            self._answer(int(act.split()[0]), b"<html>Welcome to the guest network</html>", "html")
         else:
             self.close_connection = True
 
-    def _judge(self, raw: bytes, act: Act) -> Act:
+    def _read(self, raw: bytes, act: Act) -> Act:
         try:
             return self._take(json.loads(raw), act)
         except ValueError:
@@ -151,8 +168,9 @@ class _Handler(BaseHTTPRequestHandler):
         server.batches.append(batch)
         return act
 
-    def _answer(self, status: int, body: bytes | None) -> None:
+    def _answer(self, status: int, body: bytes | None, kind: str = "json") -> None:
         self.send_response(status)
+        self.send_header("Content-Type", "text/html" if kind == "html" else "application/json")
         self.send_header("ETag", self.ours.etag)
         if body is not None:
             self.send_header("Content-Length", str(len(body)))

@@ -5,8 +5,10 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from services.kit.clock import DatabaseClock
-from services.registry import access, queries, service
-from services.registry.rules import Actor, Role
+from services.people import access
+from services.people import queries as people_queries
+from services.people import service as people_service
+from services.people.rules import Actor, Role
 
 TEAM, OTHER_TEAM = "support", "other"
 OWNER, TEAMMATE, LEAD, REP, OUTSIDER, ADMIN, OPS, AUDITOR = (
@@ -23,6 +25,8 @@ _ROLES = {
     OPS: Role.OPS,
     AUDITOR: Role.AUDITOR,
 }
+OPERATOR = Actor("test", "Operator", Role.ADMIN, frozenset())
+"""Whoever sets things up, as on the command line."""
 _TEAMS = {OUTSIDER: [OTHER_TEAM], ADMIN: []}
 
 
@@ -30,7 +34,7 @@ def add_people(session: Session) -> None:
     """Both teams and everybody named above."""
     now = DatabaseClock().now(session)
     for team in (TEAM, OTHER_TEAM):
-        service.add_team(session, team, name=None, actor="test", now=now)
+        people_service.add_team(session, team, name=None, actor=OPERATOR, now=now)
     for email, role in _ROLES.items():
         add_person(session, email, role=role, teams=_TEAMS.get(email, [TEAM]))
 
@@ -39,20 +43,20 @@ def add_person(
     session: Session, email: str, *, role: Role = Role.OWNER, teams: list[str] | None = None
 ) -> None:
     """Somebody else; of our team unless told otherwise."""
-    service.add_person(
+    people_service.add_person(
         session,
         email,
         name=email.partition("@")[0].title(),
         role=role,
         teams=[TEAM] if teams is None else teams,
-        actor="test",
+        actor=OPERATOR,
         now=DatabaseClock().now(session),
     )
 
 
 def actor_of(session: Session, email: str) -> Actor:
     """Somebody as the one who does a verb."""
-    found = queries.actor(session, email)
+    found = people_queries.actor(session, email)
     assert found is not None
     return found
 
@@ -60,7 +64,7 @@ def actor_of(session: Session, email: str) -> Actor:
 def sign_in_link(session: Session, email: str) -> str:
     """The secret of a fresh sign-in link."""
     now = DatabaseClock().now(session)
-    return access.create_link(session, email, actor="test", now=now, length=timedelta(hours=1))
+    return access.create_link(session, email, actor=OPERATOR, now=now, length=timedelta(hours=1))
 
 
 def browser_session(session: Session, email: str) -> str:
@@ -73,10 +77,10 @@ def browser_session(session: Session, email: str) -> str:
 
 def personal_token(session: Session, email: str) -> str:
     """A fresh personal token."""
-    return access.create_token(session, email, actor="test", now=DatabaseClock().now(session))
+    return access.create_token(session, email, actor=OPERATOR, now=DatabaseClock().now(session))
 
 
 def set_password(session: Session, email: str) -> None:
     """Let somebody sign in with `PASSWORD`."""
     now = DatabaseClock().now(session)
-    access.set_password(session, email, PASSWORD, actor="test", now=now)
+    access.set_password(session, email, PASSWORD, actor=OPERATOR, now=now)

@@ -7,16 +7,16 @@ from typing import Any
 
 from secondlook import events
 
-from services.bootstrap import CONSUMED
-from services.escalation import routing
+from services.app.roles import CONSUMED
 from services.escalation.consumer import EscalationConsumer
-from services.escalation.opening import Router
+from services.escalation.policy.read import read as read_policy
+from services.escalation.routing import Router
 from services.feedback.consumer import FeedbackConsumer
-from services.kit.consumer import Consumer
+from services.kit.consuming.outbox import Relay, publish_through
+from services.kit.consuming.runner import Consumer
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import EventLog, NewRecord, TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
-from services.kit.outbox import Relay
 from tests.conservation.checker import Ledger, Violation, check
 from tests.factories.cases import Casework
 from tests.factories.installation import populate
@@ -37,6 +37,8 @@ class Pipeline(Casework):
 
     def __init__(self, url: str, log: EventLog, ledger: Ledger | None = None) -> None:
         super().__init__(Database(make_engine(url)))
+        if isinstance(log, PostgresLog):
+            self.database.tell_sessions(publish_through(log.append_within))
         self.url, self.log = url, log
         self.ledger = ledger or Ledger()
 
@@ -70,7 +72,7 @@ class Pipeline(Casework):
         handler = (
             FeedbackConsumer(self.clock)
             if name == "feedback"
-            else EscalationConsumer(self.clock, Router(routing.parse(POLICY)))
+            else EscalationConsumer(self.clock, Router(read_policy(POLICY)))
         )
         more = {"log": self.log, "database": self.database, "handler": handler, **more}
         return kind(name, CONSUMED[name], **more)
@@ -116,7 +118,7 @@ class Pipeline(Casework):
 
     def case(self, output_id: str) -> int:
         """The number of the case on an output."""
-        query = 'SELECT id FROM "case" WHERE output_id = :o'
+        query = "SELECT case_id FROM case_output WHERE output_id = :o"
         return int(rows(self.database, query, o=output_id)[0][0])
 
     def pass_time(self, hours: float) -> None:

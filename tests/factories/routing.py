@@ -8,11 +8,9 @@ rules:
     when: {predicted.category: "ta*"}
     owner: {user: lea@example.org}
     priority: P1
-policies:
+ladders:
   standard:
     - {at: 0m, own: team:support}
     - {at: 1h, own: user:lea@example.org}
     - {at: 3h, own: user:ada@example.org, repeat: 1h}
-review:
-  - {id: vip, when: {attributes.vip: "yes"}}
 """

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from migrations.run import upgrade
 from services.kit.database import Database, make_engine
-from services.kit.embedded_postgres import EmbeddedPostgres, connect_url
+from services.kit.processes.embedded_postgres import EmbeddedPostgres, connect_url
 
 
 @dataclass(frozen=True)

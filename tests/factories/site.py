@@ -11,9 +11,11 @@ import psycopg
 from fastapi import FastAPI
 from secondlook import events
 
-from services.bootstrap import CONSUMED, Resources, make_consumer, make_ui
-from services.kit.outbox import Relay
-from services.registry.identity import COOKIE
+from services.app.resources import Resources
+from services.app.roles import CONSUMED, make_consumer
+from services.app.web import make_ui
+from services.kit.consuming.outbox import Relay
+from services.tools.identity import COOKIE
 from tests.browser.harness import serve_app
 from tests.factories import outputs, people, tools
 from tests.factories.installation import Installation, cloned, open_resources, populate_fully
@@ -78,13 +80,22 @@ class Site(Installation):
 
     def case_of(self, output_id: str) -> int:
         """The number of the case on an output, once it is there."""
-        opened = 'SELECT coalesce(max(id), 0) FROM "case" WHERE output_id = :id'
+        opened = "SELECT coalesce(max(case_id), 0) FROM case_output WHERE output_id = :id"
         return int(until(lambda: self.one(opened, id=output_id)))
 
     def correction(self, output_id: str) -> Any:
         """Kind, value and actor of the only correction of an output."""
         query = "SELECT kind, value, actor FROM correction WHERE output_id = :id"
         return tuple(self.one(query, id=output_id))
+
+    def say(self, output_id: str, *, tool: str = tools.TOOL, **said: Any) -> str:
+        """Let a rep say something of an output and wait until it is stored; the event's id."""
+        event = outputs.correction(output_id, **said)
+        event = event.model_copy(update={"source": f"/tools/{tool}"})
+        self.resources.intake.say([event])
+        stored = "SELECT count(*) FROM correction WHERE event_id = :id"
+        until(lambda: self.one(stored, id=event.id) == 1)
+        return str(event.id)
 
     def verdict(self, case: int) -> Any:
         """Verdict, value and who gave it."""

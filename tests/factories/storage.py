@@ -24,6 +24,9 @@ SELECT %(tool)s, 'f-' || n, 'bench-1', 'low_confidence', 'low_confidence', 'cate
     now() + interval '2d', now() + n * interval '1 second'
 FROM generate_series(1, %(cases)s) n"""
 
+CASES = '"case" JOIN case_output ON case_id = id'
+"""Cases with the outputs that they are about, for raw SQL."""
+
 
 def fill(
     connection: "psycopg.Connection[Any]", *, tool: str, team: str, outputs: int, cases: int

@@ -5,13 +5,16 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from services.kit.clock import DatabaseClock
-from services.registry import access, service
-from services.registry.rules import OutputKind
-from tests.factories.people import OTHER_TEAM, TEAM
+from services.tools import keys as tool_keys
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
+from tests.factories.people import OPERATOR, OTHER_TEAM, TEAM
 
 TOOL, TEXT, FLAG, FIELDS = "categoriser", "drafter", "alarm", "reader"
 AUDITED, FOREIGN = "audited", "foreign"
 CATEGORIES = ["billing", "refund", "tax"]
+VIPS = [{"id": "vip", "when": {"attributes.vip": "yes"}}]
+"""Under which a person must look, whatever the confidence."""
 KINDS = {TEXT: OutputKind.TEXT, FLAG: OutputKind.FLAG, FIELDS: OutputKind.FIELDS}
 VALUES: dict[str, Any] = {
     TOOL: "billing",
@@ -35,10 +38,15 @@ def add_tool(
     """A tool whose outputs mature at once; its kind is that of `KINDS`, else `category`."""
     kind = kind or KINDS.get(slug, OutputKind.CATEGORY)
     categories = CATEGORIES if kind is OutputKind.CATEGORY else ()
-    defaults = {"categories": categories, "threshold": 0.7, "maturity_seconds": 0}
+    defaults = {
+        "categories": categories,
+        "threshold": 0.7,
+        "maturity_seconds": 0,
+        "review_when": VIPS,
+    }
     now = DatabaseClock().now(session)
-    service.add_tool(
-        session, slug, kind=kind, team=team, actor="test", now=now, **{**defaults, **given}
+    tool_service.add_tool(
+        session, slug, kind=kind, team=team, actor=OPERATOR, now=now, **{**defaults, **given}
     )
 
 
@@ -52,4 +60,4 @@ def add_every_tool(session: Session) -> None:
 
 def tool_key(session: Session, slug: str = TOOL) -> str:
     """A fresh key of a tool."""
-    return access.create_key(session, slug, actor="test", now=DatabaseClock().now(session))
+    return tool_keys.create_key(session, slug, actor=OPERATOR, now=DatabaseClock().now(session))

@@ -127,7 +127,7 @@ def test_correct_to_an_unknown_category_is_refused_with_the_mend(
     assert reason == "invalid"
     assert problems[0]["pointer"] == "/data/value"
     assert "refunds" in problems[0]["problem"]
-    assert "categories" in problems[0]["mend"]
+    assert "categories" in problems[0]["hint"]
 
 
 def test_unknown_version_is_parked_with_its_bytes(log: Delivery, database: Database) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from secondlook.gate import Decision
 
 from services.feedback.rules import (
     UNDECIDED,
@@ -14,8 +15,9 @@ from services.feedback.rules import (
     GivenVerdict,
     SaidWord,
     decide,
+    trigger_for,
 )
-from services.kit.words import VerdictKind
+from services.tools.rules import Trigger, VerdictKind
 from tests.factories import NOON
 
 VALUES = st.sampled_from(["billing", "refund", "tax"])
@@ -103,3 +105,22 @@ def test_override_looks_at_values_and_not_at_confidences(
 ) -> None:
     said = SaidWord(CorrectionKind.CORRECTION, corrected, NOON, "e-1")
     assert decide(mine, [said], []).overridden is overridden
+
+
+@pytest.mark.parametrize("disposition", ["proceed", "review", "fallback", "stop"])
+@pytest.mark.parametrize("audit", [True, False])
+def test_output_needs_a_person_for_one_reason(disposition: str, audit: bool) -> None:
+    def trigger(reason: str, *, failed: bool = False) -> Trigger | None:
+        decision = Decision("review", reason, 1, audit=audit)  # type: ignore[arg-type]
+        return trigger_for(disposition=disposition, decision=decision, failed=failed)
+
+    in_review = disposition == "review"
+    unseen = Trigger.AUDIT if audit else None
+    assert trigger("low_confidence", failed=True) is Trigger.TOOL_FAILURE
+    assert trigger("low_confidence") is (Trigger.LOW_CONFIDENCE if in_review else unseen)
+    assert trigger("policy") is (Trigger.POLICY if in_review else unseen)
+
+
+def test_held_out_work_needs_nobody() -> None:
+    held_out = Decision("fallback", "holdout", 1, holdout=True)
+    assert trigger_for(disposition="fallback", decision=held_out, failed=False) is None

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from secondlook import events
 
-from services import bootstrap
+from services.app import roles as app_roles
 from services.feedback import consumer
 from services.insight.account import account
 from tests.factories import NOON, TOOL, total
@@ -69,6 +69,6 @@ def test_exporter_counts_the_duplicates_that_the_account_counts(api: Api) -> Non
     api.log.take(given)
     api.log.take(given)
     assert total(api.database, "duplicate") == 2
-    families = bootstrap.make_collector(api.resources).collect()
+    families = app_roles.make_collector(api.resources).collect()
     (sample,) = (s for f in families for s in f.samples if s.name == "secondlook_duplicates_total")
     assert sample.value == explained(api)["duplicate"] == 1

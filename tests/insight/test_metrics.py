@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from services import bootstrap
+from services.app import roles as app_roles
 from services.insight.metrics import VERSIONS_SHOWN
 from services.kit import counts
 from services.kit.clock import DatabaseClock
-from services.registry import service
+from services.tools import service as tool_service
 from tests.factories import TOOL, correction, output
 from tests.factories.api import Api
+from tests.factories.people import OPERATOR
 
 
 def take(api: Api, *versions: int, of: str = "o") -> None:
@@ -23,7 +24,7 @@ def take(api: Api, *versions: int, of: str = "o") -> None:
 
 def exported(api: Api) -> list[Any]:
     """Every sample that has a version."""
-    families = bootstrap.make_collector(api.resources).collect()
+    families = app_roles.make_collector(api.resources).collect()
     return [s for family in families for s in family.samples if "version" in s.labels]
 
 
@@ -94,7 +95,7 @@ def test_counters_of_what_is_mature_hold_while_outputs_come(
     with api.database.transaction() as session:
         now = DatabaseClock().now(session)
         change = {"maturity_seconds": 3_600}
-        service.change_tool(session, TOOL, change, actor="test", now=now)
+        tool_service.change_tool(session, TOOL, change, actor=OPERATOR, now=now)
     api.log.take(output("o-1"))
     read, number = counts.totals, count()
 

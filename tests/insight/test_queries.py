@@ -5,16 +5,17 @@ from datetime import timedelta
 from services.insight import queries
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
-from services.registry import queries as registry
-from services.registry import service
+from services.tools import queries as tool_queries
+from services.tools import service as tool_service
 from tests.factories import TOOL, Delivery, correction, output, populate
+from tests.factories.people import OPERATOR
 
 
 def matured(database: Database, ahead: timedelta = timedelta(0)) -> tuple[int, int]:
     """Matured outputs and the overridden among them, as counters show them."""
     with database.transaction() as session:
         now = DatabaseClock().now(session) + ahead
-        tool = registry.tool(session, TOOL)
+        tool = tool_queries.tool(session, TOOL)
         outputs, overridden, _ = queries.matured_totals(session, tool, now=now)
     return sum(outputs.values()), sum(overridden.values())
 
@@ -28,7 +29,7 @@ def test_counters_of_what_is_mature_never_fall(database: Database) -> None:
         with database.transaction() as session:
             now = DatabaseClock().now(session)
             change = {"maturity_seconds": seconds}
-            service.change_tool(session, TOOL, change, actor="test", now=now)
+            tool_service.change_tool(session, TOOL, change, actor=OPERATOR, now=now)
         assert matured(database) == (5, 1)
         log.take(output(f"young-{seconds}"))
         assert matured(database) == (5, 1)

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.kit.consumer import Consumer
+from services.kit.consuming.runner import Consumer
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import Batch, Record
 from services.kit.eventlog.postgres import PostgresLog
@@ -32,9 +32,12 @@ class Effects:
         self.rejecting = True
         self.calls = 0
 
-    def __call__(self, session: Session, batches: Sequence[Batch]) -> None:
+    def prepare(self, batches: Sequence[Batch]) -> list[str]:
+        return [record.value.decode() for batch in batches for record in batch.records]
+
+    def __call__(self, session: Session, batches: Sequence[Batch], prepared: list[str]) -> None:
         self.calls += 1
-        values = [record.value.decode() for batch in batches for record in batch.records]
+        values = prepared
         session.execute(
             text("INSERT INTO effect (value) SELECT unnest(CAST(:values AS text[]))"),
             {"values": values},

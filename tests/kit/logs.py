@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from services.kit.consumer import Consumer
+from services.kit.consuming.runner import Consumer
 from services.kit.eventlog.port import Batch, LogConsumer, NewRecord, Partition, Record
 from tests.waiting import until
 

@@ -19,10 +19,10 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from services.kit import offsets
-from services.kit.consumer import Consumer, Counters, is_infrastructure
+from services.kit.consuming import offsets
+from services.kit.consuming.offsets import Move, Offsets, StaleOffset
+from services.kit.consuming.runner import Consumer, Counters, is_infrastructure
 from services.kit.database import Database, make_engine
-from services.kit.embedded_postgres import EmbeddedPostgres
 from services.kit.eventlog.kafka import KafkaLog
 from services.kit.eventlog.port import (
     EventLog,
@@ -34,7 +34,7 @@ from services.kit.eventlog.port import (
     TopicSpec,
 )
 from services.kit.eventlog.postgres import PostgresLog
-from services.kit.offsets import Move, Offsets, StaleOffset
+from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from tests.conftest import build_schema
 from tests.kit import effects, kafka_wire
 from tests.kit.effects import Effects

@@ -15,8 +15,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from services.kit import embedded_postgres
-from services.kit.embedded_postgres import (
+from services.kit.processes import embedded_postgres
+from services.kit.processes.embedded_postgres import (
     AlreadyRunning,
     CannotStart,
     EmbeddedPostgres,

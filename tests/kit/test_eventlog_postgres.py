@@ -12,7 +12,6 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from services.kit.embedded_postgres import EmbeddedPostgres
 from services.kit.eventlog import membership, postgres
 from services.kit.eventlog.headers import headers_from_json, headers_to_json
 from services.kit.eventlog.port import (
@@ -24,6 +23,7 @@ from services.kit.eventlog.port import (
     TopicSpec,
 )
 from services.kit.eventlog.postgres import PostgresLog
+from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from tests.conftest import build_schema
 from tests.kit.logs import Store, just_after, numbered, poll_records
 from tests.waiting import until

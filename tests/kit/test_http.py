@@ -13,12 +13,7 @@ from structlog.testing import capture_logs
 
 from services.kit.database import Database
 from services.kit.errors import InvalidInput
-from services.kit.http import (
-    encode_cursor,
-    install_errors,
-    read_cursor,
-    require_storable_form,
-)
+from services.kit.web.http import encode_cursor, install_errors, read_cursor, require_storable_form
 
 NOON = datetime(2026, 11, 16, 12, 0, tzinfo=UTC)
 
@@ -99,7 +94,7 @@ def test_what_the_database_refuses_is_the_senders_mistake(database: Database) ->
 
     answer = TestClient(app).get("/stores")
     assert answer.status_code == 422
-    assert answer.json()["errors"][0]["mend"]
+    assert answer.json()["errors"][0]["hint"]
 
 
 @pytest.mark.parametrize("last", [7, "output/7"])

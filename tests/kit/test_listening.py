@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.kit import listening
+from services.kit.processes import listening
 from services.kit.settings import Settings
 
 

@@ -11,10 +11,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
+from services.kit.consuming.outbox import Relay, enqueue
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import LogUnavailable, NewRecord, Partition, Record, TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
-from services.kit.outbox import Relay, enqueue
 from tests.kit.logs import numbered
 
 # A relay that is killed after the log took its records and before it could say so.

@@ -8,15 +8,17 @@ from datetime import timedelta
 import pytest
 from starlette.testclient import TestClient
 
-from services import bootstrap
-from services.bootstrap import Resources
+from services.app import web as app_web
+from services.app.resources import Resources
 from services.escalation import service as escalation
 from services.escalation.errors import HeldBySomebody
 from services.kit.database import Database, make_engine
 from services.kit.settings import Settings
-from services.registry import access, service
-from services.registry.rules import Role
+from services.people import access
+from services.people import service as people_service
+from services.people.rules import Role
 from tests.factories import actor_of, output, rows
+from tests.factories.people import OPERATOR
 from tests.factories.pipeline import Pipeline, open_pipeline
 
 PEOPLE = [f"reviewer-{number}@example.org" for number in range(200)]
@@ -31,8 +33,8 @@ def pipeline(fresh_database: Callable[[], str]) -> Iterator[Pipeline]:
         with opened.database.transaction() as session:
             now = opened.clock.now(session)
             for email in PEOPLE:
-                given = {"role": Role.OWNER, "teams": ["support"], "actor": "test", "now": now}
-                service.add_person(session, email, name="Reviewer", **given)
+                given = {"role": Role.OWNER, "teams": ["support"], "actor": OPERATOR, "now": now}
+                people_service.add_person(session, email, name="Reviewer", **given)
         yield opened
 
 
@@ -79,7 +81,7 @@ def test_claim_by_two_hundred_over_http_has_one_winner(pipeline: Pipeline) -> No
     case = pipeline.case("o-1")
     with pipeline.database.transaction() as session:
         now = pipeline.clock.now(session)
-        tokens = {who: access.create_token(session, who, actor="test", now=now) for who in PEOPLE}
+        tokens = {who: access.create_token(session, who, actor=OPERATOR, now=now) for who in PEOPLE}
     engine = make_engine(pipeline.url, pool_size=12)
     resources = Resources(Settings(), Database(engine), pipeline.url, pipeline.clock)
 
@@ -89,7 +91,7 @@ def test_claim_by_two_hundred_over_http_has_one_winner(pipeline: Pipeline) -> No
         assert answer.status_code in (200, 409), answer.text
         return answer.status_code == 200, answer.json().get("holder", who)
 
-    with TestClient(bootstrap.make_api(resources)) as client:
+    with TestClient(app_web.make_api(resources)) as client:
         winners, named = all_at_once(attempt)
     assert_one_winner(pipeline, winners, named)
     resources.close()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from services.kit.outbox import Relay
+from services.kit.consuming.outbox import Relay
 from tests.factories import output, rows
 from tests.factories.pipeline import open_pipeline
 

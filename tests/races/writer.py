@@ -13,7 +13,7 @@ from services.escalation import service
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.errors import SecondlookError
-from services.kit.words import VerdictKind
+from services.tools.rules import VerdictKind
 from tests.factories import actor_of
 
 
@@ -44,7 +44,7 @@ def main() -> None:
         taken = service.claim(session, actor, case, lease=timedelta(seconds=lease), now=now)
     pause("claimed")
     try:
-        judge(database, who, case, taken["token"])
+        judge(database, who, case, taken.token)
     except SecondlookError as error:
         print(f"refused {type(error).__name__} {error.extra.get('holder')}", flush=True)
     except DBAPIError as error:

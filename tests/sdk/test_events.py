@@ -7,20 +7,23 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from secondlook import events
+from secondlook import events, text
 from secondlook.events import (
     CaseEvent,
     Correction,
+    GateAnswer,
     InvalidEvent,
+    Objection,
     Output,
     OutputFailure,
+    ReviewedOutput,
     UnknownEventType,
     Withdrawal,
 )
 from secondlook.testing import NOON, TOOL, a_correction, a_policy, an_output
 
 plain = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
-ids = plain.filter(bool)
+ids = plain.map(text.identifier).filter(bool)
 shares = st.floats(0, 1)
 numbers = st.one_of(st.integers(-(2**53) + 1, 2**53 - 1), st.floats(-1e15, 1e15))
 scalars = st.one_of(plain, st.booleans(), numbers)
@@ -177,53 +180,13 @@ def test_an_unknown_type_is_told_from_a_bad_one() -> None:
     assert caught.value.type == "secondlook.output.recorded.v2"
 
 
-def test_a_batch_names_every_bad_entry() -> None:
-    sound = events.encode(event_of(an_output()))
-    bad = sound.replace(b"0.62", b"62")
-    worse = sound.replace(b'"refund"', b"17").replace(b"/tools/", b"/tool/")
-    with pytest.raises(InvalidEvent) as caught:
-        events.decode_batch(b"[" + b",".join([sound, bad, sound, worse]) + b"]")
-    assert [problem.pointer for problem in caught.value.problems] == [
-        "/1/data/confidence",
-        "/3/source",
-        "/3/data/value",
-    ]
-
-
-def test_a_batch_is_refused_for_a_bad_entry_before_an_unknown_one() -> None:
-    sound = events.encode(event_of(an_output()))
-    later = sound.replace(b"recorded.v1", b"recorded.v2")
-    with pytest.raises(UnknownEventType) as unknown:
-        events.decode_batch(b"[" + sound + b"," + later + b"]")
-    assert unknown.value.pointer == "/1/type"
-    with pytest.raises(InvalidEvent) as invalid:
-        events.decode_batch(b"[" + later + b"," + sound.replace(b"0.62", b"2") + b"]")
-    assert "/1/data/confidence" in [problem.pointer for problem in invalid.value.problems]
-
-
-def test_a_batch_bounds_each_event() -> None:
-    output = an_output(kind="fields", value={f"f{n}": {"value": "x" * 60_000} for n in range(18)})
-    large = event_of(output).model_dump_json(exclude_none=True).encode()
-    small = events.encode(event_of(an_output()))
-    with pytest.raises(InvalidEvent) as caught:
-        events.decode_batch(b"[" + small + b"," + large + b"]")
-    assert [problem.pointer for problem in caught.value.problems] == ["/1"]
-    with pytest.raises(InvalidEvent, match="1,048,576"):
-        events.encode(event_of(output))
-
-
-@pytest.mark.parametrize("raw", [b"[]", b" [ ] "])
-def test_an_empty_list_is_a_list(raw: bytes) -> None:
-    assert events.decode_batch(raw) == []
-    assert events.validate_outputs(raw) == []
-
-
-def test_plain_bodies_are_one_or_a_list_of_up_to_1000() -> None:
-    one = an_output().model_dump_json().encode()
-    assert events.validate_outputs(b" \n" + one) == [an_output()]
-    assert len(events.validate_outputs(b"[" + b",".join([one] * 1_000) + b"]")) == 1_000
-    with pytest.raises(InvalidEvent, match="over 1000 entries"):
-        events.validate_outputs(b"[" + b",".join([one] * 1_001) + b"]")
+def test_headers_that_are_no_utf_8_are_refused_and_not_made_equal() -> None:
+    event = event_of(an_output())
+    for written in ("%FF", "%C3", "gr\u00f6\u00dfe"):
+        headers = {"ce-specversion": "1.0", "ce-id": written, "ce-type": event.type}
+        with pytest.raises(InvalidEvent) as caught:
+            events.decode(event.data.model_dump_json().encode(), headers)
+        assert [problem.pointer for problem in caught.value.problems] == ["/id"]
 
 
 @pytest.mark.parametrize(
@@ -278,6 +241,22 @@ def _case(**changes: Any) -> events.CaseMoved:
     return events.case_event("opened", **{**facts, **changes})
 
 
+def a_review(**changes: Any) -> events.ReviewRequested:
+    facts: dict[str, Any] = {
+        "tool": TOOL,
+        "output_id": "t-1841",
+        "trigger": "dispute",
+        "output": ReviewedOutput(kind="category", value="refund"),
+        "gate": GateAnswer(disposition="review", reason="policy", condition="vip"),
+        "time": NOON,
+    }
+    return events.review_requested(**{**facts, **changes})
+
+
+def an_objection(**changes: Any) -> Objection:
+    return Objection(correction_id="x", correction=a_correction(**changes))
+
+
 def test_our_own_events_read_as_they_were_written() -> None:
     made = [
         _case(actor="ana", due_at=NOON),
@@ -292,15 +271,10 @@ def test_our_own_events_read_as_they_were_written() -> None:
             at=NOON,
         ),
         events.tool_changed(a_policy(), time=NOON, actor="ana"),
-        events.dispute_raised(
-            tool=TOOL,
-            correction_id="x",
-            correction=a_correction(kind="dispute"),
-            output=an_output(),
-            time=NOON,
-        ),
-        events.correction_unmatched(
-            tool=TOOL, correction_id="x", correction=a_correction(), time=NOON
+        a_review(objection=an_objection(kind="dispute")),
+        a_review(output=None, trigger="unmatched", objection=an_objection()),
+        events.review_withdrawn(
+            tool=TOOL, output_id="t-1841", correction_id="x", actor="ana", time=NOON
         ),
     ]
     for event in made:
@@ -325,22 +299,17 @@ def test_case_events_have_a_type_each(what: str) -> None:
     assert named.type == f"secondlook.case.{what}.v1"
 
 
-def test_a_dispute_about_a_huge_output_is_trimmed_to_fit() -> None:
+def test_a_review_of_a_huge_output_is_trimmed_to_fit() -> None:
     value = "x" * 60_000
-    output = an_output(
+    large = ReviewedOutput(
         kind="text", value=value, alternatives=[{"value": value}] * 14, input={"text": value}
     )
-    correction = a_correction(kind="dispute")
-    event = events.dispute_raised(
-        tool=TOOL, correction_id="x", correction=correction, output=output, time=NOON
-    )
+    event = a_review(output=large)
     assert len(events.encode(event)) <= events.EVENT_BYTES
-    assert event.data.output.alternatives == output.alternatives
-    huge = an_output(kind="fields", value={f"f{n}": {"value": value} for n in range(17)})
-    words = a_correction(value={f"f{n}": value for n in range(3)})
-    event = events.dispute_raised(
-        tool=TOOL, correction_id="x", correction=words, output=huge, time=NOON
-    )
+    assert event.data.output == large
+    fields = {f"f{n}": {"value": value} for n in range(17)}
+    huge = ReviewedOutput(kind="fields", value=fields)
+    event = a_review(output=huge, objection=an_objection(value={f"f{n}": value for n in range(3)}))
     assert len(events.encode(event)) <= events.EVENT_BYTES
     assert event.data.output is None
 

@@ -104,6 +104,29 @@ def test_a_producer_is_kept_while_it_works() -> None:
     assert [key[-1:] for _, key, _ in producer.records] == [b"a", b"b", b"c"]
 
 
+def test_a_producer_is_made_before_the_first_event_where_that_can_be() -> None:
+    transport, factory = a_transport()
+    transport.open()
+    transport.send(SOURCE, [an_item("a")])
+    assert len(factory.made) == 1
+
+
+@pytest.mark.parametrize("error", [KafkaTimeoutError("no broker"), RuntimeError("no thread")])
+def test_a_producer_that_can_not_be_made_yet_is_made_later(error: Exception) -> None:
+    factory = Factory()
+    errors = [error]
+
+    def make(servers: str, options: Mapping[str, Any]) -> Producer:
+        if errors:
+            raise errors.pop()
+        return factory(servers, options)
+
+    transport = KafkaTransport("broker:9092", {}, make=make)
+    transport.open()
+    transport.send(SOURCE, [an_item("a")])
+    assert len(factory.made) == 1
+
+
 def test_a_producer_that_timed_out_is_replaced() -> None:
     transport, factory = a_transport([None, KafkaTimeoutError("delivery")])
     with pytest.raises(Unavailable):

@@ -18,6 +18,9 @@ OUTPUT_TYPE = "secondlook.output.recorded.v1"
 # What JSON Schema can't say, or what json.loads forgives and our parser does not.
 BEYOND_SCHEMA = {
     "output id of 202 bytes in 101 characters",
+    "output id of white space",
+    "output id a byte-order mark",
+    "category of white space",
     "input text over 64 KiB in bytes",
     "subject of another output",
     "time on 30 February",
@@ -63,18 +66,21 @@ def test_every_event_is_in_the_asyncapi_document_and_every_reference_leads_somew
     assert {c["address"] for c in document["channels"].values()} == {t.name for t in events.TOPICS}
 
 
-JUDGED = [
+# An implementation of JSON Schema in Python looks at every entry, and takes half a minute.
+TOO_SLOW = {"250,000 alternatives that are none"}
+
+COMPARED = [
     poison
     for poison in POISON
     if not poison.headers
     and poison.expected != "unknown_type"
-    and poison.name not in BEYOND_SCHEMA
+    and poison.name not in BEYOND_SCHEMA | TOO_SLOW
     and len(poison.raw) <= events.EVENT_BYTES
 ]
 
 
-@pytest.mark.parametrize("poison", JUDGED, ids=lambda poison: poison.name)
-def test_schema_and_code_judge_alike(poison: Poison) -> None:
+@pytest.mark.parametrize("poison", COMPARED, ids=lambda poison: poison.name)
+def test_schema_and_code_agree(poison: Poison) -> None:
     assert _fits_schema(poison.raw) == (poison.expected == "valid-but-tricky")
 
 

@@ -5,7 +5,7 @@ import re
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from services.registry.identity import COOKIE
+from services.tools.identity import COOKIE
 from tests.factories.site import Site
 
 

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from services.kit.clock import DatabaseClock
-from services.registry import service
-from services.registry.rules import OutputKind, Role
+from services.people import service as people_service
+from services.people.rules import Role
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 from tests import factories
 from tests.factories import TEXT
+from tests.factories.people import OPERATOR
 from tests.factories.site import Site, open_site
 from tests.ui.pages import client_of, post
 
@@ -32,7 +35,7 @@ def _change_tool(site: Site, **changes: Any) -> None:
     """Another admin changes the tool, by the API."""
     with site.database.transaction() as session:
         now = DatabaseClock().now(session)
-        service.change_tool(session, factories.TOOL, changes, actor="test", now=now)
+        tool_service.change_tool(session, factories.TOOL, changes, actor=OPERATOR, now=now)
 
 
 def _fields(page: str, action: str) -> dict[str, str]:
@@ -163,7 +166,7 @@ def _change_person(site: Site, email: str, **changes: Any) -> None:
     """Another admin changes somebody."""
     with site.database.transaction() as session:
         now = DatabaseClock().now(session)
-        service.change_person(session, email, actor="test", now=now, **changes)
+        people_service.change_person(session, email, actor=OPERATOR, duties=(), now=now, **changes)
 
 
 def _sent(row: str, **typed: str | list[str]) -> dict[str, str | list[str]]:
@@ -217,7 +220,7 @@ def test_last_judge_stays_and_the_form_with_them(
     assert "<details open>" in again
     says = html.unescape(again.partition(f'id="{control}')[2].partition("</p>")[0])
     assert "nobody else judges in team 'other'" in says
-    assert "Make somebody else a judge of team 'other' first." in says
+    assert "Make somebody else a reviewer of team 'other' first." in says
     sent = _sent(again)
     assert {name: sent[name] for name in typed if name in sent} == {
         name: [value] for name, value in typed.items() if name in sent

@@ -3,16 +3,20 @@
 import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, FastAPI, Form, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
+from services.kit.errors import SecondlookError
 from tests.ui_foundation import samples
-from ui.security import CsrfProtection, SecurityHeaders
-from ui.static_files import StaticFiles
-from ui.templating import FOLDER, NavItem, Person, Shell, Templates, make_templates
+from ui.kit.csrf import CsrfProtection, StalePage
+from ui.kit.forms import PostedForm
+from ui.kit.security import SecurityHeaders
+from ui.kit.shell import NavItem, Person, Shell
+from ui.kit.static_files import StaticFiles
+from ui.kit.templating import Templates, by_htmx, make_templates
 
 TOKEN = "a-token-of-this-session"
 HERE = Path(__file__).parent
@@ -50,7 +54,7 @@ def make_test_templates(static: StaticFiles) -> Templates:
     return make_templates(
         static=static,
         shell=_shell,
-        folders=(FOLDER, HERE / "templates"),
+        folders=(HERE / "templates",),
         clock=lambda: samples.NOW,
     )
 
@@ -71,13 +75,9 @@ def make_app(*, payloads: tuple[str, ...] = ()) -> FastAPI:
     """The app; `payloads` are shown by every macro at `/payloads`."""
     static = StaticFiles()
     desk = Desk(make_test_templates(static), payloads)
-    app = FastAPI(openapi_url=None)
+    csrf = CsrfProtection(lambda _request: TOKEN)
+    app = FastAPI(openapi_url=None, dependencies=[Depends(csrf)])
     app.state.desk = desk
-    app.add_middleware(
-        CsrfProtection,
-        check=lambda _request, token: token == TOKEN,
-        refuse=desk.templates.error,
-    )
     app.add_middleware(SecurityHeaders)
     app.mount("/static", static)
     app.include_router(pages)
@@ -86,6 +86,12 @@ def make_app(*, payloads: tuple[str, ...] = ()) -> FastAPI:
     @app.exception_handler(HTTPException)
     def on_error(request: Request, error: HTTPException) -> Response:
         return desk.templates.error(request, error.status_code, error.detail)
+
+    @app.exception_handler(SecondlookError)
+    def on_refusal(request: Request, error: SecondlookError) -> Response:
+        if isinstance(error, StalePage) and by_htmx(request):
+            return desk.templates.stale(request, error.detail, "/parts")
+        return desk.templates.error(request, error.status, error.detail)
 
     return app
 
@@ -104,7 +110,7 @@ def gallery(request: Request) -> HTMLResponse:
     """Every component in every state."""
     return _desk(request).templates.render(
         request,
-        "pages/gallery.html",
+        "gallery.html",
         choices=samples.choices(),
         finder_options=samples.finder_options(),
         times=samples.times(),
@@ -120,7 +126,7 @@ def sign_in(request: Request, state: str = "") -> HTMLResponse:
     """The sign-in page in one of its states."""
     status = 422 if state in ("errors", "refused") else 200
     return _desk(request).templates.render(
-        request, "pages/sign_in.html", status=status, **_SIGN_IN[state]
+        request, "sign_in/sign_in.html", status=status, **_SIGN_IN[state]
     )
 
 
@@ -154,11 +160,10 @@ def parts(request: Request) -> HTMLResponse:
 
 
 @pages.post("/parts/{what}")
-async def change_part(request: Request, what: str) -> Response:
+def change_part(request: Request, what: str, form: PostedForm) -> Response:
     """The answer of that button."""
     desk = _desk(request)
-    async with request.form() as form:
-        desk.posts.append((what, {name: str(value) for name, value in form.items()}))
+    desk.posts.append((what, form.first_values()))
     answers: dict[str, Any] = {"redirect": 303, "broken": 500, "forbidden": 403}
     if what == "redirect":
         return desk.templates.redirect(request, "/parts")
@@ -208,9 +213,9 @@ def one_case(request: Request, number: int) -> HTMLResponse:
 
 
 @queue.post("/{number}/verdict")
-async def verdict(request: Request, number: int, choice: Annotated[str, Form()]) -> Response:
+async def verdict(request: Request, number: int, form: PostedForm) -> Response:
     """Keep removes the row, anything else leaves it inert, snooze fails."""
-    desk = _desk(request)
+    desk, choice = _desk(request), form.text("choice")
     desk.posts.append((number, choice))
     if choice == "snooze":
         raise HTTPException(503)

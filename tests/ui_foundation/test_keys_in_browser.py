@@ -199,6 +199,74 @@ def test_digits_count_on_any_layout(looking: Looking) -> None:
         expect(page.locator("#row-4821")).to_have_attribute("data-state", "inert")
 
 
+def press(page: Page, key: str, code: str, **modifiers: bool) -> None:
+    """A key of a board that this machine has not."""
+    given = {"key": key, "code": code, "bubbles": True, "cancelable": True, **modifiers}
+    page.evaluate(
+        "(given) => document.body.dispatchEvent(new KeyboardEvent('keydown', given))", given
+    )
+
+
+@pytest.mark.parametrize(
+    ("down", "go", "tools"),
+    [("о", "п", "е"), ("ξ", "γ", "τ"), ("ח", "ע", "א"), ("ت", "ل", "ف")],  # noqa: RUF001
+    ids=["Russian", "Greek", "Hebrew", "Arabic"],
+)
+def test_letters_count_by_their_place_where_another_script_is_typed(
+    looking: Looking, down: str, go: str, tools: str
+) -> None:
+    with looking() as view:
+        page = view.open("/queue")
+        press(page, down, "KeyJ")
+        assert focused(page) == "row-4821-link"
+        press(page, go, "KeyG")
+        press(page, tools, "KeyT")
+        expect(page).to_have_url(view.origin + "/gallery")
+
+
+def test_signs_count_by_their_place_where_another_script_is_typed(looking: Looking) -> None:
+    with looking() as view:
+        page = view.open("/queue/4821")
+        press(page, ".", "Slash")
+        assert focused(page) != "finder-input"
+        press(page, "о", "KeyJ")  # noqa: RUF001
+        press(page, ".", "Slash")
+        assert focused(page) == "finder-input"
+
+
+@pytest.mark.parametrize(
+    ("key", "code"), [("c", "KeyJ"), ("ö", "KeyJ"), ("é", "KeyX"), ("-", "Slash"), ("Dead", "KeyJ")]
+)
+def test_letters_count_as_they_are_typed_where_latin_is(
+    looking: Looking, key: str, code: str
+) -> None:
+    with looking() as view:
+        page = view.open("/queue/4821")
+        press(page, key, code)
+        assert focus_is_nowhere(page)
+        assert page.locator("[name=case]:checked").count() == 0
+        press(page, "j", "KeyC")
+        assert focused(page).endswith("-link")
+
+
+def test_capitals_lock_changes_nothing(looking: Looking) -> None:
+    with looking() as view:
+        page = view.open("/queue")
+        press(page, "J", "KeyJ", modifierCapsLock=True)
+        assert focused(page) == "row-4821-link"
+
+
+def test_alt_graph_counts_as_what_it_types_alone(looking: Looking) -> None:
+    with looking() as view:
+        page = view.open("/queue/4821")
+        for key, code in (("³", "Digit3"), ("€", "KeyE"), ("о", "KeyJ"), ("/x", "KeyX")):  # noqa: RUF001
+            press(page, key, code, modifierAltGraph=True)
+        assert page.locator("#row-4821").get_attribute("data-state") is None
+        assert focus_is_nowhere(page)
+        press(page, "?", "Minus", modifierAltGraph=True, altKey=True, ctrlKey=True)
+        expect(page.locator("dialog[open]")).to_have_count(1)
+
+
 def test_finder_narrows_and_enter_takes_the_first(looking: Looking) -> None:
     with looking() as view:
         page = view.open("/queue/4821")

@@ -1,5 +1,6 @@
 """Headers of every answer, and the two proofs that an unsafe request must bring."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +9,8 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from tests.ui_foundation.gallery_app import TOKEN, make_app
-from ui.security import content_security_policy
+from ui.kit.forms import Form
+from ui.kit.security import content_security_policy
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
@@ -94,15 +96,11 @@ def test_wrong_token_is_refused(client: TestClient, token: str) -> None:
     assert save(client, headers=OURS | {"X-CSRF-Token": token}).status_code == 403
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "BREW"])
-def test_every_unsafe_method_needs_a_token(client: TestClient, method: str) -> None:
-    assert client.request(method, "/parts/save", headers=OURS).status_code == 403
-
-
-def test_json_needs_the_header(client: TestClient) -> None:
-    assert save(client, headers=OURS, json={"csrf_token": TOKEN}).status_code == 403
-    answer = save(client, headers=OURS | {"X-CSRF-Token": TOKEN}, json={"a": 1})
-    assert answer.status_code == 200
+@pytest.mark.parametrize(("method", "status"), [("POST", 403), ("PUT", 405), ("BREW", 405)])
+def test_no_unsafe_method_goes_without_a_token(
+    client: TestClient, method: str, status: int
+) -> None:
+    assert client.request(method, "/parts/save", headers=OURS).status_code == status
 
 
 def test_form_reaches_the_app_whole(client: TestClient) -> None:
@@ -112,42 +110,106 @@ def test_form_reaches_the_app_whole(client: TestClient) -> None:
     assert desk.posts[-1] == ("save", data)
 
 
-def test_multipart_form_reaches_the_app_whole(client: TestClient) -> None:
-    files = {"paper": ("a.csv", b"x;y\n" * 5000, "text/csv")}
-    answer = save(client, headers=OURS, data={"csrf_token": TOKEN}, files=files)
-    assert answer.status_code == 200
-    desk = client.app.state.desk  # type: ignore[attr-defined]
-    assert set(desk.posts[-1][1]) == {"csrf_token", "paper"}
-    assert save(client, headers=OURS, data={"a": "b"}, files=files).status_code == 403
+def pieces_read(method: str, path: str, headers: dict[str, str], piece: bytes) -> tuple[int, int]:
+    """The status that is answered to a body without end, and how many pieces of it were read."""
+    read, statuses = 0, []
+
+    async def receive() -> dict[str, Any]:
+        nonlocal read
+        read += 1
+        return {"type": "http.request", "body": piece, "more_body": True}
+
+    async def send(message: Any) -> None:
+        statuses.append(message.get("status"))
+
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode()}
+    scope |= {"query_string": b"", "headers": raw, "scheme": "http", "server": ("testserver", 80)}
+    asyncio.run(make_app()(scope, receive, send))  # type: ignore[arg-type]
+    return statuses[0], read
+
+
+MULTIPART = "multipart/form-data; boundary=x"
+_PART = b'--x\r\nContent-Disposition: form-data; name="a"; filename="f"\r\n\r\n'
+
+
+@pytest.mark.parametrize("kind", [MULTIPART, "multipart/form-data", "text/plain", ""])
+@pytest.mark.parametrize("token", [TOKEN, ""])
+def test_only_plain_forms_are_read(kind: str, token: str) -> None:
+    headers = OURS | {"Content-Type": kind, "X-CSRF-Token": token}
+    status, read = pieces_read("POST", "/parts/save", headers, _PART + b"y" * 60_000)
+    assert status == 415
+    assert read <= 1
+
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 @pytest.mark.parametrize(
-    "kind",
-    ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=x"],
+    ("method", "path", "headers", "status", "most"),
+    [
+        ("POST", "/parts/save", OURS | FORM, 413, 17),
+        ("POST", "/parts/save", OURS | FORM | {"X-CSRF-Token": TOKEN}, 413, 17),
+        ("POST", "/parts/save", OURS | FORM | {"Authorization": "Bearer sl_x"}, 413, 17),
+        ("POST", "/parts/save", FORM, 403, 0),
+        ("POST", "/nowhere", OURS | FORM, 404, 0),
+        ("PUT", "/parts/save", OURS | FORM, 405, 0),
+        ("GET", "/parts", OURS | FORM, 200, 0),
+        ("GET", "/sign-in", OURS | {"Content-Type": MULTIPART}, 200, 0),
+    ],
 )
-def test_broken_multipart_is_refused(client: TestClient, kind: str) -> None:
-    answer = save(client, headers=OURS | {"Content-Type": kind}, content=b"--y\r\nnonsense")
+def test_no_more_of_a_body_is_read_than_a_form_may_hold(
+    method: str, path: str, headers: dict[str, str], status: int, most: int
+) -> None:
+    answered, read = pieces_read(method, path, headers, b"a" * 65_536)
+    assert answered == status
+    assert read <= most
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "&".join(f"a{n}=" for n in range(1200)) + f"&csrf_token={TOKEN}",
+        "&" * 1_000_000,
+        "a=" + "&b=" * 300_000,
+    ],
+)
+def test_form_of_many_fields_is_refused(client: TestClient, content: str) -> None:
+    assert save(client, headers=OURS | FORM, content=content).status_code == 422
+
+
+@pytest.mark.parametrize("bytes_", [b"\xff", b"%ff", b"%ED%A0%80", b"caf%E9", b"%C3"])
+@pytest.mark.parametrize("place", [b"note=", b""])
+def test_bytes_that_are_no_text_are_refused(
+    client: TestClient, bytes_: bytes, place: bytes
+) -> None:
+    content = b"csrf_token=" + TOKEN.encode() + b"&" + place + bytes_
+    assert save(client, headers=OURS | FORM, content=content).status_code == 422
+    assert client.app.state.desk.posts == []  # type: ignore[attr-defined]
+
+
+def test_letters_are_composed(client: TestClient) -> None:
+    save(client, headers=OURS, data={"csrf_token": TOKEN, "note": "Cafe\u0301", "e\u0301": "x"})
+    desk = client.app.state.desk  # type: ignore[attr-defined]
+    assert desk.posts[-1][1] == {"csrf_token": TOKEN, "note": "Caf\xe9", "\xe9": "x"}
+
+
+def test_only_line_feeds_end_a_line() -> None:
+    form = Form([("names", " a\u2028b \r\n\r\nc\x85d\re\x0bf")])
+    assert form.lines("names") == ["a\u2028b", "c\x85d", "e\x0bf"]
+
+
+def test_bearer_proves_nothing(client: TestClient) -> None:
+    headers = OURS | {"Authorization": "Bearer sl_x"}
+    assert save(client, headers=headers).status_code == 403
+    assert save(client, headers=headers | {"X-CSRF-Token": TOKEN}).status_code == 200
+
+
+def test_other_origin_is_told_the_setting(client: TestClient) -> None:
+    answer = save(client, headers={"Origin": "https://look.example"}, data={"csrf_token": TOKEN})
     assert answer.status_code == 403
-
-
-def test_large_form_is_refused_before_it_is_read_whole(client: TestClient) -> None:
-    sent = 0
-
-    def body() -> Iterator[bytes]:
-        nonlocal sent
-        for _ in range(64):
-            sent += 65536
-            yield b"a" * 65536
-
-    headers = OURS | {"Content-Type": "application/x-www-form-urlencoded"}
-    assert save(client, headers=headers, content=body()).status_code == 413
-    many = "&".join(f"a{n}=" for n in range(9000)) + f"&csrf_token={TOKEN}"
-    assert save(client, headers=headers, content=many).status_code == 403
-
-
-def test_bearer_proves_itself_otherwise(client: TestClient) -> None:
-    assert save(client, headers={"Authorization": "Bearer sl_x"}).status_code == 200
-    assert save(client, headers={"Authorization": "Basic eA=="}).status_code == 403
+    assert "https://look.example" in answer.text
+    assert "SECONDLOOK_PUBLIC_URL" in answer.text
 
 
 def test_refusal_says_what_to_do_and_changes_nothing(client: TestClient) -> None:

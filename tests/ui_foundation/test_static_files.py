@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from tests.ui_foundation.gallery_app import make_app
-from ui.static_files import FOLDER, StaticFiles, read_asset
+from ui.kit.static_files import FOLDER, StaticFiles, read_asset
 
 _VENDOR = FOLDER / "vendor"
 _MANIFEST = json.loads((_VENDOR / "manifest.json").read_text(encoding="utf-8"))["files"]
@@ -103,6 +103,8 @@ def _sent(content: bytes, address: str) -> int:
 def test_own_files_stay_readable() -> None:
     for name, most in (
         ("app.js", 400),
+        ("keys.js", 200),
+        ("drafts.js", 100),
         ("app.css", 300),
         ("components.css", 300),
         ("data.css", 200),

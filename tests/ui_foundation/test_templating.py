@@ -1,8 +1,9 @@
-"""Rendering: escaping, strictness, pages and their parts, words for numbers and times."""
+"""Rendering: escaping, strictness, pages and their parts, how numbers and times read."""
 
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +14,14 @@ from starlette.responses import Response
 
 from tests.ui_foundation.gallery_app import TOKEN, make_test_templates
 from tests.ui_foundation.samples import NOW
-from ui import templating
-from ui.static_files import StaticFiles
-from ui.templating import FOLDER, Templates
+from ui.kit import formatting, markup
+from ui.kit.environment import SHARED
+from ui.kit.static_files import StaticFiles
+from ui.kit.templating import Templates
 
-_TEMPLATES = sorted(FOLDER.rglob("*.html"))
+_UI = SHARED.parent.parent
+_HERE = Path(__file__).parent / "templates"
+_TEMPLATES = sorted([*_UI.rglob("*.html"), *_HERE.glob("*.html")])
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +67,7 @@ def test_words_of_others_are_escaped_in_every_place(templates: Templates) -> Non
 
 
 def test_marked_phrases_are_escaped_first(templates: Templates) -> None:
-    shown = templating.marked("No <b>card</b> & no Card", ["card", "<b>"])
+    shown = markup.marked("No <b>card</b> & no Card", ["card", "<b>"])
     assert shown == Markup(
         "No <mark>&lt;b&gt;</mark><mark>card</mark>&lt;/b&gt; &amp; no <mark>Card</mark>"
     )
@@ -72,12 +76,12 @@ def test_marked_phrases_are_escaped_first(templates: Templates) -> None:
 @pytest.mark.parametrize("name", ["style", "onclick", "on_click", "hx_on_click", "a b", "x=y", ""])
 def test_attribute_that_a_page_may_not_carry_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="no attribute"):
-        templating.attributes({name: "x"})
+        markup.attributes({name: "x"})
 
 
 def test_attributes_leave_out_what_is_false_and_write_true_bare() -> None:
     given = {"hx_get": "/x", "disabled": True, "id": None, "hidden": False, "title": 'a"b'}
-    assert templating.attributes(given) == ' hx-get="/x" disabled title="a&#34;b"'
+    assert markup.attributes(given) == ' hx-get="/x" disabled title="a&#34;b"'
 
 
 @pytest.mark.parametrize(
@@ -98,7 +102,7 @@ def test_attributes_leave_out_what_is_false_and_write_true_bare() -> None:
     ],
 )
 def test_only_plain_addresses_pass(url: object, kept: str | None) -> None:
-    assert templating.safe_url(url) == kept
+    assert markup.safe_url(url) == kept
 
 
 @pytest.mark.parametrize("url", ["https://evil.example", "//evil.example", "evil", "mailto:a@b"])
@@ -190,9 +194,8 @@ def test_templates_hold_nothing_that_the_policy_refuses(path: Any) -> None:
 
 
 def test_gallery_shows_every_macro(templates: Templates) -> None:
-    pages = (FOLDER / "pages").glob("*.html")
-    shown = "".join(page.read_text(encoding="utf-8") for page in pages)
-    macros = "".join(page.read_text(encoding="utf-8") for page in (FOLDER / "macros").glob("*"))
+    shown = (_HERE / "gallery.html").read_text(encoding="utf-8")
+    macros = "".join(page.read_text(encoding="utf-8") for page in (SHARED / "macros").glob("*"))
     names = templates.environment.globals["ui"].names  # type: ignore[attr-defined]
     missing = [
         name
@@ -206,8 +209,8 @@ def test_gallery_shows_every_macro(templates: Templates) -> None:
     ("share", "words"),
     [(0.084, "8.4 %"), (0, "0 %"), (1, "100 %"), (0.00001, "<0.1 %"), (0.99999, ">99.9 %")],
 )
-def test_percent_words(share: float, words: str) -> None:
-    assert templating.percent_words(share).replace("\xa0", " ") == words
+def test_format_percent(share: float, words: str) -> None:
+    assert formatting.format_percent(share).replace("\xa0", " ") == words
 
 
 @pytest.mark.parametrize(
@@ -223,8 +226,8 @@ def test_percent_words(share: float, words: str) -> None:
         (timedelta(days=3), "3 d"),
     ],
 )
-def test_duration_words(seconds: Any, words: str) -> None:
-    assert templating.duration_words(seconds).replace("\xa0", " ") == words
+def test_format_duration(seconds: Any, words: str) -> None:
+    assert formatting.format_duration(seconds).replace("\xa0", " ") == words
 
 
 @pytest.mark.parametrize(
@@ -236,37 +239,38 @@ def test_duration_words(seconds: Any, words: str) -> None:
         (61, "ok", "1 h"),
     ],
 )
-def test_due_words(minutes: int, level: str, words: str) -> None:
-    told = templating.due_words(NOW + timedelta(minutes=minutes), NOW, timedelta(minutes=15))
+def test_format_due(minutes: int, level: str, words: str) -> None:
+    told = formatting.format_due(NOW + timedelta(minutes=minutes), NOW, timedelta(minutes=15))
     assert (told[0], told[1].replace("\xa0", " ")) == (level, words)
 
 
-def test_relative_and_absolute_words() -> None:
-    assert templating.relative_words(NOW - timedelta(minutes=3), NOW) == "3\xa0min ago"
-    assert templating.relative_words(NOW + timedelta(hours=26), NOW) == "in 1\xa0d"
-    assert templating.relative_words(NOW + timedelta(seconds=9), NOW) == "just now"
+def test_format_moments() -> None:
+    assert formatting.format_relative(NOW - timedelta(minutes=3), NOW) == "3\xa0min ago"
+    assert formatting.format_relative(NOW + timedelta(hours=26), NOW) == "in 1\xa0d"
+    assert formatting.format_relative(NOW + timedelta(seconds=9), NOW) == "just now"
     assert (
-        templating.absolute_words(datetime(2026, 3, 1, 9, 5, tzinfo=UTC)) == "1 Mar 2026, 09:05 UTC"
+        formatting.format_absolute(datetime(2026, 3, 1, 9, 5, tzinfo=UTC))
+        == "1 Mar 2026, 09:05 UTC"
     )
 
 
 def test_moment_without_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="time zone"):
-        templating.iso_words(datetime(2026, 1, 1))  # noqa: DTZ001
+        formatting.format_iso(datetime(2026, 1, 1))  # noqa: DTZ001
 
 
 @pytest.mark.parametrize(
     ("value", "words"), [(12480, "12,480"), (0.5, "0.5"), (2.0, "2"), (0, "0")]
 )
-def test_number_words(value: float, words: str) -> None:
-    assert templating.number_words(value) == words
+def test_format_number(value: float, words: str) -> None:
+    assert formatting.format_number(value) == words
 
 
 @pytest.mark.parametrize(
     ("low", "high"), [(0, 0.153), (0, 0), (0.71, 0.98), (0, 98765), (-3, 4), (5, 5)]
 )
 def test_ticks_cover_the_range_in_few_steps(low: float, high: float) -> None:
-    marks = templating.ticks(low, high)
+    marks = formatting.ticks(low, high)
     assert marks[0] <= low
     assert marks[-1] >= high
     assert 2 <= len(marks) <= 8

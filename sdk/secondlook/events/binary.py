@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from pydantic_core import from_json
 
@@ -41,9 +41,9 @@ def _read(headers: Headers) -> tuple[dict[str, str], str]:
             attribute = lower[3:]
             if attribute in attributes:
                 raise invalid([attribute], f"the header {lower} is given twice", "Give it once.")
-            text = _text(attribute, value)
             # Only the HTTP binding writes characters as percent signs and hexadecimal.
-            attributes[attribute] = unquote(text) if lower[2] == "-" else text
+            read = _unescaped if lower[2] == "-" else _text
+            attributes[attribute] = read(attribute, value)
     return attributes, content_type
 
 
@@ -54,6 +54,19 @@ def _text(attribute: str, value: str | bytes | None) -> str:
         return (value or b"").decode()
     except UnicodeDecodeError:
         raise invalid([attribute], "its header is not UTF-8", "Write headers in UTF-8.") from None
+
+
+def _unescaped(attribute: str, value: str | bytes | None) -> str:
+    """The text of an HTTP header, where all but ASCII is percent signs and hexadecimal.
+
+    Bytes that are no UTF-8 are refused: replaced by another character, they would be equal to
+    other such bytes, and one id would become another.
+    """
+    text = _text(attribute, value)
+    if not text.isascii():
+        hint = "Write other characters as UTF-8 with percent signs, as in %C3%A9."
+        raise invalid([attribute], "its header is not ASCII", hint)
+    return _text(attribute, unquote_to_bytes(text))
 
 
 def _require_json(raw: bytes) -> None:

@@ -1,20 +1,14 @@
 """Bytes to events and back."""
 
-from collections.abc import Sequence
+import contextlib
 from hashlib import blake2b
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, FailFast, Field, TypeAdapter, ValidationError
 
-from secondlook._problems import (
-    InvalidEvent,
-    Problem,
-    UnknownEventType,
-    has_unknown_type,
-    invalid,
-    pointer,
-    problems_of,
-)
+from secondlook import _structure
+from secondlook._lists import read_each
+from secondlook._problems import UnknownEventType, invalid, refusal, unknown_type
 from secondlook.events.binary import Headers, structured
 from secondlook.events.envelope import AnyEvent, Event
 from secondlook.events.models import Correction, Output
@@ -23,19 +17,24 @@ EVENT_BYTES = 1_048_576
 """The most bytes of one event."""
 BATCH_ENTRIES = 1_000
 """The most entries of one plain HTTP body."""
+BATCH_EVENTS = 10_000
+"""The most events of one batch."""
 
 M = TypeVar("M", bound=BaseModel)
 
 _OneEvent = Annotated[AnyEvent, Field(discriminator="type")]
 _event: TypeAdapter[AnyEvent] = TypeAdapter(_OneEvent)
-_events: TypeAdapter[list[AnyEvent]] = TypeAdapter(list[_OneEvent])
+# A list stops at its first bad entry; what is wrong with the others is asked one by one then.
+_events: TypeAdapter[list[AnyEvent]] = TypeAdapter(
+    Annotated[list[_OneEvent], Field(max_length=BATCH_EVENTS), FailFast()]
+)
 _output: TypeAdapter[Output] = TypeAdapter(Output)
 _outputs: TypeAdapter[list[Output]] = TypeAdapter(
-    Annotated[list[Output], Field(max_length=BATCH_ENTRIES)]
+    Annotated[list[Output], Field(max_length=BATCH_ENTRIES), FailFast()]
 )
 _correction: TypeAdapter[Correction] = TypeAdapter(Correction)
 _corrections: TypeAdapter[list[Correction]] = TypeAdapter(
-    Annotated[list[Correction], Field(max_length=BATCH_ENTRIES)]
+    Annotated[list[Correction], Field(max_length=BATCH_ENTRIES), FailFast()]
 )
 
 # The gate at the server's edge may fill these in, and a resend must still count as the same.
@@ -56,25 +55,34 @@ def decode(raw: bytes, headers: Headers = ()) -> AnyEvent:
     _check_size(raw)
     if headers:
         raw = structured(raw, headers)
+    _structure.require_sparse(raw)
     try:
         return _event.validate_json(raw)
     except ValidationError as error:
-        _refuse(error, depth=0)
+        type_ = unknown_type(error)
+        if type_ is not None:
+            raise UnknownEventType(type_) from None
+        raise refusal(error, is_event=True) from None
 
 
 def decode_batch(raw: bytes) -> list[AnyEvent]:
-    """The events of an `application/cloudevents-batch+json` body.
+    """The events of an `application/cloudevents-batch+json` body, at most 10,000.
 
     Raises:
         InvalidEvent: any of them breaks a rule; the pointers start with the position, `/3/data`.
         UnknownEventType: all are sound but for types that are not known here; names the first.
+            `split` gives the entries one by one, for those to be parked.
     """
-    try:
-        events = _events.validate_json(raw)
-    except ValidationError as error:
-        _refuse(error, depth=1)
-    _check_sizes(raw, events)
-    return events
+    return _read_list(raw, _event, _events, most=BATCH_EVENTS, are_events=True)
+
+
+def split(raw: bytes, *, most: int = BATCH_EVENTS) -> list[bytes]:
+    """The entries of a JSON list, each as it was written.
+
+    Raises:
+        InvalidEvent: it is no list, or has more entries than `most`; an entry is over 1 MiB.
+    """
+    return _structure.split(raw, most=most, most_bytes=EVENT_BYTES)
 
 
 def valid(model: type[M], **facts: Any) -> M:
@@ -86,7 +94,7 @@ def valid(model: type[M], **facts: Any) -> M:
     try:
         return model(**facts)
     except ValidationError as error:
-        raise InvalidEvent(problems_of(error)) from None
+        raise refusal(error) from None
 
 
 def encode(event: Event) -> bytes:
@@ -129,38 +137,31 @@ def validate_corrections(raw: bytes) -> list[Correction]:
 
 
 def _validate(raw: bytes, one: TypeAdapter[M], many: TypeAdapter[list[M]]) -> list[M]:
+    if raw.lstrip(b" \t\r\n").startswith(b"["):
+        return _read_list(raw, one, many, most=BATCH_ENTRIES)
+    _check_size(raw)
+    _structure.require_sparse(raw)
     try:
-        if not raw.lstrip(b" \t\r\n").startswith(b"["):
-            _check_size(raw)
-            return [one.validate_json(raw)]
-        found = many.validate_json(raw)
+        return [one.validate_json(raw)]
     except ValidationError as error:
-        raise InvalidEvent(problems_of(error)) from None
-    _check_sizes(raw, found)
-    return found
+        raise refusal(error) from None
+
+
+def _read_list(
+    raw: bytes,
+    one: TypeAdapter[M],
+    many: TypeAdapter[list[M]],
+    *,
+    most: int,
+    are_events: bool = False,
+) -> list[M]:
+    """Read a list at once where it is short and sound, else entry by entry."""
+    if len(raw) <= EVENT_BYTES and not _structure.is_crowded(raw):
+        with contextlib.suppress(ValidationError):
+            return many.validate_json(raw)
+    return read_each(split(raw, most=most), one.validate_json, are_events=are_events)
 
 
 def _check_size(raw: bytes) -> None:
     if len(raw) > EVENT_BYTES:
         raise invalid((), f"it has {len(raw):,} bytes", f"Send at most {EVENT_BYTES:,}.")
-
-
-def _check_sizes(raw: bytes, entries: Sequence[BaseModel]) -> None:
-    if len(raw) <= EVENT_BYTES:
-        return
-    too_large = [
-        Problem(f"/{position}", "it is over 1 MiB", f"Send at most {EVENT_BYTES:,} bytes.")
-        for position, entry in enumerate(entries)
-        if len(entry.model_dump_json(exclude_none=True).encode()) > EVENT_BYTES
-    ]
-    if too_large:
-        raise InvalidEvent(too_large)
-
-
-def _refuse(error: ValidationError, *, depth: int) -> NoReturn:
-    """Raise what fits; `depth` is how far down the events are: 0 for one, 1 in a list."""
-    unknown = [d for d in error.errors(include_url=False) if has_unknown_type(d, depth)]
-    if unknown and len(unknown) == error.error_count():
-        first = unknown[0]
-        raise UnknownEventType(first["input"]["type"], pointer((*first["loc"], "type")))
-    raise InvalidEvent(problems_of(error, type_at=depth))

@@ -19,14 +19,14 @@ from secondlook.events import topics
 from secondlook.events.models import (
     CaseEvent,
     Correction,
-    Dispute,
     Output,
     OutputFailure,
+    ReviewRequest,
+    ReviewWithdrawal,
     ToolChanged,
-    UnmatchedCorrection,
     VerdictGiven,
+    VerdictUndone,
     Withdrawal,
-    WithdrawnDispute,
 )
 
 _OurSource = Literal["/secondlook"]
@@ -124,6 +124,14 @@ class VerdictRecorded(Event):
     data: VerdictGiven
 
 
+class VerdictTakenBack(Event):
+    """A verdict was undone."""
+
+    source: _OurSource
+    type: Literal["secondlook.verdict.undone.v1"]
+    data: VerdictUndone
+
+
 class ToolMoved(Event):
     """A tool's gate policy or state changed."""
 
@@ -132,28 +140,20 @@ class ToolMoved(Event):
     data: ToolChanged
 
 
-class DisputeRaised(Event):
-    """A dispute or an appeal met its output."""
+class ReviewRequested(Event):
+    """An output needs a person."""
 
     source: _OurSource
-    type: Literal["secondlook.dispute.raised.v1"]
-    data: Dispute
+    type: Literal["secondlook.review.requested.v1"]
+    data: ReviewRequest
 
 
-class DisputeWithdrawn(Event):
-    """A dispute, an appeal or an unmatched correction was taken back."""
-
-    source: _OurSource
-    type: Literal["secondlook.dispute.withdrawn.v1"]
-    data: WithdrawnDispute
-
-
-class CorrectionUnmatched(Event):
-    """A correction waited long enough for an output that did not come."""
+class ReviewWithdrawn(Event):
+    """An objection that a review was requested for was taken back."""
 
     source: _OurSource
-    type: Literal["secondlook.correction.unmatched.v1"]
-    data: UnmatchedCorrection
+    type: Literal["secondlook.review.withdrawn.v1"]
+    data: ReviewWithdrawal
 
 
 AnyEvent = (
@@ -163,8 +163,8 @@ AnyEvent = (
     | CorrectionWithdrawn
     | CaseMoved
     | VerdictRecorded
+    | VerdictTakenBack
     | ToolMoved
-    | DisputeRaised
-    | DisputeWithdrawn
-    | CorrectionUnmatched
+    | ReviewRequested
+    | ReviewWithdrawn
 )

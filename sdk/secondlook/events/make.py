@@ -6,33 +6,37 @@ from hashlib import blake2b
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from secondlook._values import Trigger
 from secondlook.events import topics
 from secondlook.events.codec import EVENT_BYTES, valid
 from secondlook.events.envelope import (
     CaseMoved,
     CorrectionRecorded,
-    CorrectionUnmatched,
     CorrectionWithdrawn,
-    DisputeRaised,
-    DisputeWithdrawn,
     Event,
     OutputFailed,
     OutputRecorded,
+    ReviewRequested,
+    ReviewWithdrawn,
     ToolMoved,
     VerdictRecorded,
+    VerdictTakenBack,
 )
 from secondlook.events.models import (
     Actor,
     CaseEvent,
     Correction,
-    Dispute,
+    GateAnswer,
+    Objection,
     Output,
     OutputFailure,
+    ReviewedOutput,
+    ReviewRequest,
+    ReviewWithdrawal,
     ToolChanged,
-    UnmatchedCorrection,
     VerdictGiven,
+    VerdictUndone,
     Withdrawal,
-    WithdrawnDispute,
 )
 from secondlook.gate import GatePolicy
 
@@ -68,8 +72,12 @@ def correction_recorded(
 def correction_withdrawn(
     tool: str, withdrawal: Withdrawal, *, time: datetime, event_id: str | None = None
 ) -> CorrectionWithdrawn:
-    """The undoing of a correction: one id for each correction, so that twice is once."""
-    id_ = event_id or _id_from("withdrawal", withdrawal.correction_id)
+    """The undoing of a correction: one id for each correction and actor, so that twice is once.
+
+    Somebody who did not say it, and so takes nothing back, does not use up its author's id.
+    """
+    named = f"{withdrawal.correction_id}/{withdrawal.actor.id}"
+    id_ = event_id or _id_from("withdrawal", named)
     return _of_tool(
         CorrectionWithdrawn, topics.CORRECTION_WITHDRAWN, tool, withdrawal, id_=id_, time=time
     )
@@ -80,7 +88,7 @@ def case_event(what: str, *, actor: Actor | str | None = None, **facts: Any) -> 
 
     Args:
         what: `opened`, `claimed`, `released`, `escalated`, `reassigned`, `resolved`, `closed`,
-            `reopened`, `commented`, `disputed`, `overdue` or `reminded`.
+            `reopened`, `undone`, `commented`, `disputed`, `overdue` or `reminded`.
         actor: who did it; None where Secondlook itself did.
         facts: the other fields of `CaseEvent`.
     """
@@ -88,14 +96,23 @@ def case_event(what: str, *, actor: Actor | str | None = None, **facts: Any) -> 
     return _ours(CaseMoved, f"secondlook.case.{what}.v1", data, time=data.at)
 
 
-def verdict_given(*, actor: Actor | str, **facts: Any) -> VerdictRecorded:
-    """A verdict; `facts` are the other fields of `VerdictGiven`.
+def verdict_given(
+    *, actor: Actor | str, event_id: str | None = None, **facts: Any
+) -> VerdictRecorded:
+    """A verdict, under the id given; `facts` are the other fields of `VerdictGiven`.
 
     Raises:
         InvalidEvent: they break a rule.
     """
     data = valid(VerdictGiven, actor=_actor(actor), **facts)
-    return _ours(VerdictRecorded, topics.VERDICT_GIVEN, data, time=data.at)
+    return _ours(VerdictRecorded, topics.VERDICT_GIVEN, data, time=data.at, id_=event_id)
+
+
+def verdict_undone(*, actor: Actor | str, verdict_id: str, **facts: Any) -> VerdictTakenBack:
+    """A verdict counts no longer; `facts` are the other fields of `VerdictUndone`."""
+    data = VerdictUndone(actor=_actor(actor), verdict_id=verdict_id, **facts)
+    id_ = _id_from("undone", verdict_id)
+    return _ours(VerdictTakenBack, topics.VERDICT_UNDONE, data, time=data.at, id_=id_)
 
 
 def tool_changed(
@@ -108,67 +125,57 @@ def tool_changed(
     )
 
 
-def dispute_raised(
+def review_requested(
     *,
     tool: str,
-    correction_id: str,
-    correction: Correction,
-    output: Output | None,
+    output_id: str,
+    trigger: Trigger,
+    output: ReviewedOutput | None,
+    gate: GateAnswer | None = None,
+    objection: Objection | None = None,
     time: datetime,
-) -> DisputeRaised:
-    """A dispute or appeal with as much of its output as fits one event."""
+) -> ReviewRequested:
+    """A request for a person, with as much of the output as fits one event.
+
+    Its id is made from what it is about, the objection or else the output, so that a request
+    that is made again is known as the same.
+    """
+    about = ("review", output_id) if objection is None else ("objection", objection.correction_id)
     for facts in _ever_less(output):
-        data = Dispute(
+        data = ReviewRequest(
             tool=tool,
-            output_id=correction.output_id,
-            correction_id=correction_id,
-            correction=correction,
+            output_id=output_id,
+            trigger=trigger,
             output=facts,
+            gate=gate,
+            objection=objection,
+            at=time,
         )
         event = _ours(
-            DisputeRaised,
-            topics.DISPUTE_RAISED,
+            ReviewRequested,
+            topics.REVIEW_REQUESTED,
             data,
             time=time,
-            id_=_id_from("dispute", correction_id),
+            id_=_id_from(about[0], f"{tool}/{about[1]}"),
         )
-        if len(event.model_dump_json(exclude_none=True).encode()) <= EVENT_BYTES:
+        if facts is None or len(event.model_dump_json(exclude_none=True).encode()) <= EVENT_BYTES:
             break
     return event
 
 
-def dispute_withdrawn(
+def review_withdrawn(
     *, tool: str, output_id: str, correction_id: str, actor: Actor | str, time: datetime
-) -> DisputeWithdrawn:
-    """Words that were sent on as an objection count no longer."""
-    data = WithdrawnDispute(
+) -> ReviewWithdrawn:
+    """An objection that a review was requested for counts no longer."""
+    data = ReviewWithdrawal(
         tool=tool, output_id=output_id, correction_id=correction_id, actor=_actor(actor)
     )
     return _ours(
-        DisputeWithdrawn,
-        topics.DISPUTE_WITHDRAWN,
+        ReviewWithdrawn,
+        topics.REVIEW_WITHDRAWN,
         data,
         time=time,
-        id_=_id_from("withdrawn", correction_id),
-    )
-
-
-def correction_unmatched(
-    *, tool: str, correction_id: str, correction: Correction, time: datetime
-) -> CorrectionUnmatched:
-    """A correction whose output has not come."""
-    data = UnmatchedCorrection(
-        tool=tool,
-        output_id=correction.output_id,
-        correction_id=correction_id,
-        correction=correction,
-    )
-    return _ours(
-        CorrectionUnmatched,
-        topics.CORRECTION_UNMATCHED,
-        data,
-        time=time,
-        id_=_id_from("unmatched", correction_id),
+        id_=_id_from("withdrawn", f"{tool}/{correction_id}"),
     )
 
 
@@ -204,7 +211,8 @@ def _actor(actor: Actor | str | None) -> Any:
     return Actor(id=actor) if isinstance(actor, str) else actor
 
 
-def _ever_less(output: Output | None) -> Iterator[Output | None]:
+def _ever_less(output: ReviewedOutput | None) -> Iterator[ReviewedOutput | None]:
+    """The output whole, then with ever less of what can be done without."""
     if output is not None:
         yield output
         yield output.model_copy(update={"alternatives": ()})

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from secondlook._values import (
     ALTERNATIVES,
     VALUE_BY_KIND,
+    ActorId,
     Amount,
     Attributes,
     CaseState,
@@ -76,14 +77,14 @@ class Cost(Strict):
 class Actor(Strict):
     """The authenticated person or tool that did something: an e-mail address, a slug, an id."""
 
-    id: Id
+    id: ActorId
 
 
 class Owner(Strict):
     """Who is accountable for a case: a person's e-mail address or a team's slug."""
 
     kind: OwnerKind
-    id: Id
+    id: ActorId
 
 
 class Output(Strict):
@@ -233,8 +234,6 @@ class VerdictGiven(Strict):
     """Whether the reviewer judged without seeing the tool's value."""
     note: Note | None = None
     active_seconds: Seconds | None = None
-    cycle: Count = 0
-    """Rises by one when the case is opened again; a later verdict takes an earlier one's place."""
     at: Timestamp
 
     @model_validator(mode="after")
@@ -242,6 +241,18 @@ class VerdictGiven(Strict):
         if self.verdict == "corrected" and self.value is None:
             raise wrong_at("value_missing", "value")
         return self
+
+
+class VerdictUndone(Strict):
+    """A verdict counts no longer: its reviewer, or a lead, took it back."""
+
+    case_id: Id
+    output_id: Id
+    tool: Slug
+    verdict_id: Id
+    """The event id of the verdict."""
+    actor: Actor
+    at: Timestamp
 
 
 class ToolChanged(Strict):
@@ -259,31 +270,63 @@ class ToolChanged(Strict):
     actor: Actor | None = None
 
 
-class Dispute(Strict):
-    """A dispute or appeal, with the facts of the output that it is about."""
+class ReviewedOutput(Strict):
+    """What an output said, or that it failed: all that a reviewer and a routing rule need."""
+
+    subject: Id | None = None
+    kind: Kind
+    value: Value | None = None
+    """Absent where the tool failed."""
+    confidence: Share | None = None
+    alternatives: Annotated[tuple[Alternative, ...], Field(strict=False), NullIsEmpty] = ()
+    input: Input | None = None
+    attributes: Attributes = {}
+    version: Version | None = None
+    cohort: ShortText | None = None
+    error: ToolError | None = None
+    """Why there is no value, where the tool failed."""
+    occurred_at: Timestamp | None = None
+
+
+class GateAnswer(Strict):
+    """What the gate decided about the output that a review is requested of."""
+
+    disposition: Disposition
+    reason: ShortText
+    """One of the gate's reasons, such as `low_confidence` or `policy`."""
+    condition: ShortText | None = None
+    """The id of the review condition that holds, with reason `policy`."""
+    policy_revision: Count | None = None
+    inclusion_probability: Share | None = None
+    """With which an audit was drawn."""
+
+
+class Objection(Strict):
+    """Somebody's word that an output is wrong, or on one that never came."""
+
+    correction_id: Id
+    """The event id of the correction."""
+    correction: Correction
+
+
+class ReviewRequest(Strict):
+    """An output needs a person: why, and everything that is known of it."""
 
     tool: Slug
     output_id: Id
-    correction_id: Id
-    """The event id of the correction that disputes or appeals."""
-    correction: Correction
-    output: Output | None = None
-    """Trimmed (alternatives first, then the input) where all of it would not fit an event."""
+    trigger: Trigger
+    output: ReviewedOutput | None = None
+    """Absent while the output has not come. Trimmed (alternatives first, then the input)
+    where all of it would not fit an event."""
+    gate: GateAnswer | None = None
+    objection: Objection | None = None
+    at: Timestamp
 
 
-class WithdrawnDispute(Strict):
-    """Words that were sent on as an objection, and that their author took back."""
+class ReviewWithdrawal(Strict):
+    """An objection that a review was requested for was taken back by its author."""
 
     tool: Slug
     output_id: Id
     correction_id: Id
     actor: Actor
-
-
-class UnmatchedCorrection(Strict):
-    """A correction whose output has not come."""
-
-    tool: Slug
-    output_id: Id
-    correction_id: Id
-    correction: Correction

@@ -12,6 +12,7 @@ CaseEventType = Literal[
     "secondlook.case.resolved.v1",
     "secondlook.case.closed.v1",
     "secondlook.case.reopened.v1",
+    "secondlook.case.undone.v1",
     "secondlook.case.commented.v1",
     "secondlook.case.disputed.v1",
     "secondlook.case.overdue.v1",
@@ -22,10 +23,10 @@ OUTPUT_RECORDED = "secondlook.output.recorded.v1"
 OUTPUT_FAILED = "secondlook.output.failed.v1"
 CORRECTION_RECORDED = "secondlook.correction.recorded.v1"
 CORRECTION_WITHDRAWN = "secondlook.correction.withdrawn.v1"
-CORRECTION_UNMATCHED = "secondlook.correction.unmatched.v1"
-DISPUTE_RAISED = "secondlook.dispute.raised.v1"
-DISPUTE_WITHDRAWN = "secondlook.dispute.withdrawn.v1"
+REVIEW_REQUESTED = "secondlook.review.requested.v1"
+REVIEW_WITHDRAWN = "secondlook.review.withdrawn.v1"
 VERDICT_GIVEN = "secondlook.verdict.given.v1"
+VERDICT_UNDONE = "secondlook.verdict.undone.v1"
 TOOL_CHANGED = "secondlook.tool.changed.v1"
 CASE_EVENT_TYPES: tuple[CaseEventType, ...] = get_args(CaseEventType)
 
@@ -34,7 +35,7 @@ TOOL_EVENT_TYPES = (OUTPUT_RECORDED, OUTPUT_FAILED, CORRECTION_RECORDED, CORRECT
 
 OUTPUTS = "secondlook.outputs"
 CORRECTIONS = "secondlook.corrections"
-DISPUTES = "secondlook.disputes"
+REVIEWS = "secondlook.reviews"
 CASES = "secondlook.cases"
 VERDICTS = "secondlook.verdicts"
 TOOLS = "secondlook.tools"
@@ -55,9 +56,9 @@ class Topic:
 TOPICS: tuple[Topic, ...] = (
     Topic(OUTPUTS, 12, (OUTPUT_RECORDED, OUTPUT_FAILED)),
     Topic(CORRECTIONS, 12, (CORRECTION_RECORDED, CORRECTION_WITHDRAWN)),
-    Topic(DISPUTES, 12, (DISPUTE_RAISED, DISPUTE_WITHDRAWN, CORRECTION_UNMATCHED)),
+    Topic(REVIEWS, 12, (REVIEW_REQUESTED, REVIEW_WITHDRAWN)),
     Topic(CASES, 12, CASE_EVENT_TYPES),
-    Topic(VERDICTS, 12, (VERDICT_GIVEN,)),
+    Topic(VERDICTS, 12, (VERDICT_GIVEN, VERDICT_UNDONE)),
     Topic(TOOLS, 1, (TOOL_CHANGED,), compacted=True),
     Topic(DEAD_LETTERS, 3, ()),
 )

@@ -196,7 +196,7 @@ class KafkaLogConsumer:
         return OffsetOutOfRange(partition, offset, self._bounds_of([partition])[partition])
 
     def _bear(self, error: Exception) -> None:
-        """Give the client time to mend itself, then make another one and say so."""
+        """Give the client time to recover by itself, then make another one and say so."""
         now = time.monotonic()
         self._failing_since = self._failing_since or now
         _log.debug("polling Kafka: %r", error)

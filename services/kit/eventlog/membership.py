@@ -12,14 +12,14 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
-from services.kit.eventlog.port import LogUnavailable, Partition
+import psycopg
 
-if TYPE_CHECKING:
-    from services.kit.eventlog.postgres import PostgresLog
+from services.kit.eventlog.port import LogUnavailable, Partition
 
 HEARTBEAT_SECONDS = 1.0
 EXPIRY_SECONDS = 10
@@ -56,10 +56,22 @@ def share_of(
     return frozenset(partitions[everyone.index(member) :: len(everyone)])
 
 
+class Connected(Protocol):
+    """What a member needs of its log."""
+
+    def connection(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        """A connection that commits each statement."""
+        ...
+
+    def partition_ids(self, topics: Sequence[str]) -> dict[Partition, int]:
+        """The partitions that these topics have now, with the ids of their rows."""
+        ...
+
+
 class Membership:
     """One member's heartbeat, on a thread of its own so that a long transaction keeps it."""
 
-    def __init__(self, log: "PostgresLog", group: str, topics: Sequence[str]) -> None:
+    def __init__(self, log: Connected, group: str, topics: Sequence[str]) -> None:
         self._machine = _machine()
         self.member = f"{self._machine}/{os.getpid()}/{uuid4().hex[:8]}"
         self._log = log

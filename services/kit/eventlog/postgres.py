@@ -16,8 +16,9 @@ from typing import Any, cast
 import psycopg
 import sqlalchemy
 from psycopg.types.json import Jsonb
+from sqlalchemy.orm import Session
 
-from services.kit.database import make_engine
+from services.kit.database import connect_alone, make_engine
 from services.kit.eventlog.headers import headers_from_json, headers_to_json
 from services.kit.eventlog.membership import Membership, share_of
 from services.kit.eventlog.partitioner import partition_of
@@ -33,14 +34,15 @@ from services.kit.eventlog.port import (
     StartAt,
     TopicSpec,
 )
+from services.kit.locks import Lock
+from services.kit.wakeup import Wakeup
 
 # Most that one poll holds in memory, whatever the number of records.
 _POLL_BYTES = 32 * 1024 * 1024
-_QUICK, _IDLE = 0.02, 0.25
 _TRIM_RECORDS = 5_000
+CHANNEL = "secondlook_log"
+"""Where readers hear of which topics something was appended to."""
 
-# Making topics is rare and must not race; the number only has to be ours.
-_TOPICS_LOCK = 0x5EC0_4D11
 
 _RESERVE = """
     UPDATE log_partition p
@@ -76,6 +78,7 @@ class PostgresLog:
     """The event log in a migrated PostgreSQL, with connections of its own."""
 
     def __init__(self, url: str, *, pool_size: int = 5) -> None:
+        self._url = url
         engine = make_engine(url, pool_size=pool_size, application_name="secondlook log")
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._ids: dict[Partition, int] = {}
@@ -100,10 +103,14 @@ class PostgresLog:
         ) as error:
             raise LogUnavailable(f"PostgreSQL: {error}") from error
 
+    def own_connection(self) -> psycopg.Connection[Any]:
+        """A connection that is nobody else's and not of the pool; whoever asks closes it."""
+        return connect_alone(self._url)
+
     def ensure_topics(self, topics: Sequence[TopicSpec]) -> None:
         """Make the topics that are missing. Compacted ones keep everything here."""
         with self.connection() as connection, connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_TOPICS_LOCK,))
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (Lock.MAKE_TOPICS,))
             for topic in topics:
                 connection.execute(
                     "INSERT INTO log_partition (topic, number)"
@@ -127,15 +134,31 @@ class PostgresLog:
             return
         placed = self._place(records)
         with self.connection() as connection, connection.transaction():
-            starts = self._reserve(connection, {row: len(new) for row, new in placed.items()})
-            with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-                copy.set_types(_COPY_TYPES)
-                for row, new in placed.items():
-                    start, moment = starts[row]
-                    for offset, record in enumerate(new, start):
-                        stored = headers_to_json(record.headers)
-                        headers = None if stored is None else Jsonb(stored)
-                        copy.write_row((row, offset, record.key, record.value, headers, moment))
+            self._write(connection, placed)
+
+    def append_within(self, session: Session, records: Sequence[NewRecord]) -> None:
+        """Append in the transaction of a session on the same database, as its last act.
+
+        Its partitions stay locked until it ends.
+        """
+        placed = self._place(records)
+        connection = session.connection().connection.driver_connection
+        self._write(cast("psycopg.Connection[Any]", connection), placed)
+
+    def _write(
+        self, connection: psycopg.Connection[Any], placed: Mapping[int, Sequence[NewRecord]]
+    ) -> None:
+        starts = self._reserve(connection, {row: len(new) for row, new in placed.items()})
+        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+            copy.set_types(_COPY_TYPES)
+            for row, new in placed.items():
+                start, moment = starts[row]
+                for offset, record in enumerate(new, start):
+                    stored = headers_to_json(record.headers)
+                    headers = None if stored is None else Jsonb(stored)
+                    copy.write_row((row, offset, record.key, record.value, headers, moment))
+        topics = sorted({record.topic for new in placed.values() for record in new})
+        connection.execute("SELECT pg_notify(%s, t) FROM unnest(%s::text[]) t", (CHANNEL, topics))
 
     def _place(self, records: Sequence[NewRecord]) -> dict[int, list[NewRecord]]:
         """The records per partition, each in the order given."""
@@ -276,11 +299,13 @@ class PostgresConsumer:
         self._positions: dict[Partition, int] = {}
         self._paused: set[Partition] = set()
         self._turn = 0
-        self._wait = _QUICK
+        self._topics = frozenset(topics)
+        self._wakeup = Wakeup(log.own_connection, CHANNEL)
 
     def poll(self, *, max_records: int, timeout: float) -> list[Batch]:
-        """Ask the log again and again, ever more slowly while there is nothing."""
+        """Read, and where there is nothing, read again as soon as something is appended."""
         deadline = time.monotonic() + timeout
+        self._wakeup.listen()
         while True:
             self._follow_membership()
             self._ask_starts()
@@ -288,8 +313,7 @@ class PostgresConsumer:
             left = deadline - time.monotonic()
             if batches or left <= 0:
                 return batches
-            time.sleep(min(self._wait, left))
-            self._wait = min(self._wait * 1.5, _IDLE)
+            self._wakeup.wait(left, self._topics)
 
     def _follow_membership(self) -> None:
         members, partitions = self._membership.view()
@@ -331,8 +355,6 @@ class PostgresConsumer:
         found: dict[Partition, list[Record]] = defaultdict(list)
         for record in self._log.read_rows(names, starts, max_records):
             found[record.partition].append(record)
-        if found:
-            self._wait = _QUICK
         return [self._batch(partition, records) for partition, records in found.items()]
 
     def _batch(self, partition: Partition, records: list[Record]) -> Batch:
@@ -377,4 +399,5 @@ class PostgresConsumer:
 
     def close(self) -> None:
         """Leave the group."""
+        self._wakeup.close()
         self._membership.leave()

@@ -1,0 +1,154 @@
+CREATE TABLE "case" (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    subject_kind TEXT NOT NULL,
+    subject_key TEXT NOT NULL,
+    tool TEXT NOT NULL,
+    trigger TEXT NOT NULL,
+    blind BOOLEAN DEFAULT 'false' NOT NULL,
+    dispute JSONB,
+    disputed_by TEXT,
+    queue TEXT NOT NULL,
+    team TEXT NOT NULL,
+    owner_team TEXT,
+    owner_person TEXT,
+    claimant TEXT,
+    claim_seq BIGINT DEFAULT '0' NOT NULL,
+    claimed_at TIMESTAMP WITH TIME ZONE,
+    lease_expires_at TIMESTAMP WITH TIME ZONE,
+    state TEXT DEFAULT 'open' NOT NULL,
+    cycle BIGINT DEFAULT '1' NOT NULL,
+    level BIGINT DEFAULT '0' NOT NULL,
+    priority TEXT NOT NULL,
+    rule TEXT NOT NULL,
+    routing_revision TEXT NOT NULL,
+    ladder JSONB NOT NULL,
+    owner_since TIMESTAMP WITH TIME ZONE NOT NULL,
+    opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    cycle_opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    claim_within INTERVAL NOT NULL,
+    claim_due_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    resolve_due_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    due_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    overdue_since TIMESTAMP WITH TIME ZONE,
+    verdict TEXT,
+    verdict_id TEXT,
+    verdict_value JSONB,
+    verdict_by TEXT,
+    verdict_note TEXT,
+    resolved_at TIMESTAMP WITH TIME ZONE,
+    closed_at TIMESTAMP WITH TIME ZONE,
+    version BIGINT DEFAULT '1' NOT NULL,
+    CONSTRAINT pk_case PRIMARY KEY (id),
+    CONSTRAINT uq_case_subject_kind_subject_key UNIQUE (subject_kind, subject_key),
+    CONSTRAINT ck_case_subject_kind CHECK (subject_kind IN ('output')),
+    CONSTRAINT ck_case_trigger CHECK (trigger IN ('low_confidence', 'dispute', 'tool_failure',
+        'policy', 'audit', 'unmatched')),
+    CONSTRAINT ck_case_state CHECK (state IN ('open', 'claimed', 'waiting', 'snoozed', 'resolved',
+        'closed', 'merged')),
+    CONSTRAINT ck_case_priority CHECK (priority IN ('P1', 'P2', 'P3', 'P4')),
+    CONSTRAINT ck_case_verdict CHECK (verdict IN ('upheld', 'corrected', 'undecidable',
+        'not_actionable')),
+    CONSTRAINT ck_case_queue CHECK (queue ~ '^[a-z0-9][a-z0-9-]{0,62}$'),
+    CONSTRAINT ck_case_owner CHECK (num_nonnulls(owner_team, owner_person) = 1),
+    CONSTRAINT ck_case_claimant CHECK ((state = 'claimed') = (claimant IS NOT NULL AND
+        lease_expires_at IS NOT NULL)),
+    CONSTRAINT ck_case_resolved CHECK ((state IN ('resolved', 'closed')) = (verdict IS NOT NULL
+        AND verdict_id IS NOT NULL AND verdict_by IS NOT NULL)),
+    CONSTRAINT ck_case_corrected CHECK (verdict <> 'corrected' OR verdict_value IS NOT NULL),
+    CONSTRAINT ck_case_counters CHECK (level >= 0 AND cycle >= 1 AND claim_seq >= 0),
+    CONSTRAINT fk_case_tool_tool FOREIGN KEY(tool) REFERENCES tool (slug),
+    CONSTRAINT fk_case_team_team FOREIGN KEY(team) REFERENCES team (slug),
+    CONSTRAINT fk_case_owner_team_team FOREIGN KEY(owner_team) REFERENCES team (slug),
+    CONSTRAINT fk_case_owner_person_person FOREIGN KEY(owner_person) REFERENCES person (email) ON
+        UPDATE CASCADE,
+    CONSTRAINT fk_case_claimant_person FOREIGN KEY(claimant) REFERENCES person (email) ON UPDATE
+        CASCADE
+);
+CREATE INDEX ix_case_claimant ON "case" (claimant) WHERE claimant IS NOT NULL;
+CREATE INDEX ix_case_closed ON "case" (closed_at) WHERE state = 'closed';
+CREATE INDEX ix_case_due
+    ON "case" (due_at, id)
+    WHERE state IN ('open', 'claimed', 'waiting', 'snoozed');
+CREATE INDEX ix_case_lease ON "case" (lease_expires_at) WHERE state = 'claimed';
+CREATE INDEX ix_case_person_due
+    ON "case" (owner_person, due_at, id)
+    WHERE state IN ('open', 'claimed', 'waiting', 'snoozed');
+CREATE INDEX ix_case_queue
+    ON "case" (queue)
+    WHERE state IN ('open', 'claimed', 'waiting', 'snoozed');
+CREATE INDEX ix_case_resolved ON "case" (resolved_at) WHERE state = 'resolved';
+CREATE INDEX ix_case_team_due
+    ON "case" (team, due_at, id)
+    WHERE state IN ('open', 'claimed', 'waiting', 'snoozed');
+CREATE INDEX ix_case_tool_state ON "case" (tool, state);
+
+CREATE TABLE case_output (
+    case_id BIGINT NOT NULL,
+    tool TEXT NOT NULL,
+    output_id TEXT NOT NULL,
+    model TEXT,
+    prompt TEXT,
+    kind TEXT,
+    value JSONB,
+    confidence DOUBLE PRECISION,
+    alternatives JSONB,
+    input JSONB,
+    attributes JSONB,
+    subject TEXT,
+    cohort TEXT,
+    failure JSONB,
+    condition TEXT,
+    CONSTRAINT pk_case_output PRIMARY KEY (case_id),
+    CONSTRAINT uq_case_output_tool_output_id UNIQUE (tool, output_id),
+    CONSTRAINT fk_case_output_case_id_case FOREIGN KEY(case_id) REFERENCES "case" (id),
+    CONSTRAINT fk_case_output_tool_tool FOREIGN KEY(tool) REFERENCES tool (slug)
+);
+
+CREATE TABLE objection (
+    case_id BIGINT NOT NULL,
+    correction_id TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    said JSONB NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    withdrawn_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_objection PRIMARY KEY (case_id, correction_id),
+    CONSTRAINT fk_objection_case_id_case FOREIGN KEY(case_id) REFERENCES "case" (id)
+);
+
+CREATE TABLE timeline_entry (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    case_id BIGINT NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    event TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    note TEXT,
+    detail JSONB,
+    CONSTRAINT pk_timeline_entry PRIMARY KEY (id),
+    CONSTRAINT fk_timeline_entry_case_id_case FOREIGN KEY(case_id) REFERENCES "case" (id)
+);
+CREATE INDEX ix_timeline_entry_case ON timeline_entry (case_id, id);
+
+CREATE TABLE timer (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    case_id BIGINT NOT NULL,
+    cycle BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    rung BIGINT NOT NULL,
+    due_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    fired_at TIMESTAMP WITH TIME ZONE,
+    stopped_at TIMESTAMP WITH TIME ZONE,
+    failures BIGINT DEFAULT '0' NOT NULL,
+    error TEXT,
+    parked_until TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_timer PRIMARY KEY (id),
+    CONSTRAINT uq_timer_case_id_cycle_kind_rung UNIQUE (case_id, cycle, kind, rung),
+    CONSTRAINT ck_timer_kind CHECK (kind IN ('claim', 'resolve', 'rung')),
+    CONSTRAINT ck_timer_parked CHECK ((failures = 0) = (parked_until IS NULL)),
+    CONSTRAINT fk_timer_case_id_case FOREIGN KEY(case_id) REFERENCES "case" (id)
+);
+CREATE INDEX ix_timer_due
+    ON timer (due_at)
+    WHERE fired_at IS NULL AND stopped_at IS NULL AND parked_until IS NULL;
+CREATE INDEX ix_timer_parked
+    ON timer (parked_until)
+    WHERE parked_until IS NOT NULL AND fired_at IS NULL;

@@ -1,0 +1,177 @@
+"""Settings become resources: what every role and command works with."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+from secondlook import events
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from migrations import run as migrations
+from services.escalation import service as escalation_service
+from services.escalation.leaving import CaseDuty
+from services.escalation.policy.model import RoutingPolicy
+from services.escalation.policy.read import read as read_policy
+from services.escalation.routing import Router
+from services.feedback.intake import Intake
+from services.kit.clock import Clock, DatabaseClock
+from services.kit.consuming import outbox
+from services.kit.database import Database, make_engine
+from services.kit.errors import InvalidInput, Unavailable
+from services.kit.eventlog import open_log
+from services.kit.eventlog.port import EventLog, NewRecord, TopicSpec
+from services.kit.eventlog.postgres import PostgresLog
+from services.kit.processes import embedded_postgres
+from services.kit.processes.embedded_postgres import EmbeddedPostgres
+from services.kit.settings import Settings
+from services.people.service import Duty
+from services.tools.api import PolicyWatch
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a role works with. Opened once per process, closed when it ends."""
+
+    settings: Settings
+    database: Database
+    database_url: str
+    clock: Clock
+
+    @cached_property
+    def log(self) -> EventLog:
+        """The event log, opened when it is first needed."""
+        return open_log(self.settings, self.database_url)
+
+    def publish(self, session: Session, records: Sequence[NewRecord]) -> None:
+        """Append to the embedded log, in the transaction of a session."""
+        assert isinstance(self.log, PostgresLog)
+        self.log.append_within(session, records)
+
+    @cached_property
+    def intake(self) -> Intake:
+        """The way of requests onto the log."""
+        return Intake(self.database, self.log)
+
+    @cached_property
+    def policy_watch(self) -> PolicyWatch:
+        """What the SDKs' long polls wait at."""
+        return PolicyWatch(self.database)
+
+    @cached_property
+    def router(self) -> Router:
+        """How cases are routed: by the policy file, or by the tools' teams.
+
+        Raises:
+            InvalidInput: the file cannot be read or is no policy.
+        """
+        return Router(load_routing(self.settings), timezone=self.settings.timezone)
+
+    @cached_property
+    def duties(self) -> tuple[Duty, ...]:
+        """Everything that people answer for, handed over when they leave."""
+        return (CaseDuty(self.router.policy),)
+
+    def close(self) -> None:
+        """Let go of everything that was opened."""
+        if "intake" in self.__dict__:
+            self.intake.worker.close()
+        if "log" in self.__dict__:
+            self.log.close()
+        self.database.close()
+
+
+def load_routing(settings: Settings) -> RoutingPolicy | None:
+    """The routing policy that the settings name, or None.
+
+    Raises:
+        InvalidInput: the file cannot be read or is no policy.
+    """
+    if settings.routing_file is None:
+        return None
+    try:
+        content = settings.routing_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        detail = f"SECONDLOOK_ROUTING_FILE: {settings.routing_file} cannot be read: {error}"
+        raise InvalidInput(detail) from None
+    return read_policy(content)
+
+
+def check_routing(resources: Resources) -> None:
+    """Whether everybody whom the routing policy names is there.
+
+    Raises:
+        InvalidInput: the policy cannot be used, or somebody is not there; it says who.
+    """
+    policy = resources.router.policy
+    if policy is not None:
+        with resources.database.transaction() as session:
+            escalation_service.check_policy(session, policy)
+
+
+@contextmanager
+def database_url(settings: Settings) -> Iterator[str]:
+    """The database to use: the one named, the embedded one that runs, or one started for now.
+
+    Raises:
+        Unavailable: none is named, and there is none in the data folder. Making one here
+            would answer from nothing to whoever mistook the folder.
+    """
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    running = embedded_postgres.connect_url(settings.data_dir)
+    if running is not None:
+        yield running
+        return
+    if not embedded_postgres.is_there(settings.data_dir):
+        raise Unavailable(
+            f"There is no database in {settings.data_dir.absolute()}. `secondlook run` makes one;"
+            " for another folder set SECONDLOOK_DATA_DIR, for a database of your own"
+            " SECONDLOOK_DATABASE_URL."
+        )
+    postgres = EmbeddedPostgres(settings.data_dir)
+    postgres.start()
+    try:
+        migrations.upgrade(postgres.url)
+        yield postgres.url
+    finally:
+        postgres.stop()
+
+
+@contextmanager
+def opened(settings: Settings, *, role: str, pool_size: int = 5) -> Iterator[Resources]:
+    """The resources of a role, closed at the end."""
+    with database_url(settings) as url:
+        engine = make_engine(url, pool_size=pool_size, application_name=f"secondlook {role}")
+        resources = Resources(settings, Database(engine), url, DatabaseClock())
+        if not settings.kafka_bootstrap_servers:
+            # One database holds both: what is said is on the log as soon as it is true.
+            resources.database.tell_sessions(outbox.publish_through(resources.publish))
+        try:
+            yield resources
+        finally:
+            resources.close()
+
+
+def ensure_topics(resources: Resources) -> None:
+    """Make the topics that are missing, unless the settings say that others do that."""
+    if resources.settings.kafka_bootstrap_servers and not resources.settings.kafka_create_topics:
+        return
+    keyed = resources.settings.log_partitions
+    resources.log.ensure_topics(
+        [
+            TopicSpec(topic.name, 1 if topic.compacted else keyed, topic.compacted)
+            for topic in events.TOPICS
+        ]
+    )
+
+
+def require_ready(resources: Resources) -> None:
+    """Raise `Unavailable`, saying why, unless work can be taken."""
+    with resources.database.transaction() as session:
+        version = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+    if version != migrations.newest():
+        raise Unavailable(f"The database's schema is {version}; run `secondlook migrate`.")
+    resources.log.bounds([events.OUTPUTS])

@@ -1,0 +1,193 @@
+"""The roles that Secondlook consists of: one table of what each serves, consumes or loops.
+
+`secondlook run` starts them all; in production they are started one by one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from services.app.resources import Resources
+from services.escalation import consumer as escalation_consumer
+from services.escalation import service as escalation_service
+from services.escalation.consumer import EscalationConsumer
+from services.feedback import consumer as feedback_consumer
+from services.feedback import service as feedback_service
+from services.feedback.consumer import FeedbackConsumer
+from services.insight.metrics import BusinessCollector
+from services.kit.consuming import dead_letters, offsets
+from services.kit.consuming import metrics as consumer_metrics
+from services.kit.consuming.outbox import WAKE_CHANNEL, Relay
+from services.kit.consuming.runner import Consumer, Handler
+from services.kit.database import connect_alone
+from services.kit.eventlog.postgres import PostgresLog
+from services.kit.processes.loops import Loop
+from services.kit.wakeup import Wakeup
+from services.kit.web import idempotency
+from services.people import access
+
+MakeHandler = Callable[[Resources], Handler[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role. It serves pages and API, or consumes topics, or does loops, or exports metrics.
+
+    `place`: how far from the exporter's its own port for metrics is; None serves them itself.
+    """
+
+    name: str
+    place: int | None = None
+    serves: str | None = None
+    topics: tuple[str, ...] = ()
+    handler: MakeHandler | None = None
+    loops: bool = False
+    exports: bool = False
+
+
+ROLES: Mapping[str, Role] = {
+    role.name: role
+    for role in (
+        Role("web", serves="all"),
+        Role(
+            feedback_consumer.NAME,
+            place=1,
+            topics=feedback_consumer.TOPICS,
+            handler=lambda found: FeedbackConsumer(found.clock),
+        ),
+        Role(
+            escalation_consumer.NAME,
+            place=2,
+            topics=escalation_consumer.TOPICS,
+            handler=lambda found: EscalationConsumer(found.clock, found.router),
+        ),
+        Role("tick", place=3, loops=True),
+        Role("export", place=0, exports=True),
+    )
+}
+CONSUMED: Mapping[str, Sequence[str]] = {
+    role.name: role.topics for role in ROLES.values() if role.topics
+}
+"""The topics that each consumer reads."""
+METRICS_PORTS = 1 + max(role.place or 0 for role in ROLES.values())
+"""How many ports in a row serve metrics."""
+
+
+def readers() -> dict[str, list[str]]:
+    """The consumers of each topic."""
+    topics = {topic for read in CONSUMED.values() for topic in read}
+    return {topic: [name for name, read in CONSUMED.items() if topic in read] for topic in topics}
+
+
+def make_consumer(resources: Resources, name: str) -> Consumer:
+    """A member of the consumers called `name`."""
+    role = ROLES[name]
+    assert role.handler is not None
+    return Consumer(
+        name,
+        role.topics,
+        log=resources.log,
+        database=resources.database,
+        handler=role.handler(resources),
+        batch_records=resources.settings.batch_records,
+        should_pause=partial(
+            dead_letters.too_many_faults,
+            consumer=name,
+            limit=resources.settings.dead_letter_limit,
+        ),
+        counters=consumer_metrics.counters(name),
+    )
+
+
+def make_loops(resources: Resources) -> list[Loop]:
+    """Everything that `tick` does."""
+    relay = Relay(resources.database, resources.log)
+    return [
+        *_case_loops(resources),
+        Loop("unmatched", _in_transaction(resources, _report_unmatched), every=2.0),
+        _relay_loop(resources, relay),
+        Loop("tidying", _in_transaction(resources, _forget), every=600.0),
+        Loop("purging", partial(_purge_log, resources, relay), every=600.0),
+    ]
+
+
+_BATCH = 100
+Step = Callable[[Resources, Session], int]
+
+
+def _in_transaction(resources: Resources, step: Step) -> Callable[[], bool]:
+    """A loop's step that does up to a batch in one transaction, and says whether to go on."""
+
+    def once() -> bool:
+        with resources.database.transaction() as session:
+            return step(resources, session) >= _BATCH
+
+    return once
+
+
+def _case_loops(resources: Resources) -> list[Loop]:
+    def fire(found: Resources, session: Session) -> int:
+        return escalation_service.fire_due(session, now=found.clock.now(session), limit=_BATCH)
+
+    def expire(found: Resources, session: Session) -> int:
+        return escalation_service.expire_leases(session, now=found.clock.now(session), limit=_BATCH)
+
+    def close(found: Resources, session: Session) -> int:
+        now = found.clock.now(session)
+        before = now - timedelta(seconds=found.settings.reopen_window)
+        return escalation_service.close_resolved(session, now=now, before=before, limit=_BATCH)
+
+    return [
+        Loop("timers", _in_transaction(resources, fire), every=0.5),
+        Loop("leases", _in_transaction(resources, expire), every=1.0),
+        Loop("closing", _in_transaction(resources, close), every=10.0),
+    ]
+
+
+def _report_unmatched(resources: Resources, session: Session) -> int:
+    now = resources.clock.now(session)
+    before = now - timedelta(seconds=resources.settings.unmatched_after)
+    return feedback_service.report_unmatched(session, now=now, before=before, limit=_BATCH)
+
+
+def _relay_loop(resources: Resources, relay: Relay) -> Loop:
+    """Sends the outbox as soon as something is in it.
+
+    On the embedded log nothing is written there; what an earlier life on Kafka left is sent.
+    """
+    wakeup = Wakeup(partial(connect_alone, resources.database_url), WAKE_CHANNEL)
+    return Loop("relay", lambda: relay.step() > 0, every=1.0, wait=wakeup.wait)
+
+
+def _forget(resources: Resources, session: Session) -> int:
+    yesterday = resources.clock.now(session) - timedelta(days=1)
+    idempotency.forget(session, before=yesterday)
+    access.forget(session, before=yesterday)
+    return 0
+
+
+def _purge_log(resources: Resources, relay: Relay) -> bool:
+    """Drop what was sent and consumed longer ago than the log's retention."""
+    retention = timedelta(seconds=resources.settings.log_retention)
+    relay.purge(retention)
+    if not isinstance(resources.log, PostgresLog):
+        return False
+    with resources.database.transaction() as session:
+        before = resources.clock.now(session) - retention
+        consumed = offsets.consumed(session, readers())
+    resources.log.trim(before, consumed)
+    return False
+
+
+def make_collector(resources: Resources) -> BusinessCollector:
+    """What `export` serves."""
+    return BusinessCollector(
+        resources.database,
+        resources.clock,
+        lambda topics: resources.log.bounds(list(topics)),
+        consumed=CONSUMED,
+    )

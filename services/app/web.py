@@ -1,0 +1,153 @@
+"""What the web role serves: the API, the pages, or both on one origin."""
+
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic.json_schema import models_json_schema
+from sqlalchemy.orm import Session
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.types import ASGIApp
+
+from services.app.resources import Resources, require_ready
+from services.escalation import api as escalation_api
+from services.escalation import queries as escalation_queries
+from services.escalation.cases import as_answer
+from services.feedback import api as feedback_api
+from services.feedback.api import ShownCase
+from services.insight import api as insight_api
+from services.kit.errors import NotFound
+from services.kit.processes import listening
+from services.kit.settings import Settings
+from services.kit.web.http import OneOrigin, RefuseEncodedBody, install_errors, require_storable
+from services.people.rules import Actor
+from services.tools import api as registry_api
+from services.tools.identity import Identity
+from ui.app import make_app
+from ui.kit.context import PageContext
+from ui.kit.security import SecurityHeaders
+from ui.kit.templating import Templates
+
+_API_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
+
+
+_BODY_BYTES = 8 * 1024 * 1024
+
+
+_LOOPBACK = ("127.0.0.1", "::1", None)
+
+
+def make_web(resources: Resources, *, api: bool, ui: bool) -> ASGIApp:
+    """What `serve` serves: the API, the pages, or both on one origin."""
+    if not ui:
+        return make_api(resources)
+    pages = make_ui(resources)
+    if not api:
+        return pages
+    return OneOrigin(pages=pages, api=make_api(resources), api_paths=_API_PATHS)
+
+
+def _https(settings: Settings) -> bool:
+    """Whether people reach us over https."""
+    return (settings.public_url or "").startswith("https:")
+
+
+def make_ui(resources: Resources) -> FastAPI:
+    """The pages."""
+    settings = resources.settings
+
+    def context(templates: Templates) -> PageContext:
+        return PageContext(
+            database=resources.database,
+            clock=resources.clock,
+            identity=Identity(resources.database),
+            templates=templates,
+            publish=resources.intake.say,
+            duties=resources.duties,
+            lease=timedelta(seconds=settings.lease),
+            reopen_window=timedelta(seconds=settings.reopen_window),
+            session_length=timedelta(seconds=settings.session_length),
+            link_length=timedelta(seconds=settings.link_length),
+            https=_https(settings),
+            address=lambda: listening.address(settings),
+            api_address=lambda: listening.api_address(settings),
+        )
+
+    return make_app(context, public_url=settings.public_url)
+
+
+def make_api(resources: Resources) -> FastAPI:
+    """The HTTP API. Its documentation page is off; `/openapi.json` is the contract."""
+    database, clock = resources.database, resources.clock
+    identity = Identity(database)
+    intake = resources.intake
+    routes = escalation_api.RouteDependencies(
+        database,
+        clock,
+        lease=timedelta(seconds=resources.settings.lease),
+        reopen_window=timedelta(seconds=resources.settings.reopen_window),
+    )
+
+    app = FastAPI(
+        title="Secondlook",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(require_storable)],
+    )
+    app.include_router(feedback_api.router(database, intake, identity, _case_of_output))
+    app.include_router(escalation_api.router(routes, identity))
+    app.include_router(registry_api.router(database, clock, identity, resources.policy_watch))
+    app.include_router(insight_api.router(database, clock, identity))
+    _add_probes(app, resources)
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=_BODY_BYTES)
+    app.add_middleware(RefuseEncodedBody)
+    install_errors(app)
+    app.add_middleware(SecurityHeaders, https=_https(resources.settings))
+    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
+    return app
+
+
+def _case_of_output(session: Session, actor: Actor | None, tool: str, output_id: str) -> ShownCase:
+    """An output's case: for a person if it is in their sight, for its tool unless it is blind."""
+    case = escalation_queries.case_of_output(session, tool, output_id)
+    if case is None:
+        return ShownCase(None, blind=False)
+    seen = escalation_queries.sees(actor, case) if actor is not None else not case.hidden
+    return ShownCase(as_answer(case) if seen else None, blind=case.hidden)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The API's description with the contracts that bodies are read by."""
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        models = [(model, "validation") for model in feedback_api.BODY_MODELS]
+        _, contracts = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+        schema.setdefault("components", {}).setdefault("schemas", {}).update(contracts["$defs"])
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _add_probes(app: FastAPI, resources: Resources) -> None:
+    @app.get("/healthz", tags=["probes"])
+    async def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["probes"])
+    def readyz() -> dict[str, str]:
+        """The database is there, with the schema that this release wants, and so is the log."""
+        require_ready(resources)
+        return {"status": "ready"}
+
+    @app.get("/metrics", tags=["probes"], response_class=Response)
+    def metrics(request: Request) -> Response:
+        """This process's own metrics, for scrapers on this machine."""
+        host = request.client.host if request.client is not None else None
+        if host not in _LOOPBACK or "x-forwarded-for" in request.headers:
+            raise NotFound("There is nothing here.")
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,125 @@
+"""`teams` and `people`: who there is."""
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from services.commands.shared import AsJson, answer, group, operator, transaction
+from services.kit.errors import InvalidInput
+from services.kit.processes import listening
+from services.people import access
+from services.people import queries as people_queries
+from services.people import service as people_service
+from services.people.rules import Role
+
+Slug = Annotated[str, typer.Argument(help="The slug.")]
+teams = group("Teams: add, list.")
+
+
+people = group("People: add, change, list, deactivate, sign-in links and tokens.")
+
+
+Email = Annotated[str, typer.Argument(help="The e-mail address.")]
+
+
+@teams.command("add")
+def add_team(
+    slug: Slug,
+    name: Annotated[str | None, typer.Option(help="Its name for people.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a team."""
+    with transaction() as (_, session, now):
+        people_service.add_team(session, slug, name=name, actor=operator(), now=now)
+    answer({"team": slug}, as_json=as_json, lines=[f"team {slug} added"])
+
+
+@teams.command("list")
+def list_teams(as_json: AsJson = False) -> None:
+    """List the teams with their people."""
+    with transaction() as (_, session, _now):
+        found = people_queries.teams(session)
+    answer(found, as_json=as_json, lines=[f"{t.slug}  {', '.join(t.people)}" for t in found])
+
+
+@people.command("add")
+def add_person(
+    email: Email,
+    name: Annotated[str, typer.Option(help="The person's name.")],
+    role: Annotated[Role, typer.Option(help="What the person is here for.")],
+    team: Annotated[list[str] | None, typer.Option(help="A team; may be repeated.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a person; `people link` then gives the first way in."""
+    with transaction() as (_, session, now):
+        people_service.add_person(
+            session, email, name=name, role=role, teams=team or (), actor=operator(), now=now
+        )
+    answer({"person": email.lower()}, as_json=as_json, lines=[f"{email.lower()} added"])
+
+
+@people.command("list")
+def list_people(as_json: AsJson = False) -> None:
+    """List the people."""
+    with transaction() as (_, session, _now):
+        found = people_queries.people(session)
+    lines = [
+        f"{p.email}  {p.role}  {', '.join(p.teams)}{'' if p.active else '  (inactive)'}"
+        for p in found
+    ]
+    answer(found, as_json=as_json, lines=lines)
+
+
+@people.command("change")
+def change_person(
+    email: Email,
+    role: Annotated[Role | None, typer.Option(help="What the person is here for.")] = None,
+    team: Annotated[
+        list[str] | None, typer.Option(help="A team, instead of those of before; may be repeated.")
+    ] = None,
+    active: Annotated[
+        bool, typer.Option("--active", help="Let a deactivated person in again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change a person's role or teams, or let them in again."""
+    if role is None and not team and not active:
+        raise InvalidInput("Nothing is to be changed: give --role, --team or --active.")
+    _change(email, role=role, teams=team or None, active=active or None)
+    email = email.lower()
+    answer({"person": email}, as_json=as_json, lines=[f"{email} changed"])
+
+
+@people.command("deactivate")
+def deactivate_person(email: Email, as_json: AsJson = False) -> None:
+    """Sign a person out for good; open cases of theirs go to the cases' teams."""
+    moved = _change(email, active=False)
+    lines = [f"{email.lower()} deactivated, {moved} cases handed over"]
+    answer({"person": email.lower(), "cases": moved}, as_json=as_json, lines=lines)
+
+
+def _change(email: str, **changes: Any) -> int:
+    """Change a person, as an admin does; answers how many cases were handed over."""
+    with transaction() as (found, session, now):
+        return people_service.change_person(
+            session, email, **changes, actor=operator(), duties=found.duties, now=now
+        )
+
+
+@people.command("link")
+def link_person(email: Email, as_json: AsJson = False) -> None:
+    """Print a sign-in link that works once."""
+    with transaction() as (found, session, now):
+        length = timedelta(seconds=found.settings.link_length)
+        token = access.create_link(session, email, actor=operator(), now=now, length=length)
+        link = f"{listening.address(found.settings)}/sign-in/{token}"
+    answer({"link": link}, as_json=as_json, lines=[link])
+
+
+@people.command("token")
+def token_person(email: Email, as_json: AsJson = False) -> None:
+    """Print a personal API token and nothing else."""
+    with transaction() as (_, session, now):
+        token = access.create_token(session, email, actor=operator(), now=now)
+    answer({"token": token}, as_json=as_json, lines=[token])

@@ -1,0 +1,164 @@
+"""Cases as they are read: the shapes, and what of them may be shown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from services.escalation.rules import Owner
+from services.tools.rules import Version
+
+Json = Any
+"""A JSON value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A case as lists show it, without the long parts of its output."""
+
+    id: int
+    tool: str
+    output_id: str
+    trigger: str
+    blind: bool
+    dispute: Mapping[str, Json] | None
+    queue: str
+    team: str
+    owner_team: str | None
+    owner_person: str | None
+    claimant: str | None
+    lease_expires_at: datetime | None
+    state: str
+    level: int
+    priority: str
+    opened_at: datetime
+    due_at: datetime
+    claim_due_at: datetime
+    resolve_due_at: datetime
+    overdue_since: datetime | None
+    verdict: str | None
+    verdict_value: Json
+    verdict_by: str | None
+    resolved_at: datetime | None
+    version: int
+    model: str | None
+    prompt: str | None
+    kind: str | None
+    value: Json
+    confidence: float | None
+    subject: str | None
+    failure: Mapping[str, Json] | None
+    condition: str | None
+    excerpt: str | None
+
+    @property
+    def owner(self) -> Owner:
+        """Who is accountable."""
+        if self.owner_team is not None:
+            return Owner("team", self.owner_team)
+        return Owner("person", self.owner_person or "")
+
+    @property
+    def output_version(self) -> Version:
+        """What produced the output."""
+        return Version(self.model, self.prompt)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the tool's answer must not be shown: a blind case before its verdict."""
+        return self.blind and self.verdict is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case(Listed):
+    """A case, whole."""
+
+    subject_kind: str
+    subject_key: str
+    disputed_by: str | None
+    claim_seq: int
+    claimed_at: datetime | None
+    cycle: int
+    rule: str
+    routing_revision: str
+    ladder: list[dict[str, Json]]
+    owner_since: datetime
+    cycle_opened_at: datetime
+    claim_within: timedelta
+    verdict_id: str | None
+    verdict_note: str | None
+    closed_at: datetime | None
+    alternatives: list[Json] | None
+    input: Mapping[str, Json] | None
+    attributes: Mapping[str, str] | None
+    cohort: str | None
+
+
+_OF_OUTPUT = frozenset(
+    {
+        *("output_id", "model", "prompt", "kind", "value", "confidence", "subject", "failure"),
+        *("condition", "alternatives", "input", "attributes", "cohort"),
+    }
+)
+
+
+def _select(shape: type[Listed]) -> str:
+    columns = []
+    for field in fields(shape):
+        if field.name == "excerpt":
+            columns.append("left(o.input->>'text', 240) AS excerpt")
+        else:
+            columns.append(f"{'o' if field.name in _OF_OUTPUT else 'c'}.{field.name}")
+    return ", ".join(columns)
+
+
+LISTED = _select(Listed)
+WHOLE = _select(Case)
+FROM = '"case" c LEFT JOIN case_output o ON o.case_id = c.id'
+
+
+def as_answer(case: Listed) -> dict[str, Any]:
+    """A case as the API shows it (09). A blind one shows nothing that the tool said."""
+    return {
+        "id": case.id,
+        "output_id": case.output_id,
+        "subject": {"kind": "output", "key": f"{case.tool}/{case.output_id}"},
+        "tool": case.tool,
+        "trigger": case.trigger,
+        "queue": case.queue,
+        "owner": case.owner.as_answer(),
+        "claimant": case.claimant,
+        "state": case.state,
+        "level": case.level,
+        "priority": case.priority,
+        "due_at": case.due_at,
+        "overdue": case.overdue_since is not None,
+        "opened_at": case.opened_at,
+        "version": case.version,
+        "blind": case.hidden,
+        "dispute": None if case.hidden else case.dispute,
+        "verdict": case.verdict,
+        "verdict_value": case.verdict_value,
+        "verdict_by": case.verdict_by,
+        "output": _shown_output(case),
+    }
+
+
+def _shown_output(case: Listed) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "output_id": case.output_id,
+        "tool": case.tool,
+        "kind": case.kind,
+        "subject": case.subject,
+        "version": case.output_version._asdict(),
+        "condition": case.condition,
+    }
+    if isinstance(case, Case):
+        shown |= {"input": case.input, "attributes": case.attributes}
+    else:
+        shown["excerpt"] = case.excerpt
+    if not case.hidden:
+        shown |= {"value": case.value, "confidence": case.confidence, "failure": case.failure}
+        if isinstance(case, Case):
+            shown["alternatives"] = case.alternatives or []
+    return shown

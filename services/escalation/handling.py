@@ -1,0 +1,172 @@
+"""What people do with cases besides reviewing them: hand over, comment, escalate, reopen."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from services.escalation import clocks, ladder, owners, queries
+from services.escalation.claims import case_for_reviewer, lost, renew, token_number
+from services.escalation.errors import MovedOn
+from services.escalation.notes import checked_note
+from services.escalation.rules import OPEN_STATES, CaseVerb, Owner
+from services.escalation.timeline import Happening, tell_one
+from services.escalation.transitions import IS_LIVE, PRESENT, move
+from services.kit.errors import invalid
+from services.people.rules import SYSTEM, Actor, Verb
+
+_REASSIGN = move(
+    CaseVerb.REASSIGN,
+    sets="""owner_team = :owner_team, owner_person = :owner_person,
+        team = coalesce(:team, team), owner_since = :now""",
+    where=f"""(state <> 'claimed' OR lease_expires_at <= {PRESENT} OR ({IS_LIVE})
+        OR :over_holder)""",
+    returning="id",
+)
+
+
+def reassign(
+    session: Session,
+    actor: Actor,
+    case_id: int,
+    *,
+    owner: Owner,
+    token: str | None = None,
+    note: str | None = None,
+    now: datetime,
+) -> None:
+    """Make another person or team accountable. A claim on the case ends.
+
+    Over somebody else's live claim only leads and admins reassign.
+
+    Raises:
+        InvalidInput: the new owner does not exist, is not active or may not review.
+        HeldBySomebody: another person's claim is live.
+        MovedOn: the case is no longer open.
+    """
+    case_for_reviewer(session, actor, case_id)
+    note = checked_note(note)
+    owners.require_able(session, owner)
+    if owner.kind == "person" and queries.objects(session, owner.id, case_id):
+        problem = f"{owner.id} disputes this output and may not review it"
+        raise invalid("owner", problem, "Name another.")
+    given = {
+        "id": case_id,
+        **owners.columns(owner),
+        "team": owners.seen_by(owner),
+        "now": now,
+        "me": actor.email,
+        "token": token_number(token),
+        "over_holder": actor.may(Verb.TAKE_OVER),
+    }
+    if session.execute(_REASSIGN, given).first() is None:
+        raise lost(queries.case(session, case_id))
+    clocks.resume_claim_clocks(session, [case_id], now=now)
+    detail = {"owner": str(owner)}
+    tell_one(session, case_id, Happening.REASSIGNED, actor, now=now, note=note, detail=detail)
+
+
+def comment(
+    session: Session,
+    actor: Actor,
+    case_id: int,
+    *,
+    note: str,
+    token: str | None = None,
+    lease: timedelta,
+    now: datetime,
+) -> None:
+    """Add to the timeline. With a claim's token it also renews the claim.
+
+    Raises:
+        StaleToken: the token's claim is over.
+        InvalidInput: the note is empty or too long.
+    """
+    case_for_reviewer(session, actor, case_id)
+    written = checked_note(note)
+    if written is None:
+        raise invalid("note", "it is empty", "Write something.")
+    if token is not None:
+        renew(session, actor, case_id, token=token, lease=lease, now=now)
+    tell_one(session, case_id, Happening.COMMENTED, actor, now=now, note=written)
+
+
+def escalate(
+    session: Session,
+    actor: Actor,
+    case_id: int,
+    *,
+    level: int,
+    note: str | None = None,
+    now: datetime,
+) -> None:
+    """Move the case to the next rung of its ladder, from the level that the actor saw.
+
+    Raises:
+        MovedOn: the case is on another level by now, no longer open, or on its last rung.
+    """
+    case = case_for_reviewer(session, actor, case_id)
+    note = checked_note(note)
+    if case.level != level or case.state not in OPEN_STATES:
+        raise MovedOn(f"The case is {case.state} on level {case.level} by now.")
+    if not ladder.climb(session, case, now=now):
+        raise MovedOn("The case is on the last rung of its ladder.")
+    detail = {"by": "person"}
+    tell_one(session, case_id, Happening.ESCALATED, actor, now=now, note=note, detail=detail)
+
+
+_REOPEN = move(
+    CaseVerb.REOPEN,
+    sets="""cycle = cycle + 1, cycle_opened_at = :now, verdict = NULL, verdict_value = NULL,
+        verdict_by = NULL, verdict_note = NULL, verdict_id = NULL, resolved_at = NULL,
+        closed_at = NULL, overdue_since = NULL, level = 0, blind = false,
+        owner_team = :owner_team, owner_person = :owner_person, team = coalesce(:team, team),
+        owner_since = CASE WHEN :kept THEN owner_since ELSE :now END,
+        claim_due_at = :now + claim_within,
+        resolve_due_at = :now + (resolve_due_at - cycle_opened_at),
+        due_at = :now + least(claim_within, resolve_due_at - cycle_opened_at)""",
+    returning="id",
+)
+
+
+def reopen(
+    session: Session, actor: Actor, case_id: int, *, note: str | None = None, now: datetime
+) -> None:
+    """Begin a new cycle on a case that was resolved or closed.
+
+    Raises:
+        MovedOn: the case is open anyway.
+    """
+    case_for_reviewer(session, actor, case_id)
+    if not begin_again(session, case_id, who=actor.id, note=checked_note(note), now=now):
+        raise MovedOn("The case is open already.")
+
+
+def begin_again(
+    session: Session, case_id: int, *, who: str, note: str | None = None, now: datetime
+) -> bool:
+    """Reopen on behalf of `who`; False where the case is open anyway.
+
+    Where its owner is gone by now, the next of its ladder, its team or an admin is the owner.
+    """
+    before = queries.case(session, case_id)
+    had = before.owner
+    chain = [had, *(Owner(rung["kind"], rung["id"]) for rung in before.ladder)]
+    chain.append(Owner("team", before.team))
+    (owner,) = owners.first_able(session, [chain])
+    given = {
+        "id": case_id,
+        "now": now,
+        "kept": owner == had,
+        **owners.columns(owner),
+        "team": owners.seen_by(owner),
+    }
+    if session.execute(_REOPEN, given).first() is None:
+        return False
+    clocks.start(session, case_id)
+    tell_one(session, case_id, Happening.REOPENED, who, now=now, note=note)
+    if owner != had:
+        words, detail = f"{had} cannot own it; {owner} does", {"owner": str(had)}
+        tell_one(
+            session, case_id, Happening.RUNG_SKIPPED, SYSTEM, now=now, note=words, detail=detail
+        )
+    return True

@@ -1,0 +1,1 @@
+"""The routing policy: which queue, owner, priority and deadlines a case gets."""

@@ -1,0 +1,64 @@
+"""What can be found in a routing policy before any case meets it. Pure."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from secondlook.conditions import Clause, Condition
+
+from services.escalation.policy.model import RoutingPolicy
+
+
+class Finding(NamedTuple):
+    """Something about a policy that a person should look at. `line` is of the file, from 1."""
+
+    line: int
+    problem: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.problem}"
+
+
+def unreachable_rules(policy: RoutingPolicy) -> list[Finding]:
+    """Rules that an earlier rule with fewer or the same clauses always comes before."""
+    found = []
+    for later, rule in enumerate(policy.rules):
+        for earlier in policy.rules[:later]:
+            if earlier.mode == "active" and all(
+                rule.when.get(fact) == clause for fact, clause in earlier.when.items()
+            ):
+                words = f"rule '{rule.id}' is never reached: '{earlier.id}' matches first"
+                found.append(Finding(policy.line_of(rule.id), words))
+                break
+    return found
+
+
+def unknown_tools(policy: RoutingPolicy, registered: Collection[str]) -> list[Finding]:
+    """Rules that name a tool that is not registered; it may be, later."""
+    return [
+        Finding(policy.line_of(rule.id), f"rule '{rule.id}': no tool '{name}' is registered")
+        for rule in policy.rules
+        for name in _listed(rule.when.get("tool", []))
+        if not any(Condition({"tool": name}).holds({"tool": slug}) for slug in registered)
+    ]
+
+
+def _listed(clause: Clause) -> list[str]:
+    return [str(one) for one in clause] if isinstance(clause, list) else [str(clause)]
+
+
+def run_tests(policy: RoutingPolicy) -> list[str]:
+    """Run the inline tests; answers what failed, in words, empty when all passed."""
+    failures = []
+    for number, test in enumerate(policy.tests, start=1):
+        route = policy.route(test.facts)
+        got = {
+            "rule": route.rule,
+            "team": route.owner.id if route.owner.kind == "team" else None,
+            "user": route.owner.id if route.owner.kind == "person" else None,
+            "priority": route.priority,
+            "queue": route.queue,
+        }
+        for field, wanted in test.expect.model_dump(exclude_none=True).items():
+            if got[field] != wanted:
+                failures.append(f"test {number}: {field} is {got[field]}, expected {wanted}")
+    return failures

@@ -1,0 +1,304 @@
+"""What a routing policy is, and where it sends a case. Pure.
+
+The first rule that matches wins; the catch-all is mandatory, so there is no case without an
+owner; and every ladder ends with a rung that names somebody.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+from secondlook import conditions, events
+from secondlook.conditions import FACTS, Clause, Condition, Facts, FactType
+from secondlook.text import normalised
+
+from services.escalation.rules import Owner, Priority, parse_address, parse_owner
+from services.kit.durations import Duration, parse_duration
+from services.kit.fields import SLUG
+from services.tools.rules import Trigger
+
+CASE_FACTS = {**FACTS, "trigger": FactType("text", tuple(t.value for t in Trigger))}
+"""What rules can ask of a case: why it opened, and everything that its output says."""
+
+Slug = Annotated[str, Field(pattern=SLUG)]
+
+
+def _duration(value: Any) -> Any:
+    return value if isinstance(value, Duration) else parse_duration(str(value))
+
+
+Span = Annotated[Duration, BeforeValidator(_duration)]
+When = Annotated[dict[str, Clause], BeforeValidator(conditions.checked(CASE_FACTS))]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+Address = Annotated[str, AfterValidator(parse_address)]
+
+
+class Rung(_Part):
+    """An entry of a ladder: from `at` after the opening, `own` is accountable.
+
+    A rung without `at` is reached by a missed deadline alone.
+    """
+
+    at: Span | None = None
+    own: Annotated[Owner, BeforeValidator(parse_owner)]
+    repeat: Span | None = None
+
+
+class Sla(_Part):
+    """How soon a case must be claimed and resolved."""
+
+    claim: Span
+    resolve: Span
+
+
+class OwnerChoice(_Part):
+    """A rule's owner: exactly one of a team and a person."""
+
+    team: Slug | None = None
+    user: Address | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "OwnerChoice":
+        if (self.team is None) == (self.user is None):
+            raise ValueError("name exactly one of team and user")
+        return self
+
+    @property
+    def owner(self) -> Owner:
+        """The choice as an owner."""
+        return Owner("team", self.team) if self.team else Owner("person", str(self.user))
+
+
+class Rule(_Part):
+    """One rule: where every clause of `when` holds, the rest says what the case gets."""
+
+    id: Slug
+    mode: Literal["active", "monitor"] = "active"
+    when: When
+    owner: OwnerChoice
+    queue: Slug | None = None
+    priority: Priority = Priority.P3
+    sla: Sla | None = None
+    escalate: str | None = None
+
+
+class CatchAll(_Part):
+    """What every case gets that no rule claims."""
+
+    team: Slug | None = None
+    user: Address | None = None
+    queue: Slug | None = None
+    priority: Priority = Priority.P3
+    sla: Sla
+    escalate: str | None = None
+
+    @property
+    def owner(self) -> OwnerChoice:
+        """The owner, checked like a rule's."""
+        return OwnerChoice(team=self.team, user=self.user)
+
+    @model_validator(mode="after")
+    def _owned(self) -> "CatchAll":
+        OwnerChoice(team=self.team, user=self.user)
+        return self
+
+
+class Expectation(_Part):
+    """What an inline test expects of a case."""
+
+    rule: str | None = None
+    team: str | None = None
+    user: str | None = None
+    priority: Priority | None = None
+    queue: str | None = None
+
+
+def _facts_alone(case: Any) -> Any:
+    """Refuse what no case has: a fact that is misspelt would prove nothing."""
+    for fact in case if isinstance(case, dict) else ():
+        if fact not in CASE_FACTS and not str(fact).startswith(conditions.ATTRIBUTE):
+            problem = f"'{str(fact)[:40]}' is no fact of a case"
+            given = {"problem": problem, "hint": f"Use {', '.join(CASE_FACTS)}.", "at": (fact,)}
+            raise PydanticCustomError("clause", "{problem}", given)
+    return case
+
+
+class InlineTest(_Part):
+    """A case made up for the test, and where it must go."""
+
+    case: Annotated[dict[str, Any], BeforeValidator(_facts_alone)]
+    expect: Expectation
+
+    @property
+    def facts(self) -> Facts:
+        """The case as rules meet it: its texts as they are stored."""
+        return {
+            normalised(fact): normalised(value) if isinstance(value, str) else value
+            for fact, value in self.case.items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What the policy decided for one case."""
+
+    rule: str
+    queue: str
+    owner: Owner
+    priority: Priority
+    claim: Duration
+    resolve: Duration
+    ladder: tuple[Rung, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleTrace:
+    """One rule that was asked, and the first of its clauses that failed, if one did."""
+
+    rule: str
+    matched: bool
+    failed: str | None = None
+
+
+class RoutingPolicy(_Part):
+    """A whole routing policy; build it with `read`."""
+
+    version: Literal[1]
+    catch_all: CatchAll
+    rules: list[Rule] = []
+    ladders: dict[str, list[Rung]] = {}
+    tests: list[InlineTest] = []
+    revision: str = ""
+    lines: dict[str, int] = {}
+    """Of each rule by its id, in the file that it was read from."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> "RoutingPolicy":
+        ids = [rule.id for rule in self.rules]
+        for position, id_ in enumerate(ids):
+            if id_ in ids[:position]:
+                problem = f"two rules have the id '{id_}'"
+                hint = "An id is stored on cases: give each rule one of its own."
+                raise _wrong(("rules", position, "id"), problem, hint)
+        for name, ladder in self.ladders.items():
+            _check_ladder(name, ladder)
+        parts = [(("rules", n), rule.escalate) for n, rule in enumerate(self.rules)]
+        for place, named in [*parts, (("catch_all",), self.catch_all.escalate)]:
+            if named is not None and named not in self.ladders:
+                problem = f"there is no ladder '{named}' to escalate by"
+                raise _wrong((*place, "escalate"), problem, "Name one that stands in `ladders`.")
+        return self
+
+    def line_of(self, rule: str) -> int:
+        """The line of a rule, 1 where it was not read from a file."""
+        return self.lines.get(rule, 1)
+
+    @cached_property
+    def owners(self) -> frozenset[Owner]:
+        """Everybody that the policy names."""
+        named = {rule.owner.owner for rule in self.rules} | {self.catch_all.owner.owner}
+        return frozenset(named | {rung.own for ladder in self.ladders.values() for rung in ladder})
+
+    @cached_property
+    def _conditions(self) -> list[tuple[Rule, Condition]]:
+        return [(rule, Condition(rule.when)) for rule in self.rules]
+
+    def route(self, facts: Facts) -> Route:
+        """Where a case goes: by the first active rule that matches, else by the catch-all."""
+        for rule, condition in self._conditions:
+            if rule.mode == "active" and condition.holds(facts):
+                return self._as_route(rule.id, rule.owner.owner, rule)
+        return self._as_route("catch-all", self.catch_all.owner.owner, self.catch_all)
+
+    def explain(self, facts: Facts) -> Iterator[RuleTrace]:
+        """Each rule in turn, up to the one that decides, with the clause that failed."""
+        for rule, condition in self._conditions:
+            failed = condition.failed(facts)
+            yield RuleTrace(rule.id, failed is None, failed)
+            if failed is None and rule.mode == "active":
+                return
+        yield RuleTrace("catch-all", matched=True)
+
+    def _as_route(self, name: str, owner: Owner, part: Rule | CatchAll) -> Route:
+        sla = part.sla or self.catch_all.sla
+        ladder = self.ladders.get(part.escalate or self.catch_all.escalate or "", [])
+        first = Rung(at=Duration(), own=owner)
+        # The rung at 0 is the owner whom the rule names; the ladder's later rungs follow.
+        later = [rung for rung in ladder if rung.at != Duration()]
+        return Route(
+            rule=name,
+            queue=part.queue or (owner.id if owner.kind == "team" else name),
+            owner=owner,
+            priority=part.priority,
+            claim=sla.claim,
+            resolve=sla.resolve,
+            ladder=(first, *later),
+        )
+
+
+def _wrong(at: tuple[str | int, ...], problem: str, hint: str) -> PydanticCustomError:
+    """The error for one place of a policy that pydantic alone would take."""
+    return PydanticCustomError("policy", "{problem}", {"problem": problem, "hint": hint, "at": at})
+
+
+def _check_ladder(name: str, ladder: Sequence[Rung]) -> None:
+    at = ("ladders", name)
+    if not ladder:
+        raise _wrong(at, f"ladder '{name}' has no rung", "Its last rung must name somebody.")
+    epoch = datetime(2026, 1, 5, tzinfo=UTC)
+    moments = [rung.at.after(epoch) for rung in ladder if rung.at is not None]
+    if moments != sorted(set(moments)):
+        problem = f"ladder '{name}': its rungs are out of order"
+        raise _wrong(at, problem, "Let each rung come later than the one before it.")
+    for position, rung in enumerate(ladder):
+        if rung.repeat is not None:
+            _check_repeat(name, position, rung, is_last=position == len(ladder) - 1)
+
+
+def _check_repeat(name: str, position: int, rung: Rung, *, is_last: bool) -> None:
+    problem = None
+    if not is_last:
+        problem = "only the last rung can repeat"
+    elif rung.at is None:
+        problem = "a rung that repeats needs `at` to begin at"
+    elif rung.repeat == Duration():
+        problem = "a rung cannot repeat every 0s"
+    if problem is not None:
+        place = ("ladders", name, position, "repeat")
+        raise _wrong(place, f"ladder '{name}': {problem}", "Leave `repeat` out, or change it.")
+
+
+def facts_of_review(request: events.ReviewRequest) -> Facts:
+    """What rules can ask of the case that a review request opens."""
+    output = request.output
+    if output is None:
+        return {**conditions.facts_of(tool=request.tool), "trigger": request.trigger}
+    known = conditions.facts_of(
+        tool=request.tool,
+        kind=output.kind,
+        value=output.value,
+        confidence=output.confidence,
+        model=output.version.model if output.version else None,
+        prompt=output.version.prompt if output.version else None,
+        language=output.input.language if output.input else None,
+        cohort=output.cohort,
+        failure=output.error.kind if output.error else None,
+        attributes=output.attributes,
+    )
+    return {**known, "trigger": request.trigger}

@@ -1,0 +1,135 @@
+"""What happened to cases: written down and published in one step, in the same transaction."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic_core import to_json
+from secondlook import events
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.kit.consuming import outbox
+from services.kit.eventlog.port import NewRecord
+from services.people.rules import SYSTEM, Actor
+
+
+class Happening(StrEnum):
+    """What can happen to a case, as its timeline calls it."""
+
+    OPENED = "opened"
+    CLAIMED = "claimed"
+    RELEASED = "released"
+    ESCALATED = "escalated"
+    REASSIGNED = "reassigned"
+    RESOLVED = "resolved"
+    UNDONE = "undone"
+    CLOSED = "closed"
+    REOPENED = "reopened"
+    COMMENTED = "commented"
+    DISPUTED = "disputed"
+    OVERDUE = "overdue"
+    REMINDED = "reminded"
+    RUNG_SKIPPED = "rung skipped"
+    DISPUTE_WITHDRAWN = "dispute withdrawn"
+    OUTPUT_ARRIVED = "output arrived"
+
+
+OBJECTING = (Happening.DISPUTED.value, Happening.DISPUTE_WITHDRAWN.value)
+"""What would tell a blind reviewer what others think."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a case's timeline. Where Secondlook itself acted, nobody is named."""
+
+    case_id: int
+    happening: Happening
+    actor: str = SYSTEM
+    note: str | None = None
+    detail: Mapping[str, Any] | None = None
+
+
+_WRITE = text("""
+INSERT INTO timeline_entry (case_id, at, event, actor, note, detail)
+SELECT case_id, :now, event, actor, note, detail
+FROM json_to_recordset(CAST(:rows AS json))
+    AS g(position bigint, case_id bigint, event text, actor text, note text, detail jsonb)
+ORDER BY position
+""")
+
+_FACTS = text("""
+SELECT c.id, c.subject_kind, c.subject_key, c.tool, o.output_id, c.trigger, c.queue, c.owner_team,
+       c.owner_person, c.due_at, c.state, c.level
+FROM "case" c LEFT JOIN case_output o ON o.case_id = c.id WHERE c.id = ANY(:ids)
+""")
+
+
+def tell(session: Session, entries: Sequence[Entry], *, now: datetime) -> None:
+    """Write entries, and publish `secondlook.case.<happening>.v1` for those that have such a type.
+
+    The events say where the cases stand when this is called.
+    """
+    if not entries:
+        return
+    rows = [
+        {
+            "position": position,
+            "case_id": entry.case_id,
+            "event": entry.happening.value,
+            "actor": entry.actor,
+            "note": entry.note,
+            "detail": entry.detail,
+        }
+        for position, entry in enumerate(entries)
+    ]
+    session.execute(_WRITE, {"rows": to_json(rows).decode(), "now": now})
+    outbox.enqueue(session, _records(session, entries, now))
+
+
+def tell_one(
+    session: Session,
+    case_id: int,
+    happening: Happening,
+    actor: Actor | str,
+    *,
+    now: datetime,
+    note: str | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Write and publish one entry."""
+    who = actor if isinstance(actor, str) else actor.id
+    tell(session, [Entry(case_id, happening, who, note, detail)], now=now)
+
+
+def _records(session: Session, entries: Iterable[Entry], now: datetime) -> list[NewRecord]:
+    told = [(entry, f"secondlook.case.{entry.happening.value}.v1") for entry in entries]
+    public = [entry for entry, type_ in told if type_ in events.CASE_EVENT_TYPES]
+    if not public:
+        return []
+    given = {"ids": [entry.case_id for entry in public]}
+    facts = {row["id"]: row for row in session.execute(_FACTS, given).mappings()}
+    return [_record(entry, facts[entry.case_id], now) for entry in public]
+
+
+def _record(entry: Entry, case: Mapping[Any, Any], now: datetime) -> NewRecord:
+    is_team = case["owner_team"] is not None
+    event = events.case_event(
+        entry.happening.value,
+        case_id=str(case["id"]),
+        output_id=case["output_id"],
+        tool=case["tool"],
+        trigger=case["trigger"],
+        queue=case["queue"],
+        owner=events.Owner(
+            kind="team" if is_team else "person", id=case["owner_team"] or case["owner_person"]
+        ),
+        due_at=case["due_at"],
+        state=case["state"],
+        level=case["level"],
+        actor=None if entry.actor == SYSTEM else entry.actor,
+        at=now,
+    )
+    return NewRecord(event.topic, event.key, events.encode(event))

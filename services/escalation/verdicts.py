@@ -1,0 +1,231 @@
+"""Verdicts: given under a claim, undone within the reopen window, closed after it."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from pydantic_core import to_json
+from secondlook import events
+from sqlalchemy.orm import Session
+
+from services.escalation import clocks
+from services.escalation.cases import Case
+from services.escalation.claims import case_for_reviewer, fenced, require_no_objection
+from services.escalation.errors import MovedOn
+from services.escalation.notes import checked_note
+from services.escalation.rules import CaseState, CaseVerb
+from services.escalation.timeline import Entry, Happening, tell, tell_one
+from services.escalation.transitions import move
+from services.kit import counts
+from services.kit.consuming import outbox
+from services.kit.counts import Count, hour_of
+from services.kit.errors import InvalidInput, NotAllowed, invalid
+from services.kit.eventlog.port import NewRecord
+from services.people.rules import Actor, Verb
+from services.tools import queries as tool_queries
+from services.tools.contracts import refused
+from services.tools.rules import VerdictKind, same_value, value_problem
+from services.tools.versions import ToolVersion, VersionCache
+
+_RESOLVE = move(
+    CaseVerb.RESOLVE,
+    sets="""resolved_at = :now, verdict = :verdict, verdict_value = CAST(:value AS jsonb),
+        verdict_by = :me, verdict_note = :note, verdict_id = :verdict_id""",
+    returning="id",
+)
+
+
+def give_verdict(
+    session: Session,
+    actor: Actor,
+    case_id: int,
+    *,
+    token: str,
+    verdict: VerdictKind,
+    value: Any = None,
+    note: str | None = None,
+    now: datetime,
+) -> VerdictKind:
+    """Review the case. Answers the verdict as it was recorded.
+
+    `value` goes with `corrected` and no other verdict. On a case shown blind, a value
+    equal to the tool's is recorded as `upheld`.
+
+    Raises:
+        StaleToken: the claim is over.
+        OwnDispute: the actor disputed this output.
+        InvalidInput: the value does not suit the tool or is missing; it or the note breaks
+            a limit of the contract.
+    """
+    case = case_for_reviewer(session, actor, case_id)
+    require_no_objection(session, actor, case_id)
+    verdict, value = _checked(session, case, verdict, value)
+    note = checked_note(note)
+    event = _event(case, verdict, value, note, actor=actor, now=now)
+    given = {
+        "verdict": verdict.value,
+        "value": None if value is None else to_json(value).decode(),
+        "note": note,
+        "verdict_id": event.event_id,
+    }
+    fenced(session, actor, case_id, _RESOLVE, token=token, now=now, **given)
+    clocks.stop_all(session, case_id, now=now)
+    detail = {"verdict": verdict.value}
+    tell_one(session, case_id, Happening.RESOLVED, actor, now=now, note=note, detail=detail)
+    outbox.enqueue(session, [event.record])
+    _count(session, case, verdict, now=now)
+    return verdict
+
+
+def _checked(
+    session: Session, case: Case, verdict: VerdictKind, value: Any
+) -> tuple[VerdictKind, Any]:
+    if verdict is not VerdictKind.CORRECTED:
+        if value is not None:
+            raise invalid("value", "a value goes with `corrected` only", "Leave it out.")
+        if verdict is VerdictKind.UPHELD and case.value is None:
+            raise invalid("verdict", "the tool gave no value to uphold", "Give the right value.")
+        return verdict, None
+    if value is None:
+        raise invalid("value", "`corrected` needs the right value", "Send it as `value`.")
+    tool = tool_queries.tool(session, case.tool)
+    problem = value_problem(tool.kind, tool.ever_categories, value, pointer="/value")
+    if problem is not None:
+        raise InvalidInput(f"value: {problem.problem}.", problems=(problem,))
+    if same_value(value, case.value):
+        if case.blind:
+            return VerdictKind.UPHELD, None
+        raise invalid("value", "that is what the tool said", "Send `upheld` instead.")
+    return verdict, value
+
+
+class _Told:
+    """A verdict's event, ready for the log."""
+
+    def __init__(self, event: events.VerdictRecorded | events.VerdictTakenBack) -> None:
+        self.event_id = event.id
+        self.record = NewRecord(event.topic, event.key, events.encode(event))
+
+
+def _event(
+    case: Case,
+    verdict: VerdictKind,
+    value: Any,
+    note: str | None,
+    *,
+    actor: Actor,
+    now: datetime,
+) -> _Told:
+    """`secondlook.verdict.given.v1`; made before anything is written, so that nothing is
+    recorded that could not be told.
+
+    Raises:
+        InvalidInput: the value or the note is not what the contract takes.
+    """
+    try:
+        return _Told(
+            events.verdict_given(
+                event_id=f"verdict-{uuid4()}",
+                case_id=str(case.id),
+                tool=case.tool,
+                output_id=case.output_id,
+                verdict=verdict.value,
+                value=value,
+                judged=case.value if verdict is VerdictKind.UPHELD else None,
+                actor=actor.id,
+                blind=case.blind,
+                trigger=case.trigger,
+                note=note,
+                at=now,
+            )
+        )
+    except events.InvalidEvent as error:
+        raise refused(error) from None
+
+
+_versions = VersionCache()
+
+
+def _count(session: Session, case: Case, verdict: VerdictKind, *, now: datetime) -> None:
+    of_case = ToolVersion(case.tool, case.output_version)
+    number = _versions.ids(session, [of_case])[of_case]
+    place = Count("verdicts", case.tool, hour_of(now), number, verdict.value)
+    counts.add(session, Counter({place: 1}), shard=0)
+
+
+# --- undo ---------------------------------------------------------------------------------
+
+_UNDO = move(
+    CaseVerb.UNDO,
+    sets="""verdict = NULL, verdict_value = NULL, verdict_by = NULL, verdict_note = NULL,
+        verdict_id = NULL, resolved_at = NULL, blind = false,
+        due_at = resolve_due_at""",
+    where="verdict_id = :verdict_id AND resolved_at > :since",
+    returning="id",
+)
+
+
+def undo(session: Session, actor: Actor, case_id: int, *, window: timedelta, now: datetime) -> None:
+    """Take a verdict back: the case is open again, due when it was due before, unclaimed.
+
+    Whoever heard of the verdict hears that it counts no longer. What its reviewer saw of a
+    blind case cannot be unseen, so it is not blind any more.
+
+    Raises:
+        NotFound: there is no such case in the actor's sight.
+        NotAllowed: somebody else gave the verdict, and the actor is no lead.
+        MovedOn: the case has no verdict, or the reopen window is over.
+    """
+    case = case_for_reviewer(session, actor, case_id)
+    if case.state != CaseState.RESOLVED or case.resolved_at is None or case.verdict_id is None:
+        raise MovedOn(f"The case is {case.state}; only a verdict just given is undone.")
+    if case.verdict_by != actor.email and not actor.may(Verb.TAKE_OVER):
+        raise NotAllowed(f"{case.verdict_by} gave this verdict; they or a lead can undo it.")
+    event = _Told(
+        events.verdict_undone(
+            verdict_id=case.verdict_id,
+            case_id=str(case.id),
+            tool=case.tool,
+            output_id=case.output_id,
+            actor=actor.id,
+            at=now,
+        )
+    )
+    given = {"id": case_id, "verdict_id": case.verdict_id, "since": now - window}
+    if session.execute(_UNDO, given).first() is None:
+        raise MovedOn("The time to undo this verdict is over; reopen the case instead.")
+    clocks.restore(session, case_id, resolved_at=case.resolved_at, now=now)
+    detail = {"verdict": case.verdict}
+    tell_one(session, case_id, Happening.UNDONE, actor, now=now, detail=detail)
+    outbox.enqueue(session, [event.record])
+
+
+# --- closing ------------------------------------------------------------------------------
+
+_CLOSE = move(
+    CaseVerb.CLOSE,
+    sets="closed_at = :now",
+    which="""id IN (
+        SELECT id FROM "case" WHERE state = 'resolved' AND resolved_at <= :before
+        ORDER BY resolved_at LIMIT :limit FOR UPDATE SKIP LOCKED)""",
+    returning="id",
+)
+
+
+def close_resolved(session: Session, *, now: datetime, before: datetime, limit: int = 100) -> int:
+    """Close the cases resolved before `before`; answers how many."""
+    given = {"now": now, "before": before, "limit": limit}
+    closed = [row.id for row in session.execute(_CLOSE, given)]
+    tell(session, [Entry(id_, Happening.CLOSED) for id_ in closed], now=now)
+    return len(closed)
+
+
+def can_be_undone(case: Case, actor: Actor, *, window: timedelta, now: datetime) -> bool:
+    """Whether the actor could undo the verdict of a case just now."""
+    return (
+        case.state == CaseState.RESOLVED
+        and case.resolved_at is not None
+        and case.resolved_at > now - window
+        and (case.verdict_by == actor.email or actor.may(Verb.TAKE_OVER))
+    )

@@ -1,0 +1,250 @@
+"""What people say of outputs: stored, met with its output, sent on where it objects."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.orm import Session
+
+from services.feedback import reviews, truth
+from services.feedback.rows import (
+    CorrectionRow,
+    Key,
+    LockedOutput,
+    Row,
+    StoreResult,
+    WithdrawalRow,
+    Word,
+    key_of,
+)
+from services.feedback.rules import CorrectionKind
+from services.feedback.storing import (
+    IDENTITY_COLUMNS,
+    KEY_COLUMNS,
+    as_json,
+    file_known,
+    insert_of,
+    keys_json,
+    recordset,
+    sift,
+)
+from services.kit import counts
+from services.kit.counts import Count, Counts, hour_of
+from services.tools.rules import Trigger
+
+_CORRECTION_COLUMNS = {
+    "tool": "text",
+    "event_id": "text",
+    "digest": "text",
+    "output_id": "text",
+    "kind": "text",
+    "value": "jsonb",
+    "reason": "text",
+    "note": "text",
+    "actor": "text",
+    "active_seconds": "float8",
+    "channel": "text",
+    "occurred_at": "timestamptz",
+}
+_WITHDRAWAL_COLUMNS = {
+    "tool": "text",
+    "event_id": "text",
+    "digest": "text",
+    "output_id": "text",
+    "correction_id": "text",
+    "actor": "text",
+}
+_EVENT = "tool, event_id"
+
+
+def _known(table: str) -> TextClause:
+    """Which events of the batch the table holds, and whether with the same payload."""
+    return text(f"""
+SELECT g.position, k.digest = decode(g.digest, 'hex') AS same
+FROM {recordset(IDENTITY_COLUMNS)} JOIN {table} k ON k.tool = g.tool AND k.event_id = g.event_id
+""")
+
+
+_INSERT_CORRECTIONS = insert_of("correction", _CORRECTION_COLUMNS, order=_EVENT, returning=_EVENT)
+_KNOWN_CORRECTIONS = _known("correction")
+_INSERT_WITHDRAWALS = insert_of("withdrawal", _WITHDRAWAL_COLUMNS, order=_EVENT, returning=_EVENT)
+_KNOWN_WITHDRAWALS = _known("withdrawal")
+
+OBJECTIONS = frozenset({CorrectionKind.DISPUTE, CorrectionKind.APPEAL})
+"""What says that an output, or a verdict on it, is wrong without saying what is right."""
+
+
+def store(
+    session: Session, rows: Sequence[CorrectionRow], *, now: datetime, shard: int
+) -> StoreResult[CorrectionRow]:
+    """Store what people said, decide the truth anew, and request reviews of what is disputed.
+
+    A correction whose output has not come yet waits for it and counts when they meet.
+    """
+    result = _store(session, rows, _KNOWN_CORRECTIONS, _INSERT_CORRECTIONS, now=now)
+    said = {row["event_id"] for row in result.stored}
+    keys = {key_of(row) for row in result.stored}
+    if keys:
+        await_outputs(session, keys, now=now, anew=True)
+        outputs = truth.lock(session, keys)
+        words = truth.words(session, outputs)
+        met = [w for w in words if w.event_id in said and outputs[w.key].recorded_at]
+        _note_met(session, met, outputs, now=now, shard=shard)
+        truth.settle(session, outputs, words, now=now, shard=shard)
+    return result
+
+
+def store_withdrawals(
+    session: Session, rows: Sequence[WithdrawalRow], *, now: datetime, shard: int
+) -> StoreResult[WithdrawalRow]:
+    """Take corrections back, decide the truth without them, and tell who was asked to review."""
+    result = _store(session, rows, _KNOWN_WITHDRAWALS, _INSERT_WITHDRAWALS, now=now)
+    keys = {key_of(row) for row in result.stored}
+    if keys:
+        await_outputs(session, keys, now=now)
+        outputs = truth.lock(session, keys)
+        words = truth.words(session, outputs)
+        taken_back = {(row["tool"], row["correction_id"], row["actor"]) for row in result.stored}
+        reviews.withdraw(
+            session,
+            [
+                word
+                for word in words
+                if (word.tool, word.event_id, word.actor) in taken_back
+                and _was_sent_on(word, outputs[word.key])
+            ],
+            now=now,
+        )
+        truth.settle(session, outputs, words, now=now, shard=shard)
+    return result
+
+
+def _was_sent_on(word: Word, output: LockedOutput) -> bool:
+    """Whether a review was requested because of this word."""
+    if output.recorded_at is not None and word.kind in OBJECTIONS:
+        return True
+    return output.unmatched_at is not None and word.kind != CorrectionKind.CONFIRMATION
+
+
+def _store(
+    session: Session,
+    rows: Sequence[Row],
+    known: TextClause,
+    insert: TextClause,
+    *,
+    now: datetime,
+) -> StoreResult[Row]:
+    result: StoreResult[Row] = StoreResult()
+    fresh = sift(rows, ("event_id",), result)
+    if fresh:
+        answered = session.execute(insert, {"rows": as_json(fresh), "now": now})
+        stored = {(row.tool, row.event_id) for row in answered}
+        result.stored = [row for row in fresh if (row["tool"], row["event_id"]) in stored]
+        rest = [row for row in fresh if (row["tool"], row["event_id"]) not in stored]
+        file_known(session, known, rest, result)
+    return result
+
+
+_AWAIT = text(f"""
+INSERT INTO output AS o (tool, output_id, awaited_since)
+SELECT g.tool, g.output_id, :now FROM {recordset(KEY_COLUMNS)} ORDER BY g.tool, g.output_id
+ON CONFLICT (tool, output_id) DO UPDATE SET awaited_since = :now, unmatched_at = NULL
+WHERE o.recorded_at IS NULL AND o.unmatched_at IS NOT NULL AND :anew
+""")
+
+
+def await_outputs(
+    session: Session, keys: Iterable[Key], *, now: datetime, anew: bool = False
+) -> None:
+    """Make a row for each output that has not come yet.
+
+    `anew`: somebody has something new to say, so that one found missing is missed again.
+    """
+    session.execute(_AWAIT, {"rows": keys_json(keys), "now": now, "anew": anew})
+
+
+def meet(session: Session, keys: Iterable[Key], *, now: datetime, shard: int) -> None:
+    """Outputs have come that corrections were waiting for."""
+    outputs = truth.lock(session, keys)
+    words = truth.words(session, outputs)
+    reviews.tell_of_arrival(
+        session, [key for key, row in outputs.items() if row.unmatched_at is not None], now=now
+    )
+    _note_met(session, words, outputs, now=now, shard=shard)
+    truth.settle(session, outputs, words, now=now, shard=shard)
+
+
+def _note_met(
+    session: Session,
+    words: Sequence[Word],
+    outputs: truth.Locked,
+    *,
+    now: datetime,
+    shard: int,
+) -> None:
+    """Count words that have met their output, and request reviews for the objections.
+
+    What was taken back before is counted as well, as it is where it is taken back later.
+    """
+    hour = hour_of(now)
+    alike = Counter((word.tool, outputs[word.key].version or 0, word.kind) for word in words)
+    tally: Counts = Counter(
+        {
+            Count("corrections", tool, hour, version, kind): n
+            for (tool, version, kind), n in alike.items()
+        }
+    )
+    objections = [word for word in words if word.kind in OBJECTIONS and not word.withdrawn]
+    if objections:
+        reviews.request_for_objections(session, objections, now=now)
+        tally.update(_become_exceptions(session, {word.key for word in objections}))
+    counts.add(session, tally, shard=shard)
+
+
+_BECOME_EXCEPTIONS = text(f"""
+UPDATE output o SET exception = :trigger FROM {recordset(KEY_COLUMNS)}
+WHERE o.tool = g.tool AND o.output_id = g.output_id AND o.exception IS NULL
+RETURNING o.tool, o.recorded_at, o.version
+""")
+
+
+def _become_exceptions(session: Session, keys: Iterable[Key]) -> Counts:
+    """An output is an exception once, under the first trigger that makes it one."""
+    given = {"rows": keys_json(keys), "trigger": Trigger.DISPUTE.value}
+    return Counter(
+        Count("exceptions", row.tool, hour_of(row.recorded_at), row.version, Trigger.DISPUTE.value)
+        for row in session.execute(_BECOME_EXCEPTIONS, given)
+    )
+
+
+# --- corrections whose output never comes -------------------------------------------------
+
+_UNMATCHED = text("""
+UPDATE output SET unmatched_at = :now
+WHERE (tool, output_id) IN (
+    SELECT tool, output_id FROM output
+    WHERE recorded_at IS NULL AND unmatched_at IS NULL AND awaited_since <= :before
+    ORDER BY awaited_since LIMIT :limit FOR UPDATE SKIP LOCKED)
+RETURNING tool, output_id
+""")
+
+
+def report_unmatched(session: Session, *, now: datetime, before: datetime, limit: int = 100) -> int:
+    """Request reviews for what has waited for its output since `before` in vain.
+
+    A confirmation that nobody can hold against an output asks for nobody.
+
+    Answers how many outputs were found missing; call again while it is `limit`.
+    """
+    given = {"now": now, "before": before, "limit": limit}
+    missing = [Key(*row) for row in session.execute(_UNMATCHED, given)]
+    if missing:
+        words = [
+            word
+            for word in truth.words(session, missing)
+            if not word.withdrawn and word.kind != CorrectionKind.CONFIRMATION
+        ]
+        words.sort(key=lambda word: word.occurred_at)
+        reviews.request_for_unmatched(session, words, now=now)
+    return len(missing)

@@ -1,0 +1,120 @@
+"""Outputs on their way into the database: stored, counted, met by what was said of them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.orm import Session
+
+from services.feedback import corrections, reviews
+from services.feedback.rows import Key, OutputRow, StoreResult, key_of
+from services.feedback.storing import (
+    IDENTITY_COLUMNS,
+    as_json,
+    file_known,
+    insert_of,
+    picked,
+    recordset,
+    sift,
+)
+from services.kit import counts
+from services.kit.counts import Count, Counts, hour_of
+
+_COLUMNS = {
+    "tool": "text",
+    "output_id": "text",
+    "event_id": "text",
+    "digest": "text",
+    "version": "bigint",
+    "model": "text",
+    "prompt": "text",
+    "subject": "text",
+    "kind": "text",
+    "value": "jsonb",
+    "confidence": "float8",
+    "alternatives": "jsonb",
+    "input": "jsonb",
+    "attributes": "jsonb",
+    "cohort": "text",
+    "latency_ms": "float8",
+    "cost": "jsonb",
+    "failure": "jsonb",
+    "disposition": "text",
+    "gate_disposition": "text",
+    "gate_reason": "text",
+    "condition": "text",
+    "policy_revision": "bigint",
+    "audit": "boolean",
+    "inclusion_probability": "float8",
+    "exception": "text",
+    "occurred_at": "timestamptz",
+}
+
+_INSERT = insert_of("output", _COLUMNS, order="g.tool, g.output_id", returning="tool, output_id")
+
+# Rows that corrections made before their output came. The event's id may be another output's.
+_filled = [name for name in _COLUMNS if name not in ("tool", "output_id")]
+_FILL_AWAITED = text(f"""
+UPDATE output o SET ({", ".join(_filled)}, recorded_at) = ({picked(_filled)}, :now)
+FROM {recordset(_COLUMNS)}
+WHERE o.tool = g.tool AND o.output_id = g.output_id AND o.recorded_at IS NULL
+  AND NOT EXISTS (SELECT FROM output e WHERE e.tool = g.tool AND e.event_id = g.event_id)
+RETURNING o.tool, o.output_id
+""")
+
+_KNOWN = text(f"""
+SELECT g.position,
+       coalesce(o.output_id, e.output_id) = g.output_id
+       AND coalesce(o.digest, e.digest) = decode(g.digest, 'hex') AS same
+FROM {recordset(IDENTITY_COLUMNS)}
+LEFT JOIN output o
+    ON o.tool = g.tool AND o.output_id = g.output_id AND o.recorded_at IS NOT NULL
+LEFT JOIN output e ON e.tool = g.tool AND e.event_id = g.event_id
+WHERE o.output_id IS NOT NULL OR e.output_id IS NOT NULL
+""")
+
+
+def store(
+    session: Session, rows: Sequence[OutputRow], *, now: datetime, shard: int
+) -> StoreResult[OutputRow]:
+    """Store outputs and output failures, and request a review of each that needs a person.
+
+    Those that were awaited meet their corrections. A row whose output id or event id is
+    known is a duplicate where the digest is the same and a conflict where it is not; in both
+    cases what was there first stays.
+    """
+    result: StoreResult[OutputRow] = StoreResult()
+    fresh = sift(rows, ("output_id", "event_id"), result)
+    if not fresh:
+        return result
+    inserted = _keys(session, _INSERT, fresh, now)
+    rest = [row for row in fresh if key_of(row) not in inserted]
+    met = _keys(session, _FILL_AWAITED, rest, now) if rest else set()
+    result.stored = [row for row in fresh if key_of(row) in inserted or key_of(row) in met]
+    file_known(session, _KNOWN, [row for row in rest if key_of(row) not in met], result)
+    reviews.request_for_outputs(session, result.stored, now=now)
+    _count(session, result.stored, now=now, shard=shard)
+    if met:
+        corrections.meet(session, met, now=now, shard=shard)
+    return result
+
+
+def _keys(
+    session: Session, statement: TextClause, rows: Sequence[OutputRow], now: datetime
+) -> set[Key]:
+    answered = session.execute(statement, {"rows": as_json(rows), "now": now})
+    return {Key(row.tool, row.output_id) for row in answered}
+
+
+def _count(session: Session, stored: Sequence[OutputRow], *, now: datetime, shard: int) -> None:
+    hour = hour_of(now)
+    tally: Counts = Counter()
+    for row in stored:
+        place = (row["tool"], hour, row["version"])
+        tally[Count("outputs", *place, row["disposition"])] += 1
+        if row["exception"] is not None:
+            tally[Count("exceptions", *place, row["exception"])] += 1
+        if row["disposition"] != row["gate_disposition"]:
+            tally[Count("gate_disagreements", row["tool"], hour, 0, row["disposition"])] += 1
+    counts.add(session, tally, shard=shard)

@@ -1,0 +1,206 @@
+"""What a decoded event becomes: a row to store, under the gate's decision, or a refusal. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from secondlook import events
+
+from services.feedback.parsing import Parsed
+from services.feedback.rows import (
+    CorrectionRow,
+    OutputRow,
+    ParsedBatch,
+    UndoneVerdictRow,
+    VerdictRow,
+    WithdrawalRow,
+)
+from services.feedback.rules import Disposition, stricter, trigger_for
+from services.kit.consuming.dead_letters import Refusal
+from services.kit.errors import Problem
+from services.kit.eventlog.port import Record
+from services.tools.gating import decide
+from services.tools.queries import ToolInfo
+from services.tools.rules import NO_EXCEPTION, value_problem
+
+Tools = Mapping[str, ToolInfo]
+OutputEvent = events.OutputRecorded | events.OutputFailed
+
+
+def place(parsed: Sequence[Parsed], tools: Tools) -> ParsedBatch:
+    """Put what each record says where it belongs, or among the refused."""
+    found = ParsedBatch()
+    for one in parsed:
+        refusal = one.refusal
+        if one.event is not None:
+            refusal = _place(one, one.event, tools, found)
+        elif refusal is not None and refusal.tool is None and not refusal.parked:
+            refusal = replace(refusal, tool=_tool_of_key(one.record, tools))
+        if refusal is not None:
+            found.refused.append((one.record, refusal))
+    return found
+
+
+def _tool_of_key(record: Record, tools: Tools) -> str | None:
+    """The tool that a broken record's key speaks of, if it is one of ours."""
+    name = (record.key or b"").partition(b"/")[0].decode(errors="replace")
+    return name if name in tools else None
+
+
+def _place(one: Parsed, event: events.AnyEvent, tools: Tools, found: ParsedBatch) -> Refusal | None:
+    """Put an event into its list, or say why it cannot be used."""
+    if event.topic != one.record.partition.topic:
+        problem = Problem(
+            "/type", f"{event.type} does not belong here", f"Send it to {event.topic}."
+        )
+        return Refusal("wrong_topic", (problem,))
+    tool = tools.get(event.tool)
+    if tool is None:
+        problem = Problem("/source", f"there is no tool '{event.tool}'", "Register it, then retry.")
+        return Refusal("unknown_tool", (problem,))
+    if isinstance(event, events.OutputRecorded | events.OutputFailed):
+        return _place_output(one, event, tool, found)
+    if isinstance(event, events.CorrectionRecorded):
+        return _place_correction(one, event, tool, found)
+    if isinstance(event, events.CorrectionWithdrawn):
+        found.withdrawals.append((_withdrawal_row(event, one.digest), one.record))
+    elif isinstance(event, events.VerdictRecorded):
+        found.verdicts.append((_verdict_row(event, one.digest), one.record))
+    elif isinstance(event, events.VerdictTakenBack):
+        found.undone.append((_undone_row(event, one.digest), one.record))
+    return None
+
+
+def _place_output(
+    one: Parsed, event: OutputEvent, tool: ToolInfo, found: ParsedBatch
+) -> Refusal | None:
+    if isinstance(event, events.OutputRecorded) and event.data.kind != tool.kind:
+        kind = event.data.kind
+        problem = Problem(
+            "/data/kind", f"'{tool.slug}' returns {tool.kind}, not {kind}", f"Send {tool.kind}."
+        )
+        return Refusal("invalid", (problem,), tool.slug)
+    found.outputs.append((output_row(event, one.digest, one.record, tool), one.record))
+    return None
+
+
+def _place_correction(
+    one: Parsed, event: events.CorrectionRecorded, tool: ToolInfo, found: ParsedBatch
+) -> Refusal | None:
+    value = event.data.value
+    if value is not None:
+        problem = value_problem(tool.kind, tool.ever_categories, value, pointer="/data/value")
+        if problem is not None:
+            return Refusal("invalid", (problem,), tool.slug)
+    found.corrections.append((_correction_row(event, one.digest), one.record))
+    return None
+
+
+# --- rows -------------------------------------------------------------------------------
+
+
+def output_row(event: OutputEvent, digest: str, record: Record, tool: ToolInfo) -> OutputRow:
+    """An output, or an output failure, as the table holds it, with what the gate decided.
+
+    Its version still lacks the number that it is counted under.
+    """
+    data = event.data
+    decision = decide(event, tool, record.appended_at)
+    failed = isinstance(event, events.OutputFailed)
+    said = None if isinstance(data, events.OutputFailure) else data.disposition
+    disposition = stricter(said, decision)
+    trigger = trigger_for(disposition=disposition, decision=decision, failed=failed)
+    unseen = disposition in (Disposition.PROCEED, Disposition.FALLBACK)
+    row: OutputRow = {
+        "tool": tool.slug,
+        "output_id": data.output_id,
+        "event_id": event.id,
+        "digest": digest,
+        "version": 0,
+        "model": data.version.model if data.version else None,
+        "prompt": data.version.prompt if data.version else None,
+        "subject": data.subject,
+        "kind": tool.kind.value,
+        "input": data.input,
+        "attributes": data.attributes or None,
+        "cohort": data.cohort,
+        "latency_ms": data.latency_ms,
+        "disposition": said or decision.disposition,
+        "gate_disposition": decision.disposition,
+        "gate_reason": decision.reason,
+        "condition": decision.condition,
+        "policy_revision": decision.policy_revision,
+        "audit": decision.audit and unseen,
+        "inclusion_probability": (decision.inclusion_probability or None) if unseen else None,
+        "trigger": trigger,
+        "exception": trigger if trigger not in NO_EXCEPTION else None,
+        "occurred_at": data.occurred_at or event.time,
+    }
+    if isinstance(data, events.OutputFailure):
+        row["failure"] = data.error
+    else:
+        row |= {
+            "value": data.value,
+            "confidence": data.confidence,
+            "alternatives": data.alternatives or None,
+            "cost": data.cost,
+        }
+    return row
+
+
+def _correction_row(event: events.CorrectionRecorded, digest: str) -> CorrectionRow:
+    data = event.data
+    return {
+        "tool": event.tool,
+        "event_id": event.id,
+        "digest": digest,
+        "output_id": data.output_id,
+        "kind": data.kind,
+        "value": data.value,
+        "reason": data.reason,
+        "note": data.note,
+        "actor": data.actor.id,
+        "active_seconds": data.active_seconds,
+        "channel": data.channel,
+        "occurred_at": data.occurred_at or event.time,
+    }
+
+
+def _withdrawal_row(event: events.CorrectionWithdrawn, digest: str) -> WithdrawalRow:
+    data = event.data
+    return {
+        "tool": event.tool,
+        "event_id": event.id,
+        "digest": digest,
+        "output_id": data.output_id,
+        "correction_id": data.correction_id,
+        "actor": data.actor.id,
+    }
+
+
+def _verdict_row(event: events.VerdictRecorded, digest: str) -> VerdictRow:
+    data = event.data
+    value: Any = data.judged if data.verdict == "upheld" else data.value
+    return {
+        "event_id": event.id,
+        "digest": digest,
+        "tool": data.tool,
+        "output_id": data.output_id,
+        "case_id": int(data.case_id),
+        "verdict": data.verdict,
+        "value": value,
+        "actor": data.actor.id,
+        "blind": data.blind,
+        "at": data.at,
+    }
+
+
+def _undone_row(event: events.VerdictTakenBack, digest: str) -> UndoneVerdictRow:
+    data = event.data
+    return {
+        "event_id": event.id,
+        "digest": digest,
+        "tool": data.tool,
+        "output_id": data.output_id,
+        "verdict_id": data.verdict_id,
+    }

@@ -1,0 +1,186 @@
+"""Requests for a person: written with the facts that they rest on, read by escalation."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+from secondlook import events
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.feedback.rows import Key, OutputRow, Word
+from services.feedback.storing import KEY_COLUMNS, keys_json, recordset
+from services.kit.consuming import outbox
+from services.kit.eventlog.port import NewRecord
+from services.tools.rules import Trigger
+
+
+class Facts(NamedTuple):
+    """A recorded output as it is sent to whoever reviews it."""
+
+    tool: str
+    output_id: str
+    output: events.ReviewedOutput
+    gate: events.GateAnswer
+
+
+def request_for_outputs(session: Session, stored: Iterable[OutputRow], *, now: datetime) -> None:
+    """Request a review of each of these outputs that the gate says needs a person."""
+    records = []
+    for row in stored:
+        if row["trigger"] is not None:
+            event = events.review_requested(
+                tool=row["tool"],
+                output_id=row["output_id"],
+                trigger=row["trigger"].value,
+                output=_reviewed(row),
+                gate=_answer(row),
+                time=now,
+            )
+            records.append(_record(event))
+    outbox.enqueue(session, records)
+
+
+def request_for_objections(session: Session, words: Sequence[Word], *, now: datetime) -> None:
+    """Request a review for each objection to an output that has come."""
+    if not words:
+        return
+    known = facts(session, {word.key for word in words})
+    outbox.enqueue(
+        session,
+        [_of_word(word, Trigger.DISPUTE, known[word.key], now=now) for word in words],
+    )
+
+
+def request_for_unmatched(session: Session, words: Sequence[Word], *, now: datetime) -> None:
+    """Request a review for each objection that has waited for its output in vain."""
+    outbox.enqueue(session, [_of_word(word, Trigger.UNMATCHED, None, now=now) for word in words])
+
+
+def tell_of_arrival(session: Session, keys: Iterable[Key], *, now: datetime) -> None:
+    """Send the facts of outputs that somebody was asked to look for, and that have come."""
+    records = [
+        _record(
+            events.review_requested(
+                tool=found.tool,
+                output_id=found.output_id,
+                trigger=Trigger.UNMATCHED.value,
+                output=found.output,
+                gate=found.gate,
+                time=now,
+            )
+        )
+        for found in facts(session, keys).values()
+    ]
+    outbox.enqueue(session, records)
+
+
+def withdraw(session: Session, words: Iterable[Word], *, now: datetime) -> None:
+    """Send word that objections, for which reviews had been requested, were taken back."""
+    records = [
+        _record(
+            events.review_withdrawn(
+                tool=word.tool,
+                output_id=word.output_id,
+                correction_id=word.event_id,
+                actor=word.actor,
+                time=now,
+            )
+        )
+        for word in words
+    ]
+    outbox.enqueue(session, records)
+
+
+def _of_word(word: Word, trigger: Trigger, found: Facts | None, *, now: datetime) -> NewRecord:
+    event = events.review_requested(
+        tool=word.tool,
+        output_id=word.output_id,
+        trigger=trigger.value,
+        output=found.output if found is not None else None,
+        gate=found.gate if found is not None else None,
+        objection=events.Objection(correction_id=word.event_id, correction=_as_correction(word)),
+        time=now,
+    )
+    return _record(event)
+
+
+def _record(event: events.ReviewRequested | events.ReviewWithdrawn) -> NewRecord:
+    return NewRecord(event.topic, event.key, events.encode(event))
+
+
+# --- facts ------------------------------------------------------------------------------
+
+_FACTS = text(f"""
+SELECT o.tool, o.output_id, o.model, o.prompt, o.subject, o.kind, o.value, o.confidence,
+       o.alternatives, o.input, o.attributes, o.cohort, o.failure, o.disposition, o.gate_reason,
+       o.condition, o.policy_revision, o.inclusion_probability, o.occurred_at
+FROM {recordset(KEY_COLUMNS)} JOIN output o ON o.tool = g.tool AND o.output_id = g.output_id
+WHERE o.recorded_at IS NOT NULL
+""")
+
+
+def facts(session: Session, keys: Iterable[Key]) -> dict[Key, Facts]:
+    """What those of these outputs that have come said, whole."""
+    found = session.execute(_FACTS, {"rows": keys_json(keys)}).mappings()
+    return {
+        Key(row["tool"], row["output_id"]): Facts(
+            row["tool"], row["output_id"], _stored(row), _answer(row)
+        )
+        for row in found
+    }
+
+
+def _stored(row: Mapping[Any, Any]) -> events.ReviewedOutput:
+    """A stored output as the contract's model; what was stored has been validated before."""
+    said = {name: row[name] for name in _SAME_NAME if row[name] is not None}
+    version = {name: row[name] for name in ("model", "prompt") if row[name] is not None}
+    said |= {"version": version} if version else {}
+    said |= {"error": row["failure"]} if row["failure"] is not None else {}
+    return events.ReviewedOutput.model_validate_json(to_json(said))
+
+
+_SAME_NAME = (
+    *("subject", "kind", "value", "confidence", "alternatives", "input", "attributes", "cohort"),
+    "occurred_at",
+)
+
+
+def _reviewed(row: OutputRow) -> events.ReviewedOutput:
+    """An output that was just stored as the contract's model, whose parts are valid already."""
+    has_version = row["model"] is not None or row["prompt"] is not None
+    return events.ReviewedOutput.model_construct(
+        subject=row["subject"],
+        kind=row["kind"],  # type: ignore[arg-type]
+        value=row.get("value"),
+        confidence=row.get("confidence"),
+        alternatives=row.get("alternatives") or (),
+        input=row["input"],
+        attributes=row["attributes"] or {},
+        version=events.Version.model_construct(model=row["model"], prompt=row["prompt"])
+        if has_version
+        else None,
+        cohort=row["cohort"],
+        error=row.get("failure"),
+        occurred_at=row["occurred_at"],
+    )
+
+
+def _answer(row: Mapping[Any, Any]) -> events.GateAnswer:
+    return events.GateAnswer.model_construct(
+        disposition=row["disposition"],
+        reason=row["gate_reason"],
+        condition=row["condition"],
+        policy_revision=row["policy_revision"],
+        inclusion_probability=row["inclusion_probability"],
+    )
+
+
+_WORD = ("output_id", "kind", "value", "reason", "note", "channel", "occurred_at")
+
+
+def _as_correction(word: Word) -> events.Correction:
+    """A stored word as the contract's model; what was stored has been validated before."""
+    said = {name: getattr(word, name) for name in _WORD if getattr(word, name) is not None}
+    return events.Correction.model_validate_json(to_json({**said, "actor": {"id": word.actor}}))

@@ -1,0 +1,146 @@
+"""The decided truth of outputs: read under a lock, decided by the rules, counted where it changes.
+
+Rows are always taken in (tool, output_id) order, so that two consumers wait for each other
+instead of deadlocking.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.feedback import rules
+from services.feedback.rows import Key, LockedOutput, Word
+from services.feedback.storing import KEY_COLUMNS, as_json, keys_json, recordset
+from services.kit import counts
+from services.kit.counts import Count, Counts, hour_of
+from services.tools.rules import VerdictKind
+
+_KEYS = recordset(KEY_COLUMNS)
+_LOCK = text(f"""
+SELECT o.tool, o.output_id, o.version, o.value, o.disposition, o.recorded_at, o.unmatched_at,
+       o.decided_value, o.decided_by, o.decided_at, o.overridden
+FROM {_KEYS} JOIN output o ON o.tool = g.tool AND o.output_id = g.output_id
+ORDER BY o.tool, o.output_id FOR UPDATE OF o
+""")
+
+# Nobody says anything later than it is heard: a clock that is ahead must not win for ever.
+_WORDS = text(f"""
+SELECT c.tool, c.output_id, c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel,
+       least(c.occurred_at, c.recorded_at) AS occurred_at, EXISTS (
+           SELECT FROM withdrawal w
+           WHERE w.tool = c.tool AND w.correction_id = c.event_id AND w.actor = c.actor)
+FROM {_KEYS} JOIN correction c ON c.tool = g.tool AND c.output_id = g.output_id
+""")
+
+_VERDICTS = text(f"""
+SELECT v.tool, v.output_id, v.verdict, v.value, v.at
+FROM {_KEYS} JOIN verdict v ON v.tool = g.tool AND v.output_id = g.output_id
+WHERE v.undone_at IS NULL
+""")
+
+_WRITE = text(f"""
+UPDATE output AS o
+SET decided_value = g.decided_value, decided_by = g.decided_by,
+    decided_at = g.decided_at, overridden = g.overridden
+FROM {
+    recordset(
+        {
+            **KEY_COLUMNS,
+            "decided_value": "jsonb",
+            "decided_by": "text",
+            "decided_at": "timestamptz",
+            "overridden": "boolean",
+        }
+    )
+} WHERE o.tool = g.tool AND o.output_id = g.output_id
+""")
+
+Locked = dict[Key, LockedOutput]
+
+
+def lock(session: Session, keys: Iterable[Key]) -> Locked:
+    """Lock those of these outputs that there are, in order, and answer them by key."""
+    found = (LockedOutput(*row) for row in session.execute(_LOCK, {"rows": keys_json(keys)}))
+    return {row.key: row for row in found}
+
+
+def words(session: Session, keys: Iterable[Key]) -> list[Word]:
+    """Everything that was said of these outputs, what was taken back included."""
+    return [Word(*row) for row in session.execute(_WORDS, {"rows": keys_json(keys)})]
+
+
+def settle(
+    session: Session,
+    outputs: Locked,
+    said: Sequence[Word],
+    *,
+    now: datetime,
+    shard: int,
+) -> None:
+    """Decide the truth of locked outputs anew, write what changed and count overrides.
+
+    An override counts in the hour of its output. One that is taken back after it was
+    counted is counted as withdrawn, so that both counts only ever rise.
+    """
+    recorded = {key: row for key, row in outputs.items() if row.recorded_at is not None}
+    if not recorded:
+        return
+    standing = _by_output(said)
+    given = _verdicts(session, recorded)
+    changed: list[dict[str, Any]] = []
+    tally: Counts = Counter()
+    for key, output in recorded.items():
+        decided = rules.decide(output.value, standing[key], given[key])
+        if decided != _truth_of(output):
+            changed.append({**key._asdict(), **_columns(decided)})
+            _count_override(tally, output, decided)
+    if changed:
+        session.execute(_WRITE, {"rows": as_json(changed)})
+    counts.add(session, tally, shard=shard)
+
+
+def _count_override(tally: Counts, output: LockedOutput, decided: rules.Truth) -> None:
+    if bool(decided.overridden) == bool(output.overridden):
+        return
+    assert output.recorded_at is not None
+    measure = "overridden" if decided.overridden else "overrides_withdrawn"
+    place = (output.tool, hour_of(output.recorded_at), output.version or 0)
+    tally[Count(measure, *place, output.disposition or "")] += 1
+
+
+def _by_output(said: Iterable[Word]) -> dict[Key, list[rules.SaidWord]]:
+    found: dict[Key, list[rules.SaidWord]] = defaultdict(list)
+    for word in said:
+        if not word.withdrawn:
+            kind = rules.CorrectionKind(word.kind)
+            found[word.key].append(
+                rules.SaidWord(kind, word.value, word.occurred_at, word.event_id)
+            )
+    return found
+
+
+def _verdicts(session: Session, keys: Iterable[Key]) -> dict[Key, list[rules.GivenVerdict]]:
+    found: dict[Key, list[rules.GivenVerdict]] = defaultdict(list)
+    for row in session.execute(_VERDICTS, {"rows": keys_json(keys)}):
+        verdict = rules.GivenVerdict(VerdictKind(row.verdict), row.value, row.at)
+        found[Key(row.tool, row.output_id)].append(verdict)
+    return found
+
+
+def _truth_of(output: LockedOutput) -> rules.Truth:
+    """The truth that the row holds now."""
+    by = rules.DecidedBy(output.decided_by) if output.decided_by else None
+    return rules.Truth(output.decided_value, by, output.decided_at, output.overridden)
+
+
+def _columns(decided: rules.Truth) -> dict[str, Any]:
+    return {
+        "decided_value": decided.value,
+        "decided_by": decided.decided_by,
+        "decided_at": decided.decided_at,
+        "overridden": decided.overridden,
+    }

@@ -1,0 +1,70 @@
+"""Verdicts that came back from escalation, and those that were taken back."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.feedback import truth
+from services.feedback.corrections import await_outputs
+from services.feedback.rows import Identified, StoreResult, UndoneVerdictRow, VerdictRow, key_of
+from services.feedback.storing import as_json, insert_of, recordset, sift
+
+_COLUMNS = {
+    "event_id": "text",
+    "digest": "text",
+    "tool": "text",
+    "output_id": "text",
+    "case_id": "bigint",
+    "verdict": "text",
+    "value": "jsonb",
+    "actor": "text",
+    "blind": "boolean",
+    "at": "timestamptz",
+}
+_INSERT = insert_of("verdict", _COLUMNS, order="event_id", returning="event_id")
+_UNDO = text(f"""
+UPDATE verdict v SET undone_at = :now
+FROM {recordset({"event_id": "text", "verdict_id": "text"})}
+WHERE v.event_id = g.verdict_id AND v.undone_at IS NULL
+RETURNING g.event_id
+""")
+
+
+def store(
+    session: Session, rows: Sequence[VerdictRow], *, now: datetime, shard: int
+) -> StoreResult[VerdictRow]:
+    """Store verdicts, and decide the truth of their outputs anew."""
+    result: StoreResult[VerdictRow] = StoreResult()
+    fresh = sift(rows, ("event_id",), result)
+    if fresh:
+        answered = session.execute(_INSERT, {"rows": as_json(fresh), "now": now})
+        new = {row.event_id for row in answered}
+        for row in fresh:
+            (result.stored if row["event_id"] in new else result.duplicates).append(row)
+    _settle(session, result.stored, now=now, shard=shard)
+    return result
+
+
+def store_undone(
+    session: Session, rows: Sequence[UndoneVerdictRow], *, now: datetime, shard: int
+) -> StoreResult[UndoneVerdictRow]:
+    """Let verdicts count no longer, and decide the truth of their outputs without them."""
+    result: StoreResult[UndoneVerdictRow] = StoreResult()
+    fresh = sift(rows, ("event_id",), result)
+    if fresh:
+        answered = session.execute(_UNDO, {"rows": as_json(fresh), "now": now})
+        new = {row.event_id for row in answered}
+        for row in fresh:
+            (result.stored if row["event_id"] in new else result.duplicates).append(row)
+    _settle(session, result.stored, now=now, shard=shard)
+    return result
+
+
+def _settle(session: Session, rows: Sequence[Identified], *, now: datetime, shard: int) -> None:
+    keys = {key_of(row) for row in rows}
+    if keys:
+        await_outputs(session, keys, now=now)
+        outputs = truth.lock(session, keys)
+        truth.settle(session, outputs, truth.words(session, outputs), now=now, shard=shard)

@@ -1,0 +1,273 @@
+"""Keeping what could not be used: whole, with the reason, in the consumer's transaction."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from services.kit.consuming import outbox
+from services.kit.errors import NotFound, Problem, invalid
+from services.kit.eventlog.headers import headers_from_json, headers_to_json
+from services.kit.eventlog.port import Headers, NewRecord, Partition, Record
+from services.kit.models import WAITING, DeadLetter
+
+RETRY_HEADER = "secondlook-retry"
+"""On a record that was sent again: the number of the dead letter that it was."""
+
+_REASON_HEADER = "secondlook-reason"
+_PLACE_HEADER = "secondlook-place"
+_REASON_LENGTH = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a record could not be used. `parked`: a later version of Secondlook may know it."""
+
+    reason: str
+    problems: tuple[Problem, ...] = ()
+    tool: str | None = None
+    parked: bool = False
+
+
+def keep(
+    session: Session, consumer: str, refused: Sequence[tuple[Record, Refusal]], *, topic: str | None
+) -> list[bool]:
+    """Keep records with their bytes, and send those bytes to the dead-letter topic.
+
+    The same record refused twice by the same consumer is kept once. `topic` is where a
+    copy of the bytes goes; None sends none.
+
+    Returns:
+        Of each record, whether it was kept now: False where it had been kept before.
+    """
+    if not refused:
+        return []
+    rows = [_row(consumer, record, refusal) for record, refusal in refused]
+    statement = (
+        insert(DeadLetter)
+        .values(rows)
+        .on_conflict_do_nothing()
+        .returning(DeadLetter.topic, DeadLetter.partition, DeadLetter.offset)
+    )
+    kept = {(Partition(t, number), offset) for t, number, offset in session.execute(statement)}
+    fresh = [(record.partition, record.offset) in kept for record, _ in refused]
+    if topic is not None:
+        copies = [
+            NewRecord(topic, record.key or b"", record.value, _headers(record, refusal))
+            for (record, refusal), new in zip(refused, fresh, strict=True)
+            if new
+        ]
+        outbox.enqueue(session, copies)
+    return fresh
+
+
+def _row(consumer: str, record: Record, refusal: Refusal) -> dict[str, Any]:
+    return {
+        "consumer": consumer,
+        "topic": record.partition.topic,
+        "partition": record.partition.number,
+        "offset": record.offset,
+        "key": record.key,
+        "value": record.value,
+        "headers": headers_to_json(record.headers),
+        "tool": refusal.tool,
+        "parked": refusal.parked,
+        "reason": refusal.reason,
+        "problems": [asdict(problem) for problem in refusal.problems],
+        "received_at": record.appended_at,
+    }
+
+
+def _headers(record: Record, refusal: Refusal) -> Headers:
+    place = f"{record.partition.topic}/{record.partition.number}/{record.offset}"
+    return (
+        *record.headers,
+        (_REASON_HEADER, refusal.reason.encode()),
+        (_PLACE_HEADER, place.encode()),
+    )
+
+
+OUR_FAULTS = ("cannot_be_stored", "cannot_open_case", "crashed_consumer")
+"""Reasons that speak of a fault of ours rather than of what was sent."""
+
+# No tool counts for more than half of the limit: its bad day alone pauses nobody.
+_FAULTS_LATELY = text(f"""
+SELECT coalesce(sum(least(n, :limit / 2)), 0) FROM (
+    SELECT count(*) AS n FROM dead_letter
+    WHERE consumer = :consumer AND kept_at > clock_timestamp() - interval '1 hour'
+      AND {WAITING} AND reason = ANY(:faults)
+    GROUP BY tool) by_tool
+""")
+
+
+def too_many_faults(session: Session, consumer: str, *, limit: int) -> bool:
+    """Whether this consumer seems to be at fault: it could not take over `limit` records of
+    several tools within the hour. What was retried or discarded does not count."""
+    given = {"consumer": consumer, "limit": limit, "faults": list(OUR_FAULTS)}
+    return int(session.execute(_FAULTS_LATELY, given).scalar_one()) > limit
+
+
+_OVER_LIMIT = text(f"""
+SELECT tool FROM dead_letter
+WHERE kept_at > clock_timestamp() - interval '1 hour' AND {WAITING} AND NOT parked
+  AND tool IS NOT NULL
+GROUP BY tool HAVING count(*) > :limit
+""")
+
+
+def tools_over_limit(session: Session, *, limit: int) -> frozenset[str]:
+    """The tools of which more than `limit` dead letters were kept within the hour."""
+    return frozenset(row.tool for row in session.execute(_OVER_LIMIT, {"limit": limit}))
+
+
+def retry(session: Session, number: int, *, now: datetime) -> None:
+    """Send a dead letter's bytes to their topic again, so that every consumer sees them.
+
+    They leave through the outbox, written with the mark that they were retried.
+
+    Raises:
+        NotFound: there is no such letter, or it was retried already.
+    """
+    letter = session.execute(
+        update(DeadLetter)
+        .where(
+            DeadLetter.id == number,
+            DeadLetter.retried_at.is_(None),
+            DeadLetter.discarded_at.is_(None),
+        )
+        .values(retried_at=now)
+        .returning(DeadLetter)
+    ).scalar_one_or_none()
+    if letter is None:
+        raise NotFound(f"There is no dead letter {number} that waits.")
+    kept = tuple(h for h in headers_from_json(letter.headers) if h[0] != RETRY_HEADER)
+    again = (*kept, (RETRY_HEADER, str(letter.id).encode()))
+    outbox.enqueue(session, [NewRecord(letter.topic, letter.key or b"", letter.value, again)])
+
+
+def discard(session: Session, number: int, *, reason: str, actor: str, now: datetime) -> None:
+    """Let a dead letter be: it stays where it is, with who decided so and why.
+
+    Raises:
+        NotFound: there is no such letter, or somebody has retried or discarded it already.
+        InvalidInput: no reason is given, or it is too long.
+    """
+    said = reason.strip()
+    if not said or len(said) > _REASON_LENGTH or "\0" in said:
+        raise invalid(
+            "reason", "it is empty or too long", f"Say why, in {_REASON_LENGTH} characters at most."
+        )
+    found = session.execute(
+        update(DeadLetter)
+        .where(
+            DeadLetter.id == number,
+            DeadLetter.retried_at.is_(None),
+            DeadLetter.discarded_at.is_(None),
+        )
+        .values(discarded_at=now, discarded_by=actor, discard_reason=said)
+        .returning(DeadLetter.id)
+    ).first()
+    if found is None:
+        raise NotFound(f"There is no dead letter {number} that waits.")
+
+
+# --- reads --------------------------------------------------------------------------------
+
+
+class DeadLetterRow(NamedTuple):
+    """A dead letter, whole."""
+
+    id: int
+    consumer: str
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+    headers: list[list[str]] | None
+    tool: str | None
+    parked: bool
+    reason: str
+    problems: list[dict[str, str]]
+    received_at: datetime
+    retried_at: datetime | None
+    discarded_at: datetime | None
+    discarded_by: str | None
+    discard_reason: str | None
+
+
+_COLUMNS = """id, consumer, topic, partition, "offset", key, value, headers, tool, parked, reason,
+    coalesce(problems, '[]'), received_at, retried_at, discarded_at, discarded_by, discard_reason"""
+_WAITING = text(f"""
+SELECT {_COLUMNS} FROM dead_letter WHERE {WAITING} AND id > :after ORDER BY id LIMIT :limit
+""")
+_ALL = text(f"SELECT {_COLUMNS} FROM dead_letter WHERE id > :after ORDER BY id LIMIT :limit")
+_ONE = text(f"SELECT {_COLUMNS} FROM dead_letter WHERE id = :id")
+
+
+def waiting(
+    session: Session, *, everything: bool = False, after: int = 0, limit: int = 1000
+) -> list[DeadLetterRow]:
+    """Dead letters that wait for somebody, the oldest first; `everything` adds those dealt with."""
+    found = session.execute(_ALL if everything else _WAITING, {"after": after, "limit": limit})
+    return [DeadLetterRow(*row) for row in found]
+
+
+def one(session: Session, number: int) -> DeadLetterRow:
+    """One dead letter, whole.
+
+    Raises:
+        NotFound: there is none of that number.
+    """
+    found = session.execute(_ONE, {"id": number}).first()
+    if found is None:
+        raise NotFound(f"There is no dead letter {number}.")
+    return DeadLetterRow(*found)
+
+
+class ReasonCount(NamedTuple):
+    """How many dead letters of a topic were kept for one reason, and how many of them wait."""
+
+    topic: str
+    reason: str
+    parked: bool
+    n: int
+    waiting: int
+
+
+_BY_REASON = text(f"""
+SELECT topic, reason, parked, count(*), count(*) FILTER (WHERE {WAITING})
+FROM dead_letter GROUP BY topic, reason, parked
+""")
+
+
+def by_reason(session: Session) -> list[ReasonCount]:
+    """How many dead letters and parked events there are, by topic and reason."""
+    return [ReasonCount(*row) for row in session.execute(_BY_REASON)]
+
+
+class ToolCount(NamedTuple):
+    """How many dead letters of a tool one consumer kept; without a tool, of none that is known."""
+
+    consumer: str
+    tool: str
+    parked: bool
+    n: int
+    retried: int
+
+
+_BY_TOOL = text("""
+SELECT consumer, coalesce(tool, ''), parked, count(*),
+       count(*) FILTER (WHERE retried_at IS NOT NULL)
+FROM dead_letter GROUP BY 1, 2, 3
+""")
+
+
+def by_tool(session: Session) -> list[ToolCount]:
+    """How many dead letters each consumer kept, by tool. For each that was retried a new record
+    stands, which is accounted for by itself."""
+    return [ToolCount(*row) for row in session.execute(_BY_TOOL)]

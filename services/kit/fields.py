@@ -1,0 +1,57 @@
+"""Checks of single fields that several packages' verbs share."""
+
+import re
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from services.kit.database import Base
+from services.kit.errors import AlreadyThere, invalid
+
+SLUG = "^[a-z0-9][a-z0-9-]{0,62}$"
+"""What names teams, tools and queues in addresses and on the log."""
+
+NAME_LENGTH = 200
+"""The most characters of a name that people read."""
+
+_SLUG = re.compile(SLUG)
+
+
+def require_slug(field: str, slug: str) -> None:
+    """Refuse what is no slug.
+
+    Raises:
+        InvalidInput: naming `field`.
+    """
+    if not _SLUG.fullmatch(slug):
+        raise invalid(
+            field,
+            f"'{slug[:70]}' is no slug",
+            "Use 1 to 63 lower-case letters, digits and hyphens, a letter or digit first.",
+        )
+
+
+def name(field: str, value: Any) -> str:
+    """A name that people read, as it is stored.
+
+    Raises:
+        InvalidInput: it is empty or too long.
+    """
+    given = value.strip() if isinstance(value, str) else ""
+    if not given:
+        raise invalid(field, "it is empty", "Write the name.")
+    if len(given) > NAME_LENGTH or "\x00" in given:
+        raise invalid(field, "it is too long", f"Use {NAME_LENGTH} characters at most.")
+    return given
+
+
+def add_new(session: Session, row: Base, key: str, what: str) -> None:
+    """Insert a row under a key that must be free.
+
+    Raises:
+        AlreadyThere: it is taken.
+    """
+    if session.get(type(row), key) is not None:
+        raise AlreadyThere(f"There is a {what} already.")
+    session.add(row)
+    session.flush()

@@ -1,0 +1,14 @@
+"""The advisory locks that Secondlook takes, each number once."""
+
+from enum import IntEnum
+
+
+class Lock(IntEnum):
+    """What only one transaction at a time may do. Held until it ends."""
+
+    MIGRATE = 0x5EC0_4D10
+    WRITE_AUDIT = 0x5EC0_4D11
+    CLAIM_OUTBOX = 0x5EC0_4D12
+    MAKE_TOPICS = 0x5EC0_4D13
+    LEAVE_AS_ADMIN = 0x5EC0_4D14
+    PURGE = 0x5EC0_4D15

@@ -1,0 +1,95 @@
+"""People, their teams, and how they prove who they are."""
+
+from datetime import datetime
+
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from services.kit.columns import one_of
+from services.kit.database import Base
+from services.kit.fields import SLUG
+from services.kit.models import NOW
+from services.people.rules import Role
+
+
+class Team(Base):
+    """People who answer for tools and cases together."""
+
+    __tablename__ = "team"
+    __table_args__ = (CheckConstraint(f"slug ~ '{SLUG}'", name="slug"),)
+
+    slug: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    active: Mapped[bool] = mapped_column(server_default="true")
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Person(Base):
+    """Somebody who can sign in. The e-mail address, in lower case, is the identity."""
+
+    __tablename__ = "person"
+    __table_args__ = (
+        CheckConstraint("email = lower(email) AND email LIKE '%_@_%'", name="email"),
+        one_of("role", Role),
+    )
+
+    email: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    role: Mapped[str]
+    password_hash: Mapped[str | None]
+    active: Mapped[bool] = mapped_column(server_default="true")
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Membership(Base):
+    """A person's place in a team."""
+
+    __tablename__ = "membership"
+
+    person: Mapped[str] = mapped_column(
+        ForeignKey("person.email", onupdate="CASCADE"), primary_key=True
+    )
+    team: Mapped[str] = mapped_column(ForeignKey("team.slug"), primary_key=True, index=True)
+
+
+class PersonalToken(Base):
+    """A person's bearer token for the API."""
+
+    __tablename__ = "personal_token"
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"), index=True)
+    hash: Mapped[bytes] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class SignInLink(Base):
+    """A link that signs its person in once."""
+
+    __tablename__ = "sign_in_link"
+
+    hash: Mapped[bytes] = mapped_column(primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"), index=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class SignIn(Base):
+    """A browser session, begun `how`: by password or link. The secret is kept as a hash alone."""
+
+    __tablename__ = "sign_in"
+
+    hash: Mapped[bytes] = mapped_column(primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"), index=True)
+    csrf_token: Mapped[str]
+    how: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    expires_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]

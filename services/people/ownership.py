@@ -1,0 +1,76 @@
+"""Who can answer for something: the one answer that every package goes by."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.people.rules import REVIEWERS, Role
+
+_REVIEWERS = sorted(role.value for role in REVIEWERS)
+
+
+class Able(NamedTuple):
+    """Teams by slug and people by address."""
+
+    teams: frozenset[str]
+    people: frozenset[str]
+
+
+_LOCK_TEAMS = text("SELECT FROM team WHERE slug = ANY(:teams) ORDER BY slug FOR SHARE")
+_LOCK_PEOPLE = text("SELECT FROM person WHERE email = ANY(:people) ORDER BY email FOR SHARE")
+_ABLE = text("""
+SELECT 'team' AS kind, slug AS id FROM team WHERE slug = ANY(:teams) AND can_own(slug)
+UNION ALL
+SELECT 'person', email FROM person
+WHERE email = ANY(:people) AND active AND role = ANY(:reviewers)
+""")
+
+
+def able(session: Session, *, teams: Iterable[str] = (), people: Iterable[str] = ()) -> Able:
+    """Those who can own a case, and stay so until the transaction ends.
+
+    A person who is active and may review; a team with such a person in it, and the last
+    resort always.
+    """
+    given = {"teams": sorted(teams), "people": sorted(people), "reviewers": _REVIEWERS}
+    # Whoever leaves holds these rows, so what is read after them holds. Teams come first
+    # everywhere, so that no two wait for each other.
+    if given["teams"]:
+        session.execute(_LOCK_TEAMS, given)
+    if given["people"]:
+        session.execute(_LOCK_PEOPLE, given)
+    found = session.execute(_ABLE, given).all()
+    return Able(
+        frozenset(row.id for row in found if row.kind == "team"),
+        frozenset(row.id for row in found if row.kind == "person"),
+    )
+
+
+_STAND_IN = text("""
+SELECT email FROM person WHERE active AND role = ANY(:reviewers)
+ORDER BY role <> :admin, role <> :lead, email LIMIT 1
+""")
+
+
+def stand_in(session: Session) -> str | None:
+    """Who answers where nobody who was meant to can: an admin, else a lead, else any reviewer."""
+    given = {"reviewers": _REVIEWERS, "admin": Role.ADMIN.value, "lead": Role.LEAD.value}
+    found: str | None = session.execute(_STAND_IN, given).scalar()
+    return found
+
+
+_ALL = text("""
+SELECT 'team' AS kind, slug AS id FROM team WHERE can_own(slug)
+UNION ALL SELECT 'person', email FROM person WHERE active AND role = ANY(:reviewers)
+""")
+
+
+def everybody_able(session: Session) -> Able:
+    """All who can own a case just now."""
+    found = session.execute(_ALL, {"reviewers": _REVIEWERS}).all()
+    return Able(
+        frozenset(row.id for row in found if row.kind == "team"),
+        frozenset(row.id for row in found if row.kind == "person"),
+    )

@@ -1,0 +1,157 @@
+"""Reads of people and teams."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from secondlook.text import actor_id
+from sqlalchemy import Select, func, select, text
+from sqlalchemy.orm import Session
+
+from services.kit.errors import NotFound
+from services.people import models
+from services.people.rules import REVIEWERS, Actor, Role
+
+
+@dataclass(frozen=True, slots=True)
+class PersonInfo:
+    """A person, with the teams that they belong to."""
+
+    email: str
+    name: str
+    role: Role
+    active: bool
+    teams: tuple[str, ...]
+    has_password: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TeamInfo:
+    """A team and its active people."""
+
+    slug: str
+    name: str
+    active: bool
+    people: tuple[str, ...]
+
+
+def _people_query() -> Select[Any]:
+    teams = (
+        select(func.coalesce(func.array_agg(models.Membership.team), []))
+        .where(models.Membership.person == models.Person.email)
+        .scalar_subquery()
+    )
+    return select(models.Person, teams.label("teams")).order_by(models.Person.email)
+
+
+def _person_info(person: models.Person, teams: list[str]) -> PersonInfo:
+    return PersonInfo(
+        email=person.email,
+        name=person.name,
+        role=Role(person.role),
+        active=person.active,
+        teams=tuple(sorted(teams)),
+        has_password=person.password_hash is not None,
+    )
+
+
+def people(session: Session) -> list[PersonInfo]:
+    """Everybody, by e-mail address."""
+    return [_person_info(row.Person, row.teams) for row in session.execute(_people_query())]
+
+
+def person(session: Session, email: str) -> PersonInfo:
+    """One person.
+
+    Raises:
+        NotFound: nobody has that address.
+    """
+    row = session.execute(_people_query().where(models.Person.email == actor_id(email))).first()
+    if row is None:
+        raise NotFound(f"Nobody has the address '{email}'.")
+    return _person_info(row.Person, row.teams)
+
+
+def actor(session: Session, email: str) -> Actor | None:
+    """The actor that an active person is, or None."""
+    row = session.execute(_BY_EMAIL, {"email": actor_id(email)}).first()
+    return _as_actor(row) if row is not None else None
+
+
+def actor_of_token(session: Session, hashed: bytes) -> Actor | None:
+    """Whose live personal token has this hash, or None."""
+    row = session.execute(_LIVE_TOKEN, {"hash": hashed}).first()
+    return _as_actor(row) if row is not None else None
+
+
+def actor_of_session(session: Session, hashed: bytes) -> tuple[Actor, str, bool] | None:
+    """Whose live browser session has this hash, its CSRF token, and whether it began by link."""
+    row = session.execute(_LIVE_SESSION, {"hash": hashed}).first()
+    return (_as_actor(row), row.csrf_token, row.by_link) if row is not None else None
+
+
+_ACTOR = """
+SELECT p.email, p.name, p.role, {more} ARRAY(
+    SELECT m.team FROM membership m WHERE m.person = p.email) AS teams
+FROM person p {joined} WHERE p.active AND {which}
+"""
+
+
+_BY_EMAIL = text(_ACTOR.format(more="", joined="", which="p.email = :email"))
+
+
+_LIVE_TOKEN = text(
+    _ACTOR.format(
+        more="",
+        joined="JOIN personal_token t ON t.person = p.email",
+        which="t.hash = :hash AND t.revoked_at IS NULL AND t.expires_at > clock_timestamp()",
+    )
+)
+
+
+_LIVE_SESSION = text(
+    _ACTOR.format(
+        more="s.csrf_token, s.how IS NOT DISTINCT FROM 'link' AS by_link,",
+        joined="JOIN sign_in s ON s.person = p.email",
+        which="s.hash = :hash AND s.ended_at IS NULL AND s.expires_at > clock_timestamp()",
+    )
+)
+
+
+def _as_actor(row: Any) -> Actor:
+    return Actor(row.email, row.name, Role(row.role), frozenset(row.teams))
+
+
+def teams(session: Session) -> list[TeamInfo]:
+    """Every team with its active people, by name."""
+    members: dict[str, list[str]] = {}
+    for membership in session.execute(
+        select(models.Membership.team, models.Membership.person)
+        .join(models.Person, models.Person.email == models.Membership.person)
+        .where(models.Person.active)
+        .order_by(models.Membership.person)
+    ):
+        members.setdefault(membership.team, []).append(membership.person)
+    rows = session.scalars(select(models.Team).order_by(models.Team.slug))
+    return [TeamInfo(t.slug, t.name, t.active, tuple(members.get(t.slug, []))) for t in rows]
+
+
+def reviewers_of(session: Session, team: str) -> int:
+    """How many active people of an active team may judge cases."""
+    query = (
+        select(func.count())
+        .select_from(models.Membership)
+        .join(models.Person, models.Person.email == models.Membership.person)
+        .join(models.Team, models.Team.slug == models.Membership.team)
+        .where(
+            models.Team.slug == team,
+            models.Team.active,
+            models.Person.active,
+            models.Person.role.in_([role.value for role in REVIEWERS]),
+        )
+    )
+    return session.execute(query).scalar_one()
+
+
+def team_exists(session: Session, slug: str) -> bool:
+    """Whether there is a team of that name."""
+    return session.get(models.Team, slug) is not None

@@ -1,0 +1,211 @@
+"""The verbs on people and teams. Each takes a session, who does it and the time; none commits."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import psycopg
+from secondlook.text import ID_BYTES, actor_id, is_address, storable
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from services.kit.audit import note
+from services.kit.errors import ChangedMeanwhile, Problem, invalid
+from services.kit.fields import add_new, require_slug
+from services.kit.fields import name as checked_name
+from services.people import access, models, queries
+from services.people.errors import StillOwns
+from services.people.rules import Actor, Role, Verb
+
+
+def add_team(session: Session, slug: str, *, name: str | None, actor: Actor, now: datetime) -> None:
+    """Add a team.
+
+    Raises:
+        NotAllowed: the actor does not manage people.
+        InvalidInput: the slug is not one.
+        AlreadyThere: there is a team of that name.
+    """
+    actor.require(Verb.MANAGE_PEOPLE)
+    require_slug("slug", slug)
+    name = checked_name("name", name or slug)
+    add_new(session, models.Team(slug=slug, name=name, created_at=now), slug, f"team '{slug}'")
+    note(session, now, actor.id, "add", "team", slug, name=name)
+
+
+def add_person(
+    session: Session,
+    email: str,
+    *,
+    name: str,
+    role: Role,
+    teams: Iterable[str],
+    actor: Actor,
+    now: datetime,
+) -> None:
+    """Add a person, without a password: a sign-in link is the first way in.
+
+    Raises:
+        NotAllowed: the actor does not manage people.
+        InvalidInput: the address, or a team, is not one.
+        AlreadyThere: the address is taken.
+    """
+    actor.require(Verb.MANAGE_PEOPLE)
+    email = actor_id(email)
+    if not is_address(email) or not storable(email) or len(email.encode()) > ID_BYTES:
+        hint = f"Write name@domain, {ID_BYTES} bytes at most."
+        raise invalid("email", f"'{email[:60]}' is no e-mail address", hint)
+    name = checked_name("name", name)
+    row = models.Person(email=email, name=name, role=role.value, created_at=now)
+    add_new(session, row, email, f"person '{email}'")
+    _set_teams(session, email, teams)
+    note(session, now, actor.id, "add", "person", email, role=role.value, teams=sorted(teams))
+
+
+@dataclass(frozen=True, slots=True)
+class PersonChange:
+    """What is to become of a person; None leaves as it is."""
+
+    email: str
+    role: Role | None
+    teams: tuple[str, ...] | None
+    active: bool | None
+    actor: Actor
+    now: datetime
+
+
+class Duty(Protocol):
+    """Something that people answer for, and that must not be left to nobody."""
+
+    def kept(self, session: Session, change: PersonChange) -> AbstractContextManager[int]:
+        """Around a change: hand over before it, answer how much, and refuse after it what
+        would be left to nobody."""
+        ...
+
+
+def change_person(
+    session: Session,
+    email: str,
+    *,
+    role: Role | None = None,
+    teams: Iterable[str] | None = None,
+    active: bool | None = None,
+    actor: Actor,
+    duties: Sequence[Duty],
+    now: datetime,
+) -> int:
+    """Change a role, teams, or whether the person may sign in: the one door out.
+
+    Deactivating ends the person's sign-ins and tokens at once, and hands over what they
+    answer for; answers how much that was. The database refuses what would leave an open case
+    to nobody: the person owns one, or a team with tools or open cases would have nobody who
+    may review. It keeps the last admin, too.
+
+    Args:
+        duties: everything that people answer for.
+
+    Raises:
+        NotAllowed: the actor does not manage people.
+        NotFound: nobody has that address.
+        StillOwns: the person is needed; it names the field, and what to do first.
+    """
+    actor.require(Verb.MANAGE_PEOPLE)
+    named = actor_id(email)
+    wanted = tuple(sorted(teams)) if teams is not None else None
+    change = PersonChange(named, role, wanted, active, actor, now)
+    with ExitStack() as stack:
+        moved = sum(stack.enter_context(duty.kept(session, change)) for duty in duties)
+        _change(session, change)
+    return moved
+
+
+def _change(session: Session, change: PersonChange) -> None:
+    hold_person(session, change.email)
+    before = queries.person(session, change.email)
+    changes: dict[str, Any] = {}
+    if change.role is not None and change.role != before.role:
+        changes["role"] = change.role.value
+    if change.active is not None and change.active != before.active:
+        changes["active"] = change.active
+    if changes:
+        statement = update(models.Person).where(models.Person.email == before.email)
+        with _keeping_reviewers(before.email, "role" if "role" in changes else "active"):
+            session.execute(statement.values(**changes))
+    if change.active is False:
+        access.end_every_sign_in(session, before.email, now=change.now)
+    if change.teams is not None:
+        with _keeping_reviewers(before.email, "team"):
+            _set_teams(session, before.email, change.teams)
+        changes["teams"] = list(change.teams)
+    note(session, change.now, change.actor.id, "change", "person", before.email, **changes)
+
+
+def require_person_is(session: Session, email: str, *either: tuple[str, Collection[str]]) -> None:
+    """Hold a person whose role and teams have to be one of these: as seen before, or as wanted.
+
+    Raises:
+        NotFound: nobody has that address.
+        ChangedMeanwhile: they are others by now.
+    """
+    hold_person(session, email)
+    present = queries.person(session, email)
+    if (present.role.value, set(present.teams)) not in [
+        (role, set(teams)) for role, teams in either
+    ]:
+        raise ChangedMeanwhile(f"{present.email} was changed; look at them again first.")
+
+
+def hold_person(session: Session, email: str) -> None:
+    """Wait for everything else that is done to this person, and to who may review in their teams.
+
+    Teams come before people, and both in the order of their names, so that no two wait for
+    each other. Whoever locks cases as well does so first.
+    """
+    email = actor_id(email)
+    theirs = select(models.Membership.team).where(models.Membership.person == email)
+    teams = select(models.Team.slug).where(models.Team.slug.in_(theirs)).order_by(models.Team.slug)
+    session.execute(teams.with_for_update(key_share=True))
+    person = select(models.Person.email).where(models.Person.email == email)
+    session.execute(person.with_for_update())
+
+
+@contextmanager
+def _keeping_reviewers(email: str, field: str) -> Iterator[None]:
+    """Say in words why the database would not let somebody go."""
+    try:
+        yield
+    except IntegrityError as error:
+        said = error.orig.diag if isinstance(error.orig, psycopg.Error) else None
+        constraint = said.constraint_name if said is not None else None
+        if constraint == "owner_stays":
+            problem, hint = f"{email} owns open cases", "hand them over first"
+        elif constraint == "admin_stays":
+            problem = f"{email} is the last active admin"
+            hint = "make somebody else an admin first"
+        elif constraint == "reviewer_stays" and said is not None:
+            team = said.message_detail
+            problem = f"nobody else may review in team '{team}', which has tools or open cases"
+            hint = f"make somebody else a reviewer of team '{team}' first"
+        else:
+            raise
+        problems = (Problem(f"/{field}", problem, f"{hint.capitalize()}."),)
+        raise StillOwns(f"{field}: {problem}; {hint}.", problems=problems) from None
+
+
+def _set_teams(session: Session, email: str, teams: Iterable[str]) -> None:
+    """Add what is missing before taking away what is too much."""
+    wanted = set(teams)
+    known = set(session.scalars(select(models.Team.slug).where(models.Team.active)))
+    membership = models.Membership
+    had = set(session.scalars(select(membership.team).where(membership.person == email)))
+    for missing in sorted(wanted - had - known):
+        raise invalid("team", f"there is no team '{missing}'", "Add it with `teams add` first.")
+    session.add_all(membership(person=email, team=team) for team in sorted(wanted - had))
+    session.flush()
+    for team in sorted(had - wanted):
+        session.execute(
+            delete(membership).where(membership.person == email, membership.team == team)
+        )

@@ -1,0 +1,194 @@
+"""HTTP for tools' policies and for those who look after tools."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from secondlook.policy import LEAST_STALE_SECONDS, REVIEW_CONDITIONS, write_document
+from starlette.concurrency import run_in_threadpool
+
+from services.kit.clock import Clock
+from services.kit.database import Database
+from services.kit.errors import InvalidInput, Problem
+from services.kit.web.http import Text
+from services.people.rules import Actor, Verb
+from services.tools import queries, service
+from services.tools.identity import Identity, ToolCaller
+from services.tools.queries import ToolCache, ToolInfo
+from services.tools.rules import ToolState
+
+_WATCH_SECONDS = 0.4
+_LONGEST_WAIT = 60
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class PolicyWatch:
+    """Lets any number of long polls wait for a change at the price of one query at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._cache = ToolCache()
+        self._reading: asyncio.Task[Mapping[str, ToolInfo]] | None = None
+        self._closing = False
+
+    def close(self) -> None:
+        """Answer whoever waits: the server is going down, and the tool asks the next one."""
+        self._closing = True
+
+    async def tool(self, slug: str, *, unless: str | None, wait: float) -> ToolInfo:
+        """The tool, at once or as soon as its policy's tag is no longer `unless`.
+
+        After `wait` seconds it answers whatever there is.
+        """
+        deadline = asyncio.get_running_loop().time() + wait
+        while True:
+            tool = (await self._tools())[slug]
+            late = self._closing or asyncio.get_running_loop().time() >= deadline
+            if late or policy_tag(tool) != unless:
+                return tool
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    async def _tools(self) -> Mapping[str, ToolInfo]:
+        """All tools, at most a moment old; whoever asks meanwhile shares the one read."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.ensure_future(run_in_threadpool(self._read))
+        return await asyncio.shield(self._reading)
+
+    def _read(self) -> Mapping[str, ToolInfo]:
+        with self._database.transaction() as session:
+            return self._cache.tools(session)
+
+
+class ToolBody(BaseModel):
+    """The fields to change; those left out stay as they are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[Text, Field(min_length=1, max_length=200)] | None = None
+    team: Text | None = None
+    state: ToolState | None = None
+    threshold: Share | None = None
+    category_thresholds: (
+        dict[Annotated[Text, Field(min_length=1, max_length=200)], Share] | None
+    ) = None
+    audit_rate: Share | None = None
+    holdout_rate: Share | None = None
+    maturity_seconds: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    review_when: Annotated[list[Any], Field(max_length=REVIEW_CONDITIONS)] | None = None
+    max_stale_seconds: Annotated[int, Field(ge=LEAST_STALE_SECONDS, lt=2**31)] | None = None
+    categories: Annotated[list[Text], Field(max_length=10_000)] | None = None
+
+
+def router(database: Database, clock: Clock, identity: Identity, watch: PolicyWatch) -> APIRouter:
+    """The routes of tools."""
+    api = APIRouter(prefix="/v1", tags=["tools"])
+    _add_policy(api, identity, watch)
+    _add_tools(api, database, clock, identity)
+    return api
+
+
+def _add_policy(api: APIRouter, identity: Identity, watch: PolicyWatch) -> None:
+    @api.get("/policy", responses={304: {"description": "The policy has not changed."}})
+    async def get_policy(
+        caller: Annotated[ToolCaller, Depends(identity.tool)],
+        wait: Annotated[float, Query(ge=0, le=_LONGEST_WAIT)] = 0,
+        if_none_match: Annotated[str | None, Header()] = None,
+    ) -> Response:
+        """The tool's signed gate policy; with `wait`, as soon as it changes."""
+        tool = await watch.tool(caller.tool.slug, unless=if_none_match, wait=wait)
+        headers = {"ETag": policy_tag(tool), "Cache-Control": "no-store"}
+        if headers["ETag"] == if_none_match:
+            return Response(status_code=304, headers=headers)
+        document = write_document(tool.policy, caller.key_hash)
+        return Response(document, media_type="application/json", headers=headers)
+
+
+def policy_tag(tool: ToolInfo) -> str:
+    """The entity tag of a tool's policy: after a restore an old revision may be a new policy."""
+    return f'"{tool.policy.epoch}.{tool.policy.revision}"'
+
+
+def _revision(etag: str | None) -> int | None:
+    """The revision that an entity tag of ours stands for; others stand for none."""
+    bare = (etag or "").strip().removeprefix("W/").strip('"')
+    return int(bare) if bare.isascii() and bare.isdigit() and len(bare) < 18 else None
+
+
+def _add_tools(api: APIRouter, database: Database, clock: Clock, identity: Identity) -> None:
+    reader = identity.may(Verb.READ_OUTPUTS)
+
+    @api.get("/tools")
+    def list_tools(actor: Annotated[Actor, Depends(reader)]) -> dict[str, Any]:
+        """The tools in sight."""
+        with database.transaction() as session:
+            items = [tool_answer(tool) for tool in queries.visible_tools(session, actor)]
+        return {"items": items, "next_cursor": None}
+
+    @api.get("/tools/{slug}")
+    def get_tool(
+        slug: str, actor: Annotated[Actor, Depends(reader)], response: Response
+    ) -> dict[str, Any]:
+        """One tool with its gate policy, taxonomy and state."""
+        with database.transaction() as session:
+            tool = queries.tool_for(session, actor, slug)
+        response.headers["ETag"] = f'"{tool.revision}"'
+        return tool_answer(tool)
+
+    @api.put("/tools/{slug}")
+    def put_tool(
+        slug: str,
+        body: ToolBody,
+        request: Request,
+        actor: Annotated[Actor, Depends(identity.may(Verb.SWITCH_TOOL))],
+        response: Response,
+    ) -> dict[str, Any]:
+        """Change the fields given; owners and ops people change the tools of their teams."""
+        changes = body.model_dump(exclude_unset=True)
+        with database.transaction() as session:
+            service.change_tool(
+                session,
+                slug,
+                changes,
+                actor=actor,
+                now=clock.now(session),
+                if_revision=_revision_wanted(request),
+            )
+            tool = queries.tool_for(session, actor, slug)
+        response.headers["ETag"] = f'"{tool.revision}"'
+        return tool_answer(tool)
+
+
+def _revision_wanted(request: Request) -> int | None:
+    sent = request.headers.get("if-match")
+    if sent is None or sent.strip() == "*":
+        return None
+    revision = _revision(sent)
+    if revision is None:
+        problem = Problem("/If-Match", "it is no revision of a tool", "Send the ETag that you got.")
+        raise InvalidInput("If-Match cannot be used.", problems=(problem,))
+    return revision
+
+
+def tool_answer(tool: ToolInfo) -> dict[str, Any]:
+    """A tool as the API shows it; the secret that draws audits stays inside."""
+    policy = tool.policy
+    return {
+        "slug": tool.slug,
+        "name": tool.name,
+        "kind": tool.kind,
+        "team": tool.team,
+        "state": tool.state,
+        "threshold": policy.threshold,
+        "category_thresholds": policy.category_thresholds,
+        "audit_rate": policy.audit_rate,
+        "holdout_rate": policy.holdout_rate,
+        "review_when": [one.model_dump(exclude_none=True) for one in policy.review_when],
+        "max_stale_seconds": policy.max_stale_seconds,
+        "maturity_seconds": tool.maturity_seconds,
+        "categories": list(tool.categories),
+        "policy_revision": policy.revision,
+        "revision": tool.revision,
+        "created_at": tool.created_at,
+    }

@@ -1,0 +1,85 @@
+"""A slip of a reviewer is taken back, and a decided case is opened again."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import factories
+from tests.factories import OPS
+from tests.factories.site import Site, at_work, open_site
+from tests.ui.pages import client_of, post
+
+_STATE = 'SELECT state, verdict, verdict_value, claimant FROM "case" WHERE id = :id'
+_EVENTS = "SELECT string_agg(event, ' ' ORDER BY id) FROM timeline_entry WHERE case_id = :id"
+_PUBLISHED = """SELECT count(*) FROM outbox WHERE topic = 'secondlook.cases'
+    AND convert_from(value, 'UTF8')::jsonb->>'type' = 'secondlook.case.reopened.v1'
+    AND convert_from(value, 'UTF8')::jsonb->'data'->>'case_id' = :id"""
+_OPEN = ("open", None, None, None)
+
+
+@pytest.fixture(scope="module")
+def site(postgres_url: str) -> Iterator[Site]:
+    """The product without a browser."""
+    with open_site(postgres_url) as opened, at_work(opened):
+        yield opened
+
+
+@pytest.fixture
+def decided(site: Site) -> int:
+    """A case that its owner has decided just now."""
+    case = site.case()
+    post(client_of(site, factories.OWNER), f"/c/{case}/verdict", choice="is:tax", token="")
+    assert site.verdict(case) == ("corrected", "tax", factories.OWNER)
+    return case
+
+
+@pytest.mark.parametrize("email", [factories.OWNER, factories.LEAD])
+def test_verdict_is_taken_back(site: Site, decided: int, email: str) -> None:
+    client = client_of(site, email)
+    assert f"/c/{decided}/undo" in client.get(f"/c/{decided}").text
+    answer = post(client, f"/c/{decided}/undo")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/c/{decided}")
+    assert tuple(site.one(_STATE, id=decided)) == _OPEN
+    assert site.one(_EVENTS, id=decided) == "opened claimed resolved reopened"
+    assert site.one(_PUBLISHED, id=str(decided)) == 1
+
+
+@pytest.mark.parametrize("email", [factories.TEAMMATE, OPS, factories.OUTSIDER])
+def test_verdict_of_somebody_else_stands(site: Site, decided: int, email: str) -> None:
+    client = client_of(site, email)
+    assert f"/c/{decided}/undo" not in client.get(f"/c/{decided}").text
+    assert post(client, f"/c/{decided}/undo").status_code in (403, 404)
+    assert site.verdict(decided) == ("corrected", "tax", factories.OWNER)
+
+
+def test_undo_twice_is_told_that_there_is_nothing_left(site: Site, decided: int) -> None:
+    client = client_of(site, factories.OWNER)
+    post(client, f"/c/{decided}/undo")
+    answer = post(client, f"/c/{decided}/undo")
+    assert answer.status_code == 409
+    assert "no verdict to take back" in answer.text
+    assert tuple(site.one(_STATE, id=decided)) == _OPEN
+
+
+def test_undo_stands_beside_the_next_case_and_the_empty_queue(site: Site) -> None:
+    site.clear()
+    first, second = site.case(), site.case()
+    client = client_of(site, factories.OWNER)
+    following = post(client, f"/c/{first}/verdict", choice="upheld", token="")
+    assert following.headers["location"] == f"/c/{second}?done={first}"
+    assert f"/c/{first}/undo" in client.get(following.headers["location"]).text
+    following = post(client, f"/c/{second}/verdict", choice="upheld", token="")
+    assert following.headers["location"] == f"/queue?done={second}"
+    page = client.get(following.headers["location"]).text
+    assert f"Case {second} upheld" in page
+    assert f"/c/{second}/undo" in page
+
+
+def test_case_is_opened_again_by_a_teammate_with_a_reason(site: Site, decided: int) -> None:
+    client = client_of(site, factories.TEAMMATE)
+    assert post(client, f"/c/{decided}/reopen", note="It was VAT.").status_code == 303
+    assert tuple(site.one(_STATE, id=decided)) == _OPEN
+    note = "SELECT note FROM timeline_entry WHERE case_id = :id AND event = 'reopened'"
+    assert site.one(note, id=decided) == "It was VAT."
+    answer = post(client, f"/c/{decided}/reopen", note="It was VAT.")
+    assert answer.status_code == 409

@@ -1,0 +1,73 @@
+"""What people keep to themselves: their password and their tokens."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from services.kit.errors import InvalidInput, TooMany
+from services.people import access
+from services.people import queries as people_queries
+from ui.kit.context import PageContext
+from ui.kit.forms import PostedForm, field_errors
+from ui.sign_in.session import enter, network_address
+
+
+def router(pages: PageContext) -> APIRouter:
+    """The routes of one's own account."""
+    routes = APIRouter()
+
+    @routes.get("/account")
+    def account(request: Request, saved: str = "") -> Response:
+        return _account(pages, request, saved=bool(saved))
+
+    @routes.post("/account/password")
+    def set_password(request: Request, form: PostedForm) -> Response:
+        password, current = form.text("password"), form.text("current")
+        actor = pages.signed_in(request).actor
+        try:
+            if _must_show_password(pages, request):
+                with pages.transaction() as (session, now):
+                    access.limit_sign_ins(session, actor.email, network_address(request), now=now)
+                with pages.transaction() as (session, now):
+                    access.require_password(session, actor, current)
+            with pages.transaction() as (session, now):
+                access.set_password(session, actor.email, password, actor=actor, now=now)
+                secret, _ = access.sign_in(
+                    session, actor.email, password, now=now, length=pages.session_length
+                )
+        except InvalidInput as error:
+            return _account(pages, request, status=422, errors=field_errors(error))
+        except TooMany as error:
+            errors = {"current": error.detail}
+            return _account(pages, request, status=error.status, errors=errors)
+        return enter(pages, request, secret, "/account?saved=1")
+
+    @routes.post("/account/token")
+    def make_token(request: Request) -> Response:
+        actor = pages.signed_in(request).actor
+        with pages.transaction() as (session, now):
+            token = access.create_token(session, actor.email, actor=actor, now=now)
+        return _account(pages, request, token=token)
+
+    return routes
+
+
+def _account(pages: PageContext, request: Request, *, status: int = 200, **more: Any) -> Response:
+    return pages.templates.render(
+        request,
+        "account/account.html",
+        status=status,
+        actor=pages.signed_in(request).actor,
+        must_show=_must_show_password(pages, request),
+        **more,
+    )
+
+
+def _must_show_password(pages: PageContext, request: Request) -> bool:
+    """Whether a new password wants the present one; a sign-in link stands in for it."""
+    signed_in = pages.signed_in(request)
+    if signed_in.by_link:
+        return False
+    with pages.transaction() as (session, _):
+        return people_queries.person(session, signed_in.actor.email).has_password

@@ -1,0 +1,149 @@
+"""One case as the reading pane shows it: the facts, the tool's answer, the verdicts to choose."""
+
+from typing import Any
+
+from services.escalation.rules import OPEN_STATES, CaseState
+from services.people.rules import Actor, Verb
+from ui.cases.vocabulary import trigger_label
+from ui.kit.values import format_field, format_value
+
+_DECIDED = (CaseState.RESOLVED, CaseState.CLOSED)
+
+
+def case_context(case: Any, tool: Any, *, query: str, names: list[str]) -> dict[str, Any]:
+    """What the pane shows of a case, whoever looks."""
+    blind = case.hidden
+    return {
+        **_facts(case, tool),
+        **_tools_answer(case, blind=blind, names=names),
+        "title": _title(case),
+        "choices": _choices(case, tool, blind=blind),
+        "others": _others(case, tool, blind=blind, query=query),
+        "query": query,
+    }
+
+
+def _title(case: Any) -> str:
+    if case.hidden:
+        return "What is right?"
+    if case.failure:
+        return "The tool failed"
+    if case.value is None:
+        return "The tool's output has not come"
+    titles = {"text": "Is this text right?", "fields": "Are these values right?"}
+    return titles.get(case.kind) or f"AI said {format_value(case.value)}"
+
+
+def _tools_answer(case: Any, *, blind: bool, names: list[str]) -> dict[str, Any]:
+    """What the tool said, and the verdict: nothing of the tool's on a blind case."""
+    value = None if blind else case.value
+    return {
+        "blind": blind,
+        "value": value,
+        "fields": [(name, format_field((value or {}).get(name))) for name in names],
+        "confidence": None if blind else case.confidence,
+        "failure": None if blind else case.failure,
+        "verdict": case.verdict,
+        "verdict_value": format_value(case.verdict_value),
+        "verdict_by": case.verdict_by,
+        "verdict_note": case.verdict_note,
+    }
+
+
+def _facts(case: Any, tool: Any) -> dict[str, Any]:
+    """What holds of a case whoever looks."""
+    given = case.input or {}
+    return {
+        "id": case.id,
+        "tool": case.tool,
+        "tool_name": tool.name,
+        "kind": tool.kind.value,
+        "output_id": case.output_id,
+        "subject": case.subject,
+        "trigger": trigger_label(case.trigger),
+        "text": given.get("text") or "",
+        "url": given.get("url") or "",
+        "language": given.get("language") or "",
+        "attributes": case.attributes or {},
+        "state": case.state,
+        "level": case.level,
+        "priority": case.priority,
+        "queue": case.queue,
+        "rule": case.rule,
+        "owner": case.owner_team or case.owner_person,
+        "due": case.due_at,
+        "open": case.state in OPEN_STATES,
+        "overdue": case.overdue_since is not None,
+        "opened": case.opened_at,
+        "version": case.output_version.label,
+    }
+
+
+def standing(case: Any, actor: Actor, *, own_dispute: bool) -> dict[str, Any]:
+    """What this person may do with the case."""
+    mine = case.state == "claimed" and case.claimant == actor.email
+    free = case.state == "open"
+    return {
+        "mine": mine,
+        "can_review": actor.may(Verb.REVIEW) and not own_dispute and (free or mine),
+        "can_work": actor.may(Verb.REVIEW),
+        "can_undo": may_undo(actor, case),
+        "can_reopen": actor.may(Verb.REVIEW) and case.state in _DECIDED,
+        "own_dispute": own_dispute,
+        "claimant": case.claimant,
+        "token": str(case.claim_seq) if mine else "",
+    }
+
+
+def may_undo(actor: Actor, case: Any) -> bool:
+    """Whether this person may take the case's verdict back: while it can still be reopened."""
+    theirs = case.verdict_by == actor.email or actor.may(Verb.TAKE_OVER)
+    return case.state == CaseState.RESOLVED and actor.may(Verb.REVIEW) and theirs
+
+
+def _choices(case: Any, tool: Any, *, blind: bool) -> list[dict[str, Any]]:
+    """The numbered verdicts: 1 is the tool's word, then what it also considered."""
+    if tool.kind == "flag":
+        return _flag_choices(case, blind=blind)
+    if tool.kind != "category":
+        can_uphold = not blind and case.value is not None
+        right = {"value": "upheld", "label": "Right as it is", "hint": "change nothing"}
+        return [right] if can_uphold else []
+    if blind:
+        return []
+    right = {"value": "upheld", "label": case.value, "hint": "the AI is right"}
+    choices = [{**right, "confidence": case.confidence}] if case.value is not None else []
+    disputed = (case.dispute or {}).get("value")
+    candidates = [disputed] if isinstance(disputed, str) else []
+    candidates += [a["value"] for a in case.alternatives or () if a["value"] not in candidates]
+    shares = {a["value"]: a.get("confidence") for a in case.alternatives or ()}
+    choices += [
+        {"value": f"is:{value}", "label": value, "confidence": shares.get(value)}
+        for value in candidates[:3]
+        if value != case.value and value in tool.categories
+    ]
+    return choices
+
+
+def _flag_choices(case: Any, *, blind: bool) -> list[dict[str, Any]]:
+    words = {True: "Raised", False: "Not raised"}
+    if blind or case.value is None:
+        return [{"value": f"is:{flag}", "label": words[flag]} for flag in (True, False)]
+    return [
+        {"value": "upheld", "label": words[case.value], "hint": "the AI is right"},
+        {"value": f"is:{not case.value}", "label": words[not case.value]},
+    ]
+
+
+def _others(case: Any, tool: Any, *, blind: bool, query: str) -> list[dict[str, Any]]:
+    """The other categories, narrowed by the search."""
+    if tool.kind != "category":
+        return []
+    offered = {c["value"].removeprefix("is:") for c in _choices(case, tool, blind=blind)}
+    offered |= set() if blind else {case.value}
+    letters = query.strip().lower()
+    return [
+        {"value": f"is:{name}", "label": name}
+        for name in tool.categories
+        if name not in offered and letters in name.lower()
+    ]

@@ -1,0 +1,176 @@
+"""The queue and one of its cases, as a page or as the parts of it that change."""
+
+from datetime import datetime
+from typing import Any
+
+from fastapi import Request
+from starlette.responses import Response
+
+from services.escalation import queries
+from services.feedback import queries as feedback
+from services.kit.errors import NotFound
+from services.kit.web.http import encode_cursor, read_cursor
+from services.people import queries as people_queries
+from services.people.rules import REVIEWERS, Actor
+from services.tools import queries as tool_queries
+from services.tools.rules import OutputKind, VerdictKind
+from ui.cases.case_view import case_context, may_undo, standing
+from ui.cases.queue_filter import QueueFilter, queue_filter
+from ui.cases.remarks import remarks_context
+from ui.cases.vocabulary import timeline_entries, trigger_label
+from ui.kit.context import PageContext
+from ui.kit.templating import wants_fragment
+from ui.kit.values import format_value
+
+_PAGE = 50
+MOST_COUNTED = 1000
+
+
+def _count_context(session: Any, actor: Actor, asked: QueueFilter) -> dict[str, Any]:
+    """How long the queue is: all of it that changes beside a case in the pane."""
+    total = queries.count(session, actor, asked.filter(actor), most=MOST_COUNTED)
+    return {"asked": asked, "total": total, "counted": MOST_COUNTED}
+
+
+def list_context(
+    session: Any,
+    actor: Actor,
+    asked: QueueFilter,
+    *,
+    now: datetime,
+    cursor: str | None = None,
+    shown: int = 0,
+) -> dict[str, Any]:
+    """The rows of the queue and what surrounds them."""
+    after = read_cursor(cursor, int)
+    found = queries.cases(session, actor, asked.filter(actor), after=after, limit=_PAGE + 1)
+    last = found[_PAGE - 1] if len(found) > _PAGE else None
+    following = encode_cursor(last.due_at.isoformat(), last.id) if last else None
+    shown += min(len(found), _PAGE)
+    return {
+        **_count_context(session, actor, asked),
+        "rows": [_row(case, actor) for case in found[:_PAGE]],
+        "shown": shown,
+        "next": asked.address(cursor=following, shown=str(shown)) if following else "",
+        "newest": queries.newest(session),
+        "tools": [tool.slug for tool in tool_queries.visible_tools(session, actor)],
+        "now": now,
+    }
+
+
+def _row(case: Any, actor: Actor) -> dict[str, Any]:
+    """A case as a row of the list."""
+    blind = case.hidden
+    said = "" if blind else format_value(case.value, case.failure)
+    corrected = case.verdict_value if case.verdict == VerdictKind.CORRECTED else None
+    human = format_value(corrected if corrected is not None else (case.dispute or {}).get("value"))
+    return {
+        "id": case.id,
+        "title": ("Audit: what is right?" if blind else said or "No output"),
+        "human": "" if blind else human,
+        "text": case.excerpt or ("" if blind else (case.dispute or {}).get("note")) or "",
+        "due": case.due_at,
+        "confidence": None if blind else case.confidence,
+        "meta": (trigger_label(case.trigger), case.tool),
+        "claimant": _holder(case, actor),
+        "state": "" if case.state in ("open", "claimed") else "inert",
+        "verdict": case.verdict,
+    }
+
+
+def _holder(case: Any, actor: Actor) -> str:
+    if case.state != "claimed":
+        return ""
+    return "You are on it" if case.claimant == actor.email else f"{case.claimant} is on it"
+
+
+def show_case(
+    pages: PageContext,
+    request: Request,
+    actor: Actor,
+    case_id: int,
+    *,
+    query: str = "",
+    done_id: int = 0,
+    status: int = 200,
+    **more: Any,
+) -> Response:
+    """The case in the reading pane, with the queue beside it; `done_id` is decided."""
+    asked, fragment = queue_filter(request), wants_fragment(request)
+    with pages.transaction() as (session, now):
+        done = outcome_context(session, actor, done_id)
+        case = queries.case_for(session, actor, case_id)
+        entries = queries.timeline(session, case)
+        tool = tool_queries.tool(session, case.tool)
+        owners = _possible_owners(session)
+        names = _field_names(session, case, tool)
+        objects = queries.objects(session, actor.email, case_id)
+        context = (
+            _count_context(session, actor, asked)
+            if fragment
+            else list_context(session, actor, asked, now=now)
+        )
+        context |= remarks_context(session, actor, case) | done
+    context |= {
+        "case": case_context(case, tool, query=query, names=names)
+        | standing(case, actor, own_dispute=objects),
+        "entries": timeline_entries(entries),
+        "owners": owners,
+        "problem": "",
+        "typed": {},
+        "oob": fragment,
+        "now": now,
+    }
+    return pages.templates.render(
+        request,
+        "cases/queue.html",
+        ["pane", "counted"],
+        status=status,
+        announce=done["done"] or str(more.get("problem", "")),
+        urgent=not done["done"],
+        push_url=asked.address(f"/c/{case_id}"),
+        **(context | more),
+    )
+
+
+def _field_names(session: Any, case: Any, tool: Any) -> list[str]:
+    """The names of the fields to fill in; on a blind case those that the tool returns at all,
+    so that they tell nothing of this output.
+    """
+    if tool.kind != OutputKind.FIELDS:
+        return []
+    if case.value is not None and not case.hidden:
+        return list(case.value)
+    recent = feedback.recent_outputs(session, tool.slug, limit=_PAGE)
+    return sorted({name for row in recent for name in row.value or {}})
+
+
+def _possible_owners(session: Any) -> list[dict[str, str]]:
+    """Who a case can be given to."""
+    teams = [
+        {"value": f"team:{team.slug}", "label": f"{team.name} (team)"}
+        for team in people_queries.teams(session)
+        if team.active
+    ]
+    people = [
+        {"value": f"user:{person.email}", "label": person.name}
+        for person in people_queries.people(session)
+        if person.active and person.role in REVIEWERS
+    ]
+    return teams + people
+
+
+def outcome_context(session: Any, actor: Actor, case_id: int) -> dict[str, Any]:
+    """What became of the case that got its verdict just now, and whether it can be undone.
+
+    Nothing where there is none, or it is not to be seen.
+    """
+    try:
+        case = queries.case_for(session, actor, case_id)
+    except NotFound:
+        return {"done": "", "done_id": 0, "done_undoable": False}
+    outcome = str(case.verdict or case.state).replace("_", " ")
+    if case.verdict == VerdictKind.CORRECTED:
+        outcome = f"corrected to {format_value(case.verdict_value)[:60]}"
+    done = f"Case {case_id} {outcome}"
+    return {"done": done, "done_id": case_id, "done_undoable": may_undo(actor, case)}

@@ -1,0 +1,63 @@
+"""Triggers and timeline entries in the words that pages show."""
+
+from collections.abc import Sequence
+from typing import Any
+
+_TRIGGERS = {
+    "low_confidence": "low confidence",
+    "dispute": "disputed",
+    "tool_failure": "tool failed",
+    "policy": "policy",
+    "audit": "audit",
+    "unmatched": "no output",
+}
+
+_EVENTS = {
+    "opened": ("Opened", "inbox"),
+    "claimed": ("Claimed", "user"),
+    "released": ("Released", "undo-2"),
+    "commented": ("Commented", "message-square"),
+    "reassigned": ("Given to another owner", "users"),
+    "escalated": ("Escalated", "arrow-up-right"),
+    "overdue": ("Deadline missed", "triangle-alert"),
+    "reminded": ("Owner reminded", "clock"),
+    "disputed": ("Disputed", "message-square"),
+    "resolved": ("Verdict given", "check"),
+    "reopened": ("Opened again", "undo-2"),
+    "closed": ("Closed", "check"),
+    "output arrived": ("The output arrived", "inbox"),
+    "dispute withdrawn": ("Took the objection back", "undo-2"),
+    "rung skipped": ("A rung was passed over", "chevron-right"),
+}
+
+
+def trigger_label(trigger: str) -> str:
+    """Why a case opened, as people say it."""
+    return _TRIGGERS.get(trigger, trigger.replace("_", " "))
+
+
+def timeline_entries(entries: Sequence[Any]) -> list[dict[str, Any]]:
+    """Timeline entries as the macro takes them, the newest first."""
+    return [_entry(entry) for entry in reversed(entries)]
+
+
+def _entry(entry: Any) -> dict[str, Any]:
+    words, icon = _EVENTS.get(entry.event, (entry.event.capitalize(), "clock"))
+    detail = entry.detail or {}
+    if entry.event == "opened":
+        words = f"Opened: {trigger_label(detail.get('trigger', ''))}, rule {detail.get('rule')}"
+    elif entry.event == "resolved":
+        words = f"Verdict: {str(detail.get('verdict', '')).replace('_', ' ')}"
+    elif entry.event == "overdue":
+        words = f"Deadline to {detail.get('clock')} missed"
+    elif entry.event in ("escalated", "reassigned") and detail.get("owner"):
+        owner = detail["owner"]
+        name = owner.get("id") if isinstance(owner, dict) else str(owner).partition(":")[2]
+        words = f"{words} to {name}" if entry.event == "escalated" else f"Given to {name}"
+    return {
+        "at": entry.at,
+        "text": words,
+        "actor": None if entry.actor == "secondlook" else entry.actor,
+        "note": entry.note,
+        "icon": icon,
+    }
