@@ -10,7 +10,7 @@ from services.commands import roles
 from services.kit.database import Database
 from services.kit.processes.supervisor import bind
 from services.tools import queries as tool_queries
-from services.tools.api import PolicyWatch
+from services.tools.api import PolicyWatch, policy_tag
 from tests.factories import TOOL, populate
 
 
@@ -33,14 +33,14 @@ def test_nothing_is_inherited_by_a_role_of_its_own(monkeypatch: pytest.MonkeyPat
 def test_server_that_ends_keeps_no_tool_waiting(database: Database) -> None:
     populate(database)
     with database.transaction() as session:
-        known = tool_queries.tool(session, TOOL).policy.revision
+        known = policy_tag(tool_queries.tool(session, TOOL))
     watch = PolicyWatch(database)
 
-    async def ask() -> int:
+    async def ask() -> str:
         waiting = asyncio.create_task(watch.tool(TOOL, unless=known, wait=25))
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(waiting), 0.1)
         watch.close()
-        return (await asyncio.wait_for(waiting, 5)).policy.revision
+        return policy_tag(await asyncio.wait_for(waiting, 5))
 
     assert asyncio.run(ask()) == known
