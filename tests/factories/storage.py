@@ -8,21 +8,31 @@ from sqlalchemy import text
 from services.kit.database import Database
 
 _OUTPUTS = """
-INSERT INTO output (tool, output_id, event_id, digest, version, kind, value, confidence, input,
-    disposition, occurred_at, recorded_at)
-SELECT %(tool)s, 'f-' || n, 'e-' || n, decode(md5(n::text), 'hex'), 'bench-1', 'category',
+WITH seen AS (
+    INSERT INTO tool_version (tool, model) VALUES (%(tool)s, 'bench-1') RETURNING id
+)
+INSERT INTO output (tool, output_id, event_id, digest, version, model, kind, value, confidence,
+    input, disposition, occurred_at, recorded_at)
+SELECT %(tool)s, 'f-' || n, 'e-' || n, decode(md5(n::text), 'hex'), seen.id, 'bench-1', 'category',
     '"card_arrival"', 0.93, '{"text": "I still have not received my new card."}', 'proceed',
     now(), now() - n * interval '1 millisecond'
-FROM generate_series(1, %(outputs)s) n"""
+FROM seen, generate_series(1, %(outputs)s) n"""
 _CASES = """
-INSERT INTO "case" (tool, output_id, tool_version, trigger, exception_trigger, kind, value,
-    confidence, input, queue, team, owner_team, priority, rule, routing_revision, ladder, opened_at,
-    cycle_opened_at, owner_since, claim_due_at, resolve_due_at, due_at)
-SELECT %(tool)s, 'f-' || n, 'bench-1', 'low_confidence', 'low_confidence', 'category',
-    '"card_arrival"', 0.4, '{"text": "I still have not received my new card."}', %(team)s, %(team)s,
-    %(team)s, 'P3', 'catch-all', 'bench', '[]', now(), now(), now(), now() + interval '4h',
-    now() + interval '2d', now() + n * interval '1 second'
-FROM generate_series(1, %(cases)s) n"""
+WITH opened AS (
+    INSERT INTO "case" (subject_kind, subject_key, tool, trigger, queue, team, owner_team,
+        priority, rule, routing_revision, ladder, opened_at, cycle_opened_at, owner_since,
+        claim_within, claim_due_at, resolve_due_at, due_at)
+    SELECT 'output', %(tool)s || '/f-' || n, %(tool)s, 'low_confidence', %(team)s, %(team)s,
+        %(team)s, 'P3', 'catch-all', 'bench', '[]', now(), now(), now(),
+        interval '4h', now() + interval '4h', now() + interval '2d',
+        now() + n * interval '1 second'
+    FROM generate_series(1, %(cases)s) n
+    RETURNING id, subject_key
+)
+INSERT INTO case_output (case_id, tool, output_id, model, kind, value, confidence, input)
+SELECT id, %(tool)s, split_part(subject_key, '/', 2), 'bench-1', 'category', '"card_arrival"', 0.4,
+    '{"text": "I still have not received my new card."}'
+FROM opened"""
 
 CASES = '"case" JOIN case_output ON case_id = id'
 """Cases with the outputs that they are about, for raw SQL."""
