@@ -44,9 +44,10 @@ def told(postgres_url: str) -> Iterator[tuple[str, Ledger]]:
 def pipeline(postgres_url: str, told: tuple[str, Ledger]) -> Iterator[Pipeline]:
     """A copy of the pipeline after the story, to plant a bug in."""
     template, ledger = told
-    with cloned(postgres_url, template) as url, open_pipeline(
-        url, deepcopy(ledger), relayed=True
-    ) as opened:
+    with (
+        cloned(postgres_url, template) as url,
+        open_pipeline(url, deepcopy(ledger), relayed=True) as opened,
+    ):
         yield opened
 
 

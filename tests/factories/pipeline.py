@@ -46,6 +46,7 @@ class Pipeline(Casework):
 
     def populate(self, *, partitions: int = PARTITIONS) -> None:
         """People, the tool and the topics."""
+        # The topics first: on this log a tool's policy is appended as soon as there is a tool.
         self.log.ensure_topics([TopicSpec(topic.name, partitions) for topic in events.TOPICS])
         populate(self.database)
 
