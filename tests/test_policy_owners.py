@@ -54,7 +54,7 @@ def policy(
         monkeypatch.setattr(roles.logging, "configure", lambda *_given, **_more: None)
         monkeypatch.setenv(roles._SOCKET, "")
         monkeypatch.setattr(roles, "Supervisor", _start)
-        monkeypatch.setattr(roles.bootstrap, "make_consumer", _start)
+        monkeypatch.setattr(roles, "make_consumer", _start)
         database = Database(make_engine(url))
         opened.append(database)
         if populated:
@@ -115,7 +115,7 @@ START = {
     [
         ({"user": "pat@example.org"}, "names user:pat@example.org: nobody active has"),
         ({"user": LEAD, "team": "nowhere"}, "names team:nowhere: team 'nowhere' has nobody"),
-        ({"user": REP}, "is a rep, who does not judge"),
+        ({"user": REP}, "is a rep, who may not review"),
     ],
     ids=["person", "team", "role"],
 )

@@ -443,7 +443,13 @@ CHECKS = (
                OR (o.exception = 'tool_failure' AND o.failure IS NULL)
                OR (o.exception = 'dispute' AND NOT EXISTS (
                    SELECT FROM correction c WHERE c.tool = o.tool AND c.output_id = o.output_id
-                      AND c.kind IN ('dispute', 'appeal'))))""",
+                      AND c.kind IN ('dispute', 'appeal'))))
+           UNION ALL
+           SELECT DISTINCT format('output %s of %s is no exception, and a review was requested',
+                                  o.output_id, o.tool)
+             FROM output o JOIN requested r USING (tool, output_id)
+            WHERE o.recorded_at IS NOT NULL AND o.exception IS NULL
+              AND r.trigger NOT IN ('audit', 'unmatched')""",
     ),
     _Check(
         "cases",

@@ -28,23 +28,16 @@ WITH opened AS (
         priority, rule, routing_revision, ladder, opened_at, cycle_opened_at, owner_since,
         claim_within, claim_due_at, resolve_due_at, due_at)
     SELECT 'output', %(tool)s || '/f-' || n, %(tool)s, 'low_confidence', %(team)s, %(team)s,
-        %(team)s, 'P3', 'catch-all', 'bench', '[]', now(), now(), now(), '4h',
-        now() + interval '4h', now() + interval '2d', now() + n * interval '1 second'
-    FROM generate_series(1, %(cases)s) n RETURNING id, subject_key)
+        %(team)s, 'P3', 'catch-all', 'bench', '[]', now(), now(), now(),
+        interval '4h', now() + interval '4h', now() + interval '2d',
+        now() + n * interval '1 second'
+    FROM generate_series(1, %(cases)s) n
+    RETURNING id, subject_key
+)
 INSERT INTO case_output (case_id, tool, output_id, model, kind, value, confidence, input)
 SELECT id, %(tool)s, split_part(subject_key, '/', 2), 'bench-1', 'category', '"card_arrival"', 0.4,
     '{"text": "I still have not received my new card."}'
 FROM opened"""
-
-CASES = """
-INSERT INTO "case" (tool, output_id, tool_version, trigger, exception_trigger, kind, value,
-    confidence, input, queue, team, owner_team, priority, rule, routing_revision, ladder, opened_at,
-    cycle_opened_at, owner_since, claim_due_at, resolve_due_at, due_at)
-SELECT %(tool)s, 'f-' || n, 'bench-1', 'low_confidence', 'low_confidence', 'category',
-    '"card_arrival"', 0.4, '{"text": "I still have not received my new card."}', %(team)s, %(team)s,
-    %(team)s, 'P3', 'catch-all', 'bench', '[]', now(), now(), now(), now() + interval '4h',
-    now() + interval '2d', now() + n * interval '1 second'
-FROM generate_series(1, %(cases)s) n"""
 
 CASES = '"case" JOIN case_output ON case_id = id'
 """Cases with the outputs that they are about, for raw SQL."""

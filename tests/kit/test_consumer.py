@@ -38,7 +38,8 @@ from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from tests.conftest import build_schema
 from tests.kit import effects, kafka_wire
 from tests.kit.effects import Effects
-from tests.kit.logs import numbered, running, wait
+from tests.kit.logs import numbered, running
+from tests.waiting import throughout, until
 
 ROOT = Path(__file__).parent.parent.parent
 ONE = Partition("topic", 0)
@@ -132,10 +133,10 @@ def rig(fresh_database: Callable[[], str]) -> Iterator[Rig]:
 def test_every_record_has_its_effect_once(rig: Rig) -> None:
     rig.append(*map(str, range(100)))
     with running(rig.consumer(batch_records=30)):
-        wait(rig.done(100))
+        until(rig.done(100))
         rig.append(*map(str, range(100, 150)))
-        wait(rig.done(150))
-        wait(lambda: rig.counted["committed"] == 150)
+        until(rig.done(150))
+        until(lambda: rig.counted["committed"] == 150)
     assert rig.effects() == [str(i) for i in range(150)]
     assert rig.position() == 150
 
@@ -144,7 +145,7 @@ def test_restart_goes_on_where_the_last_one_ended(rig: Rig) -> None:
     for start in (0, 50):
         rig.append(*map(str, range(start, start + 50)))
         with running(rig.consumer()):
-            wait(rig.done(start + 50))
+            until(rig.done(start + 50))
     assert rig.effects() == [str(i) for i in range(100)]
 
 
@@ -160,7 +161,7 @@ def test_two_readers_of_one_partition_have_one_effect(rig: Rig) -> None:
     with running(*(rig.consumer(log, batch_records=5) for _ in range(2))):
         for start in range(0, 300, 10):
             rig.append(*map(str, range(start, start + 10)))
-        wait(rig.done(300))
+        until(rig.done(300))
     assert rig.effects() == [str(i) for i in range(300)]
     assert rig.counted["stale"] > 0
     log.close()
@@ -171,7 +172,7 @@ def test_members_share_the_work(fresh_database: Callable[[], str]) -> None:
     rig.log.append(numbered("topic", 200, keys=40))
     with running(rig.consumer(batch_records=20), rig.consumer(batch_records=20)):
         rig.log.append(numbered("topic", 200, keys=40, start=200))
-        wait(rig.done(400))
+        until(rig.done(400))
     assert sorted(map(int, rig.effects())) == list(range(400))
     rig.log.close()
     rig.database.close()
@@ -203,7 +204,7 @@ def test_bad_records_are_found_and_rejected_alone(rig: Rig) -> None:
     values = [f"bad {i}" if i in (0, 57, 58, 199) else str(i) for i in range(200)]
     rig.append(*values)
     with running(rig.consumer()):
-        wait(rig.done(200))
+        until(rig.done(200))
     good = [value for value in values if not value.startswith("bad")]
     assert rig.effects() == good
     query = "SELECT place, convert_from(value, 'UTF8'), reason FROM rejected ORDER BY place"
@@ -216,11 +217,11 @@ def test_record_that_cannot_be_rejected_is_kept_waiting(rig: Rig) -> None:
     rig.append("1", "bad", "2")
     rig.handler.rejecting = False
     with running(rig.consumer()):
-        wait(lambda: rig.counted["unexpected"] >= 3)
+        until(lambda: rig.counted["unexpected"] >= 3)
         assert rig.handler.calls < 40, "it must not spin"
         assert rig.effects() == ["1"]
         rig.handler.rejecting = True
-        wait(rig.done(3))
+        until(rig.done(3))
     assert rig.effects() == ["1", "2"]
 
 
@@ -229,13 +230,12 @@ def test_pause_rejects_nothing_and_drops_nothing(rig: Rig) -> None:
     pausing = threading.Event()
     pausing.set()
     with running(rig.consumer(should_pause=lambda _: pausing.is_set())):
-        wait(lambda: rig.counted["paused"])
+        until(lambda: rig.counted["paused"])
         rig.append("4")
-        time.sleep(1.5)
-        assert rig.rows("SELECT count(*) FROM rejected") == [0]
-        assert rig.effects() == ["1"]
+        none = "SELECT count(*) FROM rejected"
+        throughout(1, lambda: (rig.rows(none), rig.effects()) == ([0], ["1"]))
         pausing.clear()
-        wait(rig.done(6))
+        until(rig.done(6))
     assert rig.effects() == ["1", "2", "3", "4"]
 
 
@@ -243,14 +243,13 @@ def test_pause_comes_within_a_second_of_the_limit(rig: Rig) -> None:
     pausing = threading.Event()
     with running(rig.consumer(should_pause=lambda _: pausing.is_set())):
         rig.append("1")
-        wait(rig.done(1))
+        until(rig.done(1))
         pausing.set()
-        wait(lambda: rig.counted["paused"] == 1)
+        until(lambda: rig.counted["paused"] == 1)
         rig.append("2")
-        time.sleep(1.5)
-        assert rig.effects() == ["1"]
+        throughout(1, lambda: rig.effects() == ["1"])
         pausing.clear()
-        wait(rig.done(2))
+        until(rig.done(2))
         assert rig.counted["paused"] == 0
 
 
@@ -264,13 +263,13 @@ def test_lost_database_is_waited_for(memory_folder: Path) -> None:
     rig = make_rig(server.url)
     rig.append(*map(str, range(50)))
     with running(rig.consumer()):
-        wait(rig.done(50))
+        until(rig.done(50))
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
-        time.sleep(0.5)
-        wait(server.ensure_running)
-        wait(lambda: _appended(rig, "after"))
-        wait(lambda: "after" in _effects_or_none(rig))
+        until(lambda: rig.counted["log"] + rig.counted["database"])
+        until(server.ensure_running)
+        until(lambda: _appended(rig, "after"))
+        until(lambda: "after" in _effects_or_none(rig))
     assert rig.effects() == [*(str(i) for i in range(50)), "after"]
     rig.log.close()
     rig.database.close()
@@ -300,7 +299,7 @@ def test_ended_connection_costs_nothing(rig: Rig) -> None:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-            wait(rig.done(round_ + 1))
+            until(rig.done(round_ + 1))
     assert rig.effects() == ["0", "1", "2", "3", "4"]
     assert rig.counted["rejected OperationalError"] == 0
 
@@ -376,9 +375,19 @@ def test_kill_in_a_transaction_leaves_one_effect(
     assert rig.run_to_death() == -signal.SIGKILL
     assert rig.effects() == []
     child = rig.command()
-    wait(rig.done(3))
+    until(rig.done(3))
     rig.stop(child)
     assert rig.effects() == ["1", "once", "2"]
+
+
+def dies(child: "subprocess.Popen[str]", done: Callable[[], bool]) -> bool:
+    """Wait until all is done or a consumer was killed; answers whether it was killed."""
+    until(lambda: done() or child.poll() is not None)
+    if child.poll() is None:
+        return False
+    assert child.returncode == -signal.SIGKILL
+    child.communicate()
+    return True
 
 
 @pytest.mark.slow
@@ -386,14 +395,10 @@ def test_record_that_kills_is_rejected_after_three_tries_alone(rig: Rig) -> None
     rig.append("1", "2", "die", "3", "4")
     deaths = 0
     child = rig.command()
-    while not rig.done(5)():
-        if child.poll() is not None:
-            assert child.returncode == -signal.SIGKILL
-            child.communicate()
-            deaths += 1
-            assert deaths < 10
-            child = rig.command()
-        time.sleep(0.02)
+    while dies(child, rig.done(5)):
+        deaths += 1
+        assert deaths < 10
+        child = rig.command()
     rig.stop(child)
     assert rig.effects() == ["1", "2", "3", "4"]
     assert rig.rows("SELECT place, reason FROM rejected") == [(2, "crashed_consumer")]
@@ -404,10 +409,10 @@ def test_record_that_kills_is_rejected_after_three_tries_alone(rig: Rig) -> None
 def test_starts_without_work_are_not_counted(rig: Rig) -> None:
     for _ in range(8):
         with running(rig.consumer()):
-            wait(lambda: rig.rows("SELECT 1 FROM consumer_offset"))
+            until(lambda: rig.rows("SELECT 1 FROM consumer_offset"))
     rig.append("1")
     with running(rig.consumer()):
-        wait(rig.done(1))
+        until(rig.done(1))
     assert rig.rows("SELECT attempts FROM consumer_offset") == [0]
     assert rig.effects() == ["1"]
 
@@ -415,7 +420,7 @@ def test_starts_without_work_are_not_counted(rig: Rig) -> None:
 def test_stop_ends_a_process_quickly(rig: Rig) -> None:
     child = rig.command()
     rig.append("1")
-    wait(rig.done(1))
+    until(rig.done(1))
     # A fraction of a second at rest; the suite shares its cores with others.
     assert rig.stop(child) < 10
 
@@ -430,14 +435,14 @@ def test_watchdog_ends_a_process_that_hangs(rig: Rig) -> None:
 
 
 def test_frozen_process_goes_on_when_it_is_thawed(rig: Rig) -> None:
-    child = rig.command("3")
+    child = rig.command("2")
     rig.append("1")
-    wait(rig.done(1))
+    until(rig.done(1))
     child.send_signal(signal.SIGSTOP)
-    time.sleep(5)
+    throughout(3, lambda: child.poll() is None)  # longer than a process may stand still
     child.send_signal(signal.SIGCONT)
     rig.append("2")
-    wait(rig.done(2))
+    until(rig.done(2))
     rig.stop(child)
     assert rig.effects() == ["1", "2"]
 
@@ -449,11 +454,11 @@ def test_offsets_that_are_gone_are_recorded_and_passed_over(rig: Rig) -> None:
     assert isinstance(rig.log, PostgresLog)
     rig.append("0", "1")
     with running(rig.consumer()):
-        wait(rig.done(2))
+        until(rig.done(2))
     rig.append(*map(str, range(2, 10)))
     rig.log.trim(datetime.now(UTC) + timedelta(hours=1), {ONE: 7})
     with running(rig.consumer()):
-        wait(rig.done(5))
+        until(rig.done(5))
     assert rig.effects() == ["0", "1", "7", "8", "9"]
     with rig.database.transaction() as session:
         assert offsets.gaps(session) == {"test": 1}
@@ -466,21 +471,19 @@ def test_offsets_that_are_gone_are_recorded_and_passed_over(rig: Rig) -> None:
 def test_partition_that_ends_before_its_offset_waits_for_a_rewind(rig: Rig) -> None:
     rig.append("0", "1", "2")
     with running(rig.consumer()):
-        wait(rig.done(3))
+        until(rig.done(3))
     # The topic was made anew, under the same name.
     rig.rows("WITH gone AS (DELETE FROM log_record) SELECT 1")
     rig.rows("WITH reset AS (UPDATE log_partition SET next_offset = 0 RETURNING 1) SELECT 1")
     with running(rig.consumer()):
-        wait(lambda: rig.rows("SELECT 1 FROM log_gap"))
+        until(lambda: rig.rows("SELECT 1 FROM log_gap"))
         rig.append("a", "b", "c", "d")
-        time.sleep(1.5)
-        assert len(rig.effects()) == 3
+        throughout(1, lambda: len(rig.effects()) == 3)
     with running(rig.consumer()):
-        time.sleep(1)
-        assert len(rig.effects()) == 3
+        throughout(1, lambda: len(rig.effects()) == 3)
         with rig.database.transaction() as session:
             offsets.replay(session, "test", rig.log.bounds(["topic"]), 0)
-        wait(rig.done(7))
+        until(rig.done(7))
     assert rig.effects() == ["0", "1", "2", "a", "b", "c", "d"]
     with rig.database.transaction() as session:
         assert offsets.missing(session, "test", ["topic"]) == 0
@@ -490,10 +493,10 @@ def test_partition_that_ends_before_its_offset_waits_for_a_rewind(rig: Rig) -> N
 def test_running_consumer_notices_a_rewind(rig: Rig) -> None:
     rig.append("0", "1", "2")
     with running(rig.consumer()):
-        wait(rig.done(3))
+        until(rig.done(3))
         with rig.database.transaction() as session:
             offsets.replay(session, "test", rig.log.bounds(["topic"]), 1)
-        wait(rig.done(5))
+        until(rig.done(5))
     assert rig.effects() == ["0", "1", "2", "1", "2"]
     with rig.database.transaction() as session:
         assert [at.taken for at in offsets.positions(session)] == [5]
@@ -504,20 +507,20 @@ def test_running_consumer_notices_a_rewind(rig: Rig) -> None:
 def test_replay_never_moves_past_what_nobody_has_read(rig: Rig) -> None:
     rig.append("0", "1", "2")
     with running(rig.consumer()):
-        wait(rig.done(3))
+        until(rig.done(3))
     rig.append("3", "4")
     with rig.database.transaction() as session:
         assert offsets.replay(session, "test", rig.log.bounds(["topic"]), 5) == 0
         assert offsets.replay(session, "test", rig.log.bounds(["topic"]), 2) == 1
     with running(rig.consumer()):
-        wait(rig.done(6))
+        until(rig.done(6))
     assert rig.effects() == ["0", "1", "2", "2", "3", "4"]
 
 
 def test_retention_spares_what_one_consumer_has_yet_to_read(rig: Rig) -> None:
     rig.append("0", "1", "2")
     with running(rig.consumer()):
-        wait(rig.done(3))
+        until(rig.done(3))
     with rig.database.transaction() as session:
         assert offsets.consumed(session, {"topic": ["test"], "other": ["test"]}) == {ONE: 3}
         assert offsets.consumed(session, {"topic": ["test", "late"]}) == {}
@@ -540,7 +543,7 @@ def test_unreadable_batch_is_kept_and_passed(rig: Rig, kafka_bootstrap: str) -> 
     log.append([NewRecord(topic, b"", b"after")])
     consumer = Consumer(uuid4().hex, [topic], log=log, database=rig.database, handler=rig.handler)
     with running(consumer):
-        wait(rig.done(3))
+        until(rig.done(3))
     assert sorted(rig.effects()) == ["after", "before"]
     ((place, value, reason),) = rig.rows("SELECT place, value, reason FROM rejected")
     assert (place, reason) == (1, "unreadable")

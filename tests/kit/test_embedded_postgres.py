@@ -22,19 +22,20 @@ from services.kit.processes.embedded_postgres import (
     EmbeddedPostgres,
     connect_url,
 )
+from tests.waiting import until
 
 AS_ROOT = os.geteuid() == 0
 only_root = pytest.mark.skipif(not AS_ROOT, reason="only root can be another account")
 
 # A supervisor that starts the server, says so and waits to be killed.
 SUPERVISOR = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from services.kit.processes.embedded_postgres import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]))
 server.start()
 print(server.pid, flush=True)
-time.sleep(60)
+signal.pause()
 """
 
 
@@ -138,8 +139,7 @@ def test_ensure_running_ends_what_a_killed_server_left_busy(
         os.kill(pid, signal.SIGSTOP)  # it cannot notice that its postmaster is gone
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
-        while not server.ensure_running():
-            time.sleep(0.01)
+        until(server.ensure_running)
         assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
     assert _value(server.url, "SELECT 1") == 1
 

@@ -32,7 +32,8 @@ from services.kit.eventlog.port import (
 from services.kit.settings import load_settings
 from tests.factories.broker import Broker
 from tests.kit import kafka_wire
-from tests.kit.logs import Store, numbered, until
+from tests.kit.logs import Store, numbered
+from tests.waiting import until
 
 PARTITION = Partition("topic", 0)
 
@@ -326,7 +327,7 @@ def test_absent_broker_is_log_unavailable(free_port: Callable[[], int]) -> None:
         consumer.poll(max_records=1, timeout=0.1)
     consumer.close()
     log.close()
-    until(lambda: threading.active_count() <= threads, lambda: time.sleep(0.05))
+    until(lambda: threading.active_count() <= threads)
 
 
 def test_record_that_is_too_large_is_refused(log: KafkaLog, topic: str) -> None:
