@@ -1,4 +1,4 @@
-"""From a request onto the log: judged in groups, durable before it is answered."""
+"""From a request onto the log: decided in groups, durable before it is answered."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -140,7 +140,7 @@ class SecretFiles(PydanticBaseSettingsSource):
             return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
         except (OSError, UnicodeDecodeError) as error:
             variable = f"{PREFIX}{field_name.upper()}_FILE"
-            problem = Problem(variable, f"{path} cannot be read: {error}", "Mend or unset it.")
+            problem = Problem(variable, f"{path} cannot be read: {error}", "Correct or unset it.")
             raise InvalidInput(f"{variable}: {problem.problem}", problems=(problem,)) from None
 
     def __call__(self) -> dict[str, Any]:

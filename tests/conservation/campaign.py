@@ -183,7 +183,7 @@ class Campaign:
             for thread in threads:
                 thread.join()
         ends = self._await_quiet()
-        self._judge(ends)
+        self._review(ends)
         self.report.seconds = round(time.monotonic() - self._begun, 1)
         self.log.close()
 
@@ -248,7 +248,7 @@ class Campaign:
         now, pending = self.pulse.positions(), self.pulse.pending(0.0)
         return now is not None and pending == (0, 0, 0, 0) and not any(now[1].values())
 
-    def _judge(self, ends: Ends) -> None:
+    def _review(self, ends: Ends) -> None:
         """What the checker finds, and whether `secondlook account` says the same."""
         report, url = self.report, self.server.url
         ledger: Ledger = self.traffic.ledger

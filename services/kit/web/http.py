@@ -1,4 +1,4 @@
-"""HTTP manners that every app of the house shares: problems, limits, cursors."""
+"""What every app has in common over HTTP: problems, limits, cursors."""
 
 import base64
 import json
