@@ -19,7 +19,8 @@ from secondlook import events
 from services.app.roles import CONSUMED
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import EventLog, LogUnavailable
-from tests.conservation.checker import Ends, Ledger, check, figures
+from tests.conservation.checker import check, figures
+from tests.conservation.ledger import Ends, Ledger
 from tests.conservation.server import Victims, running
 from tests.conservation.traffic import Owner, Traffic, plan
 from tests.factories import LEAD, OWNER, TEAMMATE, add_tool, populate, tool_key

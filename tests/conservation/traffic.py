@@ -19,7 +19,7 @@ from secondlook import events
 from secondlook.testing import POISON, Poison
 
 from services.kit.eventlog.port import EventLog, LogUnavailable, NewRecord
-from tests.conservation.checker import Ledger, Sent
+from tests.conservation.ledger import Ledger, Sent
 from tests.factories import CATEGORIES, NOON, REP, TOOL
 
 DUPLICATES, REORDERED, POISONED = 0.05, 0.05, 0.01
