@@ -13,7 +13,7 @@ from services.escalation.retention import Freed
 from services.feedback import retention as feedback_retention
 from services.feedback.retention import OutputPurge
 from services.insight.queries import WINDOW
-from services.kit import counts
+from services.kit import counts, throttle
 from services.kit.consuming.retention import purge_dead_letters
 from services.kit.locks import Lock, try_lock
 from services.kit.settings import Settings
