@@ -34,7 +34,7 @@ lint: $(VENV)/.dev ## Check style, types and the direction of imports
 .PHONY: test
 test: lint ## Run everything that must pass before a commit
 	$(BIN)/python -m tests.install
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure, and write benchmarks/RESULTS.md

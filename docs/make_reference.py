@@ -11,7 +11,7 @@ from services.cli import app
 from services.insight.metrics import METRICS, VERSIONS_SHOWN
 from services.kit.consuming.metrics import PROCESS_METRICS
 from services.kit.durations import Duration
-from services.kit.settings import DURATION, PREFIX, Settings
+from services.kit.settings import DURATION, PREFIX, RETENTION, Settings
 
 HERE = Path(__file__).parent
 
@@ -37,8 +37,8 @@ def _default(name: str, field: FieldInfo) -> str:
     if name == "data_dir":
         return "the user's data folder"
     if field.default is None or field.default == ():
-        return "none"
-    lasting = DURATION in field.metadata
+        return "`forever`" if RETENTION in field.metadata else "none"
+    lasting = DURATION in field.metadata or RETENTION in field.metadata
     return f"`{Duration(seconds=field.default) if lasting else field.default}`"
 
 

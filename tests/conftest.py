@@ -49,8 +49,8 @@ _LONGEST = (
 """Begun first, in this order, so that all workers end together."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Keep a file on one worker, and all tests with the shared broker; the longest come first."""
     for item in items:
         with_broker = "kafka_broker" in getattr(item, "fixturenames", ())
@@ -61,6 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("xdist_group") is None:
             group = "kafka" if with_broker else item.nodeid.partition("::")[0]
             item.add_marker(pytest.mark.xdist_group(group))
+    yield
     items.sort(key=_place)
 
 

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from services.app import web as app_web
 from services.app.resources import Resources
-from services.commands import registry, roles
+from services.commands import people, roles
 from services.commands.roles import Consumed
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
@@ -54,7 +54,7 @@ def policy(
         monkeypatch.setattr(roles.logging, "configure", lambda *_given, **_more: None)
         monkeypatch.setenv(roles._SOCKET, "")
         monkeypatch.setattr(roles, "Supervisor", _start)
-        monkeypatch.setattr(roles.bootstrap, "make_consumer", _start)
+        monkeypatch.setattr(roles, "make_consumer", _start)
         database = Database(make_engine(url))
         opened.append(database)
         if populated:
@@ -70,9 +70,9 @@ def policy(
 def test_deactivate_by_command_whom_the_policy_names(policy: Callable[..., Database]) -> None:
     database = policy(user=LEAD)
     with pytest.raises(StillOwns, match=f"names user:{LEAD}"):
-        registry.deactivate_person(LEAD)
+        people.deactivate_person(LEAD)
     assert one(database, "SELECT active FROM person WHERE email = :e", e=LEAD)
-    registry.deactivate_person(OUTSIDER)
+    people.deactivate_person(OUTSIDER)
 
 
 def test_change_by_page_whom_the_policy_names(policy: Callable[..., Database]) -> None:
@@ -115,7 +115,7 @@ START = {
     [
         ({"user": "pat@example.org"}, "names user:pat@example.org: nobody active has"),
         ({"user": LEAD, "team": "nowhere"}, "names team:nowhere: team 'nowhere' has nobody"),
-        ({"user": REP}, "is a rep, who does not judge"),
+        ({"user": REP}, "is a rep, who may not review"),
     ],
     ids=["person", "team", "role"],
 )

@@ -1,6 +1,5 @@
 """The one way in which tests wait: for something to hold, or for it to go on holding."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,10 +16,10 @@ class NeverHeld(AssertionError):
 
 def until(
     holds: Callable[[], Answer],
+    step: Callable[[], object] | None = None,
     *,
     seconds: float = PATIENCE,
     every: float = 0.01,
-    step: Callable[[], object] | None = None,
 ) -> Answer:
     """Ask until the answer is true; gives the answer. Between two questions do `step`, or rest.
 
@@ -49,16 +48,3 @@ def throughout(seconds: float, holds: Callable[[], object]) -> None:
         if not holds():
             raise NeverHeld("it ceased to hold")
         time.sleep(0.01)
-
-
-async def until_async(holds: Callable[[], object], *, seconds: float = PATIENCE) -> None:
-    """`until`, while the event loop does its work.
-
-    Raises:
-        NeverHeld: no answer was true within so many seconds.
-    """
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise NeverHeld(f"it did not come to hold within {seconds} s")
-        await asyncio.sleep(0.01)

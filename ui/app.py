@@ -18,7 +18,6 @@ from ui.account import routes as account
 from ui.audit import routes as audit
 from ui.cases import routes as cases
 from ui.dead_letters import routes as dead_letters
-from ui.dead_letters.actions import may_handle
 from ui.health import routes as health
 from ui.kit.context import PageContext, browser_session, use_session
 from ui.kit.csrf import CsrfProtection, StalePage
@@ -113,7 +112,7 @@ def shell(request: Request) -> Shell:
         return Shell(csrf_token=visitor_token(request), home="/sign-in")
     actor = session.actor
     nav = tuple(item for verb, item in _NAVIGATION if actor.may(verb))
-    menu = (_DEAD_LETTERS, _ACCOUNT) if may_handle(actor) else (_ACCOUNT,)
+    menu = (_DEAD_LETTERS, _ACCOUNT) if actor.may(Verb.HANDLE_DEAD_LETTERS) else (_ACCOUNT,)
     return Shell(
         csrf_token=session.csrf_token,
         person=Person(actor.name, actor.email, actor.role.value.capitalize()),

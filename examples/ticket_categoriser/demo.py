@@ -123,7 +123,7 @@ def _live(
     seed: int,
     speed: float,
 ) -> Played:
-    """Let the tickets arrive, the reps read, the owners judge; then take the figures."""
+    """Let the tickets arrive, the reps read, the owners review; then take the figures."""
     rep = Rep(look, scene.rep, seed)
     owners = Owners(scene.url, scene.owner_tokens, scene.tool, seed=seed)
     right = {f"{model.name}-{n}": ticket.category for n, ticket in enumerate(tickets)}
@@ -202,7 +202,7 @@ def _arrive(
 
 
 def _judge_all(scene: Scene, owners: Owners, right: dict[str, str]) -> None:
-    """Judge until nothing is open and nothing is under way any more."""
+    """Review until nothing is open and nothing is under way any more."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     with scene.progress("cases", len(right)) as bar:
         while True:
@@ -224,7 +224,7 @@ def _require(holds: bool, otherwise: str) -> None:
 def _rates(scene: Scene, version: str) -> dict[str, Any]:
     answer = httpx2.get(
         f"{scene.url}/v1/rates",
-        params={"tool": scene.tool, "version": version},
+        params={"tool": scene.tool, "model": version},
         headers={"Authorization": f"Bearer {scene.lead_token}"},
         timeout=30,
     )
@@ -241,11 +241,13 @@ def _exported(scene: Scene, version: str) -> list[Ticket]:
         timeout=120,
     )
     answer.raise_for_status()
-    rows = [json.loads(line) for line in answer.text.splitlines()]
+    *rows, end = (json.loads(line) for line in answer.iter_lines())
+    if not end.get("end"):
+        raise RuntimeError("The export was cut off.")
     return [
         Ticket(row["text"], row["decided_value"])
         for row in rows
-        if row["version"] == version and row["text"] and row["decided_value"]
+        if row["model"] == version and row["text"] and row["decided_value"]
     ]
 
 

@@ -52,6 +52,7 @@ CREATE TABLE withdrawal (
     CONSTRAINT fk_withdrawal_tool_tool FOREIGN KEY(tool) REFERENCES tool (slug)
 );
 CREATE INDEX ix_withdrawal_correction ON withdrawal (tool, correction_id);
+CREATE INDEX ix_withdrawal_output ON withdrawal (tool, output_id);
 
 CREATE TABLE output (
     tool TEXT NOT NULL,
@@ -84,6 +85,7 @@ CREATE TABLE output (
     recorded_at TIMESTAMP WITH TIME ZONE,
     awaited_since TIMESTAMP WITH TIME ZONE,
     unmatched_at TIMESTAMP WITH TIME ZONE,
+    sought BOOLEAN DEFAULT 'false' NOT NULL,
     decided_value JSONB,
     decided_by TEXT,
     decided_at TIMESTAMP WITH TIME ZONE,
@@ -115,4 +117,7 @@ CREATE INDEX ix_output_decided
     ON output (tool, recorded_at, output_id)
     WHERE decided_by IS NOT NULL;
 CREATE INDEX ix_output_recorded ON output (tool, recorded_at);
+CREATE INDEX ix_output_unmatched
+    ON output (tool, awaited_since)
+    WHERE recorded_at IS NULL AND unmatched_at IS NOT NULL;
 CREATE UNIQUE INDEX uq_output_event ON output (tool, event_id);

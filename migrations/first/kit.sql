@@ -52,6 +52,9 @@ CREATE TABLE dead_letter (
     CONSTRAINT ck_dead_letter_one_end CHECK (retried_at IS NULL OR discarded_at IS NULL)
 );
 CREATE INDEX ix_dead_letter_kept ON dead_letter (consumer, tool, kept_at);
+CREATE INDEX ix_dead_letter_settled
+    ON dead_letter (kept_at)
+    WHERE (retried_at IS NOT NULL OR discarded_at IS NOT NULL);
 CREATE INDEX ix_dead_letter_waiting
     ON dead_letter (id)
     WHERE retried_at IS NULL AND discarded_at IS NULL;
@@ -66,6 +69,7 @@ CREATE TABLE hourly_count (
     n BIGINT NOT NULL,
     CONSTRAINT pk_hourly_count PRIMARY KEY (measure, tool, hour, version, label, shard)
 );
+CREATE INDEX ix_hourly_count_hour ON hourly_count (hour);
 
 CREATE TABLE idempotency_key (
     actor TEXT NOT NULL,

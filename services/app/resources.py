@@ -47,8 +47,14 @@ class Resources:
 
     def publish(self, session: Session, records: Sequence[NewRecord]) -> None:
         """Append to the embedded log, in the transaction of a session."""
+        self._embedded.append_within(session, records)
+
+    @cached_property
+    def _embedded(self) -> PostgresLog:
+        """The embedded log with its topics: who writes first makes them."""
         assert isinstance(self.log, PostgresLog)
-        self.log.append_within(session, records)
+        ensure_topics(self)
+        return self.log
 
     @cached_property
     def intake(self) -> Intake:

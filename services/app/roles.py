@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from services.app.resources import Resources
+from services.app.retention import Retention
 from services.escalation import consumer as escalation_consumer
 from services.escalation import service as escalation_service
 from services.escalation.consumer import EscalationConsumer
@@ -27,8 +28,6 @@ from services.kit.database import connect_alone
 from services.kit.eventlog.postgres import PostgresLog
 from services.kit.processes.loops import Loop
 from services.kit.wakeup import Wakeup
-from services.kit.web import idempotency
-from services.people import access
 
 MakeHandler = Callable[[Resources], Handler[Any]]
 
@@ -110,12 +109,13 @@ def make_loops(resources: Resources) -> list[Loop]:
         *_case_loops(resources),
         Loop("unmatched", _in_transaction(resources, _report_unmatched), every=2.0),
         _relay_loop(resources, relay),
-        Loop("tidying", _in_transaction(resources, _forget), every=600.0),
-        Loop("purging", partial(_purge_log, resources, relay), every=600.0),
+        Loop("retention", Retention(resources), every=60.0, share=_PURGE_SHARE),
+        Loop("log retention", partial(_purge_log, resources, relay), every=600.0),
     ]
 
 
 _BATCH = 100
+_PURGE_SHARE = 0.1
 Step = Callable[[Resources, Session], int]
 
 
@@ -163,17 +163,11 @@ def _relay_loop(resources: Resources, relay: Relay) -> Loop:
     return Loop("relay", lambda: relay.step() > 0, every=1.0, wait=wakeup.wait)
 
 
-def _forget(resources: Resources, session: Session) -> int:
-    yesterday = resources.clock.now(session) - timedelta(days=1)
-    idempotency.forget(session, before=yesterday)
-    access.forget(session, before=yesterday)
-    return 0
-
-
 def _purge_log(resources: Resources, relay: Relay) -> bool:
-    """Drop what was sent and consumed longer ago than the log's retention."""
+    """Drop what was sent, or consumed, longer ago than its retention."""
+    if resources.settings.retention_outbox is not None:
+        relay.purge(timedelta(seconds=resources.settings.retention_outbox))
     retention = timedelta(seconds=resources.settings.log_retention)
-    relay.purge(retention)
     if not isinstance(resources.log, PostgresLog):
         return False
     with resources.database.transaction() as session:

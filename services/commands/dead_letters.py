@@ -8,20 +8,20 @@ from services.commands.shared import AsJson, answer, group, resources, transacti
 from services.kit import audit
 from services.kit.consuming import dead_letters
 
-commands = group("Events that could not be used: list, show, retry.")
+commands = group("Events that could not be used: list, show, retry, discard.")
 
 
 Number = Annotated[int, typer.Argument(help="The dead letter's number.")]
 
 
-def _summary(row: Any) -> dict[str, Any]:
+def _summary(row: dead_letters.DeadLetterListed | dead_letters.DeadLetterRow) -> dict[str, Any]:
     names = ("id", "topic", "partition", "offset", "reason", "received_at", "parked", "tool")
     return {name: getattr(row, name) for name in names}
 
 
 @commands.command("list")
 def list_waiting(
-    everything: Annotated[bool, typer.Option("--all", help="Also those retried.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also those dealt with.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List what waits for somebody, the oldest first."""
@@ -45,6 +45,9 @@ def show(number: Number, as_json: AsJson = False) -> None:
         "bytes": bytes(row.value),
         "text": bytes(row.value).decode(errors="replace"),
         "retried_at": row.retried_at,
+        "discarded_at": row.discarded_at,
+        "discarded_by": row.discarded_by,
+        "discard_reason": row.discard_reason,
     }
     lines = [f"{name}: {value}" for name, value in data.items() if name != "bytes"]
     answer(data, as_json=as_json, lines=lines)
@@ -71,3 +74,16 @@ def retry(
                 audit.note(session, now, whoami(), "retry", "dead letter", str(number))
             done.append(number)
     answer({"retried": done}, as_json=as_json, lines=[f"{len(done)} are sent again"])
+
+
+@commands.command("discard")
+def discard(
+    number: Number,
+    reason: Annotated[str, typer.Option(help="Why it is not going to be used.")],
+    as_json: AsJson = False,
+) -> None:
+    """Decide that a dead letter is never going to be used; it stays, with the reason."""
+    with transaction() as (_, session, now):
+        dead_letters.discard(session, number, reason=reason, actor=whoami(), now=now)
+        audit.note(session, now, whoami(), "discard", "dead letter", str(number), reason=reason)
+    answer({"discarded": number}, as_json=as_json, lines=[f"{number} is discarded"])

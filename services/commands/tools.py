@@ -1,13 +1,14 @@
 """`tools` and `keys`: the tools that are registered."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import yaml
 
 from services.commands.shared import AsJson, answer, group, operator, transaction
 from services.kit.durations import parse_seconds
-from services.kit.errors import InvalidInput, Problem
+from services.kit.errors import InvalidInput, Problem, invalid
 from services.tools import keys as tool_keys
 from services.tools import queries as tool_queries
 from services.tools import service as tool_service
@@ -62,13 +63,8 @@ def add_tool(
 
 def _categories(path: Path | None) -> list[str]:
     """The categories of a file, one a line."""
-    if path is None:
-        return []
-    try:
-        return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        problem = Problem("/categories", f"{path} is no UTF-8 text", "Save it as UTF-8.")
-        raise InvalidInput(f"categories: {problem.problem}.", problems=(problem,)) from None
+    lines = _text(path).split("\n") if path is not None else []
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _seconds(text: str) -> int:
@@ -100,6 +96,46 @@ def switch_tool(
     with transaction() as (_, session, now):
         tool_service.change_tool(session, slug, {"state": state.value}, actor=operator(), now=now)
     answer({"tool": slug, "state": state}, as_json=as_json, lines=[f"{slug} is {state}"])
+
+
+@tools.command("review-when")
+def review_when(
+    slug: Slug,
+    file: Annotated[
+        Path,
+        typer.Option(help="A YAML list of conditions: id and when.", exists=True, dir_okay=False),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Set under which conditions a person must look, whatever the confidence."""
+    conditions = _conditions(file)
+    with transaction() as (_, session, now):
+        changes = {"review_when": conditions}
+        tool_service.change_tool(session, slug, changes, actor=operator(), now=now)
+    lines = [f"{slug} has {len(conditions)} review conditions"]
+    answer({"tool": slug, "review_when": conditions}, as_json=as_json, lines=lines)
+
+
+def _conditions(path: Path) -> list[Any]:
+    try:
+        found = yaml.safe_load(_text(path))
+    except yaml.YAMLError as error:
+        raise invalid("review_when", f"{path} is no YAML: {error}", "Check its lines.") from None
+    if found is None:
+        return []
+    if not isinstance(found, list):
+        hint = 'Write `- {id: vip, when: {attributes.vip: "yes"}}`.'
+        raise invalid("review_when", f"{path} holds no list", hint)
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        problem = f"{path}, line {line}, is no UTF-8 text"
+        raise invalid("file", problem, "Save it as UTF-8.") from None
 
 
 @keys.command("create")

@@ -183,7 +183,7 @@ def _add_verbs(api: APIRouter, routes: RouteDependencies, identity: Identity) ->
 
     @api.post("/{case_id}/verdict")
     def verdict(case_id: CaseId, actor: Person, body: VerdictBody, key: Key = None) -> Any:
-        """Judge the case under a live claim."""
+        """Review the case under a live claim."""
 
         def do(session: Session, now: datetime) -> Any:
             service.give_verdict(

@@ -213,6 +213,16 @@ def case_of_output(session: Session, tool: str, output_id: str) -> Case | None:
     return Case(**found) if found is not None else None
 
 
+_WITH_CASE = text("""
+SELECT output_id FROM case_output WHERE tool = :tool AND output_id = ANY(:output_ids)
+""")
+
+
+def outputs_with_case(session: Session, tool: str, output_ids: Sequence[str]) -> set[str]:
+    """Those of these outputs that have a case, in whatever state."""
+    return set(session.scalars(_WITH_CASE, {"tool": tool, "output_ids": list(output_ids)}))
+
+
 _OBJECTS = text("""
 SELECT EXISTS (
     SELECT FROM objection WHERE case_id = :id AND actor = :actor AND withdrawn_at IS NULL)
@@ -220,7 +230,7 @@ SELECT EXISTS (
 
 
 def objects(session: Session, email: str, case_id: int) -> bool:
-    """Whether this person objects to the case's output, and so may not judge it."""
+    """Whether this person objects to the case's output, and so may not review it."""
     asked = {"id": case_id, "actor": email}
     return bool(session.execute(_OBJECTS, asked).scalar_one())
 
@@ -238,6 +248,9 @@ def blind_outputs(session: Session, tool: str, output_ids: Sequence[str]) -> set
 
 
 # --- numbers ------------------------------------------------------------------------------
+
+PURGED_CASES = "purged_cases"
+"""Counted when closed cases go because they are old."""
 
 _QUEUES = text(f"""
 SELECT queue, count(*), count(*) FILTER (WHERE overdue_since IS NOT NULL), min(opened_at)
@@ -311,7 +324,7 @@ def parked_timer_count(session: Session) -> int:
 
 
 def case_states(session: Session) -> dict[str, tuple[int, int]]:
-    """Open cases and all others, by tool."""
+    """Open cases and all others that are stored, by tool; `PURGED_CASES` counts those gone."""
     return {row.tool: (row.open, row.all - row.open) for row in session.execute(_STATES)}
 
 

@@ -124,7 +124,7 @@ def _was_sent_on(word: Word, output: LockedOutput) -> bool:
     """Whether a review was requested because of this word."""
     if output.recorded_at is not None and word.kind in OBJECTIONS:
         return True
-    return output.unmatched_at is not None and word.kind != CorrectionKind.CONFIRMATION
+    return output.sought and word.kind != CorrectionKind.CONFIRMATION
 
 
 def _store(
@@ -168,9 +168,7 @@ def meet(session: Session, keys: Iterable[Key], *, now: datetime, shard: int) ->
     """Outputs have come that corrections were waiting for."""
     outputs = truth.lock(session, keys)
     words = truth.words(session, outputs)
-    reviews.tell_of_arrival(
-        session, [key for key, row in outputs.items() if row.unmatched_at is not None], now=now
-    )
+    reviews.tell_of_arrival(session, [key for key, row in outputs.items() if row.sought], now=now)
     _note_met(session, words, outputs, now=now, shard=shard)
     truth.settle(session, outputs, words, now=now, shard=shard)
 
@@ -230,6 +228,12 @@ RETURNING tool, output_id
 """)
 
 
+_SEEK = text(f"""
+UPDATE output o SET sought = true FROM {recordset(KEY_COLUMNS)}
+WHERE o.tool = g.tool AND o.output_id = g.output_id
+""")
+
+
 def report_unmatched(session: Session, *, now: datetime, before: datetime, limit: int = 100) -> int:
     """Request reviews for what has waited for its output since `before` in vain.
 
@@ -247,4 +251,5 @@ def report_unmatched(session: Session, *, now: datetime, before: datetime, limit
         ]
         words.sort(key=lambda word: word.occurred_at)
         reviews.request_for_unmatched(session, words, now=now)
+        session.execute(_SEEK, {"rows": keys_json({word.key for word in words})})
     return len(missing)

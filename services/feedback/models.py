@@ -57,6 +57,12 @@ class Output(Base):
             "awaited_since",
             postgresql_where=text("recorded_at IS NULL AND unmatched_at IS NULL"),
         ),
+        Index(
+            "ix_output_unmatched",
+            "tool",
+            "awaited_since",
+            postgresql_where=text("recorded_at IS NULL AND unmatched_at IS NOT NULL"),
+        ),
     )
 
     tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"), primary_key=True)
@@ -91,6 +97,9 @@ class Output(Base):
     recorded_at: Mapped[datetime | None]
     awaited_since: Mapped[datetime | None]
     unmatched_at: Mapped[datetime | None]
+    """When it was found missing, its corrections having waited for long."""
+    sought: Mapped[bool] = mapped_column(server_default="false")
+    """Whether a review was requested because it is missing."""
     decided_value: Mapped[Any | None] = mapped_column(Json)
     decided_by: Mapped[str | None]
     decided_at: Mapped[datetime | None]
@@ -126,7 +135,10 @@ class Withdrawal(Base):
     """A correction taken back by its author. It may arrive before the correction does."""
 
     __tablename__ = "withdrawal"
-    __table_args__ = (Index("ix_withdrawal_correction", "tool", "correction_id"),)
+    __table_args__ = (
+        Index("ix_withdrawal_correction", "tool", "correction_id"),
+        Index("ix_withdrawal_output", "tool", "output_id"),
+    )
 
     tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"), primary_key=True)
     event_id: Mapped[str] = mapped_column(primary_key=True)
@@ -138,7 +150,7 @@ class Withdrawal(Base):
 
 
 class Verdict(Base):
-    """What a reviewer judged on a case, as feedback learned it from the log."""
+    """A reviewer's verdict on a case, as feedback learned it from the log."""
 
     __tablename__ = "verdict"
     __table_args__ = (

@@ -86,7 +86,8 @@ SELECT c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel, c.occu
     SELECT FROM withdrawal w
     WHERE w.tool = c.tool AND w.correction_id = c.event_id AND w.actor = c.actor)
 FROM correction c WHERE c.tool = :tool AND c.output_id = :output_id
-ORDER BY c.occurred_at, c.event_id
+  AND (CAST(:event_id AS text) IS NULL OR c.event_id = :event_id)
+ORDER BY c.occurred_at DESC, c.event_id DESC LIMIT :limit
 """)
 
 
@@ -102,10 +103,18 @@ def output(session: Session, tool: str, output_id: str) -> OutputWhole:
     return OutputWhole(**found)
 
 
-def corrections(session: Session, tool: str, output_id: str) -> list[Said]:
-    """What was said of an output, in the order in which it happened."""
-    found = session.execute(_CORRECTIONS, {"tool": tool, "output_id": output_id})
-    return [Said(*row) for row in found]
+def corrections(session: Session, tool: str, output_id: str, *, limit: int = 200) -> list[Said]:
+    """What was said last of an output, in the order in which it happened."""
+    given = {"tool": tool, "output_id": output_id, "event_id": None, "limit": limit}
+    found = [Said(*row) for row in session.execute(_CORRECTIONS, given)]
+    return found[::-1]
+
+
+def correction(session: Session, tool: str, output_id: str, event_id: str) -> Said | None:
+    """One correction of an output, or None where it is not there."""
+    given = {"tool": tool, "output_id": output_id, "event_id": event_id, "limit": 1}
+    found = session.execute(_CORRECTIONS, given).first()
+    return None if found is None else Said(*found)
 
 
 _RECENT = """

@@ -129,6 +129,7 @@ class LockedOutput(NamedTuple):
     disposition: str | None
     recorded_at: datetime | None
     unmatched_at: datetime | None
+    sought: bool
     decided_value: Any
     decided_by: str | None
     decided_at: datetime | None

@@ -22,6 +22,7 @@ from services.tools.rules import VerdictKind
 _KEYS = recordset(KEY_COLUMNS)
 _LOCK = text(f"""
 SELECT o.tool, o.output_id, o.version, o.value, o.disposition, o.recorded_at, o.unmatched_at,
+       o.sought,
        o.decided_value, o.decided_by, o.decided_at, o.overridden
 FROM {_KEYS} JOIN output o ON o.tool = g.tool AND o.output_id = g.output_id
 ORDER BY o.tool, o.output_id FOR UPDATE OF o

@@ -29,7 +29,8 @@ def account(session: Session, bounds: Mapping[Partition, Bounds], peek: Peek) ->
     accounted for by the record that stands for it now.
     """
     found: dict[str, Counter[str]] = defaultdict(Counter)
-    for total in counts.totals(session):
+    totals = counts.totals(session)
+    for total in totals:
         if total.measure in OUTCOMES and of_tools(total):
             found[total.tool][total.measure] += total.n
     explained = sum(outcomes.total() for outcomes in found.values())
@@ -41,7 +42,7 @@ def account(session: Session, bounds: Mapping[Partition, Bounds], peek: Peek) ->
     taken = sum(at.taken for at in positions.values())
     waiting = _in_flight(session, bounds, peek, positions, found)
     slugs = {tool.slug for tool in tool_queries.tools(session)}
-    cases = _cases(session, slugs)
+    cases = _cases(session, slugs, totals)
     # Taken is counted by the runner and explained by the handler: neither knows the other.
     everything["unexplained"] = waiting + taken - explained
     return {
@@ -110,12 +111,16 @@ def _entry(outcomes: Counter[str]) -> dict[str, int]:
     }
 
 
-def _cases(session: Session, slugs: Iterable[str]) -> dict[str, dict[str, int]]:
+def _cases(
+    session: Session, slugs: Iterable[str], totals: Iterable[counts.Total]
+) -> dict[str, dict[str, int]]:
+    """Cases by how they stand; those that are gone because they were old are closed."""
     states, unowned = escalation.case_states(session), escalation.unowned(session)
+    gone = Counter({t.tool: t.n for t in totals if t.measure == escalation.PURGED_CASES})
     return {
         slug: {
             "open": states.get(slug, (0, 0))[0],
-            "closed": states.get(slug, (0, 0))[1],
+            "closed": states.get(slug, (0, 0))[1] + gone[slug],
             "unowned": unowned.get(slug, 0),
         }
         for slug in slugs

@@ -9,6 +9,8 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.kit.database import affected
+
 
 class Count(NamedTuple):
     """What is counted.
@@ -61,6 +63,18 @@ def add(session: Session, counts: Mapping[Count, int], *, shard: int) -> None:
 def hour_of(moment: datetime) -> datetime:
     """The full hour that `moment` lies in."""
     return moment.replace(minute=0, second=0, microsecond=0)
+
+
+_PURGE = text("""
+DELETE FROM hourly_count WHERE (measure, tool, hour, version, label, shard) IN (
+    SELECT measure, tool, hour, version, label, shard FROM hourly_count
+    WHERE hour < :before ORDER BY hour LIMIT :limit)
+""")
+
+
+def purge(session: Session, *, before: datetime, limit: int) -> int:
+    """Remove up to `limit` counts of hours before `before`; answers how many. Totals stay."""
+    return affected(session.execute(_PURGE, {"before": before, "limit": limit}))
 
 
 class Total(NamedTuple):

@@ -9,7 +9,16 @@ from typing import Any
 import psycopg
 import sqlalchemy
 from pydantic_core import from_json
-from sqlalchemy import BigInteger, DateTime, Engine, LargeBinary, MetaData, Text, create_engine
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Engine,
+    LargeBinary,
+    MetaData,
+    Result,
+    Text,
+    create_engine,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
@@ -151,6 +160,11 @@ class KeptConnection:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def affected(result: Result[Any]) -> int:
+    """How many rows a statement wrote."""
+    return cast("CursorResult[Any]", result).rowcount
 
 
 class Database:

@@ -2,6 +2,9 @@
 
 from enum import IntEnum
 
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
 
 class Lock(IntEnum):
     """What only one transaction at a time may do. Held until it ends."""
@@ -12,3 +15,11 @@ class Lock(IntEnum):
     MAKE_TOPICS = 0x5EC0_4D13
     LEAVE_AS_ADMIN = 0x5EC0_4D14
     PURGE = 0x5EC0_4D15
+
+
+_TRY = text("SELECT pg_try_advisory_xact_lock(:lock)")
+
+
+def try_lock(session: Session, lock: Lock) -> bool:
+    """Take a lock until the transaction ends, unless another one holds it."""
+    return bool(session.execute(_TRY, {"lock": lock}).scalar_one())

@@ -125,6 +125,7 @@ class OutboxRecord(Base):
 
 
 WAITING = "retried_at IS NULL AND discarded_at IS NULL"
+SETTLED = "(retried_at IS NOT NULL OR discarded_at IS NOT NULL)"
 
 
 class DeadLetter(Base):
@@ -139,6 +140,7 @@ class DeadLetter(Base):
         CheckConstraint("retried_at IS NULL OR discarded_at IS NULL", name="one_end"),
         Index("ix_dead_letter_waiting", "id", postgresql_where=text(WAITING)),
         Index("ix_dead_letter_kept", "consumer", "tool", "kept_at"),
+        Index("ix_dead_letter_settled", "kept_at", postgresql_where=text(SETTLED)),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -209,6 +211,7 @@ class HourlyCount(Base):
     """
 
     __tablename__ = "hourly_count"
+    __table_args__ = (Index("ix_hourly_count_hour", "hour"),)
 
     measure: Mapped[str] = mapped_column(primary_key=True)
     tool: Mapped[str] = mapped_column(primary_key=True)

@@ -32,8 +32,17 @@ def _at_most_ten_years(seconds: int) -> int:
     return seconds
 
 
+def _retention(text: object) -> object:
+    """None for `forever`, otherwise elapsed seconds."""
+    return None if text == "forever" else _seconds(text)
+
+
+def _usable_retention(seconds: int | None) -> int | None:
+    return seconds if seconds is None else _not_nothing(_at_most_ten_years(seconds))
+
+
 def _not_nothing(seconds: int) -> int:
-    if seconds == 0:
+    if seconds < 1:
         raise ValueError("it may not be 0; write 1s or more")
     return seconds
 
@@ -124,6 +133,9 @@ DURATION = BeforeValidator(_seconds)
 """In a setting's metadata: it is written as a duration."""
 Seconds = Annotated[int, DURATION, Field(ge=0), AfterValidator(_at_most_ten_years)]
 SomeSeconds = Annotated[Seconds, AfterValidator(_not_nothing)]
+RETENTION = BeforeValidator(_retention)
+"""In a setting's metadata: it is written as a duration, or as `forever` (None)."""
+Retention = Annotated[int | None, RETENTION, AfterValidator(_usable_retention)]
 
 
 def default_data_dir() -> Path:
@@ -146,7 +158,7 @@ class SecretFiles(PydanticBaseSettingsSource):
             return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
         except (OSError, UnicodeDecodeError) as error:
             variable = f"{PREFIX}{field_name.upper()}_FILE"
-            problem = Problem(variable, f"{path} cannot be read: {error}", "Mend or unset it.")
+            problem = Problem(variable, f"{path} cannot be read: {error}", "Correct or unset it.")
             raise InvalidInput(f"{variable}: {problem.problem}", problems=(problem,)) from None
 
     def __call__(self) -> dict[str, Any]:
@@ -194,6 +206,33 @@ class Settings(BaseSettings):
     )
     log_retention: Seconds = Field(
         7 * 86400, description="How long the embedded log keeps records that all have consumed."
+    )
+    retention_output: Retention = Field(
+        400 * 86400,
+        description="How long outputs stay, with all that was said of them, after the last of it "
+        "came; those with a case stay as long as it does. A duration or `forever`, as for all "
+        "retentions.",
+    )
+    retention_case: Retention = Field(
+        400 * 86400,
+        description="How long cases stay after they were closed, with their timelines.",
+    )
+    retention_dead_letter: Retention = Field(
+        90 * 86400,
+        description="How long dead letters stay after they were retried or discarded.",
+    )
+    retention_hourly_count: Retention = Field(
+        3 * 365 * 86400,
+        description="How long hourly counts stay; what rates need is kept at least.",
+    )
+    retention_outbox: Retention = Field(
+        7 * 86400, description="How long events stay in the outbox after they were sent."
+    )
+    retention_idempotency_key: Retention = Field(
+        86400, description="How long the answer to a write is kept under its Idempotency-Key."
+    )
+    retention_sign_in: Retention = Field(
+        86400, description="How long sign-ins, links and tokens stay after they ended."
     )
     batch_records: int = Field(
         2000, ge=1, le=20_000, description="Most records a consumer takes in one transaction."

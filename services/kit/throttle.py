@@ -8,6 +8,7 @@ from sqlalchemy import delete, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from services.kit.database import affected
 from services.kit.errors import TooMany
 from services.kit.models import RateBucket
 
@@ -74,3 +75,15 @@ def give_back(session: Session, name: str, throttle: Throttle) -> None:
 def forgive(session: Session, name: str) -> None:
     """Forget all tries under `name`."""
     session.execute(delete(RateBucket).where(RateBucket.name == name))
+
+
+# A bucket that nobody has taken from for a day is full again, and no bucket says the same.
+_FORGET = text("""
+DELETE FROM rate_bucket WHERE name IN (
+    SELECT name FROM rate_bucket WHERE refilled_at < :now - interval '1 day' LIMIT :limit)
+""")
+
+
+def forget_full_buckets(session: Session, *, now: datetime, limit: int) -> int:
+    """Remove up to `limit` buckets that are surely full; answers how many."""
+    return affected(session.execute(_FORGET, {"now": now, "limit": limit}))

@@ -4,12 +4,12 @@ import secrets
 from datetime import datetime, timedelta
 
 from secondlook.text import actor_id
-from sqlalchemy import delete, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Delete, delete, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from services.kit.audit import note
+from services.kit.database import affected
 from services.kit.errors import NotFound, invalid
-from services.kit.models import RateBucket
 from services.kit.secrets import (
     hash_password,
     new_token,
@@ -197,8 +197,24 @@ def _active(session: Session, email: str) -> Actor:
     return who
 
 
-def forget(session: Session, *, before: datetime) -> None:
-    """Drop sign-ins, links and tokens that ended before `before`, and full rate buckets."""
-    for model in (models.SignIn, models.SignInLink, models.PersonalToken, models.KnownDevice):
-        session.execute(delete(model).where(model.expires_at < before))
-    session.execute(delete(RateBucket).where(RateBucket.refilled_at < before))
+def forget(session: Session, *, before: datetime, limit: int) -> int:
+    """Remove sign-ins, links and tokens that ended before `before`, up to `limit` of each."""
+    return sum(
+        affected(session.execute(_forgetting(key, ended, before, limit)))
+        for key, ended in (
+            (models.SignIn.hash, models.SignIn.expires_at),
+            (models.SignInLink.hash, models.SignInLink.expires_at),
+            (models.PersonalToken.hash, models.PersonalToken.expires_at),
+            (models.KnownDevice.hash, models.KnownDevice.expires_at),
+        )
+    )
+
+
+def _forgetting(
+    key: InstrumentedAttribute[bytes],
+    ended: InstrumentedAttribute[datetime],
+    before: datetime,
+    limit: int,
+) -> Delete:
+    old = select(key).where(ended < before).limit(limit)
+    return delete(key.class_).where(key.in_(old))

@@ -1,6 +1,7 @@
 """The verbs on tools. Each takes a session, who does it and the time; none commits."""
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from secondlook import events
 from secondlook._values import Strict
 from secondlook.policy import LEAST_STALE_SECONDS, ReviewConditions
+from secondlook.text import CATEGORIES, ID_BYTES, identifier, storable
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -177,8 +179,7 @@ def _category_thresholds(value: Any) -> dict[str, float]:
     if not isinstance(value, dict):
         raise invalid(field, "it is no object", 'Write {"refund": 0.9}.')
     return {
-        checked_name(f"{field}/{name[:40]}", name): _share(f"{field}/{name[:40]}", share)
-        for name, share in value.items()
+        identifier(name): _share(f"{field}/{name[:40]}", share) for name, share in value.items()
     }
 
 
@@ -292,14 +293,18 @@ def _add_taxonomy(
 
 
 def _category_names(categories: Any) -> list[str]:
-    """The names, stripped, in order; `InvalidInput` for what is no list of distinct names."""
+    """The names, as every contract has them, in order; `InvalidInput` for what is none."""
     if not isinstance(categories, list) or not all(isinstance(c, str) for c in categories):
         raise invalid("categories", "it is no list of names", 'Write ["refund", "billing"].')
-    names = [name.strip() for name in categories if name.strip()]
+    if len(categories) > CATEGORIES:
+        raise invalid("categories", f"there are over {CATEGORIES}", "Group them.")
+    names = [name for name in map(identifier, categories) if name]
     for name in names:
-        if len(name.encode()) > 200 or "\x00" in name:
-            raise invalid("categories", f"'{name[:40]}…' is too long", "Use 200 bytes at most.")
-        if names.count(name) > 1:
+        if len(name.encode(errors="replace")) > ID_BYTES or not storable(name):
+            problem = f"'{name[:40]}…' is too long or cannot be stored"
+            raise invalid("categories", problem, f"Use {ID_BYTES} bytes at most.")
+    for name, times in Counter(names).items():
+        if times > 1:
             raise invalid("categories", f"'{name}' stands there twice", "List each name once.")
     return names
 

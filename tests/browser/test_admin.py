@@ -151,6 +151,24 @@ def test_set_the_threshold_of_a_category(site: Site, visit: Visit, script: bool)
     assert float(site.one(stored, slug=factories.TOOL)) == share
 
 
+def test_clause_that_cannot_be_read_is_named_beside_its_condition(
+    site: Site, visit: Visit, script: bool
+) -> None:
+    revision = "SELECT revision FROM tool WHERE slug = :slug"
+    before = site.one(revision, slug=factories.TOOL)
+    with visit(factories.ADMIN, javascript=script) as view:
+        page = view.open(f"/tools/{factories.TOOL}")
+        page.get_by_label("Condition id").fill("vip")
+        page.get_by_label("Clauses").fill("attributes.vip: [yes")
+        page.get_by_role("button", name="Set the conditions").click()
+        page.locator(".summary a").click()
+        expect(page.locator("#f-when-1")).to_be_focused()
+        expect(page.locator("#f-when-1")).to_have_value("attributes.vip: [yes")
+        expect(page.locator("#f-when-1-error")).to_contain_text("Write clauses such as")
+        _require_accessible(page, script=script)
+    assert site.one(revision, slug=factories.TOOL) == before
+
+
 def test_last_judge_of_a_team_stays(site: Site, visit: Visit, script: bool) -> None:
     with visit(factories.ADMIN, javascript=script) as view:
         page = view.open("/people")
@@ -158,13 +176,13 @@ def test_last_judge_of_a_team_stays(site: Site, visit: Visit, script: bool) -> N
         row.locator("summary").click()
         row.get_by_label("Role").select_option("rep")
         row.get_by_role("button", name="Save").click()
-        expect(row.get_by_text("nobody else judges in team 'other'")).to_be_visible()
+        expect(row.get_by_text("nobody else may review in team 'other'")).to_be_visible()
         expect(row.get_by_label("Role")).to_have_value("rep")
         page.locator(".summary a").click()
         expect(row.get_by_label("Role")).to_be_focused()
         _require_accessible(page, script=script)
         row.get_by_role("button", name="Deactivate").click()
-        expect(row.get_by_text("nobody else judges in team 'other'")).to_be_visible()
+        expect(row.get_by_text("nobody else may review in team 'other'")).to_be_visible()
         _require_accessible(page, script=script)
     assert tuple(site.one(_PERSON, email=factories.OUTSIDER)) == ("owner", True)
 

@@ -11,19 +11,23 @@ from secondlook import events
 from secondlook.testing import POISON
 from sqlalchemy import text
 
-from services.escalation import claims, ladder, queries
-from services.escalation import service as escalation
+from services.escalation import claims, ladder, queries, verdicts
 from services.escalation.clocks import Timer
-from services.feedback import service as feedback
+from services.feedback import corrections, reviews
 from services.kit import counts
 from services.kit.consuming import dead_letters
 from services.kit.consuming.outbox import Relay
 from services.kit.consuming.runner import Consumer
 from services.kit.eventlog.port import Batch
-from tests.conservation.checker import Ledger
+from tests.conservation.ledger import Ledger
 from tests.factories import OWNER, TEAMMATE, cloned, correction, failure, output
 from tests.factories.pipeline import Pipeline, open_pipeline
 
+FENCE = (
+    "AND claimant = :me AND claim_seq = :token"
+    " AND lease_expires_at > greatest(:now, clock_timestamp())"
+)
+UNFENCED = "AND coalesce(:token, :token) IS NOT NULL AND coalesce(:me, :me) IS NOT NULL"
 EXPECTED = {"invalid": "refused", "unknown_type": "parked"}
 
 
@@ -31,7 +35,7 @@ EXPECTED = {"invalid": "refused", "unknown_type": "parked"}
 def told(postgres_url: str) -> Iterator[tuple[str, Ledger]]:
     """The database in which a story was told once, and the story's ledger."""
     with cloned(postgres_url) as url:
-        with open_pipeline(url) as opened:
+        with open_pipeline(url, relayed=True) as opened:
             tell_the_story(opened)
         yield url.rpartition("/")[2], opened.ledger
 
@@ -40,7 +44,10 @@ def told(postgres_url: str) -> Iterator[tuple[str, Ledger]]:
 def pipeline(postgres_url: str, told: tuple[str, Ledger]) -> Iterator[Pipeline]:
     """A copy of the pipeline after the story, to plant a bug in."""
     template, ledger = told
-    with cloned(postgres_url, template) as url, open_pipeline(url, deepcopy(ledger)) as opened:
+    with (
+        cloned(postgres_url, template) as url,
+        open_pipeline(url, deepcopy(ledger), relayed=True) as opened,
+    ):
         yield opened
 
 
@@ -76,7 +83,7 @@ def run(pipeline: Pipeline, statement: str, **given: Any) -> None:
         assert session.execute(text(statement), given).rowcount > 0  # type: ignore[attr-defined]
 
 
-def test_sound_house_has_no_violations(pipeline: Pipeline) -> None:
+def test_sound_installation_has_no_violations(pipeline: Pipeline) -> None:
     assert pipeline.check() == []
 
 
@@ -113,16 +120,21 @@ def test_offset_committed_first_is_found(pipeline: Pipeline) -> None:
 
 
 def test_offset_committed_first_by_escalation_is_found(pipeline: Pipeline) -> None:
+    member = pipeline.consumer("feedback")
     pipeline.send(output("gone", confidence=0.1))
+    while pipeline.behind("feedback"):
+        member._turn()
+    member._member.close()
+    Relay(pipeline.database, pipeline.log).step()
     die_after_the_offset(pipeline, "escalation")
     assert found(pipeline) == {"cases"}
 
 
 def test_no_unique_key_is_found(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     run_ddl(pipeline, "ALTER TABLE correction DROP CONSTRAINT pk_correction")
-    insert = str(feedback._STORE_CORRECTIONS).replace("ON CONFLICT (tool, event_id) DO NOTHING", "")
-    monkeypatch.setattr(feedback, "_STORE_CORRECTIONS", text(insert))
-    monkeypatch.setattr(feedback, "_drop_known", lambda _s, _known, rows, _taken: list(rows))
+    insert = str(corrections._INSERT_CORRECTIONS).replace("ON CONFLICT DO NOTHING", "")
+    assert insert != str(corrections._INSERT_CORRECTIONS)
+    monkeypatch.setattr(corrections, "_INSERT_CORRECTIONS", text(insert))
     said = correction("sure", value="tax", note="n-9", minutes=9)
     for _ in range(2):
         pipeline.send(said)
@@ -142,7 +154,7 @@ def test_counts_added_twice_are_found(pipeline: Pipeline, monkeypatch: pytest.Mo
         add(*given, **more)
         add(*given, **more)
 
-    monkeypatch.setattr(feedback.counts, "add", twice)
+    monkeypatch.setattr(counts, "add", twice)
     pipeline.send(output("one-more"))
     pipeline.settle()
     assert found(pipeline) >= {"explained", "totals", "hours"}
@@ -165,10 +177,24 @@ def test_lost_dead_letter_is_found(pipeline: Pipeline) -> None:
     assert found(pipeline) == {"dead letters", "totals", "arrived"}
 
 
+def test_unsure_output_that_nobody_is_asked_about_is_found(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reviews, "request_for_outputs", lambda *_given, **_more: None)
+    pipeline.send(output("unasked", confidence=0.1))
+    pipeline.settle()
+    assert found(pipeline) >= {"requests"}
+
+
+def test_exception_that_was_not_noted_is_found(pipeline: Pipeline) -> None:
+    run(pipeline, "UPDATE output SET exception = NULL WHERE output_id = 'doubted'")
+    assert "exceptions" in found(pipeline)
+
+
 def test_halves_that_missed_each_other_are_found(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feedback, "_meet", lambda *_given, **_more: None)
+    monkeypatch.setattr(corrections, "meet", lambda *_given, **_more: None)
     pipeline.send(correction("later", value="refund", note="n-5"))
     pipeline.settle()
     pipeline.send(output("later"))
@@ -180,11 +206,9 @@ def test_halves_that_missed_each_other_are_found(
 
 
 def test_no_fencing_is_found(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    unfenced = str(escalation._RESOLVE).replace(
-        "AND claimant = :me AND claim_seq = :token", "AND coalesce(:token, :token) IS NOT NULL"
-    )
-    assert unfenced != str(escalation._RESOLVE)
-    monkeypatch.setattr(escalation, "_RESOLVE", text(unfenced))
+    unfenced = str(verdicts._RESOLVE).replace(FENCE, UNFENCED)
+    assert unfenced != str(verdicts._RESOLVE)
+    monkeypatch.setattr(verdicts, "_RESOLVE", text(unfenced))
     case = pipeline.case("overdue")
     token = pipeline.claim(OWNER, case, lease=timedelta(seconds=0))
     pipeline.claim(TEAMMATE, case)
@@ -194,10 +218,10 @@ def test_no_fencing_is_found(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 
 
 def test_write_past_the_lease_is_found(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    unleased = str(escalation._RESOLVE).replace("AND claimant = :me AND claim_seq = :token", "")
-    unleased = unleased.replace("state = 'claimed'", "coalesce(:token, :token) IS NOT NULL")
-    unleased = unleased.replace(f"AND lease_expires_at > {escalation._PRESENT}", "")
-    monkeypatch.setattr(escalation, "_RESOLVE", text(unleased))
+    unleased = str(verdicts._RESOLVE).replace(FENCE, UNFENCED)
+    unleased = unleased.replace("state IN ('claimed')", "true")
+    monkeypatch.setattr(verdicts, "_RESOLVE", text(unleased))
+    run_ddl(pipeline, 'ALTER TABLE "case" DISABLE TRIGGER USER')
     case = pipeline.case("overdue")
     token = pipeline.claim(OWNER, case, lease=timedelta(seconds=0))
     with pipeline.database.transaction() as session:
@@ -218,7 +242,7 @@ def test_owner_deactivated_behind_the_back_is_found(pipeline: Pipeline) -> None:
     assert found(pipeline) == {"owned"}
 
 
-def test_judges_demoted_behind_the_back_are_found(pipeline: Pipeline) -> None:
+def test_reviewers_demoted_behind_the_back_are_found(pipeline: Pipeline) -> None:
     pipeline.send(output("young", confidence=0.1))
     pipeline.settle()
     run_ddl(pipeline, "ALTER TABLE person DISABLE TRIGGER USER")
@@ -226,7 +250,7 @@ def test_judges_demoted_behind_the_back_are_found(pipeline: Pipeline) -> None:
     assert "owned" in found(pipeline)
 
 
-def test_team_without_anybody_who_judges_is_found(pipeline: Pipeline) -> None:
+def test_team_without_a_reviewer_is_found(pipeline: Pipeline) -> None:
     pipeline.send(output("young", confidence=0.1))
     pipeline.settle()
     run_ddl(pipeline, "ALTER TABLE membership DISABLE TRIGGER USER")
@@ -311,8 +335,8 @@ def test_objection_that_nobody_took_back_is_found(pipeline: Pipeline) -> None:
 
 
 def test_lost_outbox_row_is_found(pipeline: Pipeline) -> None:
-    query = "(SELECT max(id) FROM outbox WHERE topic = 'secondlook.cases')"
-    run(pipeline, f"DELETE FROM outbox WHERE id = {query}")
+    pipeline.claim(OWNER, pipeline.case("overdue"))
+    run(pipeline, "DELETE FROM outbox WHERE sent_at IS NULL AND topic = 'secondlook.cases'")
     assert found(pipeline) == {"told"}
 
 

@@ -6,15 +6,16 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.waiting import until
 
 LOCAL = Path(__file__).parent.parent.parent / "deploy" / "local.py"
 needs_prometheus = pytest.mark.skipif(
@@ -31,10 +32,8 @@ def parts(public_folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     environment = os.environ | {"SCRAPE_INTERVAL": "1s"}
     process = subprocess.Popen(command, env=environment)
     note = folder / "parts.json"
-    deadline = time.monotonic() + 90
-    while not note.exists() and time.monotonic() < deadline:
-        assert process.poll() is None
-        time.sleep(0.2)
+    until(lambda: note.exists() or process.poll() is not None)
+    assert process.poll() is None
     yield folder, json.loads(note.read_text())
     process.send_signal(signal.SIGTERM)
     process.wait(60)
@@ -54,14 +53,6 @@ def _healths(prometheus: str) -> set[str]:
     return {one["health"] for one in _ask(prometheus, "/api/v1/targets")["activeTargets"]}
 
 
-def _soon(ask: Callable[[], Any], wanted: Any) -> Any:
-    """The answer once it is the wanted one, else the last one of 40 seconds."""
-    deadline = time.monotonic() + 40
-    while (answer := ask()) != wanted and time.monotonic() < deadline:
-        time.sleep(0.5)
-    return answer
-
-
 @needs_prometheus
 def test_prometheus_reads_the_exporter_and_evaluates_the_rules(
     parts: tuple[Path, dict[str, str]],
@@ -72,8 +63,8 @@ def test_prometheus_reads_the_exporter_and_evaluates_the_rules(
     played = subprocess.run(demo, env=environment, capture_output=True, text=True, check=True)
     sent = sum(version["outputs"] for version in json.loads(played.stdout)["versions"])
     prometheus = addresses["prometheus"]
-    assert _soon(lambda: _outputs(prometheus), sent) == sent
-    assert _soon(lambda: _healths(prometheus), {"up"}) == {"up"}
+    until(lambda: _outputs(prometheus) == sent)
+    until(lambda: _healths(prometheus) == {"up"})
     rules = yaml.safe_load((LOCAL.parent / "prometheus" / "rules.yml").read_text())
     groups = {group["name"] for group in _ask(prometheus, "/api/v1/rules")["groups"]}
     assert groups == {group["name"] for group in rules["groups"]}

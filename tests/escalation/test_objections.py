@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 from secondlook import events
 
-from services.escalation import queries, service
+from services.escalation import queries
 from services.escalation.errors import OwnDispute
-from services.escalation.policy.read import read as read_policy
 from services.escalation.rules import Owner
 from services.feedback.service import report_unmatched
 from services.kit.clock import DatabaseClock
@@ -17,7 +16,6 @@ from services.kit.errors import InvalidInput
 from tests.factories import (
     LEAD,
     OWNER,
-    POLICY,
     REP,
     TEAMMATE,
     TEXT,
@@ -27,24 +25,13 @@ from tests.factories import (
     as_batches,
     correction,
     output,
-    populate,
     rows,
     total,
     withdrawal,
 )
 from tests.factories import one as value_of
+from tests.factories.people import actor_of
 from tests.factories.storage import CASES
-
-
-@pytest.fixture
-def log(database: Database) -> Delivery:
-    populate(database)
-    return Delivery(database, read_policy(POLICY))
-
-
-@pytest.fixture
-def casework(database: Database) -> Casework:
-    return Casework(database)
 
 
 def take_back(correction_id: str, who: str = REP) -> Any:
@@ -189,7 +176,7 @@ def test_claim_lets_its_holder_finish_after_the_case_has_climbed_away(
         session.execute(queries.text("UPDATE \"case\" SET team = 'other', owner_team = 'other'"))
     assert casework.give_verdict(OWNER, 1, token=token) == "upheld"
     with database.transaction() as session:
-        seen = service.queries.case_for(session, service.registry.actor(session, OWNER), 1)
+        seen = queries.case_for(session, actor_of(session, OWNER), 1)
     assert seen.verdict_by == OWNER
 
 
@@ -242,7 +229,7 @@ def test_missing_output_that_comes_right_after_is_on_the_case(
 
 
 def test_confirmation_that_waits_in_vain_asks_for_nobody(log: Delivery, database: Database) -> None:
-    log.take(correction("o-1", kind="confirmation", value=None))
+    log.take(correction("o-1", kind="confirmation"))
     miss(database, log)
     assert value_of(database, 'SELECT count(*) FROM "case"') == 0
     log.take(output("o-1"))
@@ -254,7 +241,7 @@ def test_confirmation_that_waits_in_vain_asks_for_nobody(log: Delivery, database
 def test_output_with_an_empty_text_is_disputed(
     first: str, log: Delivery, database: Database
 ) -> None:
-    said = {"output": output("o-1", tool=TEXT, value=""), "dispute": disputed("a")}
+    said = {"output": output("o-1", kind="text", tool=TEXT, value=""), "dispute": disputed("a")}
     said["dispute"] = said["dispute"].model_copy(update={"source": f"/tools/{TEXT}"})
     with database.transaction() as session:
         add_tool(session, TEXT)

@@ -27,8 +27,10 @@ class Delivery:
         self.feedback = FeedbackConsumer(DatabaseClock())
         self.escalation = EscalationConsumer(DatabaseClock(), Router(policy))
 
-    def records(self, given: Iterable[Any], topic: str | None = None) -> list[Record]:
-        """Records of events, or of raw bytes for `topic`."""
+    def records(
+        self, given: Iterable[Any], topic: str | None = None, *, key: bytes = b""
+    ) -> list[Record]:
+        """Records of events, or of raw bytes for `topic` under `key`."""
         made = []
         for one in given:
             raw = isinstance(one, bytes)
@@ -36,13 +38,13 @@ class Delivery:
             offset = self._next.get(name, 0)
             self._next[name] = offset + 1
             value = one if raw else events.encode(one)
-            key = b"" if raw else one.key
-            made.append(Record(Partition(name, 0), offset, key, value, (), datetime.now(UTC)))
+            at = key if raw else one.key
+            made.append(Record(Partition(name, 0), offset, at, value, (), datetime.now(UTC)))
         return made
 
-    def take(self, *given: Any, topic: str | None = None) -> None:
+    def take(self, *given: Any, topic: str | None = None, key: bytes = b"") -> None:
         """Both consumers take these events, each in one transaction."""
-        batches = as_batches(self.records(given, topic))
+        batches = as_batches(self.records(given, topic, key=key))
         self.feed(self.feedback, batches)
         self.feed(self.escalation, batches)
         self.relay()

@@ -17,7 +17,8 @@ from services.kit.consuming.runner import Consumer
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import EventLog, NewRecord, TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
-from tests.conservation.checker import Ledger, Violation, check
+from tests.conservation.checker import check
+from tests.conservation.ledger import Ledger, Violation
 from tests.factories.cases import Casework
 from tests.factories.installation import populate
 from tests.factories.routing import POLICY
@@ -35,17 +36,20 @@ _BATCH = 100
 class Pipeline(Casework):
     """Events in, verbs done, time passed, and the sender's ledger of it."""
 
-    def __init__(self, url: str, log: EventLog, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self, url: str, log: EventLog, ledger: Ledger | None = None, *, relayed: bool = False
+    ) -> None:
         super().__init__(Database(make_engine(url)))
-        if isinstance(log, PostgresLog):
+        if isinstance(log, PostgresLog) and not relayed:
             self.database.tell_sessions(publish_through(log.append_within))
         self.url, self.log = url, log
         self.ledger = ledger or Ledger()
 
     def populate(self, *, partitions: int = PARTITIONS) -> None:
         """People, the tool and the topics."""
-        populate(self.database)
+        # The topics first: on this log a tool's policy is appended as soon as there is a tool.
         self.log.ensure_topics([TopicSpec(topic.name, partitions) for topic in events.TOPICS])
+        populate(self.database)
 
     # --- events ---------------------------------------------------------------------------
 
@@ -138,10 +142,17 @@ class Pipeline(Casework):
 
 @contextmanager
 def open_pipeline(
-    url: str, ledger: Ledger | None = None, *, partitions: int = PARTITIONS
+    url: str,
+    ledger: Ledger | None = None,
+    *,
+    partitions: int = PARTITIONS,
+    relayed: bool = False,
 ) -> Iterator[Pipeline]:
-    """A pipeline on the embedded log: a new one, or one whose ledger is given."""
-    opened = Pipeline(url, PostgresLog(url), ledger)
+    """A pipeline on the embedded log: a new one, or one whose ledger is given.
+
+    `relayed`: what it publishes goes by way of the outbox, as it does with Kafka.
+    """
+    opened = Pipeline(url, PostgresLog(url), ledger, relayed=relayed)
     if ledger is None:
         opened.populate(partitions=partitions)
     try:

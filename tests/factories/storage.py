@@ -7,22 +7,37 @@ from sqlalchemy import text
 
 from services.kit.database import Database
 
+_VERSION = """
+INSERT INTO tool_version (tool, model) VALUES (%(tool)s, 'bench-1')
+ON CONFLICT (tool, model, prompt, other) DO UPDATE SET first_seen_at = now() RETURNING id"""
 _OUTPUTS = """
-INSERT INTO output (tool, output_id, event_id, digest, version, kind, value, confidence, input,
-    disposition, occurred_at, recorded_at)
-SELECT %(tool)s, 'f-' || n, 'e-' || n, decode(md5(n::text), 'hex'), 'bench-1', 'category',
-    '"card_arrival"', 0.93, '{"text": "I still have not received my new card."}', 'proceed',
+INSERT INTO output (tool, output_id, event_id, digest, version, model, kind, value, confidence,
+    input, disposition, gate_disposition, gate_reason, exception, occurred_at, recorded_at)
+SELECT %(tool)s, 'f-' || n, 'e-' || n, decode(md5(n::text), 'hex'), %(version)s, 'bench-1',
+    'category', '"card_arrival"', CASE WHEN n <= %(cases)s THEN 0.4 ELSE 0.93 END,
+    '{"text": "I still have not received my new card."}',
+    CASE WHEN n <= %(cases)s THEN 'review' ELSE 'proceed' END,
+    CASE WHEN n <= %(cases)s THEN 'review' ELSE 'proceed' END,
+    CASE WHEN n <= %(cases)s THEN 'low_confidence' ELSE 'confident' END,
+    CASE WHEN n <= %(cases)s THEN 'low_confidence' END,
     now(), now() - n * interval '1 millisecond'
 FROM generate_series(1, %(outputs)s) n"""
 _CASES = """
-INSERT INTO "case" (tool, output_id, tool_version, trigger, exception_trigger, kind, value,
-    confidence, input, queue, team, owner_team, priority, rule, routing_revision, ladder, opened_at,
-    cycle_opened_at, owner_since, claim_due_at, resolve_due_at, due_at)
-SELECT %(tool)s, 'f-' || n, 'bench-1', 'low_confidence', 'low_confidence', 'category',
-    '"card_arrival"', 0.4, '{"text": "I still have not received my new card."}', %(team)s, %(team)s,
-    %(team)s, 'P3', 'catch-all', 'bench', '[]', now(), now(), now(), now() + interval '4h',
-    now() + interval '2d', now() + n * interval '1 second'
-FROM generate_series(1, %(cases)s) n"""
+WITH opened AS (
+    INSERT INTO "case" (subject_kind, subject_key, tool, trigger, queue, team, owner_team,
+        priority, rule, routing_revision, ladder, opened_at, cycle_opened_at, owner_since,
+        claim_within, claim_due_at, resolve_due_at, due_at)
+    SELECT 'output', %(tool)s || '/f-' || n, %(tool)s, 'low_confidence', %(team)s, %(team)s,
+        %(team)s, 'P3', 'catch-all', 'bench', '[]', now(), now(), now(),
+        interval '4h', now() + interval '4h', now() + interval '2d',
+        now() + n * interval '1 second'
+    FROM generate_series(1, %(cases)s) n
+    RETURNING id, subject_key
+)
+INSERT INTO case_output (case_id, tool, output_id, model, kind, value, confidence, input)
+SELECT id, %(tool)s, split_part(subject_key, '/', 2), 'bench-1', 'category', '"card_arrival"', 0.4,
+    '{"text": "I still have not received my new card."}'
+FROM opened"""
 
 CASES = '"case" JOIN case_output ON case_id = id'
 """Cases with the outputs that they are about, for raw SQL."""
@@ -35,7 +50,10 @@ def fill(
 
     Past the services, because that is a thousand times faster.
     """
-    given = {"tool": tool, "team": team, "outputs": outputs, "cases": cases}
+    given: dict[str, Any] = {"tool": tool, "team": team, "outputs": outputs, "cases": cases}
+    found = connection.execute(_VERSION, given).fetchone()
+    assert found is not None
+    given["version"] = found[0]
     connection.execute(_OUTPUTS, given)
     connection.execute(_CASES, given)
     connection.execute("VACUUM ANALYZE")

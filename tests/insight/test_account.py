@@ -28,13 +28,12 @@ def send(api: Api, *output_ids: str) -> None:
 
 
 def test_account_shows_what_a_handler_drops(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    sort = consumer.sort_record
+    parse = consumer.parse
 
-    def forgetful(record: Any, *given: Any) -> None:
-        if b"o-lost" not in record.value:
-            sort(record, *given)
+    def forgetful(batches: Any) -> Any:
+        return [one for one in parse(batches) if b"o-lost" not in one.record.value]
 
-    monkeypatch.setattr(consumer, "sort_record", forgetful)
+    monkeypatch.setattr(consumer, "parse", forgetful)
     send(api, "o-1", "o-lost", "o-2")
     assert explained(api)["unexplained"] == 3
     api.settle()
@@ -72,3 +71,10 @@ def test_exporter_counts_the_duplicates_that_the_account_counts(api: Api) -> Non
     families = app_roles.make_collector(api.resources).collect()
     (sample,) = (s for f in families for s in f.samples if s.name == "secondlook_duplicates_total")
     assert sample.value == explained(api)["duplicate"] == 1
+
+
+def test_account_counts_what_escalation_could_not_use_with_its_tool(api: Api) -> None:
+    api.log.take(b"no event", topic=events.REVIEWS, key=f"{TOOL}/o-1".encode())
+    said = explained(api)
+    assert said["tools"][TOOL]["dead_lettered"] == 1
+    assert (said["dead_lettered"], said["received"], said["unexplained"]) == (1, 1, 0)

@@ -37,8 +37,8 @@ def age(api: Api) -> None:
     """Version n was counted n days ago, some of them before the window."""
     with api.database.engine.begin() as connection:
         connection.exec_driver_sql(
-            "UPDATE hourly_count SET hour = hour - interval '1 day'"
-            " * CAST(substr(version, 3) AS int) WHERE version <> ''"
+            "UPDATE hourly_count c SET hour = c.hour - interval '1 day'"
+            " * CAST(substr(v.model, 3) AS int) FROM tool_version v WHERE v.id = c.version"
         )
 
 

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from secondlook import events
 
+from services.feedback.metrics import EXCEPTION_TRIGGERS
 from services.insight.rules import (
     COVERAGE,
     DAYS_FOR_LIMITS,
-    EXCEPTION_TRIGGERS,
     Ratio,
     control_limits,
     wilson,

@@ -7,7 +7,7 @@ Run as a program it is a consumer of its own, for the tests that kill one:
 import os
 import signal
 import sys
-import time
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class Effects:
         if "die" in values:
             os.kill(os.getpid(), signal.SIGKILL)
         if "hang" in values:
-            time.sleep(60)
+            threading.Event().wait()
         if any(value.startswith("bad") for value in values):
             raise ValueError("bad record")
 

@@ -1,15 +1,14 @@
 """Helpers of the event log's tests: something that stores offsets, and ways to read."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from services.kit.consuming.runner import Consumer
 from services.kit.eventlog.port import Batch, LogConsumer, NewRecord, Partition, Record
-
-DEADLINE = 90.0
+from tests.waiting import until
 
 
 @dataclass
@@ -42,19 +41,6 @@ class Store:
                     consumer.rewind([batch.partition])
 
 
-def until(condition: Callable[[], object], step: Callable[[], object]) -> None:
-    """Step until the condition holds."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        step()
-
-
-def wait(condition: Callable[[], object]) -> None:
-    """Wait until the condition holds."""
-    until(condition, lambda: time.sleep(0.02))
-
-
 @contextmanager
 def running(*consumers: Consumer) -> Iterator[None]:
     """Let consumers run, each in a thread, for as long as the context is open."""
@@ -80,6 +66,13 @@ def poll_records(consumer: LogConsumer, n: int) -> list[Record]:
 
     until(lambda: len(found) >= n, step)
     return found
+
+
+def just_after(record: Record) -> datetime:
+    """A moment after a record, and one that the clock has left behind."""
+    moment = record.appended_at + timedelta(milliseconds=2)
+    until(lambda: datetime.now(UTC) > moment + timedelta(milliseconds=2))
+    return moment
 
 
 def numbered(topic: str, n: int, *, keys: int = 10, start: int = 0) -> list[NewRecord]:

@@ -11,7 +11,7 @@ from services.kit.consuming import dead_letters
 from services.kit.consuming.dead_letters import Refusal
 from services.kit.consuming.outbox import Relay
 from services.kit.database import Database, make_engine
-from services.kit.errors import NotFound
+from services.kit.errors import InvalidInput, NotFound
 from services.kit.eventlog.port import Partition, Record, TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
 from tests.factories import NOON
@@ -31,12 +31,18 @@ def stored(fresh_database: Callable[[], str]) -> Iterator[tuple[Database, Postgr
     database.close()
 
 
-def keep(database: Database, *offsets: int, parked: bool = False) -> list[int]:
+def keep(
+    database: Database,
+    *offsets: int,
+    parked: bool = False,
+    tool: str | None = None,
+    reason: str = "invalid",
+) -> list[int]:
     """Keep a record of each offset; answers the dead letters' numbers."""
     refused = [
         (
             Record(PLACE, n, b"key", BYTES, (("a", b"\x00b"),), NOON),
-            Refusal("invalid", (), None, parked),
+            Refusal(reason, (), tool, parked),
         )
         for n in offsets
     ]
@@ -63,23 +69,72 @@ def test_retry_leaves_through_the_outbox(stored: tuple[Database, PostgresLog]) -
         dead_letters.retry(session, letter, now=NOON)
 
 
-def test_too_many_counts_what_waits_since_an_hour(stored: tuple[Database, PostgresLog]) -> None:
+def test_tool_is_over_its_limit_by_what_waits_since_an_hour(
+    stored: tuple[Database, PostgresLog],
+) -> None:
     database, _ = stored
-    keep(database, 1, 2, 3)
-    keep(database, 4, 5, parked=True)
+    keep(database, 1, 2, 3, tool="bad")
+    keep(database, 4, 5, tool="bad", parked=True)
+    keep(database, 6, tool="good")
+    keep(database, 7, 8, 9)
 
-    def too_many(limit: int, consumer: str = "feedback") -> bool:
+    def over(limit: int) -> frozenset[str]:
         with database.transaction() as session:
-            return dead_letters.too_many(session, consumer, limit=limit)
+            return dead_letters.tools_over_limit(session, limit=limit)
 
-    assert too_many(2)
-    assert not too_many(3)
-    assert not too_many(1, "escalation")
+    assert over(2) == {"bad"}
+    assert over(3) == frozenset()
     with database.transaction() as session:
         dead_letters.retry(session, 1, now=NOON)
-    assert not too_many(2)
+    assert over(2) == frozenset()
+    with database.transaction() as session:
+        dead_letters.discard(session, 2, reason="a test", actor="ada", now=NOON)
+    assert over(1) == frozenset()
     with database.transaction() as session:
         session.execute(
             text("UPDATE dead_letter SET kept_at = kept_at - :age"), {"age": timedelta(hours=1)}
         )
-    assert not too_many(1)
+    assert over(0) == frozenset()
+
+
+def test_no_tool_alone_makes_a_consumer_pause(stored: tuple[Database, PostgresLog]) -> None:
+    database, _ = stored
+
+    def at_fault() -> bool:
+        with database.transaction() as session:
+            return dead_letters.too_many_faults(session, "feedback", limit=4)
+
+    keep(database, *range(50), tool="bad", reason="cannot_be_stored")
+    keep(database, *range(50, 90), tool="worse")
+    assert not at_fault()
+    keep(database, 90, 91, tool="other", reason="cannot_be_stored")
+    assert not at_fault()
+    keep(database, 92, tool="third", reason="crashed_consumer")
+    assert at_fault()
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 1001, "a\0b"])
+def test_discard_needs_a_reason(stored: tuple[Database, PostgresLog], reason: str) -> None:
+    database, _ = stored
+    (number,) = keep(database, 1)
+    with database.transaction() as session, pytest.raises(InvalidInput, match="reason"):
+        dead_letters.discard(session, number, reason=reason, actor="ada", now=NOON)
+    with database.transaction() as session:
+        assert dead_letters.one(session, number).discarded_at is None
+
+
+def test_dead_letter_is_dealt_with_once(stored: tuple[Database, PostgresLog]) -> None:
+    database, _ = stored
+    (number,) = keep(database, 1)
+    with database.transaction() as session:
+        dead_letters.discard(session, number, reason="noise", actor="ada", now=NOON)
+    for again in (
+        lambda s: dead_letters.retry(s, number, now=NOON),
+        lambda s: dead_letters.discard(s, number, reason="noise", actor="ada", now=NOON),
+    ):
+        with database.transaction() as session, pytest.raises(NotFound):
+            again(session)
+    with database.transaction() as session:
+        kept = dead_letters.one(session, number)
+        assert (kept.discarded_by, kept.discard_reason) == ("ada", "noise")
+        assert dead_letters.waiting(session) == []

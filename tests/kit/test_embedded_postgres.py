@@ -15,26 +15,27 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from services.kit.processes import embedded_postgres
+from services.kit.processes import embedded_postgres, postgres_folder, postgres_programs
 from services.kit.processes.embedded_postgres import (
     AlreadyRunning,
     CannotStart,
     EmbeddedPostgres,
     connect_url,
 )
+from tests.waiting import until
 
 AS_ROOT = os.geteuid() == 0
 only_root = pytest.mark.skipif(not AS_ROOT, reason="only root can be another account")
 
 # A supervisor that starts the server, says so and waits to be killed.
 SUPERVISOR = """
-import sys, time
+import signal, sys
 from pathlib import Path
-from services.kit.embedded_postgres import EmbeddedPostgres
+from services.kit.processes.embedded_postgres import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]))
 server.start()
 print(server.pid, flush=True)
-time.sleep(60)
+signal.pause()
 """
 
 
@@ -132,14 +133,13 @@ def test_ensure_running_brings_a_killed_server_back_on_its_port(server: Embedded
 def test_ensure_running_ends_what_a_killed_server_left_busy(
     server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded_postgres, "_LEFTOVER_SECONDS", 1.0)
+    monkeypatch.setattr(postgres_folder, "LEFTOVER_SECONDS", 1.0)
     with psycopg.connect(server.url, autocommit=True) as busy:
         pid = busy.info.backend_pid
         os.kill(pid, signal.SIGSTOP)  # it cannot notice that its postmaster is gone
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
-        while not server.ensure_running():
-            time.sleep(0.01)
+        until(server.ensure_running)
         assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
     assert _value(server.url, "SELECT 1") == 1
 
@@ -285,12 +285,12 @@ def test_root_names_the_parent_that_keeps_the_account_out(folder: Path) -> None:
 def test_root_copies_programs_that_the_account_cannot_reach(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    package = embedded_postgres._package()
+    package = postgres_programs.package_folder()
     hidden = tmp_path / "site-packages"  # pytest's folders are closed to other accounts
     hidden.mkdir()
     for source in (package, package.with_name(f"{package.name}.libs")):
         shutil.copytree(source, hidden / source.name)
-    monkeypatch.setattr(embedded_postgres, "_package", lambda: hidden / package.name)
+    monkeypatch.setattr(postgres_programs, "package_folder", lambda: hidden / package.name)
     server = EmbeddedPostgres(folder)
     server.start()
     assert folder in Path(f"/proc/{server.pid}/exe").readlink().parents

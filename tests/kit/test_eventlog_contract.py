@@ -23,7 +23,8 @@ from services.kit.eventlog.port import (
     TopicSpec,
 )
 from services.kit.eventlog.postgres import PostgresLog
-from tests.kit.logs import Store, numbered, poll_records, until
+from tests.kit.logs import Store, just_after, numbered, poll_records
+from tests.waiting import until
 
 KAFKA = pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.xdist_group("kafka")])
 
@@ -297,9 +298,7 @@ class TestEventLog:
     def test_replay_from_a_moment(self, rig: Rig) -> None:
         partition = rig.holding(b"key-0")
         rig.log.append(numbered(rig.topic, 10, keys=1))
-        time.sleep(0.01)
-        moment = datetime.now(UTC)
-        time.sleep(0.01)
+        moment = just_after(rig.log.read(partition, start=9, limit=1)[0])
         assert rig.log.offset_at(partition, moment) == 10
         rig.log.append(numbered(rig.topic, 10, keys=1))
         assert rig.log.offset_at(partition, moment) == 10

@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -26,7 +25,8 @@ from services.kit.eventlog.port import (
 from services.kit.eventlog.postgres import PostgresLog
 from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from tests.conftest import build_schema
-from tests.kit.logs import Store, numbered, poll_records, until
+from tests.kit.logs import Store, just_after, numbered, poll_records
+from tests.waiting import until
 
 ONE = Partition("one", 0)
 
@@ -112,9 +112,7 @@ def test_trim_removes_what_is_old_and_consumed(
 ) -> None:
     monkeypatch.setattr(postgres, "_TRIM_RECORDS", 7)
     log.append(numbered("one", 20))
-    time.sleep(0.01)
-    moment = datetime.now(UTC)
-    time.sleep(0.01)
+    moment = just_after(log.read(ONE, start=19, limit=1)[0])
     log.append(numbered("one", 20))
     assert log.trim(moment, {}) == 0
     assert log.trim(moment - timedelta(hours=1), {ONE: 40}) == 0
@@ -207,8 +205,7 @@ def test_outage_is_log_unavailable_and_passes(server: EmbeddedPostgres) -> None:
     n = _append_until_unavailable(log)
     with pytest.raises(LogUnavailable):
         consumer.poll(max_records=1, timeout=0.1)
-    while not server.ensure_running():
-        time.sleep(0.01)
+    until(server.ensure_running)
     log.append(numbered("one", 1, start=n))
     assert poll_records(consumer, n)[-1].value == str(n).encode()
     consumer.close()

@@ -6,12 +6,14 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
-from services.kit.consuming.outbox import Relay, enqueue
+from services.kit.consuming import dead_letters
+from services.kit.consuming.outbox import Relay, enqueue, publish_through
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import LogUnavailable, NewRecord, Partition, Record, TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
@@ -22,7 +24,7 @@ KILLED = """
 import os, signal, sys
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.postgres import PostgresLog
-from services.kit.outbox import Relay
+from services.kit.consuming.outbox import Relay
 class Deadly(PostgresLog):
     def append(self, records):
         super().append(records)
@@ -205,24 +207,51 @@ class Picky(PostgresLog):
         super().append(records)
 
 
-def test_refused_record_holds_up_its_own_key_only(
+def test_refused_record_holds_up_nothing_and_is_kept(
     database: Database, log: PostgresLog, url: str
 ) -> None:
     write(database, numbered("topic", 6, keys=3))
     picky = Picky(url)
     relay = Relay(database, picky)
-    assert relay.step() == 4
+    assert relay.step() == 6
     assert relay.step() == 0
-    assert [record.value for record in sent(log)] == [b"0", b"2", b"3", b"5"]
-    expire_leases(database)
-    assert Relay(database, log).step() == 2
+    assert len(sent(log)) == 5
+    with database.transaction() as session:
+        (kept,) = dead_letters.waiting(session)
+        assert (kept.consumer, kept.reason, kept.topic) == ("relay", "log_refuses", "topic")
+        dead_letters.retry(session, kept.id, now=datetime.now(UTC))
+    assert Relay(database, log).step() == 1
+    assert {record.value for record in sent(log)} == {str(n).encode() for n in range(6)}
     picky.close()
+
+
+@pytest.mark.parametrize("published", [False, True], ids=["outbox", "log"])
+def test_what_is_rolled_back_is_never_said(
+    published: bool, database: Database, log: PostgresLog
+) -> None:
+    log.ensure_topics([TopicSpec("topic", 2)])
+    if published:
+        database.tell_sessions(publish_through(log.append_within))
+    with database.transaction() as session:
+        enqueue(session, numbered("topic", 1))
+        with suppress(ZeroDivisionError), session.begin_nested():
+            enqueue(session, [NewRecord("topic", b"k", b"inner")])
+            with session.begin_nested():
+                enqueue(session, [NewRecord("topic", b"k", b"innermost")])
+            raise ZeroDivisionError
+        with session.begin_nested():
+            enqueue(session, [NewRecord("topic", b"k", b"kept")])
+    with suppress(ZeroDivisionError), database.transaction() as session:
+        enqueue(session, [NewRecord("topic", b"k", b"outer")])
+        raise ZeroDivisionError
+    Relay(database, log).step()
+    assert sorted(record.value for record in sent(log)) == [b"0", b"kept"]
 
 
 def test_purge_removes_what_was_sent_long_ago(
     database: Database, log: PostgresLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.kit.outbox._PURGE_ROWS", 4)
+    monkeypatch.setattr("services.kit.consuming.outbox._PURGE_ROWS", 4)
     write(database, numbered("topic", 10))
     relay = Relay(database, log)
     relay.step()

@@ -11,7 +11,8 @@ from services.kit.eventlog.port import Bounds, LogConsumer, Partition, StartAt
 from services.kit.eventlog.postgres import PostgresLog
 from tests.factories import correction, output, rows, total
 from tests.factories.pipeline import Pipeline, open_pipeline
-from tests.kit.logs import running, wait
+from tests.kit.logs import running
+from tests.waiting import until
 
 PAIRS = 10_000
 
@@ -45,7 +46,7 @@ def test_ten_thousand_pairs_meet_in_any_order(fresh_database: Callable[[], str])
             for one in rest:
                 draw.shuffle(one)
             say_at_once(pipeline, outputs[: PAIRS // 2], *rest)
-            wait(lambda: not pipeline.behind("feedback"))
+            until(lambda: not pipeline.behind("feedback"))
         met = "SELECT count(*) FROM output WHERE recorded_at IS NOT NULL AND overridden"
         assert rows(pipeline.database, met)[0][0] == PAIRS
         assert total(pipeline.database, "corrections") == PAIRS
@@ -74,7 +75,7 @@ def test_two_consumers_of_one_partition_have_one_effect(
             for start in range(0, 600, 20):
                 pipeline.send(*(output(f"o-{n}", confidence=0.4) for n in range(start, start + 20)))
                 pipeline.send(*(correction(f"o-{start}", kind="dispute", note=f"w-{start}"),))
-            wait(lambda: not pipeline.behind("feedback") and not pipeline.behind("escalation"))
+            until(lambda: not pipeline.behind("feedback") and not pipeline.behind("escalation"))
         pipeline.settle()
         assert stale
         assert pipeline.check() == []
@@ -110,9 +111,9 @@ def test_join_while_another_member_moves_on(fresh_database: Callable[[], str]) -
 
         log.meanwhile = meanwhile
         with running(pipeline.consumer("feedback", log=log)):
-            wait(lambda: log.meanwhile is None)
+            until(lambda: log.meanwhile is None)
             pipeline.send(output("o-20"))
-            wait(lambda: not pipeline.behind("feedback"))
+            until(lambda: not pipeline.behind("feedback"))
         pipeline.settle()
         assert pipeline.check() == []
         log.close()

@@ -219,7 +219,7 @@ def test_last_judge_stays_and_the_form_with_them(
     again = _row(refused.text, factories.OUTSIDER)
     assert "<details open>" in again
     says = html.unescape(again.partition(f'id="{control}')[2].partition("</p>")[0])
-    assert "nobody else judges in team 'other'" in says
+    assert "nobody else may review in team 'other'" in says
     assert "Make somebody else a reviewer of team 'other' first." in says
     sent = _sent(again)
     assert {name: sent[name] for name in typed if name in sent} == {
@@ -242,3 +242,12 @@ def test_role_that_is_none_is_said_in_the_row(site: Site) -> None:
     refused = post(admin, "/people/change", **sent)
     assert refused.status_code == 422
     assert "'king' is no role" in html.unescape(_row(refused.text, factories.TEAMMATE))
+
+
+def test_only_yes_and_no_decide_who_may_sign_in(site: Site) -> None:
+    admin = client_of(site, factories.ADMIN)
+    for active, status, after in (("off", 422, True), ("no", 303, False), ("yes", 303, True)):
+        answer = post(admin, "/people/active", email=factories.REP, active=active)
+        assert answer.status_code == status
+        query = "SELECT active FROM person WHERE email = :email"
+        assert site.one(query, email=factories.REP) is after

@@ -12,7 +12,7 @@ from tests.ui.pages import client_of, post
 _STATE = 'SELECT state, verdict, verdict_value, claimant FROM "case" WHERE id = :id'
 _EVENTS = "SELECT string_agg(event, ' ' ORDER BY id) FROM timeline_entry WHERE case_id = :id"
 _PUBLISHED = """SELECT count(*) FROM outbox WHERE topic = 'secondlook.cases'
-    AND convert_from(value, 'UTF8')::jsonb->>'type' = 'secondlook.case.reopened.v1'
+    AND convert_from(value, 'UTF8')::jsonb->>'type' = 'secondlook.case.undone.v1'
     AND convert_from(value, 'UTF8')::jsonb->'data'->>'case_id' = :id"""
 _OPEN = ("open", None, None, None)
 
@@ -40,7 +40,7 @@ def test_verdict_is_taken_back(site: Site, decided: int, email: str) -> None:
     answer = post(client, f"/c/{decided}/undo")
     assert (answer.status_code, answer.headers["location"]) == (303, f"/c/{decided}")
     assert tuple(site.one(_STATE, id=decided)) == _OPEN
-    assert site.one(_EVENTS, id=decided) == "opened claimed resolved reopened"
+    assert site.one(_EVENTS, id=decided) == "opened claimed resolved undone"
     assert site.one(_PUBLISHED, id=str(decided)) == 1
 
 
@@ -57,7 +57,7 @@ def test_undo_twice_is_told_that_there_is_nothing_left(site: Site, decided: int)
     post(client, f"/c/{decided}/undo")
     answer = post(client, f"/c/{decided}/undo")
     assert answer.status_code == 409
-    assert "no verdict to take back" in answer.text
+    assert "only a verdict just given is undone" in answer.text
     assert tuple(site.one(_STATE, id=decided)) == _OPEN
 
 

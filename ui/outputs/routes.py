@@ -70,7 +70,7 @@ def _add_list(routes: APIRouter, pages: PageContext) -> None:
 
 
 def _row(row: Any, *, blind: bool) -> dict[str, Any]:
-    said = "Failed" if row.failed else format_value(row.value)
+    said = "Failed" if row.failure else format_value(row.value)
     return {
         "id": row.output_id,
         "href": address(row.tool, row.output_id),

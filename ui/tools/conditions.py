@@ -39,9 +39,8 @@ def condition_rows(tool: tool_queries.ToolInfo) -> list[ConditionRow]:
 
 
 def conditions_of(tool: tool_queries.ToolInfo) -> list[dict[str, Any]]:
-    """The conditions of the policy in force, as the registry takes them."""
-    found: Sequence[Any] = getattr(tool.policy, FIELD, ())
-    return [one.model_dump(exclude_none=True) for one in found]
+    """The conditions of the policy in force, as they are set."""
+    return [one.model_dump(exclude_none=True) for one in tool.policy.review_when]
 
 
 def clause_lines(when: Mapping[str, Any]) -> str:
@@ -68,7 +67,7 @@ def typed_rows(form: Form) -> list[ConditionRow]:
 
 
 def read_conditions(rows: Sequence[ConditionRow]) -> list[dict[str, Any]]:
-    """The typed conditions as the registry takes them.
+    """The typed conditions as they are set.
 
     Raises:
         InvalidInput: clauses cannot be read; each problem points to `/review_when/<row>/when`.

@@ -14,6 +14,7 @@ from sqlalchemy import func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from services.kit.database import affected
 from services.kit.eventlog.port import Bounds, Partition
 from services.kit.models import ConsumerOffset, LogGap
 
@@ -225,7 +226,7 @@ class Offsets:
             "counts": [move.records for move in moves],
             "attempts": CAREFUL if careful else 0,
         }
-        moved = session.execute(_ADVANCE, values).rowcount  # type: ignore[attr-defined]
+        moved = affected(session.execute(_ADVANCE, values))
         if moved != len(moves):
             raise StaleOffset(f"{self.consumer} moved {moved} of {len(moves)} offsets")
 

@@ -15,10 +15,10 @@ from pydantic_core import to_json
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session, SessionTransaction
 
-from services.kit.database import Database
+from services.kit.database import Database, affected
 from services.kit.eventlog.headers import headers_from_json, headers_to_json
 from services.kit.eventlog.port import EventLog, LogUnavailable, NewRecord
-from services.kit.locks import Lock
+from services.kit.locks import Lock, try_lock
 
 # Longer than an append takes unless the log is in trouble, and short, because what a killed
 # relay had claimed waits for it. Two relays that send the same cost consumers a duplicate.
@@ -189,17 +189,16 @@ class Relay:
         """
         removed = 0
         while True:
-            done: int
             with self._database.transaction() as session:
-                done = session.execute(_PURGE, {"age": older_than, "rows": _PURGE_ROWS}).rowcount  # type: ignore[attr-defined]
+                given = {"age": older_than, "rows": _PURGE_ROWS}
+                done = affected(session.execute(_PURGE, given))
             removed += done
             if done < _PURGE_ROWS:
                 return removed
 
     def _claim(self) -> list[_Claimed]:
-        lock = text("SELECT pg_try_advisory_xact_lock(:lock)")
         with self._database.transaction() as session:
-            if not session.execute(lock, {"lock": Lock.CLAIM_OUTBOX}).scalar_one():
+            if not try_lock(session, Lock.CLAIM_OUTBOX):
                 return []
             found = session.execute(_CLAIM, {"rows": self._rows, "lease": LEASE}).all()
         return [

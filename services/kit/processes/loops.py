@@ -24,14 +24,16 @@ class Loop:
     """One step, done `every` so many seconds, at once again while it says there is more.
 
     `step` answers whether there is more to do. `wait` may end a pause of so many seconds sooner,
-    when there is. A step that raises is logged and tried
-    again with growing pauses; whatever it had not committed has not happened.
+    when there is. `share` is the most of its time that it works: where there is much to do that
+    nobody waits for, others get on meanwhile. A step that raises is logged and tried again with
+    growing pauses; whatever it had not committed has not happened.
     """
 
     name: str
     step: Callable[[], bool]
     every: float
     wait: Callable[[float], None] | None = None
+    share: float = 1.0
     last_turn: float = field(default_factory=time.monotonic)
     failures: int = 0
 
@@ -46,6 +48,7 @@ class Loop:
 
     def _once(self) -> float:
         """Do the step; answers how long to wait before the next one."""
+        begun = time.monotonic()
         try:
             more = self.step()
         except Exception as error:
@@ -57,7 +60,7 @@ class Loop:
             pause: float = min(most, least * 2 ** min(self.failures, 10))
             return pause * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
         self.failures, self.last_turn = 0, time.monotonic()
-        return 0.0 if more else self.every
+        return (self.last_turn - begun) * (1 / self.share - 1) if more else self.every
 
 
 def run_loops(

@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from pydantic_core import from_json, to_json
-from sqlalchemy import delete
+from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from services.kit.database import affected
 from services.kit.errors import Conflict, InvalidInput, Problem
 from services.kit.models import IdempotencyKey
 
@@ -69,6 +70,13 @@ def _as_json(answer: Any) -> Any:
     return from_json(to_json(answer))
 
 
-def forget(session: Session, *, before: datetime) -> None:
-    """Drop the answers saved before `before`."""
-    session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < before))
+_FORGET = text("""
+DELETE FROM idempotency_key WHERE (actor, key) IN (
+    SELECT actor, key FROM idempotency_key
+    WHERE created_at < :before ORDER BY created_at LIMIT :limit)
+""")
+
+
+def forget(session: Session, *, before: datetime, limit: int) -> int:
+    """Remove up to `limit` of the answers saved before `before`; answers how many."""
+    return affected(session.execute(_FORGET, {"before": before, "limit": limit}))

@@ -1,0 +1,61 @@
+"""Old closed cases go, with all that belongs to them."""
+
+from collections import Counter
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.escalation.queries import PURGED_CASES
+from services.kit import counts
+from services.kit.counts import Count, Counts, hour_of
+
+# Whoever writes to a case locks it: under the same lock, nothing can be added to it any more
+# that the next statement does not see.
+_LOCK = text("""
+SELECT id FROM "case" WHERE state = 'closed' AND closed_at < :before
+ORDER BY closed_at LIMIT :limit FOR UPDATE SKIP LOCKED
+""")
+
+# A timeline lets go of entries only where the transaction says that it purges.
+_ALLOW = text("SELECT set_config('secondlook.purging', :allowed, true)")
+
+_REMOVE = text("""
+WITH entries AS (
+    DELETE FROM timeline_entry WHERE case_id = ANY(:ids)
+), timers AS (
+    DELETE FROM timer WHERE case_id = ANY(:ids)
+), objections AS (
+    DELETE FROM objection WHERE case_id = ANY(:ids)
+), outputs AS (
+    DELETE FROM case_output WHERE case_id = ANY(:ids) RETURNING case_id, output_id
+), cases AS (
+    DELETE FROM "case" WHERE id = ANY(:ids) RETURNING id, tool
+)
+SELECT cases.tool, outputs.output_id FROM cases LEFT JOIN outputs ON outputs.case_id = cases.id
+""")
+
+
+class Freed(NamedTuple):
+    """The output of a case that is gone; the case may have been about something else."""
+
+    tool: str
+    output_id: str | None
+
+
+def purge_cases(session: Session, *, before: datetime, now: datetime, limit: int) -> list[Freed]:
+    """Remove up to `limit` cases that were closed before `before`; answers what they were about.
+
+    Timeline, timers, objections and the output's facts go with the case. Only closed ones go;
+    reconciliation goes on counting them.
+    """
+    ids = list(session.scalars(_LOCK, {"before": before, "limit": limit}))
+    if not ids:
+        return []
+    session.execute(_ALLOW, {"allowed": "on"})
+    freed = [Freed(*row) for row in session.execute(_REMOVE, {"ids": ids})]
+    session.execute(_ALLOW, {"allowed": "off"})
+    tally: Counts = Counter(Count(PURGED_CASES, one.tool, hour_of(now)) for one in freed)
+    counts.add(session, tally, shard=0)
+    return freed
