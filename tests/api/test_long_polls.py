@@ -10,7 +10,7 @@ from services.tools.watch import PolicyWatch, policy_tag
 from tests.factories import TOOL, populate
 from tests.factories.api import open_api
 from tests.factories.people import OPERATOR
-from tests.waiting import until_async
+from tests.waiting import until
 
 
 def _tag(database: Database) -> str:
@@ -38,7 +38,7 @@ def test_everybody_who_waits_hears_of_a_change(database: Database) -> None:
     async def wait(watch: PolicyWatch) -> None:
         tag = _tag(database)
         polls = [asyncio.create_task(watch.tool(TOOL, unless=tag, wait=30)) for _ in range(200)]
-        await until_async(lambda: len(watch._polls) == 200)
+        await asyncio.to_thread(until, lambda: len(watch._polls) == 200)
         await asyncio.to_thread(_change, database, 0.123)
         told = await asyncio.wait_for(asyncio.gather(*polls), 20)
         assert {found.tool.policy.threshold for found in told} == {0.123}
@@ -51,7 +51,7 @@ def test_whoever_waited_in_vain_makes_room_for_another(database: Database) -> No
     async def wait(watch: PolicyWatch) -> None:
         tag = _tag(database)
         first = asyncio.create_task(watch.tool(TOOL, unless=tag, wait=1))
-        await until_async(lambda: len(watch._polls) == 1)
+        await asyncio.to_thread(until, lambda: len(watch._polls) == 1)
         assert (await watch.tool(TOOL, unless=tag, wait=30)).full
         assert not (await first).full
         assert not (await watch.tool(TOOL, unless=tag, wait=0.1)).full
