@@ -11,6 +11,7 @@ import sqlalchemy
 from pydantic_core import from_json
 from sqlalchemy import (
     BigInteger,
+    CursorResult,
     DateTime,
     Engine,
     LargeBinary,
