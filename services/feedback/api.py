@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, cast
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.feedback import queries
-from services.feedback.intake import Entry, Intake, Submission
+from services.feedback.intake import Entry, Intake, Submission, ToolsEvent
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, NotAllowed, NotFound, Problem
 from services.kit.web.idempotency import require_key
@@ -147,7 +147,9 @@ def _entries_of_events(raw: bytes, request: Request, tool: ToolInfo) -> list[Ent
         raise InvalidInput(str(error), problems=(problem,)) from None
     except events.InvalidEvent as error:
         raise _as_invalid_input(error) from None
-    entries = [Entry("" if single else f"/{n}", event, named=True) for n, event in enumerate(found)]
+    # What is no event of a tool is refused before anybody looks into it.
+    theirs = cast("list[ToolsEvent]", found)
+    entries = [Entry("" if single else f"/{n}", one, named=True) for n, one in enumerate(theirs)]
     for entry in entries:
         _require_own(entry, tool)
     return entries
@@ -163,9 +165,9 @@ def _require_own(entry: Entry, tool: ToolInfo) -> None:
         hint = f"Send `/tools/{tool.slug}`: the key names the tool."
         problem = Problem(f"{entry.pointer}/source", "it is another tool's", hint)
         raise NotAllowed("The key is another tool's.", problems=(problem,))
-    if event.type == events.OUTPUT_RECORDED:
+    if isinstance(event, events.OutputRecorded):
         _require_kind(tool, event.data.kind, f"{entry.pointer}/data/kind")
-    elif event.type == events.CORRECTION_RECORDED:
+    elif isinstance(event, events.CorrectionRecorded):
         require_value(tool, event.data.value, pointer=f"{entry.pointer}/data/value")
 
 
@@ -188,7 +190,9 @@ def require_value(tool: ToolInfo, value: Any, *, pointer: str) -> None:
         raise InvalidInput(f"{pointer}: {problem.problem}.", problems=(problem,))
 
 
-def _recorded(tool: ToolInfo, output: Any, decision: gate.Decision, now: datetime) -> Any:
+def _recorded(
+    tool: ToolInfo, output: events.Output, decision: gate.Decision, now: datetime
+) -> events.OutputRecorded:
     """The event of an output, with the gate's answer where the sender gave none."""
     if output.disposition is None:
         decided = {
@@ -199,7 +203,7 @@ def _recorded(tool: ToolInfo, output: Any, decision: gate.Decision, now: datetim
     return events.output_recorded(tool.slug, output, time=now)
 
 
-def _result(output: Any, decision: gate.Decision) -> dict[str, Any]:
+def _result(output: events.Output, decision: gate.Decision) -> dict[str, Any]:
     return {
         "output_id": output.output_id,
         "disposition": output.disposition or decision.disposition,
@@ -209,7 +213,9 @@ def _result(output: Any, decision: gate.Decision) -> dict[str, Any]:
     }
 
 
-def correction_id(correction: Any, idempotency_key: str | None, position: int) -> str | None:
+def correction_id(
+    correction: events.Correction, idempotency_key: str | None, position: int
+) -> str | None:
     """The event id that makes a repeated request the same event, or None for a new one.
 
     With an Idempotency-Key it follows from that; with an `occurred_at` from the content,

@@ -13,6 +13,14 @@ from services.kit.errors import Conflict, Problem
 from services.kit.eventlog.port import EventLog, NewRecord
 from services.kit.web.group_commit import GroupWorker
 
+ToolsEvent = (
+    events.OutputRecorded
+    | events.OutputFailed
+    | events.CorrectionRecorded
+    | events.CorrectionWithdrawn
+)
+"""What tools, and people about them, say."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -22,7 +30,7 @@ class Entry:
     """
 
     pointer: str
-    event: Any
+    event: ToolsEvent
     named: bool = False
 
     @property
@@ -50,7 +58,7 @@ class Intake:
             self._handle, size=lambda submission: len(submission.entries)
         )
 
-    def say(self, said: Sequence[Any]) -> None:
+    def say(self, said: Sequence[ToolsEvent]) -> None:
         """Put events of ours, such as a rep's on a page, onto the log; returns once durable."""
         entries = [Entry(f"/{position}", event) for position, event in enumerate(said)]
         self.worker.submit(Submission(entries)).result(timeout=10)
@@ -90,7 +98,7 @@ class Intake:
         return clashes
 
 
-def _record(event: Any) -> NewRecord:
+def _record(event: ToolsEvent) -> NewRecord:
     return NewRecord(event.topic, event.key, events.encode(event))
 
 
