@@ -17,8 +17,9 @@ from services.escalation.rules import CaseState, Owner
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import NotFound
-from services.kit.web.http import Storable, Text, encode_cursor, read_cursor
+from services.kit.web.cursors import encode_cursor, read_cursor
 from services.kit.web.idempotency import once, request_digest
+from services.kit.web.storable import Storable, Text
 from services.people.rules import Actor, Verb
 from services.tools.identity import Identity
 from services.tools.rules import Trigger, VerdictKind

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import psycopg
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -140,10 +141,10 @@ def recent_outputs(
     return [OutputListed(**row) for row in found.mappings()]
 
 
-_CONFLICTING = text("""
+_CONFLICTING = """
 WITH given AS MATERIALIZED (
     SELECT position, kind, tool, name, decode(digest, 'hex') AS digest
-    FROM json_to_recordset(CAST(:rows AS json))
+    FROM json_to_recordset(CAST(%s AS json))
         AS g(position bigint, kind text, tool text, name text, digest text)
 )
 SELECT g.position FROM given g
@@ -157,13 +158,13 @@ UNION ALL
 SELECT g.position FROM given g
 JOIN correction c ON g.kind = 'correction' AND c.tool = g.tool AND c.event_id = g.name
 WHERE c.digest <> g.digest
-""")
+"""
 
 
-def conflicting(session: Session, rows_json: str) -> list[int]:
+def conflicting(connection: psycopg.Connection[Any], rows_json: str) -> list[int]:
     """Positions of the rows (position, kind, tool, name, digest) whose name is taken by another
     payload: an output's id, its event's, or a correction's event id."""
-    return [row.position for row in session.execute(_CONFLICTING, {"rows": rows_json})]
+    return [position for (position,) in connection.execute(_CONFLICTING, (rows_json,))]
 
 
 # --- maturity ---------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.insight.account import account
-from services.kit import counts, secrets
+from services.kit import counts, throttle
 from services.kit.consuming import dead_letters
 from services.kit.counts import Count, hour_of
 from services.kit.settings import Settings
@@ -83,6 +83,9 @@ def test_hourly_counts_go_and_totals_stay(make: Callable[..., Kept]) -> None:
     assert total(kept.database, "outputs") == 21
 
 
+SLOW = throttle.Throttle(free=5, first=1.0, longest=60.0)
+
+
 def test_sign_ins_answers_and_full_buckets_go(kept: Kept) -> None:
     tables = ("sign_in", "sign_in_link", "personal_token", "idempotency_key", "rate_bucket")
 
@@ -94,7 +97,7 @@ def test_sign_ins_answers_and_full_buckets_go(kept: Kept) -> None:
             personal_token(session, OWNER)
             key = {"actor": OWNER, "key": f"k-{kept.clock.days}", "digest": b"d"}
             idempotency.once(session, **key, do=lambda: 1)
-            secrets.take_token(session, str(now), now=now, size=5, per_minute=1)
+            throttle.seconds_to_wait(session, str(now), SLOW, now=now)
 
     use()
     kept.purge()

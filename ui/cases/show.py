@@ -11,7 +11,7 @@ from services.escalation.cases import Case, Listed
 from services.feedback import queries as feedback
 from services.kit.database import Session
 from services.kit.errors import NotFound
-from services.kit.web.http import encode_cursor, read_cursor
+from services.kit.web.cursors import encode_cursor, read_cursor
 from services.people import queries as people_queries
 from services.people.rules import REVIEWERS, Actor
 from services.tools import queries as tool_queries

@@ -14,11 +14,11 @@ from typing import Any, cast
 
 import psycopg
 import sqlalchemy
-from psycopg.types.json import Jsonb
 from sqlalchemy.orm import Session
 
 from services.kit.database import connect_alone, make_engine
-from services.kit.eventlog.headers import headers_from_json, headers_to_json
+from services.kit.eventlog.appending import append_placed
+from services.kit.eventlog.headers import headers_from_json
 from services.kit.eventlog.partitioner import partition_of
 from services.kit.eventlog.port import (
     Bounds,
@@ -30,28 +30,12 @@ from services.kit.eventlog.port import (
     StartAt,
     TopicSpec,
 )
-from services.kit.eventlog.postgres_member import CHANNEL, PostgresConsumer
+from services.kit.eventlog.postgres_member import PostgresConsumer
 from services.kit.locks import Lock
 
 # Most that one poll holds in memory, whatever the number of records.
 _POLL_BYTES = 32 * 1024 * 1024
 _TRIM_RECORDS = 5_000
-
-_RESERVE = """
-    UPDATE log_partition p
-       SET next_offset = p.next_offset + wanted.n,
-           appended_at = greatest(p.appended_at, clock_timestamp())
-      FROM unnest(%s::bigint[], %s::bigint[]) AS wanted (id, n)
-     WHERE p.id = wanted.id
- RETURNING p.id, p.next_offset - wanted.n, p.appended_at
-"""
-
-_COPY = """
-    COPY log_record (partition_id, "offset", key, value, headers, appended_at)
-    FROM STDIN (FORMAT BINARY)
-"""
-_COPY_TYPES = ("int8", "int8", "bytea", "bytea", "jsonb", "timestamptz")
-
 _READ = """
     SELECT id, "offset", key, value, headers, appended_at
       FROM (SELECT wanted.id, r.*, sum(octet_length(r.value)) OVER
@@ -125,9 +109,17 @@ class PostgresLog:
         """Append in one transaction: all of them are durable, or none is there."""
         if not records:
             return
+        with self.connection() as connection:
+            self.append_on(connection, records)
+
+    def append_on(self, connection: psycopg.Connection[Any], records: Sequence[NewRecord]) -> None:
+        """The same on a connection to the same database that commits each statement."""
         placed = self._place(records)
-        with self.connection() as connection, connection.transaction():
-            self._write(connection, placed)
+        if len(records) == 1:
+            append_placed(connection, placed)
+            return
+        with connection.transaction():
+            append_placed(connection, placed)
 
     def append_within(self, session: Session, records: Sequence[NewRecord]) -> None:
         """Append in the transaction of a session on the same database, as its last act.
@@ -136,22 +128,7 @@ class PostgresLog:
         """
         placed = self._place(records)
         connection = session.connection().connection.driver_connection
-        self._write(cast("psycopg.Connection[Any]", connection), placed)
-
-    def _write(
-        self, connection: psycopg.Connection[Any], placed: Mapping[int, Sequence[NewRecord]]
-    ) -> None:
-        starts = self._reserve(connection, {row: len(new) for row, new in placed.items()})
-        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-            copy.set_types(_COPY_TYPES)
-            for row, new in placed.items():
-                start, moment = starts[row]
-                for offset, record in enumerate(new, start):
-                    stored = headers_to_json(record.headers)
-                    headers = None if stored is None else Jsonb(stored)
-                    copy.write_row((row, offset, record.key, record.value, headers, moment))
-        topics = sorted({record.topic for new in placed.values() for record in new})
-        connection.execute("SELECT pg_notify(%s, t) FROM unnest(%s::text[]) t", (CHANNEL, topics))
+        append_placed(cast("psycopg.Connection[Any]", connection), placed)
 
     def _place(self, records: Sequence[NewRecord]) -> dict[int, list[NewRecord]]:
         """The records per partition, each in the order given."""
@@ -174,18 +151,6 @@ class PostgresLog:
             if count == 0:
                 raise LogUnavailable(f"There is no topic {topic}")
             self._counts[topic] = count
-
-    @staticmethod
-    def _reserve(
-        connection: psycopg.Connection[Any], counts: Mapping[int, int]
-    ) -> dict[int, tuple[int, datetime]]:
-        """Lock the partitions, in one order for all so that nobody waits in a circle."""
-        ids = sorted(counts)
-        connection.execute(
-            "SELECT FROM log_partition WHERE id = ANY(%s) ORDER BY id FOR UPDATE", (ids,)
-        )
-        rows = connection.execute(_RESERVE, (ids, [counts[row] for row in ids])).fetchall()
-        return {row: (start, moment) for row, start, moment in rows}
 
     def bounds(self, topics: Sequence[str]) -> dict[Partition, Bounds]:
         """What each partition of these topics holds now."""

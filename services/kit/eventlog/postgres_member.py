@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import psycopg
 
+from services.kit.eventlog.appending import CHANNEL
 from services.kit.eventlog.membership import Connected, Membership, share_of
 from services.kit.eventlog.port import (
     Batch,
@@ -17,9 +18,6 @@ from services.kit.eventlog.port import (
     StartAt,
 )
 from services.kit.wakeup import Wakeup
-
-CHANNEL = "secondlook_log"
-"""Where readers hear of which topics something was appended to."""
 
 
 class ReadableLog(Connected, Protocol):
