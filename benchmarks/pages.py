@@ -25,7 +25,7 @@ def rows(outputs: int, cases: int) -> list[Row]:
         cookie = _sign_in(running)
         size = f"{outputs:,} outputs, {cases:,} open cases"
         found = []
-        for what, ask in (("queue page", _open_queue), ("verdict to next case", _judge)):
+        for what, ask in (("queue page", _open_queue), ("verdict to next case", _review)):
             times = _time(running, ask, cookie)
             found += [
                 Row(f"{what}, {size}, p50", times[len(times) // 2], "ms"),
@@ -63,8 +63,8 @@ def _open_queue(connection: http.client.HTTPConnection, cookie: str, _: int) -> 
     connection.request("GET", "/queue", headers={"Cookie": cookie})
 
 
-def _judge(connection: http.client.HTTPConnection, cookie: str, case: int) -> None:
-    """Press the verdict's button: claims the case, judges it, and shows the next one."""
+def _review(connection: http.client.HTTPConnection, cookie: str, case: int) -> None:
+    """Press the verdict's button: claims the case, reviews it, and shows the next one."""
     headers = {
         "Cookie": cookie,
         "Content-Type": "application/x-www-form-urlencoded",

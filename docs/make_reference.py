@@ -36,7 +36,7 @@ def _default(name: str, field: FieldInfo) -> str:
     """What a setting is when nobody says, as somebody would say it."""
     if name == "data_dir":
         return "the user's data folder"
-    if field.default is None:
+    if field.default is None or field.default == ():
         return "`forever`" if RETENTION in field.metadata else "none"
     lasting = DURATION in field.metadata or RETENTION in field.metadata
     return f"`{Duration(seconds=field.default) if lasting else field.default}`"

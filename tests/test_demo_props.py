@@ -83,12 +83,12 @@ def test_owner_who_chooses_a_password_does_not_end_the_demo(
     monkeypatch.setattr(flow, "_LEFT_OPEN", -1)
     tokens = demo.prepare(found, ["a", "b"], seed=1).owner_tokens
     with serve_app(app_web.make_api(found)) as address:
-        judges = flow.Judges(found, address, tokens, seed=1)
+        reviewers = flow.Reviewers(found, address, tokens, seed=1)
         with found.database.transaction() as session:
             now = found.clock.now(session)
             for email in ("owner@demo.example", "owner2@demo.example"):
                 access.set_password(session, email, "a long password", actor=email, now=now)
-        judges.judge_some({})
-        assert judges._owners is not None
-        assert judges._owners.open_cases() == []
-        judges._take([])
+        reviewers.review_some({})
+        assert reviewers._owners is not None
+        assert reviewers._owners.open_cases() == []
+        reviewers._take([])

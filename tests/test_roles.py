@@ -10,7 +10,7 @@ from services.commands import roles
 from services.kit.database import Database
 from services.kit.processes.supervisor import bind
 from services.tools import queries as tool_queries
-from services.tools.api import PolicyWatch, policy_tag
+from services.tools.watch import PolicyWatch, policy_tag
 from tests.factories import TOOL, populate
 
 
@@ -41,6 +41,6 @@ def test_server_that_ends_keeps_no_tool_waiting(database: Database) -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(waiting), 0.1)
         watch.close()
-        return policy_tag(await asyncio.wait_for(waiting, 5))
+        return policy_tag((await asyncio.wait_for(waiting, 5)).tool)
 
     assert asyncio.run(ask()) == known

@@ -9,17 +9,19 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit.errors import NotSignedIn, SecondlookError
-from services.kit.web.http import install_errors, require_storable
+from services.kit.web.bodies import NO_BODY, BodyLimits, BodyRule, CloseUnread
+from services.kit.web.problems import install_errors
+from services.kit.web.storable import require_storable
 from services.people.rules import Verb
 from services.tools.identity import Identity
 from ui.account import routes as account
 from ui.audit import routes as audit
 from ui.cases import routes as cases
 from ui.dead_letters import routes as dead_letters
-from ui.dead_letters.actions import may_handle
 from ui.health import routes as health
 from ui.kit.context import PageContext, browser_session, use_session
 from ui.kit.csrf import CsrfProtection, StalePage
+from ui.kit.forms import FORM_BYTES
 from ui.kit.security import SecurityHeaders
 from ui.kit.shell import NavItem, Person, Shell
 from ui.kit.static_files import StaticFiles
@@ -33,6 +35,7 @@ from ui.tools import routes as tools
 
 _AREAS = (sign_in, account, cases, outputs, health, tools, people, dead_letters, audit)
 _GZIP_FROM = 1_000
+_FORM = BodyRule(FORM_BYTES)
 
 
 class Sessions:
@@ -69,9 +72,16 @@ def make_app(
         app.include_router(area.router(pages), include_in_schema=False)
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_FROM)
     app.add_middleware(Sessions, identity=pages.identity)
+    app.add_middleware(BodyLimits, rule_of=_body_rule)
     install_errors(app, lambda request, error: _refused(pages, request, error))
+    app.add_middleware(CloseUnread)
     app.add_middleware(SecurityHeaders, https=pages.https)
     return app
+
+
+def _body_rule(method: str, path: str) -> BodyRule:
+    """Forms alone are taken, by whatever is posted to; the routes that expect one read it."""
+    return _FORM if method == "POST" and not path.startswith("/static/") else NO_BODY
 
 
 def _refused(pages: PageContext, request: Request, error: SecondlookError) -> Response:
@@ -102,7 +112,7 @@ def shell(request: Request) -> Shell:
         return Shell(csrf_token=visitor_token(request), home="/sign-in")
     actor = session.actor
     nav = tuple(item for verb, item in _NAVIGATION if actor.may(verb))
-    menu = (_DEAD_LETTERS, _ACCOUNT) if may_handle(actor) else (_ACCOUNT,)
+    menu = (_DEAD_LETTERS, _ACCOUNT) if actor.may(Verb.HANDLE_DEAD_LETTERS) else (_ACCOUNT,)
     return Shell(
         csrf_token=session.csrf_token,
         person=Person(actor.name, actor.email, actor.role.value.capitalize()),

@@ -54,7 +54,9 @@ PANELS = [
         unit="percentunit",
     ),
     panel(
-        "Open cases", "Cases that wait or are being judged.", ("secondlook_open_cases", "{{queue}}")
+        "Open cases",
+        "Cases that wait or are being reviewed.",
+        ("secondlook_open_cases", "{{queue}}"),
     ),
     panel(
         "Overdue cases", "Open cases past a deadline.", ("secondlook_overdue_cases", "{{queue}}")
@@ -77,7 +79,7 @@ PANELS = [
     ),
     panel(
         "Verdicts",
-        "What owners judged.",
+        "What owners decided.",
         (
             "sum by (tool, verdict) (increase(secondlook_verdicts_total[1h]))",
             "{{tool}} {{verdict}}",

@@ -123,7 +123,7 @@ def _live(
     seed: int,
     speed: float,
 ) -> Played:
-    """Let the tickets arrive, the reps read, the owners judge; then take the figures."""
+    """Let the tickets arrive, the reps read, the owners review; then take the figures."""
     rep = Rep(look, scene.rep, seed)
     owners = Owners(scene.url, scene.owner_tokens, scene.tool, seed=seed)
     right = {f"{model.name}-{n}": ticket.category for n, ticket in enumerate(tickets)}
@@ -202,7 +202,7 @@ def _arrive(
 
 
 def _judge_all(scene: Scene, owners: Owners, right: dict[str, str]) -> None:
-    """Judge until nothing is open and nothing is under way any more."""
+    """Review until nothing is open and nothing is under way any more."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     with scene.progress("cases", len(right)) as bar:
         while True:

@@ -1,4 +1,4 @@
-"""The people around the tool, simulated: reps who notice some mistakes, owners who judge.
+"""The people around the tool, simulated: reps who notice some mistakes, owners who review.
 
 They know the right category of every ticket and reach Secondlook as real people would,
 over its API. What each of them does follows from the ticket's name and the seed, so two
@@ -53,10 +53,10 @@ class Rep:
 
 
 class Owners:
-    """The team that judges cases, several at once, each under a token of their own."""
+    """The team that reviews cases, several at once, each under a token of their own."""
 
     def __init__(self, url: str, tokens: list[str], tool: str, *, seed: int) -> None:
-        self._desks = [
+        self._clients = [
             httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
             for token in tokens
         ]
@@ -65,41 +65,41 @@ class Owners:
 
     def open_cases(self, limit: int = 200) -> list[dict[str, Any]]:
         """The cases that wait, the soonest due first."""
-        answer = self._desks[0].get("/v1/cases", params={"tool": self._tool, "limit": limit})
+        answer = self._clients[0].get("/v1/cases", params={"tool": self._tool, "limit": limit})
         answer.raise_for_status()
         return [case for case in answer.json()["items"] if case["state"] == "open"]
 
     def work(
         self, right: Mapping[str, str], on_done: Callable[[], None], *, most: int = 200
     ) -> int:
-        """Judge up to `most` open cases by the right categories; answers how many were there."""
+        """Review up to `most` open cases by the right categories; answers how many were there."""
         cases = [case for case in self.open_cases() if case["output_id"] in right][:most]
-        with ThreadPoolExecutor(len(self._desks)) as threads:
-            shares = [cases[start :: len(self._desks)] for start in range(len(self._desks))]
-            list(threads.map(self._share, self._desks, shares, [right] * len(shares)))
+        with ThreadPoolExecutor(len(self._clients)) as threads:
+            shares = [cases[start :: len(self._clients)] for start in range(len(self._clients))]
+            list(threads.map(self._share, self._clients, shares, [right] * len(shares)))
         for case in cases:
             self.seconds += 20 + 50 * chance(self._seed, "judge", case["output_id"])
             on_done()
         return len(cases)
 
     def _share(
-        self, desk: httpx2.Client, cases: list[dict[str, Any]], right: Mapping[str, str]
+        self, client: httpx2.Client, cases: list[dict[str, Any]], right: Mapping[str, str]
     ) -> None:
         for case in cases:
-            self._judge(desk, case, right[case["output_id"]])
+            self._review(client, case, right[case["output_id"]])
 
-    def _judge(self, desk: httpx2.Client, case: dict[str, Any], right: str) -> None:
-        claimed = desk.post(f"/v1/cases/{case['id']}/claim")
+    def _review(self, client: httpx2.Client, case: dict[str, Any], right: str) -> None:
+        claimed = client.post(f"/v1/cases/{case['id']}/claim")
         if claimed.status_code == _CONFLICT:
             return
         claimed.raise_for_status()
         token = claimed.json()["token"]
         upheld = case["output"].get("value") == right
         verdict = {"verdict": "upheld"} if upheld else {"verdict": "corrected", "value": right}
-        given = desk.post(f"/v1/cases/{case['id']}/verdict", json={"token": token, **verdict})
+        given = client.post(f"/v1/cases/{case['id']}/verdict", json={"token": token, **verdict})
         given.raise_for_status()
 
     def close(self) -> None:
         """Let go of the connections."""
-        for desk in self._desks:
-            desk.close()
+        for client in self._clients:
+            client.close()

@@ -18,7 +18,7 @@ class Ticket:
 
 
 class BadFile(ValueError):
-    """A file of tickets cannot be used; the message names the line and the mend."""
+    """A file of tickets cannot be used; the message names the line and what to do."""
 
 
 def read(path: Path) -> list[Ticket]:

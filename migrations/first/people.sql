@@ -68,3 +68,14 @@ CREATE TABLE sign_in_link (
         UPDATE CASCADE
 );
 CREATE INDEX ix_sign_in_link_person ON sign_in_link (person);
+
+CREATE TABLE known_device (
+    hash BYTEA NOT NULL,
+    person TEXT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_known_device PRIMARY KEY (hash),
+    CONSTRAINT fk_known_device_person_person FOREIGN KEY(person) REFERENCES person (email) ON
+        UPDATE CASCADE
+);
+CREATE INDEX ix_known_device_person ON known_device (person);

@@ -12,6 +12,9 @@ from secondlook._problems import invalid
 MEMBERS = 12_000
 """The most members and entries of one event, all told; the contracts have room for 10,000."""
 
+_DEPTH = 32
+"""As deep as an event may be nested; what is deeper is not followed to its end."""
+
 _QUOTE, _COMMA, _OPEN = ord('"'), ord(","), frozenset(b"[{")
 _WHITE = b" \t\r\n"
 _token = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]', re.DOTALL)
@@ -43,8 +46,8 @@ def split(raw: bytes, *, most: int, most_bytes: int) -> list[bytes]:
     """The entries of a list, each as it was written.
 
     Raises:
-        InvalidEvent: it is no list, or has more entries than `most`; an entry is crowded or
-            longer than `most_bytes`.
+        InvalidEvent: it is no list, or has more entries than `most`; an entry is crowded,
+            nested too deeply or longer than `most_bytes`.
     """
     begin = len(raw) - len(raw.lstrip(_WHITE))
     if raw[begin : begin + 1] != b"[":
@@ -73,6 +76,8 @@ def _ends(raw: bytes, begin: int) -> Iterator[int]:
             continue
         if token in _OPEN:
             depth += 1
+            if depth > _DEPTH + 1:
+                raise invalid([entries], "it is nested too deeply", "Send what the schema names.")
         elif token != _COMMA:
             depth -= 1
             if depth == 0:

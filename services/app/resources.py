@@ -24,10 +24,11 @@ from services.kit.eventlog import open_log
 from services.kit.eventlog.port import EventLog, NewRecord, TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
 from services.kit.processes import embedded_postgres
+from services.kit.processes.capacity import Capacity, web_capacity
 from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from services.kit.settings import Settings
 from services.people.service import Duty
-from services.tools.api import PolicyWatch
+from services.tools.watch import PolicyWatch
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,18 @@ class Resources:
     @cached_property
     def intake(self) -> Intake:
         """The way of requests onto the log."""
-        return Intake(self.database, self.log)
+        embedded = self.log.append_on if isinstance(self.log, PostgresLog) else None
+        return Intake(self.database, self.log, embedded)
+
+    @cached_property
+    def capacity(self) -> Capacity:
+        """What a web process carries."""
+        return web_capacity()
 
     @cached_property
     def policy_watch(self) -> PolicyWatch:
         """What the SDKs' long polls wait at."""
-        return PolicyWatch(self.database)
+        return PolicyWatch(self.database, capacity=self.capacity.polls)
 
     @cached_property
     def router(self) -> Router:

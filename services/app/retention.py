@@ -13,7 +13,7 @@ from services.escalation.retention import Freed
 from services.feedback import retention as feedback_retention
 from services.feedback.retention import OutputPurge
 from services.insight.queries import WINDOW
-from services.kit import counts, secrets
+from services.kit import counts
 from services.kit.consuming.retention import purge_dead_letters
 from services.kit.locks import Lock, try_lock
 from services.kit.settings import Settings
@@ -128,4 +128,4 @@ def _purge_sign_ins(session: Session, now: datetime, kept: timedelta) -> bool:
 
 
 def _purge_rate_buckets(session: Session, now: datetime) -> bool:
-    return secrets.forget_full_buckets(session, now=now, limit=_ROWS) == _ROWS
+    return throttle.forget_full_buckets(session, now=now, limit=_ROWS) == _ROWS

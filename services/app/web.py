@@ -10,7 +10,6 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic.json_schema import models_json_schema
 from sqlalchemy.orm import Session
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp
 
 from services.app.resources import Resources, require_ready
@@ -18,12 +17,17 @@ from services.escalation import api as escalation_api
 from services.escalation import queries as escalation_queries
 from services.escalation.cases import as_answer
 from services.feedback import api as feedback_api
+from services.feedback.admission import Admission
 from services.feedback.api import ShownCase
 from services.insight import api as insight_api
 from services.kit.errors import NotFound
 from services.kit.processes import listening
 from services.kit.settings import Settings
-from services.kit.web.http import OneOrigin, RefuseEncodedBody, install_errors, require_storable
+from services.kit.web.addresses import ClientAddresses
+from services.kit.web.bodies import NO_BODY, BodyLimits, BodyRule, CloseUnread
+from services.kit.web.origin import OneOrigin
+from services.kit.web.problems import install_errors
+from services.kit.web.storable import require_storable
 from services.people.rules import Actor
 from services.tools import api as registry_api
 from services.tools.identity import Identity
@@ -35,7 +39,21 @@ from ui.kit.templating import Templates
 _API_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 
 
-_BODY_BYTES = 8 * 1024 * 1024
+_JSON = frozenset({"application/json"})
+_BATCH = BodyRule(8 * 1024 * 1024, _JSON)
+_CLOUD_EVENTS = frozenset({"application/cloudevents+json", "application/cloudevents-batch+json"})
+_EVENTS = BodyRule(_BATCH.most_bytes, _JSON | _CLOUD_EVENTS)
+# FastAPI reads these bodies before it asks who is calling, and on the event loop.
+_SINGLE = BodyRule(1024 * 1024, _JSON, most_members=12_000)
+
+
+def body_rule(method: str, path: str) -> BodyRule:
+    """What the API takes as a body."""
+    if method not in ("POST", "PUT", "PATCH"):
+        return NO_BODY
+    if path == "/v1/events":
+        return _EVENTS
+    return _BATCH if path in ("/v1/outputs", "/v1/corrections") else _SINGLE
 
 
 _LOOPBACK = ("127.0.0.1", "::1", None)
@@ -73,6 +91,7 @@ def make_ui(resources: Resources) -> FastAPI:
             session_length=timedelta(seconds=settings.session_length),
             link_length=timedelta(seconds=settings.link_length),
             https=_https(settings),
+            addresses=ClientAddresses(settings.trusted_proxies),
             address=lambda: listening.address(settings),
             api_address=lambda: listening.api_address(settings),
         )
@@ -85,6 +104,7 @@ def make_api(resources: Resources) -> FastAPI:
     database, clock = resources.database, resources.clock
     identity = Identity(database)
     intake = resources.intake
+    admission = Admission(database, limit=resources.settings.dead_letter_limit)
     routes = escalation_api.RouteDependencies(
         database,
         clock,
@@ -99,14 +119,14 @@ def make_api(resources: Resources) -> FastAPI:
         redoc_url=None,
         dependencies=[Depends(require_storable)],
     )
-    app.include_router(feedback_api.router(database, intake, identity, _case_of_output))
+    app.include_router(feedback_api.router(database, intake, admission, identity, _case_of_output))
     app.include_router(escalation_api.router(routes, identity))
     app.include_router(registry_api.router(database, clock, identity, resources.policy_watch))
     app.include_router(insight_api.router(database, clock, identity))
     _add_probes(app, resources)
-    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=_BODY_BYTES)
-    app.add_middleware(RefuseEncodedBody)
+    app.add_middleware(BodyLimits, rule_of=body_rule)
     install_errors(app)
+    app.add_middleware(CloseUnread)
     app.add_middleware(SecurityHeaders, https=_https(resources.settings))
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
     return app

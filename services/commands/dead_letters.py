@@ -14,7 +14,7 @@ commands = group("Events that could not be used: list, show, retry, discard.")
 Number = Annotated[int, typer.Argument(help="The dead letter's number.")]
 
 
-def _summary(row: Any) -> dict[str, Any]:
+def _summary(row: dead_letters.DeadLetterListed | dead_letters.DeadLetterRow) -> dict[str, Any]:
     names = ("id", "topic", "partition", "offset", "reason", "received_at", "parked", "tool")
     return {name: getattr(row, name) for name in names}
 

@@ -127,7 +127,7 @@ def _cast(story: Any, data: Path | None, tickets: int | None, seed: int) -> Any:
             generate(300 + 2 * count, seed=seed), pilot=300, arriving=count, seed=seed
         )
     except (BadFile, ValueError) as error:
-        problem = Problem("/data", str(error), "Mend the file or the options.")
+        problem = Problem("/data", str(error), "Correct the file or the options.")
         raise InvalidInput(str(error), problems=(problem,)) from None
 
 

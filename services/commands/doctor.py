@@ -72,12 +72,12 @@ def _look_at_routing(found: Resources) -> str:
 
 def _look_at_events(found: Resources) -> str:
     with found.database.transaction() as session:
-        letters = dead_letters.waiting(session, limit=1)
+        waiting = dead_letters.waiting(session, limit=1)
         gone = offsets.missing(session, "feedback", TOPICS)
         unsent = outbox.waiting(session)
     problems = []
-    if letters:
-        problems.append("dead letters wait: see `secondlook dead-letters list`")
+    if waiting:
+        problems.append("dead waiting wait: see `secondlook dead-letters list`")
     if gone:
         problems.append(f"{gone} events were gone before they were taken")
     if unsent:

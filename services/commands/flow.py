@@ -1,4 +1,4 @@
-"""`run --demo`: tickets keep arriving, some cases are judged, and enough are left to try."""
+"""`run --demo`: tickets keep arriving, some cases are reviewed, and enough are left to try."""
 
 import itertools
 import time
@@ -39,7 +39,7 @@ def _flow(found: Resources, address: str, seed: int) -> None:
     with Secondlook(address, props.key) as look:
         look.wait_for_policy(30)
         rep = Rep(look, "rep@demo.example", seed)
-        judges = Judges(found, address, props.owner_tokens, seed=seed)
+        reviewers = Reviewers(found, address, props.owner_tokens, seed=seed)
         for number in itertools.count():
             (ticket,) = generate(1, seed=seed + 1_000_003 * (number + 1))
             name = f"{model.name}-{number}"
@@ -51,11 +51,11 @@ def _flow(found: Resources, address: str, seed: int) -> None:
             if number >= _AT_ONCE:
                 time.sleep(_SECONDS_BETWEEN)
                 if chance(seed, "work", name) < 0.5:
-                    judges.judge_some(right)
+                    reviewers.review_some(right)
 
 
-class Judges:
-    """The demo's owners, who judge a little and leave enough to try.
+class Reviewers:
+    """The demo's owners, who review a little and leave enough to try.
 
     Visitors sign in as the same people: they may choose a password, which revokes the
     tokens, and be deactivated or become reps. The others go on, and tickets arrive.
@@ -66,8 +66,8 @@ class Judges:
         self._owners: Owners | None = None
         self._take(tokens)
 
-    def judge_some(self, right: Mapping[str, str]) -> None:
-        """Judge two cases where many wait. What is refused now is tried again next time."""
+    def review_some(self, right: Mapping[str, str]) -> None:
+        """Review two cases where many wait. What is refused now is tried again next time."""
         try:
             if self._owners is not None and len(self._owners.open_cases()) > _LEFT_OPEN:
                 self._owners.work(right, lambda: None, most=2)

@@ -177,7 +177,7 @@ def serve(what: Annotated[Served, typer.Argument(help="api, ui or all")]) -> Non
             timeout_graceful_shutdown=3,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=1000,
+            limit_concurrency=found.capacity.connections,
         )
         _Server(config, on_exit=found.policy_watch.close).run(sockets=_inherited_sockets())
 

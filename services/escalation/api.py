@@ -17,8 +17,9 @@ from services.escalation.rules import CaseState, Owner
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import NotFound
-from services.kit.web.http import Storable, Text, encode_cursor, read_cursor
+from services.kit.web.cursors import encode_cursor, read_cursor
 from services.kit.web.idempotency import once, request_digest
+from services.kit.web.storable import Storable, Text
 from services.people.rules import Actor, Verb
 from services.tools.identity import Identity
 from services.tools.rules import Trigger, VerdictKind
@@ -182,7 +183,7 @@ def _add_verbs(api: APIRouter, routes: RouteDependencies, identity: Identity) ->
 
     @api.post("/{case_id}/verdict")
     def verdict(case_id: CaseId, actor: Person, body: VerdictBody, key: Key = None) -> Any:
-        """Judge the case under a live claim."""
+        """Review the case under a live claim."""
 
         def do(session: Session, now: datetime) -> Any:
             service.give_verdict(

@@ -1,4 +1,4 @@
-"""Clocks of cases: deadlines and rungs as timers in the database, judged by its own clock.
+"""Clocks of cases: deadlines and rungs as timers in the database, decided by its own clock.
 
 A timer fires in one transaction with all that follows from it. `UPDATE … WHERE fired_at IS
 NULL` makes it fire once; SKIP LOCKED merely keeps engines out of each other's way.

@@ -230,7 +230,7 @@ SELECT EXISTS (
 
 
 def objects(session: Session, email: str, case_id: int) -> bool:
-    """Whether this person objects to the case's output, and so may not judge it."""
+    """Whether this person objects to the case's output, and so may not review it."""
     asked = {"id": case_id, "actor": email}
     return bool(session.execute(_OBJECTS, asked).scalar_one())
 

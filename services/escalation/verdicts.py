@@ -132,7 +132,7 @@ def _event(
                 output_id=case.output_id,
                 verdict=verdict.value,
                 value=value,
-                judged=case.value if verdict is VerdictKind.UPHELD else None,
+                upheld_value=case.value if verdict is VerdictKind.UPHELD else None,
                 actor=actor.id,
                 blind=case.blind,
                 trigger=case.trigger,

@@ -1,29 +1,33 @@
 """HTTP for tools and people: events in, outputs and their decided truth out."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import Annotated, Any, NamedTuple
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from pydantic_core import to_json
-from secondlook import events, gate
+from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.feedback import queries
-from services.feedback.intake import Entry, Intake, Submission
+from services.feedback.admission import Admission
+from services.feedback.intake import Intake, Submission
+from services.feedback.receiving import (
+    Received,
+    receive_corrections,
+    receive_events,
+    receive_outputs,
+)
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, NotAllowed, NotFound, Problem
 from services.kit.web.idempotency import require_key
 from services.people.rules import Actor, Verb
 from services.tools import queries as tool_queries
-from services.tools.gating import decide_output
 from services.tools.identity import Identity, ToolCaller
-from services.tools.queries import ToolInfo
-from services.tools.rules import value_problem
 
 
 class ShownCase(NamedTuple):
@@ -41,12 +45,20 @@ BODY_MODELS = (events.OutputRecorded, events.Output, events.Correction)
 """The contracts that bodies are read by; the app puts them into the OpenAPI document."""
 
 
+_LARGE = 64 * 1024
+"""Bodies beyond this are read on a thread: meanwhile the event loop answers others."""
+
+
 def router(
-    database: Database, intake: Intake, identity: Identity, case_of_output: CaseOfOutput
+    database: Database,
+    intake: Intake,
+    admission: Admission,
+    identity: Identity,
+    case_of_output: CaseOfOutput,
 ) -> APIRouter:
     """The routes of feedback."""
     api = APIRouter(prefix="/v1", tags=["feedback"])
-    _add_intake(api, intake, identity)
+    _add_intake(api, _Receiver(intake, admission), identity)
     _add_reads(api, database, identity, case_of_output)
     return api
 
@@ -54,57 +66,83 @@ def router(
 # --- in ---------------------------------------------------------------------------------
 
 
-def _add_intake(api: APIRouter, intake: Intake, identity: Identity) -> None:
+class _Receiver:
+    """Takes what tools send: read within bounds, and answered once it is durable."""
+
+    def __init__(self, intake: Intake, admission: Admission) -> None:
+        self._intake, self._admission = intake, admission
+        # All of it holds the interpreter: more threads would only make the loop wait longer.
+        self._readers = CapacityLimiter(1)
+
+    async def take(
+        self, request: Request, caller: ToolCaller, read: Callable[[bytes], Received]
+    ) -> Received:
+        """Read the body by `read` and put what it holds onto the log.
+
+        Raises:
+            TooMany: the tool is to send no more for a while.
+            InvalidInput: something of it is not valid; nothing is taken.
+        """
+        await self._admission.require(caller.tool.slug)
+        raw = await request.body()
+        if len(raw) > _LARGE:
+            received = await to_thread.run_sync(read, raw, limiter=self._readers)
+        else:
+            received = read(raw)
+        if received.entries:
+            submitted = self._intake.worker.submit(Submission(received.entries))
+            await asyncio.wrap_future(submitted)
+        return received
+
+
+def _add_intake(api: APIRouter, receiver: _Receiver, identity: Identity) -> None:
     @api.post("/events", status_code=202, openapi_extra=_body("OutputRecorded"))
     async def post_events(
         request: Request, caller: Annotated[ToolCaller, Depends(identity.tool)]
-    ) -> JSONResponse:
-        """CloudEvents of the tool's own, one or a batch; answered once they are durable."""
-        raw = await request.body()
-        entries = _entries_of_events(raw, request, caller.tool)
-        await _submit(intake, entries)
-        return JSONResponse({"accepted": len(entries)}, 202)
+    ) -> Response:
+        """CloudEvents of the tool's own, one or a batch; answered once they are durable.
+
+        What is of a type or version that this server does not know is `parked`: kept as it
+        came, for a later release.
+        """
+        headers = request.headers.items()
+        received = await receiver.take(
+            request, caller, lambda raw: receive_events(raw, headers, caller.tool)
+        )
+        accepted = sum(not entry.parked for entry in received.entries)
+        return _accepted({"accepted": accepted, "results": received.results})
 
     @api.post("/outputs", status_code=202, openapi_extra=_body("Output"))
     async def post_outputs(
         request: Request, caller: Annotated[ToolCaller, Depends(identity.tool)]
-    ) -> JSONResponse:
+    ) -> Response:
         """One output or up to 1,000, with what the gate says of each."""
-        single, outputs = _read(events.validate_outputs, await request.body())
-        now = datetime.now(UTC)
-        entries, results = [], []
-        for position, output in enumerate(outputs):
-            pointer = "" if single else f"/{position}"
-            _require_kind(caller.tool, output.kind, f"{pointer}/kind")
-            decision = decide_output(output, caller.tool)
-            results.append(_result(output, decision))
-            entries.append(Entry(pointer, _recorded(caller.tool, output, decision, now)))
-        await _submit(intake, entries)
-        return JSONResponse({"results": results}, 202)
+        received = await receiver.take(
+            request, caller, lambda raw: receive_outputs(raw, caller.tool, datetime.now(UTC))
+        )
+        return _accepted({"results": received.results})
 
     @api.post("/corrections", status_code=202, openapi_extra=_body("Correction"))
     async def post_corrections(
         request: Request,
         caller: Annotated[ToolCaller, Depends(identity.tool)],
         idempotency_key: Annotated[str | None, Header()] = None,
-    ) -> JSONResponse:
+    ) -> Response:
         """One correction, confirmation, dispute or appeal, or up to 1,000."""
         if idempotency_key is not None:
             require_key(idempotency_key)
-        single, corrections = _read(events.validate_corrections, await request.body())
-        now = datetime.now(UTC)
-        entries = []
-        for position, correction in enumerate(corrections):
-            pointer = "" if single else f"/{position}"
-            require_value(caller.tool, correction.value, pointer=f"{pointer}/value")
-            name = correction_id(correction, idempotency_key, position)
-            event = events.correction_recorded(
-                caller.tool.slug, correction, time=now, event_id=name
-            )
-            entries.append(Entry(pointer, event))
-        await _submit(intake, entries)
-        results = [{"output_id": e.event.data.output_id, "id": e.event.id} for e in entries]
-        return JSONResponse({"results": results}, 202)
+        received = await receiver.take(
+            request,
+            caller,
+            lambda raw: receive_corrections(
+                raw, caller.tool, datetime.now(UTC), idempotency_key=idempotency_key
+            ),
+        )
+        return _accepted({"results": received.results})
+
+
+def _accepted(answer: dict[str, Any]) -> Response:
+    return Response(to_json(answer), 202, media_type="application/json")
 
 
 def _body(model: str) -> dict[str, Any]:
@@ -112,116 +150,6 @@ def _body(model: str) -> dict[str, Any]:
     one = {"$ref": f"#/components/schemas/{model}"}
     either = {"anyOf": [one, {"type": "array", "items": one, "maxItems": events.BATCH_ENTRIES}]}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": either}}}}
-
-
-async def _submit(intake: Intake, entries: Sequence[Entry]) -> None:
-    if entries:
-        await asyncio.wrap_future(intake.worker.submit(Submission(entries)))
-
-
-def _read(validate: Callable[[bytes], Any], raw: bytes) -> tuple[bool, Any]:
-    """The body's models, and whether it was a single one."""
-    try:
-        return raw.lstrip()[:1] != b"[", validate(raw)
-    except events.InvalidEvent as error:
-        raise _as_invalid_input(error) from None
-
-
-def _as_invalid_input(error: events.InvalidEvent) -> InvalidInput:
-    problems = tuple(Problem(p.pointer, p.problem, p.hint) for p in error.problems)
-    first = problems[0]
-    detail = f"{first.pointer or 'The body'}: {first.problem}. Nothing was taken."
-    return InvalidInput(detail, problems=problems)
-
-
-def _entries_of_events(raw: bytes, request: Request, tool: ToolInfo) -> list[Entry]:
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    single = media != "application/cloudevents-batch+json" and raw.lstrip()[:1] != b"["
-    try:
-        if single:
-            found = [events.decode(raw, request.headers.items())]
-        else:
-            found = events.decode_batch(raw)
-    except events.UnknownEventType as error:
-        problem = Problem("/type", str(error), "Send a type that /v1 knows, or upgrade the server.")
-        raise InvalidInput(str(error), problems=(problem,)) from None
-    except events.InvalidEvent as error:
-        raise _as_invalid_input(error) from None
-    entries = [Entry("" if single else f"/{n}", event, named=True) for n, event in enumerate(found)]
-    for entry in entries:
-        _require_own(entry, tool)
-    return entries
-
-
-def _require_own(entry: Entry, tool: ToolInfo) -> None:
-    """Refuse what this tool's key may not send."""
-    event = entry.event
-    if event.type not in events.TOOL_EVENT_TYPES:
-        problem = Problem(f"{entry.pointer}/type", f"{event.type} is Secondlook's own", "Leave it.")
-        raise NotAllowed("A tool's key cannot send events of Secondlook.", problems=(problem,))
-    if event.source != f"/tools/{tool.slug}":
-        hint = f"Send `/tools/{tool.slug}`: the key names the tool."
-        problem = Problem(f"{entry.pointer}/source", "it is another tool's", hint)
-        raise NotAllowed("The key is another tool's.", problems=(problem,))
-    if event.type == events.OUTPUT_RECORDED:
-        _require_kind(tool, event.data.kind, f"{entry.pointer}/data/kind")
-    elif event.type == events.CORRECTION_RECORDED:
-        require_value(tool, event.data.value, pointer=f"{entry.pointer}/data/value")
-
-
-def _require_kind(tool: ToolInfo, kind: str, pointer: str) -> None:
-    if kind != tool.kind:
-        problem = Problem(pointer, f"'{tool.slug}' returns {tool.kind}", f"Send kind {tool.kind}.")
-        raise InvalidInput(f"{pointer}: {problem.problem}.", problems=(problem,))
-
-
-def require_value(tool: ToolInfo, value: Any, *, pointer: str) -> None:
-    """Refuse a corrected value that does not suit the tool.
-
-    Raises:
-        InvalidInput: naming the field.
-    """
-    if value is None:
-        return
-    problem = value_problem(tool.kind, tool.ever_categories, value, pointer=pointer)
-    if problem is not None:
-        raise InvalidInput(f"{pointer}: {problem.problem}.", problems=(problem,))
-
-
-def _recorded(tool: ToolInfo, output: Any, decision: gate.Decision, now: datetime) -> Any:
-    """The event of an output, with the gate's answer where the sender gave none."""
-    if output.disposition is None:
-        decided = {
-            "disposition": decision.disposition,
-            "policy_revision": decision.policy_revision,
-        }
-        output = output.model_copy(update=decided)
-    return events.output_recorded(tool.slug, output, time=now)
-
-
-def _result(output: Any, decision: gate.Decision) -> dict[str, Any]:
-    return {
-        "output_id": output.output_id,
-        "disposition": output.disposition or decision.disposition,
-        "reason": decision.reason,
-        "policy_revision": decision.policy_revision,
-        "condition": decision.condition,
-    }
-
-
-def correction_id(correction: Any, idempotency_key: str | None, position: int) -> str | None:
-    """The event id that makes a repeated request the same event, or None for a new one.
-
-    With an Idempotency-Key it follows from that; with an `occurred_at` from the content,
-    because a person says one thing at one moment once.
-    """
-    if idempotency_key is not None:
-        named = f"{idempotency_key}/{position}".encode()
-    elif correction.occurred_at is not None:
-        named = to_json(correction)
-    else:
-        return None
-    return f"correction-{blake2b(named, digest_size=16).hexdigest()}"
 
 
 # --- out --------------------------------------------------------------------------------

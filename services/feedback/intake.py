@@ -1,37 +1,22 @@
-"""From a request onto the log: judged in groups, durable before it is answered."""
+"""From a request onto the log: checked in groups, durable before it is answered."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from pydantic_core import to_json
 from secondlook import events
 
 from services.feedback import queries
+from services.feedback.receiving import Entry, Identity, entry_of
 from services.kit.database import Database
 from services.kit.errors import Conflict, Problem
 from services.kit.eventlog.port import EventLog, NewRecord
 from services.kit.web.group_commit import GroupWorker
 
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One event of a request, and where it stands in the request's body.
-
-    `named`: the sender chose the event's id.
-    """
-
-    pointer: str
-    event: Any
-    named: bool = False
-
-    @property
-    def identities(self) -> list[tuple[str, str, str]]:
-        """What no other payload may have: the output's id and its event's, or the correction's."""
-        if self.event.topic != events.OUTPUTS:
-            return [("correction", self.event.tool, self.event.id)]
-        found = [("output", self.event.tool, self.event.data.output_id)]
-        return found + [("output event", self.event.tool, self.event.id)] * self.named
+Append = Callable[[psycopg.Connection[Any], Sequence[NewRecord]], None]
+"""Appends to the log on a connection to the database that it lies in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,62 +27,69 @@ class Submission:
 
 
 class Intake:
-    """Puts requests' events onto the log, many requests in one append."""
+    """Puts requests' events onto the log, many requests in one append.
 
-    def __init__(self, database: Database, log: EventLog) -> None:
-        self._database, self._log = database, log
+    `append_on`: where the log is in the same database, what is asked there and what is appended
+    goes over one connection.
+    """
+
+    def __init__(self, database: Database, log: EventLog, append_on: Append | None = None) -> None:
+        self._database, self._log, self._append_on = database, log, append_on
         self.worker: GroupWorker[Submission] = GroupWorker(
             self._handle, size=lambda submission: len(submission.entries)
         )
 
-    def say(self, said: Sequence[Any]) -> None:
+    def say(self, said: Sequence[events.AnyEvent]) -> None:
         """Put events of ours, such as a rep's on a page, onto the log; returns once durable."""
-        entries = [Entry(f"/{position}", event) for position, event in enumerate(said)]
+        entries = [entry_of(f"/{position}", event) for position, event in enumerate(said)]
         self.worker.submit(Submission(entries)).result(timeout=10)
 
     def _handle(self, group: Sequence[Submission]) -> list[Exception | None]:
         """Refuse the submissions that clash, append all others."""
-        clashes = self._clashes([entry for submission in group for entry in submission.entries])
-        outcomes: list[Exception | None] = []
-        records: list[NewRecord] = []
-        for submission in group:
-            wrong = [clashes[id(entry)] for entry in submission.entries if id(entry) in clashes]
-            outcomes.append(_conflict(wrong) if wrong else None)
-            if not wrong:
-                records += [_record(entry.event) for entry in submission.entries]
-        if records:
+        with self._database.statements() as connection:
+            clashes = self._clashes(connection, [e for one in group for e in one.entries])
+            outcomes: list[Exception | None] = []
+            records: list[NewRecord] = []
+            for submission in group:
+                wrong = [clashes[id(e)] for e in submission.entries if id(e) in clashes]
+                outcomes.append(_conflict(wrong) if wrong else None)
+                if not wrong:
+                    records += [entry.record for entry in submission.entries]
+            if records and self._append_on is not None:
+                self._append_on(connection, records)
+        if records and self._append_on is None:
             self._log.append(records)
         return outcomes
 
-    def _clashes(self, entries: Sequence[Entry]) -> dict[int, Problem]:
+    @staticmethod
+    def _clashes(
+        connection: psycopg.Connection[Any], entries: Sequence[Entry]
+    ) -> dict[int, Problem]:
         """What is wrong with entries of which an id is taken, here or in the database."""
-        first: dict[tuple[str, str, str], str] = {}
+        first: dict[Identity, str] = {}
         clashes: dict[int, Problem] = {}
-        rows: list[dict[str, Any]] = []
-        asked = []
+        rows: list[dict[str, object]] = []
+        asked: list[tuple[Entry, Identity]] = []
         for entry in entries:
-            digest = events.digest(entry.event).hex()
-            for kind, tool, name in entry.identities:
-                if first.setdefault((kind, tool, name), digest) != digest:
-                    clashes[id(entry)] = _clash(entry, kind, name)
-                row = {"position": len(rows), "kind": kind, "tool": tool, "name": name}
-                rows.append(row | {"digest": digest})
-                asked.append((entry, kind, name))
-        with self._database.transaction() as session:
-            taken = queries.conflicting(session, to_json(rows).decode())
-        for position in taken:
+            for identity in entry.identities:
+                if first.setdefault(identity, entry.digest) != entry.digest:
+                    clashes[id(entry)] = _clash(entry, identity)
+                row = {"position": len(rows), "digest": entry.digest}
+                rows.append(row | identity._asdict())
+                asked.append((entry, identity))
+        for position in _taken(connection, rows):
             clashes[id(asked[position][0])] = _clash(*asked[position])
         return clashes
 
 
-def _record(event: Any) -> NewRecord:
-    return NewRecord(event.topic, event.key, events.encode(event))
+def _taken(connection: psycopg.Connection[Any], rows: Sequence[dict[str, object]]) -> list[int]:
+    return queries.conflicting(connection, to_json(rows).decode()) if rows else []
 
 
-def _clash(entry: Entry, kind: str, name: str) -> Problem:
+def _clash(entry: Entry, identity: Identity) -> Problem:
     return Problem(
-        f"{entry.pointer}/{'output_id' if kind == 'output' else 'id'}",
-        f"'{name[:80]}' is taken by another payload",
+        f"{entry.pointer}/{'output_id' if identity.kind == 'output' else 'id'}",
+        f"'{identity.name[:80]}' is taken by another payload",
         "Give it an id of its own, or send what was sent before.",
     )
 

@@ -150,7 +150,7 @@ class Withdrawal(Base):
 
 
 class Verdict(Base):
-    """What a reviewer judged on a case, as feedback learned it from the log."""
+    """A reviewer's verdict on a case, as feedback learned it from the log."""
 
     __tablename__ = "verdict"
     __table_args__ = (

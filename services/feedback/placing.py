@@ -180,7 +180,7 @@ def _withdrawal_row(event: events.CorrectionWithdrawn, digest: str) -> Withdrawa
 
 def _verdict_row(event: events.VerdictRecorded, digest: str) -> VerdictRow:
     data = event.data
-    value: Any = data.judged if data.verdict == "upheld" else data.value
+    value: Any = data.upheld_value if data.verdict == "upheld" else data.value
     return {
         "event_id": event.id,
         "digest": digest,

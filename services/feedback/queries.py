@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import psycopg
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -85,7 +86,8 @@ SELECT c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel, c.occu
     SELECT FROM withdrawal w
     WHERE w.tool = c.tool AND w.correction_id = c.event_id AND w.actor = c.actor)
 FROM correction c WHERE c.tool = :tool AND c.output_id = :output_id
-ORDER BY c.occurred_at, c.event_id
+  AND (CAST(:event_id AS text) IS NULL OR c.event_id = :event_id)
+ORDER BY c.occurred_at DESC, c.event_id DESC LIMIT :limit
 """)
 
 
@@ -101,10 +103,18 @@ def output(session: Session, tool: str, output_id: str) -> OutputWhole:
     return OutputWhole(**found)
 
 
-def corrections(session: Session, tool: str, output_id: str) -> list[Said]:
-    """What was said of an output, in the order in which it happened."""
-    found = session.execute(_CORRECTIONS, {"tool": tool, "output_id": output_id})
-    return [Said(*row) for row in found]
+def corrections(session: Session, tool: str, output_id: str, *, limit: int = 200) -> list[Said]:
+    """What was said last of an output, in the order in which it happened."""
+    given = {"tool": tool, "output_id": output_id, "event_id": None, "limit": limit}
+    found = [Said(*row) for row in session.execute(_CORRECTIONS, given)]
+    return found[::-1]
+
+
+def correction(session: Session, tool: str, output_id: str, event_id: str) -> Said | None:
+    """One correction of an output, or None where it is not there."""
+    given = {"tool": tool, "output_id": output_id, "event_id": event_id, "limit": 1}
+    found = session.execute(_CORRECTIONS, given).first()
+    return None if found is None else Said(*found)
 
 
 _RECENT = """
@@ -131,10 +141,10 @@ def recent_outputs(
     return [OutputListed(**row) for row in found.mappings()]
 
 
-_CONFLICTING = text("""
+_CONFLICTING = """
 WITH given AS MATERIALIZED (
     SELECT position, kind, tool, name, decode(digest, 'hex') AS digest
-    FROM json_to_recordset(CAST(:rows AS json))
+    FROM json_to_recordset(CAST(%s AS json))
         AS g(position bigint, kind text, tool text, name text, digest text)
 )
 SELECT g.position FROM given g
@@ -148,13 +158,13 @@ UNION ALL
 SELECT g.position FROM given g
 JOIN correction c ON g.kind = 'correction' AND c.tool = g.tool AND c.event_id = g.name
 WHERE c.digest <> g.digest
-""")
+"""
 
 
-def conflicting(session: Session, rows_json: str) -> list[int]:
+def conflicting(connection: psycopg.Connection[Any], rows_json: str) -> list[int]:
     """Positions of the rows (position, kind, tool, name, digest) whose name is taken by another
     payload: an output's id, its event's, or a correction's event id."""
-    return [row.position for row in session.execute(_CONFLICTING, {"rows": rows_json})]
+    return [position for (position,) in connection.execute(_CONFLICTING, (rows_json,))]
 
 
 # --- maturity ---------------------------------------------------------------------------

@@ -16,7 +16,7 @@ class Clock(Protocol):
 
 
 class DatabaseClock:
-    """The database's clock: the only one that deadlines and leases are judged by.
+    """The database's clock: the only one that deadlines and leases are decided by.
 
     `now()` is the wall clock at the statement, not the transaction's start, because a
     transaction that waited for a lock must not act on the time before the wait.

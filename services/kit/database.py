@@ -125,6 +125,7 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._sessions = sessionmaker(engine, expire_on_commit=False, autoflush=False)
 
     def tell_sessions(self, info: dict[str, Any]) -> None:
@@ -136,6 +137,15 @@ class Database:
         """One transaction: committed when the block ends, rolled back when it raises."""
         with self._sessions() as session, session.begin():
             yield session
+
+    @contextmanager
+    def statements(self) -> Iterator[psycopg.Connection[Any]]:
+        """The driver's connection, where each statement commits by itself.
+
+        For what is asked thousands of times a second: nothing is begun, nothing ended.
+        """
+        with self._autocommit.connect() as checked_out:
+            yield cast("psycopg.Connection[Any]", checked_out.connection.driver_connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:

@@ -193,7 +193,7 @@ class IdempotencyKey(Base):
 
 
 class RateBucket(Base):
-    """A token bucket that all processes share, for sign-in attempts."""
+    """Tries under a name that all processes share: how many are left, and since when."""
 
     __tablename__ = "rate_bucket"
 

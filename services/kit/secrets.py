@@ -1,15 +1,10 @@
-"""Passwords, tokens and the bucket that slows down guessing."""
+"""Passwords and tokens."""
 
 import hashlib
 import secrets
-from datetime import datetime
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import text
-from sqlalchemy.orm import Session
-
-from services.kit.database import affected
 
 _hasher = PasswordHasher()
 # Checked where there is no such account, so that both answers take the same time.
@@ -37,35 +32,3 @@ def password_matches(stored: str | None, password: str) -> bool:
         return _hasher.verify(stored or _NOBODY, password) and stored is not None
     except (VerificationError, InvalidHashError):
         return False
-
-
-_TAKE = text("""
-INSERT INTO rate_bucket AS b (name, tokens, refilled_at) VALUES (:name, :size - 1, :now)
-ON CONFLICT (name) DO UPDATE SET
-    tokens = least(:size, b.tokens + extract(epoch FROM :now - b.refilled_at) * :per_second) - 1,
-    refilled_at = :now
-WHERE least(:size, b.tokens + extract(epoch FROM :now - b.refilled_at) * :per_second) >= 1
-""")
-
-
-def take_token(session: Session, name: str, *, now: datetime, size: int, per_minute: float) -> bool:
-    """Take one token from the bucket `name`; False when it is empty.
-
-    A bucket holds `size` tokens and regains `per_minute` of them a minute.
-    """
-    taken = session.execute(
-        _TAKE, {"name": name, "now": now, "size": size, "per_second": per_minute / 60}
-    )
-    return bool(affected(taken))
-
-
-# A bucket that nobody has taken from for a day is full again, and no bucket says the same.
-_FORGET = text("""
-DELETE FROM rate_bucket WHERE name IN (
-    SELECT name FROM rate_bucket WHERE refilled_at < :now - interval '1 day' LIMIT :limit)
-""")
-
-
-def forget_full_buckets(session: Session, *, now: datetime, limit: int) -> int:
-    """Remove up to `limit` buckets that are surely full; answers how many."""
-    return affected(session.execute(_FORGET, {"now": now, "limit": limit}))

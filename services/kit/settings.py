@@ -2,6 +2,8 @@
 
 import difflib
 import os
+import re
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -9,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -82,6 +84,22 @@ def _web_address(url: str | None) -> str | None:
     return url
 
 
+def _origin(url: str | None) -> str | None:
+    if url is not None and _web_address(url) is not None:
+        parts = urlsplit(url)
+        if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+            raise ValueError(
+                "pages and API lie at the root of their address; write it without a path, as in "
+                "https://secondlook.example.org, and let a proxy pass that whole address on"
+            )
+    return url
+
+
+def _networks(text: object) -> object:
+    """Networks from a list with commas; addresses stand for themselves."""
+    return [part for part in re.split(r"[,\s]+", text) if part] if isinstance(text, str) else text
+
+
 def _brokers(servers: str | None) -> str | None:
     for server in servers.split(",") if servers is not None else ():
         # The client takes a protocol before the host, as Kafka's own tools do.
@@ -140,7 +158,7 @@ class SecretFiles(PydanticBaseSettingsSource):
             return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
         except (OSError, UnicodeDecodeError) as error:
             variable = f"{PREFIX}{field_name.upper()}_FILE"
-            problem = Problem(variable, f"{path} cannot be read: {error}", "Mend or unset it.")
+            problem = Problem(variable, f"{path} cannot be read: {error}", "Correct or unset it.")
             raise InvalidInput(f"{variable}: {problem.problem}", problems=(problem,)) from None
 
     def __call__(self) -> dict[str, Any]:
@@ -156,7 +174,9 @@ class SecretFiles(PydanticBaseSettingsSource):
 class Settings(BaseSettings):
     """What an operator can choose. The descriptions are what `docs/settings.md` lists."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", str_strip_whitespace=True
+    )
 
     data_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         default_factory=default_data_dir,
@@ -218,12 +238,23 @@ class Settings(BaseSettings):
         2000, ge=1, le=20_000, description="Most records a consumer takes in one transaction."
     )
     dead_letter_limit: int = Field(
-        10_000, ge=1, description="Dead letters within an hour at which a consumer pauses."
+        10_000,
+        ge=1,
+        description="Dead letters within an hour at which a tool is turned away for a while.",
     )
     host: str = Field("127.0.0.1", description="Address that the API and the pages listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port of both; 0 takes a free one.")
-    public_url: Annotated[str | None, AfterValidator(_web_address)] = Field(
-        None, description="Address that people use, for links; `https://…` makes cookies secure."
+    public_url: Annotated[str | None, AfterValidator(_origin)] = Field(
+        None,
+        description="Address that people use, for links, without a path; `https://…` makes "
+        "cookies secure.",
+    )
+    trusted_proxies: Annotated[
+        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)
+    ] = Field(
+        (),
+        description="Networks of proxies before us, `10.0.0.0/8,…`: their `X-Forwarded-For` "
+        "says where a sign-in comes from.",
     )
     api_url: Annotated[str | None, AfterValidator(_web_address)] = Field(
         None, description="Address that tools use, where it is not the one that people use."

@@ -9,15 +9,14 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from services.kit.audit import note
 from services.kit.database import affected
-from services.kit.errors import NotFound, TooMany, invalid
+from services.kit.errors import NotFound, invalid
 from services.kit.secrets import (
     hash_password,
     new_token,
     password_matches,
-    take_token,
     token_hash,
 )
-from services.people import models, queries
+from services.people import attempts, models, queries
 from services.people.errors import SignInRefused
 from services.people.rules import Actor, Verb
 
@@ -116,20 +115,6 @@ def sign_in(
     return _begin(session, who, now=now, length=length, how=_BY_PASSWORD), who
 
 
-def limit_sign_ins(session: Session, email: str, address: str, *, now: datetime) -> None:
-    """Count an attempt against the account and the network address.
-
-    The caller commits this before it checks the password, so that failures count.
-
-    Raises:
-        TooMany: wait a minute.
-    """
-    account = take_token(session, f"sign-in {actor_id(email)[:200]}", now=now, size=5, per_minute=2)
-    place = take_token(session, f"sign-in from {address}", now=now, size=30, per_minute=30)
-    if not (account and place):
-        raise TooMany("Too many attempts to sign in. Wait a minute, then try again.")
-
-
 def _begin(session: Session, who: Actor, *, now: datetime, length: timedelta, how: str) -> str:
     secret = new_token("sls")
     session.add(
@@ -157,7 +142,7 @@ def sign_out(session: Session, secret: str, *, now: datetime) -> None:
 
 
 def end_every_sign_in(session: Session, email: str, *, now: datetime) -> None:
-    """End all of a person's sessions, tokens and links."""
+    """End all of a person's sessions, tokens and links, and know none of their browsers."""
     for table, column in (
         (models.SignIn, models.SignIn.ended_at),
         (models.PersonalToken, models.PersonalToken.revoked_at),
@@ -166,6 +151,7 @@ def end_every_sign_in(session: Session, email: str, *, now: datetime) -> None:
         session.execute(
             update(table).where(table.person == email, column.is_(None)).values({column: now})
         )
+    attempts.forget_devices(session, email)
 
 
 def require_password(session: Session, who: Actor, password: str) -> None:
@@ -219,6 +205,7 @@ def forget(session: Session, *, before: datetime, limit: int) -> int:
             (models.SignIn.hash, models.SignIn.expires_at),
             (models.SignInLink.hash, models.SignInLink.expires_at),
             (models.PersonalToken.hash, models.PersonalToken.expires_at),
+            (models.KnownDevice.hash, models.KnownDevice.expires_at),
         )
     )
 

@@ -93,3 +93,14 @@ class SignIn(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     expires_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+
+
+class KnownDevice(Base):
+    """A browser in which this person has signed in: attacks from elsewhere do not slow it down."""
+
+    __tablename__ = "known_device"
+
+    hash: Mapped[bytes] = mapped_column(primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"), index=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    expires_at: Mapped[datetime]

@@ -136,7 +136,7 @@ def teams(session: Session) -> list[TeamInfo]:
 
 
 def reviewers_of(session: Session, team: str) -> int:
-    """How many active people of an active team may judge cases."""
+    """How many active people of an active team may review cases."""
     query = (
         select(func.count())
         .select_from(models.Membership)

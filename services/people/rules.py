@@ -31,6 +31,7 @@ class Verb(StrEnum):
     MANAGE_TOOLS = "manage_tools"
     MANAGE_PEOPLE = "manage_people"
     READ_AUDIT = "read_audit"
+    HANDLE_DEAD_LETTERS = "handle_dead_letters"
 
 
 _READ = {Verb.READ_OUTPUTS, Verb.READ_CASES, Verb.READ_NUMBERS}
@@ -39,7 +40,7 @@ _READ = {Verb.READ_OUTPUTS, Verb.READ_CASES, Verb.READ_NUMBERS}
 ALLOWED: dict[Role, frozenset[Verb]] = {
     Role.REP: frozenset({Verb.READ_OUTPUTS, Verb.CORRECT}),
     Role.OWNER: frozenset(_READ | {Verb.CORRECT, Verb.REVIEW, Verb.SWITCH_TOOL}),
-    Role.OPS: frozenset(_READ | {Verb.SWITCH_TOOL}),
+    Role.OPS: frozenset(_READ | {Verb.SWITCH_TOOL, Verb.HANDLE_DEAD_LETTERS}),
     Role.LEAD: frozenset(_READ | {Verb.CORRECT, Verb.REVIEW, Verb.TAKE_OVER, Verb.EXPORT}),
     Role.ADMIN: frozenset(Verb),
     Role.AUDITOR: frozenset(_READ | {Verb.EXPORT, Verb.READ_AUDIT}),
@@ -92,6 +93,4 @@ class Actor:
 
 
 SYSTEM = "secondlook"
-
-
 """How timelines and audit entries name Secondlook itself."""

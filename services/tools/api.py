@@ -1,64 +1,25 @@
 """HTTP for tools' policies and for those who look after tools."""
 
-import asyncio
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from secondlook.policy import LEAST_STALE_SECONDS, REVIEW_CONDITIONS, write_document
-from starlette.concurrency import run_in_threadpool
 
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, Problem
-from services.kit.web.http import Text
+from services.kit.web.storable import Text
 from services.people.rules import Actor, Verb
 from services.tools import queries, service
 from services.tools.identity import Identity, ToolCaller
-from services.tools.queries import ToolCache, ToolInfo
+from services.tools.queries import ToolInfo
 from services.tools.rules import ToolState
+from services.tools.watch import PolicyWatch, policy_tag
 
-_WATCH_SECONDS = 0.4
 _LONGEST_WAIT = 60
+_ASK_AGAIN_SECONDS = 10
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class PolicyWatch:
-    """Lets any number of long polls wait for a change at the price of one query at a time."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._cache = ToolCache()
-        self._reading: asyncio.Task[Mapping[str, ToolInfo]] | None = None
-        self._closing = False
-
-    def close(self) -> None:
-        """Answer whoever waits: the server is going down, and the tool asks the next one."""
-        self._closing = True
-
-    async def tool(self, slug: str, *, unless: str | None, wait: float) -> ToolInfo:
-        """The tool, at once or as soon as its policy's tag is no longer `unless`.
-
-        After `wait` seconds it answers whatever there is.
-        """
-        deadline = asyncio.get_running_loop().time() + wait
-        while True:
-            tool = (await self._tools())[slug]
-            late = self._closing or asyncio.get_running_loop().time() >= deadline
-            if late or policy_tag(tool) != unless:
-                return tool
-            await asyncio.sleep(_WATCH_SECONDS)
-
-    async def _tools(self) -> Mapping[str, ToolInfo]:
-        """All tools, at most a moment old; whoever asks meanwhile shares the one read."""
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.ensure_future(run_in_threadpool(self._read))
-        return await asyncio.shield(self._reading)
-
-    def _read(self) -> Mapping[str, ToolInfo]:
-        with self._database.transaction() as session:
-            return self._cache.tools(session)
 
 
 class ToolBody(BaseModel):
@@ -96,18 +57,18 @@ def _add_policy(api: APIRouter, identity: Identity, watch: PolicyWatch) -> None:
         wait: Annotated[float, Query(ge=0, le=_LONGEST_WAIT)] = 0,
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
-        """The tool's signed gate policy; with `wait`, as soon as it changes."""
-        tool = await watch.tool(caller.tool.slug, unless=if_none_match, wait=wait)
+        """The tool's signed gate policy; with `wait`, as soon as it changes.
+
+        Where too many wait already the answer comes at once, with a `Retry-After`.
+        """
+        tool, full = await watch.tool(caller.tool.slug, unless=if_none_match, wait=wait)
         headers = {"ETag": policy_tag(tool), "Cache-Control": "no-store"}
+        if full:
+            headers["Retry-After"] = str(_ASK_AGAIN_SECONDS)
         if headers["ETag"] == if_none_match:
             return Response(status_code=304, headers=headers)
         document = write_document(tool.policy, caller.key_hash)
         return Response(document, media_type="application/json", headers=headers)
-
-
-def policy_tag(tool: ToolInfo) -> str:
-    """The entity tag of a tool's policy: after a restore an old revision may be a new policy."""
-    return f'"{tool.policy.epoch}.{tool.policy.revision}"'
 
 
 def _revision(etag: str | None) -> int | None:

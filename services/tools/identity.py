@@ -73,8 +73,9 @@ class Identity:
                 raise NotSignedIn("This key is not known, or has been revoked.")
             caller = ToolCaller(self._book.get(session, found[0]), found[1])
         with self._lock:
-            if len(self._known) >= _KEYS_KEPT:
-                self._known.clear()
+            while len(self._known) >= _KEYS_KEPT:
+                del self._known[next(iter(self._known))]
+            self._known.pop(token, None)
             self._known[token] = (time.monotonic() + _KEY_SECONDS, caller)
         return caller
 

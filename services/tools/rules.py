@@ -88,7 +88,7 @@ def value_problem(
 
 
 class VerdictKind(StrEnum):
-    """What a reviewer judged."""
+    """What a reviewer decided."""
 
     UPHELD = "upheld"
     CORRECTED = "corrected"

@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from services.people.rules import Role
 from services.tools.rules import OutputKind
 from tests.api.test_authorisation import API, BODIES, KEY, PAGES, signed_in
-from tests.factories import TOOL, add_person, add_tool, cloned, one, output
+from tests.factories import TOOL, add_person, add_tool, cloned, output
 from tests.factories.api import Api, open_api
 from ui.kit import context as page_context
 from ui.kit.forms import read_form
@@ -390,13 +390,3 @@ def test_name_on_a_page_has_the_limit_of_the_api(path: str, form: dict[str, str]
     answer = browser("POST", path, data=form)
     assert answer.status_code == INVALID
     assert "Use 200 characters at most" in answer.text
-
-
-def test_only_yes_and_no_decide_who_may_sign_in(api: Api) -> None:
-    browser = signed_in(api, "admin.support")
-    email = "rep.other@example.org"
-    query = "SELECT active FROM person WHERE email = :email"
-    for active, status, after in (("off", 422, True), ("no", 303, False), ("yes", 303, True)):
-        form = {"email": email, "active": active}
-        assert browser("POST", "/people/active", data=form).status_code == status
-        assert one(api.database, query, email=email) is after

@@ -99,7 +99,7 @@ def test_judge_without_javascript_and_stay_in_the_same_queue(site: Site, visit: 
     assert site.verdict(first) == ("corrected", "refund", factories.OWNER)
 
 
-def _judge(page: Page, tool: str) -> None:
+def _review(page: Page, tool: str) -> None:
     if tool == TEXT:
         box = page.get_by_role("textbox", name="What the AI wrote")
         expect(box).to_have_value(VALUES[TEXT].replace("\r\n", "\n"))
@@ -125,7 +125,7 @@ def test_judge_each_kind(site: Site, visit: Visit, script: bool, tool: str, valu
     case = site.case(tool)
     with visit(factories.OWNER, javascript=script) as view:
         page = view.open(f"/c/{case}")
-        _judge(page, tool)
+        _review(page, tool)
         expect(page.get_by_text("Nothing is waiting")).to_be_visible()
     assert site.verdict(case) == ("corrected", value, factories.OWNER)
 

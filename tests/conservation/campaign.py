@@ -19,7 +19,8 @@ from secondlook import events
 from services.app.roles import CONSUMED
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import EventLog, LogUnavailable
-from tests.conservation.checker import Ends, Ledger, check, figures
+from tests.conservation.checker import check, figures
+from tests.conservation.ledger import Ends, Ledger
 from tests.conservation.server import Victims, running
 from tests.conservation.traffic import Owner, Traffic, plan
 from tests.factories import LEAD, OWNER, TEAMMATE, add_tool, populate, tool_key
@@ -183,7 +184,7 @@ class Campaign:
             for thread in threads:
                 thread.join()
         ends = self._await_quiet()
-        self._judge(ends)
+        self._review(ends)
         self.report.seconds = round(time.monotonic() - self._begun, 1)
         self.log.close()
 
@@ -248,7 +249,7 @@ class Campaign:
         now, pending = self.pulse.positions(), self.pulse.pending(0.0)
         return now is not None and pending == (0, 0, 0, 0) and not any(now[1].values())
 
-    def _judge(self, ends: Ends) -> None:
+    def _review(self, ends: Ends) -> None:
         """What the checker finds, and whether `secondlook account` says the same."""
         report, url = self.report, self.server.url
         ledger: Ledger = self.traffic.ledger

@@ -19,7 +19,7 @@ from services.kit.consuming import dead_letters
 from services.kit.consuming.outbox import Relay
 from services.kit.consuming.runner import Consumer
 from services.kit.eventlog.port import Batch
-from tests.conservation.checker import Ledger
+from tests.conservation.ledger import Ledger
 from tests.factories import OWNER, TEAMMATE, cloned, correction, failure, output
 from tests.factories.pipeline import Pipeline, open_pipeline
 

@@ -1,4 +1,4 @@
-"""What is sent and done during a campaign: tools that resend, poison, and people who judge.
+"""What is sent and done during a campaign: tools that resend, poison, and people who review.
 
 Everything is drawn from one seed. Senders resend until they are answered, as the SDK does,
 and keep in the ledger what was acknowledged and what nobody knows of.
@@ -19,7 +19,7 @@ from secondlook import events
 from secondlook.testing import POISON, Poison
 
 from services.kit.eventlog.port import EventLog, LogUnavailable, NewRecord
-from tests.conservation.checker import Ledger, Sent
+from tests.conservation.ledger import Ledger, Sent
 from tests.factories import CATEGORIES, NOON, REP, TOOL
 
 DUPLICATES, REORDERED, POISONED = 0.05, 0.05, 0.01
@@ -277,7 +277,7 @@ def _body(path: str, steps: Sequence[Step]) -> tuple[bytes, str]:
 
 @dataclass
 class Owner:
-    """Somebody who takes cases, judges most of them, and lets some lie."""
+    """Somebody who takes cases, reviews most of them, and lets some lie."""
 
     address: str
     email: str
@@ -323,9 +323,9 @@ class Owner:
         if what < 0.3:
             note = {"token": token, "note": "hm"}
             client.post(f"/v1/cases/{case['id']}/comment", json=note)
-        self._judge(client, draw, taken.json()["case"], token)
+        self._review(client, draw, taken.json()["case"], token)
 
-    def _judge(
+    def _review(
         self, client: httpx2.Client, draw: random.Random, case: dict[str, Any], token: str
     ) -> None:
         """Give a verdict, under a key so that asking again cannot give it twice."""

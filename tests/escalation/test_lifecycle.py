@@ -97,7 +97,7 @@ class Case(RuleBasedStateMachine):
     @rule(
         who=PEOPLE, choice=st.integers(-3, -1), verdict=st.sampled_from(["upheld", "undecidable"])
     )
-    def judge(self, who: str, choice: int, verdict: str) -> None:
+    def review(self, who: str, choice: int, verdict: str) -> None:
         token = self.tokens[choice]
         may = self.holds(who, token) and self.row()["disputed_by"] != who
         given = {"token": token, "verdict": VerdictKind(verdict)}

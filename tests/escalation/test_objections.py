@@ -8,7 +8,6 @@ from secondlook import events
 
 from services.escalation import queries
 from services.escalation.errors import OwnDispute
-from services.escalation.policy.read import read as read_policy
 from services.escalation.rules import Owner
 from services.feedback.service import report_unmatched
 from services.kit.clock import DatabaseClock
@@ -17,7 +16,6 @@ from services.kit.errors import InvalidInput
 from tests.factories import (
     LEAD,
     OWNER,
-    POLICY,
     REP,
     TEAMMATE,
     TEXT,
@@ -27,7 +25,6 @@ from tests.factories import (
     as_batches,
     correction,
     output,
-    populate,
     rows,
     total,
     withdrawal,
@@ -35,17 +32,6 @@ from tests.factories import (
 from tests.factories import one as value_of
 from tests.factories.people import actor_of
 from tests.factories.storage import CASES
-
-
-@pytest.fixture
-def log(database: Database) -> Delivery:
-    populate(database)
-    return Delivery(database, read_policy(POLICY))
-
-
-@pytest.fixture
-def casework(database: Database) -> Casework:
-    return Casework(database)
 
 
 def take_back(correction_id: str, who: str = REP) -> Any:

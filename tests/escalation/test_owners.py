@@ -181,7 +181,7 @@ def test_last_active_admin_stays(loss: dict[str, Any], populated: Database) -> N
 
 
 @pytest.mark.parametrize("role", list(Role))
-def test_database_knows_who_judges(role: Role, populated: Database) -> None:
+def test_database_knows_who_reviews(role: Role, populated: Database) -> None:
     with behind_the_back(populated) as session:
         session.execute(text("UPDATE person SET role = :role"), {"role": role.value})
     assert one(populated, "SELECT can_own('support')") == (role in REVIEWERS)

@@ -17,7 +17,8 @@ from services.kit.consuming.runner import Consumer
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import EventLog, NewRecord, TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
-from tests.conservation.checker import Ledger, Violation, check
+from tests.conservation.checker import check
+from tests.conservation.ledger import Ledger, Violation
 from tests.factories.cases import Casework
 from tests.factories.installation import populate
 from tests.factories.routing import POLICY

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from services.kit.processes import embedded_postgres
+from services.kit.processes import embedded_postgres, postgres_folder, postgres_programs
 from services.kit.processes.embedded_postgres import (
     AlreadyRunning,
     CannotStart,
@@ -133,7 +133,7 @@ def test_ensure_running_brings_a_killed_server_back_on_its_port(server: Embedded
 def test_ensure_running_ends_what_a_killed_server_left_busy(
     server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded_postgres, "_LEFTOVER_SECONDS", 1.0)
+    monkeypatch.setattr(postgres_folder, "LEFTOVER_SECONDS", 1.0)
     with psycopg.connect(server.url, autocommit=True) as busy:
         pid = busy.info.backend_pid
         os.kill(pid, signal.SIGSTOP)  # it cannot notice that its postmaster is gone
@@ -285,12 +285,12 @@ def test_root_names_the_parent_that_keeps_the_account_out(folder: Path) -> None:
 def test_root_copies_programs_that_the_account_cannot_reach(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    package = embedded_postgres._package()
+    package = postgres_programs.package_folder()
     hidden = tmp_path / "site-packages"  # pytest's folders are closed to other accounts
     hidden.mkdir()
     for source in (package, package.with_name(f"{package.name}.libs")):
         shutil.copytree(source, hidden / source.name)
-    monkeypatch.setattr(embedded_postgres, "_package", lambda: hidden / package.name)
+    monkeypatch.setattr(postgres_programs, "package_folder", lambda: hidden / package.name)
     server = EmbeddedPostgres(folder)
     server.start()
     assert folder in Path(f"/proc/{server.pid}/exe").readlink().parents

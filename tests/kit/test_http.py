@@ -1,25 +1,31 @@
 """What every app answers when something goes wrong, and how lists go on."""
 
+import asyncio
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
-from fastapi import Depends, FastAPI, Form
+from fastapi import Depends, FastAPI, Request
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy import text
 from starlette.responses import StreamingResponse
 from starlette.testclient import TestClient
+from starlette.types import Message
 from structlog.testing import capture_logs
 
 from services.kit.database import Database
 from services.kit.errors import InvalidInput
-from services.kit.web.http import encode_cursor, install_errors, read_cursor, require_storable_form
+from services.kit.web.cursors import encode_cursor, read_cursor
+from services.kit.web.problems import install_errors
+from services.kit.web.storable import require_storable
 
 NOON = datetime(2026, 11, 16, 12, 0, tzinfo=UTC)
 
 
 def make_app() -> FastAPI:
-    app = FastAPI(dependencies=[Depends(require_storable_form)])
+    app = FastAPI(dependencies=[Depends(require_storable)])
 
     @app.get("/fails")
     def fails() -> None:
@@ -33,9 +39,9 @@ def make_app() -> FastAPI:
 
         return StreamingResponse(lines())
 
-    @app.post("/form/{word}")
-    def form(word: str, note: str = Form("")) -> dict[str, str]:
-        return {"word": word, "note": note}
+    @app.get("/says/{word}")
+    def says(word: str) -> str:
+        return word
 
     install_errors(app)
     return app
@@ -57,31 +63,16 @@ def test_answer_that_breaks_half_way_is_not_ended_as_if_it_were_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "pointer"),
+    ("path", "pointer"),
     [
-        ("/form/%00", "", "/word"),
-        ("/form/x?a=1&q=%00", "", "/q"),
-        ("/form/x", "note=a%00b", "/note"),
-        ("/form/x", "n%00=a", "/n\N{REPLACEMENT CHARACTER}"),
+        ("/says/%00", "/word"),
+        ("/says/x?a=1&q=%00", "/q"),
     ],
 )
-def test_text_that_no_column_takes_is_refused_by_name(path: str, body: str, pointer: str) -> None:
-    kind = {"Content-Type": "application/x-www-form-urlencoded"}
-    answer = TestClient(make_app()).post(path, content=body, headers=kind)
+def test_text_that_no_column_takes_is_refused_by_name(path: str, pointer: str) -> None:
+    answer = TestClient(make_app()).get(path)
     assert answer.status_code == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
-
-
-def test_half_a_surrogate_pair_in_a_form_is_refused() -> None:
-    body = b'--x\r\nContent-Disposition: form-data; name="note"\r\n\r\n\\ud800\r\n--x--\r\n'
-    kind = {"Content-Type": "multipart/form-data; boundary=x; charset=unicode_escape"}
-    answer = TestClient(make_app()).post("/form/x", content=body, headers=kind)
-    assert answer.status_code == 422
-
-
-def test_form_that_can_be_stored_reaches_the_view() -> None:
-    answer = TestClient(make_app()).post("/form/x", data={"note": "🙂"})
-    assert answer.json() == {"word": "x", "note": "🙂"}
 
 
 def test_what_the_database_refuses_is_the_senders_mistake(database: Database) -> None:
@@ -131,3 +122,47 @@ def test_cursor_with_text_that_cannot_be_stored_is_refused(word: str) -> None:
     written = encode_cursor(NOON.isoformat(), word.encode().decode("unicode_escape"))
     with pytest.raises(InvalidInput):
         read_cursor(written, str)
+
+
+def test_client_that_hangs_up_is_no_error_of_ours() -> None:
+    app = make_app()
+
+    @app.post("/reads")
+    async def reads(request: Request) -> bytes:
+        return await request.body()
+
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def nobody_hears(_: Message) -> None:
+        raise AssertionError("there is nobody to answer")
+
+    scope = {"type": "http", "method": "POST", "path": "/reads", "headers": [], "query_string": b""}
+    with capture_logs() as logged:
+        asyncio.run(app(scope, gone, nobody_hears))
+    assert [entry["event"] for entry in logged if entry["log_level"] != "debug"] == []
+
+
+def test_thousands_of_problems_are_counted_beyond_the_first() -> None:
+    app = make_app()
+
+    class Body(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+
+    @app.post("/strict")
+    def strict(body: Body) -> None:
+        """Takes nothing."""
+
+    answer = TestClient(app).post("/strict", json={f"n{n}": 1 for n in range(5_000)})
+    assert (answer.status_code, len(answer.json()["errors"])) == (422, 20)
+    assert answer.json()["more"] == 4_980
+
+
+def test_database_that_is_away_is_unavailable_however_it_says_so() -> None:
+    app = make_app()
+
+    @app.get("/away")
+    def away() -> None:
+        raise psycopg.OperationalError("the connection is closed")
+
+    assert TestClient(app).get("/away").status_code == 503

@@ -68,3 +68,39 @@ def test_take_each_default_as_it_is_documented(monkeypatch: pytest.MonkeyPatch) 
     names = [name.removeprefix(PREFIX).lower() for name, _ in listed]
     assert "lease" in names
     assert [getattr(documented, name) for name in names] == [real[name].default for name in names]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://x.example/secondlook",
+        "https://x.example/?a=1",
+        "https://x.example/#a",
+        "https://u@x",
+    ],
+)
+def test_public_address_with_a_path_is_refused_by_name(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECONDLOOK_PUBLIC_URL", address)
+    with pytest.raises(InvalidInput, match=r"SECONDLOOK_PUBLIC_URL.* without a path"):
+        load_settings()
+
+
+def test_addresses_are_trimmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECONDLOOK_PUBLIC_URL", " https://x.example/ \n")
+    monkeypatch.setenv("SECONDLOOK_API_URL", "https://api.x.example\t")
+    monkeypatch.setenv("SECONDLOOK_DATABASE_URL", " postgresql://a@b/c\n")
+    found = load_settings()
+    assert (found.public_url, found.api_url) == ("https://x.example/", "https://api.x.example")
+    assert found.database_url is not None
+    assert found.database_url.get_secret_value() == "postgresql://a@b/c"
+
+
+def test_trusted_proxies_are_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECONDLOOK_TRUSTED_PROXIES", "10.0.0.0/8, 127.0.0.1,2001:db8::/32")
+    found = [str(network) for network in load_settings().trusted_proxies]
+    assert found == ["10.0.0.0/8", "127.0.0.1/32", "2001:db8::/32"]
+    monkeypatch.setenv("SECONDLOOK_TRUSTED_PROXIES", "10.0.0.1/8")
+    with pytest.raises(InvalidInput, match="SECONDLOOK_TRUSTED_PROXIES"):
+        load_settings()

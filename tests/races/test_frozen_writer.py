@@ -125,9 +125,9 @@ def test_frozen_before_its_commit_loses_the_case(pipeline: Pipeline, writer: Wri
     assert pipeline.check() == []
 
 
-def test_not_frozen_it_judges(pipeline: Pipeline, writer: Writer) -> None:
+def test_not_frozen_it_reviews(pipeline: Pipeline, writer: Writer) -> None:
     writer.run_to("written")
-    assert writer.thaw() == "judged"
+    assert writer.thaw() == "reviewed"
     pipeline.ledger.verdict(pipeline.case("o-1"), OWNER).times += 1
     pipeline.settle()
     assert pipeline.check() == []

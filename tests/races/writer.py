@@ -1,4 +1,4 @@
-"""Somebody who claims a case and judges it, and can be frozen at any step in between.
+"""Somebody who claims a case and reviews it, and can be frozen at any step in between.
 
 `python -m tests.races.writer DATABASE_URL CASE E-MAIL LEASE_SECONDS`: prints what it has done
 and waits for a line before each next step: the claim, reading the clock, writing, committing.
@@ -23,7 +23,7 @@ def pause(done: str) -> None:
     sys.stdin.readline()
 
 
-def judge(database: Database, who: str, case: int, token: str) -> None:
+def review(database: Database, who: str, case: int, token: str) -> None:
     """The verdict, with a stop after every step."""
     with database.transaction() as session:
         actor = actor_of(session, who)
@@ -35,7 +35,7 @@ def judge(database: Database, who: str, case: int, token: str) -> None:
 
 
 def main() -> None:
-    """Claim, and judge."""
+    """Claim, and review."""
     url, case, who, lease = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
     database = Database(make_engine(url))
     with database.transaction() as session:
@@ -44,13 +44,13 @@ def main() -> None:
         taken = service.claim(session, actor, case, lease=timedelta(seconds=lease), now=now)
     pause("claimed")
     try:
-        judge(database, who, case, taken.token)
+        review(database, who, case, taken.token)
     except SecondlookError as error:
         print(f"refused {type(error).__name__} {error.extra.get('holder')}", flush=True)
     except DBAPIError as error:
         print(f"failed {type(error).__name__}", flush=True)
     else:
-        print("judged", flush=True)
+        print("reviewed", flush=True)
     database.close()
 
 

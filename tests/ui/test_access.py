@@ -108,7 +108,7 @@ def test_see_and_open_what_the_role_allows_alone(site: Site, email: str) -> None
 @pytest.mark.parametrize("email", [factories.REP, factories.OWNER, factories.LEAD, OPS, AUDITOR])
 def test_do_what_the_role_does_not_allow(site: Site, email: str) -> None:
     client, case = client_of(site, email), _case(site, _OURS)
-    judges, switches = (factories.OWNER, factories.LEAD), (factories.OWNER, OPS)
+    reviewers, switches = (factories.OWNER, factories.LEAD), (factories.OWNER, OPS)
     posts = {
         "/tools/new": {"slug": "x"},
         f"/tools/{factories.TOOL}": {"name": "x"},
@@ -120,7 +120,7 @@ def test_do_what_the_role_does_not_allow(site: Site, email: str) -> None:
         "/people/active": {"email": factories.ADMIN, "active": "no"},
         "/people/link": {"email": factories.ADMIN},
     }
-    if email not in judges:
+    if email not in reviewers:
         posts |= {f"/c/{case}/{verb}": {} for verb in ("claim", "release", "verdict", "comment")}
         posts |= {f"/c/{case}/reassign": {"owner": "team:support"}, f"/c/{case}/escalate": {}}
     if email not in switches:

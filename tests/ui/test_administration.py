@@ -242,3 +242,12 @@ def test_role_that_is_none_is_said_in_the_row(site: Site) -> None:
     refused = post(admin, "/people/change", **sent)
     assert refused.status_code == 422
     assert "'king' is no role" in html.unescape(_row(refused.text, factories.TEAMMATE))
+
+
+def test_only_yes_and_no_decide_who_may_sign_in(site: Site) -> None:
+    admin = client_of(site, factories.ADMIN)
+    for active, status, after in (("off", 422, True), ("no", 303, False), ("yes", 303, True)):
+        answer = post(admin, "/people/active", email=factories.REP, active=active)
+        assert answer.status_code == status
+        query = "SELECT active FROM person WHERE email = :email"
+        assert site.one(query, email=factories.REP) is after

@@ -60,7 +60,7 @@ def make_test_templates(static: StaticFiles) -> Templates:
 
 
 @dataclass
-class Desk:
+class Gallery:
     """What the pages share: the templates, the cases, what was posted."""
 
     templates: Templates
@@ -74,10 +74,10 @@ class Desk:
 def make_app(*, payloads: tuple[str, ...] = ()) -> FastAPI:
     """The app; `payloads` are shown by every macro at `/payloads`."""
     static = StaticFiles()
-    desk = Desk(make_test_templates(static), payloads)
+    gallery = Gallery(make_test_templates(static), payloads)
     csrf = CsrfProtection(lambda _request: TOKEN)
     app = FastAPI(openapi_url=None, dependencies=[Depends(csrf)])
-    app.state.desk = desk
+    app.state.gallery = gallery
     app.add_middleware(SecurityHeaders)
     app.mount("/static", static)
     app.include_router(pages)
@@ -85,20 +85,20 @@ def make_app(*, payloads: tuple[str, ...] = ()) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     def on_error(request: Request, error: HTTPException) -> Response:
-        return desk.templates.error(request, error.status_code, error.detail)
+        return gallery.templates.error(request, error.status_code, error.detail)
 
     @app.exception_handler(SecondlookError)
     def on_refusal(request: Request, error: SecondlookError) -> Response:
         if isinstance(error, StalePage) and by_htmx(request):
-            return desk.templates.stale(request, error.detail, "/parts")
-        return desk.templates.error(request, error.status, error.detail)
+            return gallery.templates.stale(request, error.detail, "/parts")
+        return gallery.templates.error(request, error.status, error.detail)
 
     return app
 
 
-def _desk(request: Request) -> Desk:
-    desk: Desk = request.app.state.desk
-    return desk
+def _gallery(request: Request) -> Gallery:
+    gallery: Gallery = request.app.state.gallery
+    return gallery
 
 
 pages = APIRouter()
@@ -108,7 +108,7 @@ queue = APIRouter(prefix="/queue")
 @pages.get("/gallery")
 def gallery(request: Request) -> HTMLResponse:
     """Every component in every state."""
-    return _desk(request).templates.render(
+    return _gallery(request).templates.render(
         request,
         "gallery.html",
         choices=samples.choices(),
@@ -125,7 +125,7 @@ def gallery(request: Request) -> HTMLResponse:
 def sign_in(request: Request, state: str = "") -> HTMLResponse:
     """The sign-in page in one of its states."""
     status = 422 if state in ("errors", "refused") else 200
-    return _desk(request).templates.render(
+    return _gallery(request).templates.render(
         request, "sign_in/sign_in.html", status=status, **_SIGN_IN[state]
     )
 
@@ -134,15 +134,15 @@ def sign_in(request: Request, state: str = "") -> HTMLResponse:
 def errors(request: Request, status: int) -> HTMLResponse:
     """The error page of that status."""
     detail = "Case 4821 was resolved by Ben Adeyemi 2 min ago." if status == 409 else ""
-    return _desk(request).templates.error(request, status, detail)
+    return _gallery(request).templates.error(request, status, detail)
 
 
 @pages.get("/payloads")
 def show_payloads(request: Request) -> HTMLResponse:
     """Every macro, fed with what an attacker would write."""
-    desk = _desk(request)
-    return desk.templates.render(
-        request, "payloads.html", payloads=desk.payloads, moment=samples.NOW
+    gallery = _gallery(request)
+    return gallery.templates.render(
+        request, "payloads.html", payloads=gallery.payloads, moment=samples.NOW
     )
 
 
@@ -156,38 +156,38 @@ async def slow() -> HTMLResponse:
 @pages.get("/parts")
 def parts(request: Request) -> HTMLResponse:
     """A page of buttons, each with another kind of answer."""
-    return _desk(request).templates.render(request, "parts.html", "part", count=1)
+    return _gallery(request).templates.render(request, "parts.html", "part", count=1)
 
 
 @pages.post("/parts/{what}")
 def change_part(request: Request, what: str, form: PostedForm) -> Response:
     """The answer of that button."""
-    desk = _desk(request)
-    desk.posts.append((what, form.first_values()))
+    gallery = _gallery(request)
+    gallery.posts.append((what, form.first_values()))
     answers: dict[str, Any] = {"redirect": 303, "broken": 500, "forbidden": 403}
     if what == "redirect":
-        return desk.templates.redirect(request, "/parts")
+        return gallery.templates.redirect(request, "/parts")
     if what == "proxy":
         return HTMLResponse("<h1>502 Bad Gateway</h1>", 502)
     if what in answers:
-        return desk.templates.error(request, answers[what])
+        return gallery.templates.error(request, answers[what])
     if what == "invalid":
-        return desk.templates.render(
+        return gallery.templates.render(
             *(request, "parts.html", "part"), status=422, count=422, announce="Not valid"
         )
-    return desk.templates.render(request, "parts.html", "part", count=2, announce="Saved")
+    return gallery.templates.render(request, "parts.html", "part", count=2, announce="Saved")
 
 
 def _queue_page(request: Request, number: int | None, block: str | None) -> HTMLResponse:
-    desk = _desk(request)
-    if number is not None and number not in desk.cases:
+    gallery = _gallery(request)
+    if number is not None and number not in gallery.cases:
         raise HTTPException(404)
-    return desk.templates.render(
+    return gallery.templates.render(
         request,
         "queue.html",
         block,
-        cases=list(desk.cases.values()),
-        case=None if number is None else desk.cases[number],
+        cases=list(gallery.cases.values()),
+        case=None if number is None else gallery.cases[number],
         choices=samples.choices(),
         finder_options=samples.finder_options(),
         timeline=samples.timeline(),
@@ -203,7 +203,7 @@ def all_cases(request: Request) -> HTMLResponse:
 @queue.get("/new")
 def new_cases(request: Request) -> HTMLResponse:
     """How many arrived since the page was made."""
-    return _desk(request).templates.render(request, "new.html", "new")
+    return _gallery(request).templates.render(request, "new.html", "new")
 
 
 @queue.get("/{number}")
@@ -215,27 +215,27 @@ def one_case(request: Request, number: int) -> HTMLResponse:
 @queue.post("/{number}/verdict")
 async def verdict(request: Request, number: int, form: PostedForm) -> Response:
     """Keep removes the row, anything else leaves it inert, snooze fails."""
-    desk, choice = _desk(request), form.text("choice")
-    desk.posts.append((number, choice))
+    gallery, choice = _gallery(request), form.text("choice")
+    gallery.posts.append((number, choice))
     if choice == "snooze":
         raise HTTPException(503)
     if request.headers.get("hx-request") != "true":
-        numbers = list(desk.cases)
+        numbers = list(gallery.cases)
         following = numbers[min(numbers.index(number) + 1, len(numbers) - 1)]
-        del desk.cases[number]
-        return desk.templates.redirect(request, f"/queue/{following}")
+        del gallery.cases[number]
+        return gallery.templates.redirect(request, f"/queue/{following}")
     await asyncio.sleep(0.15)
     if choice == "keep":
-        del desk.cases[number]
-        return desk.templates.render(
+        del gallery.cases[number]
+        return gallery.templates.render(
             *(request, "new.html", "nothing"),
             announce=f"Case {number}: kept",
             headers={"HX-Reswap": "delete"},
         )
-    desk.cases[number] |= {"state": "inert", "note": "Resolved by you."}
-    return desk.templates.render(
+    gallery.cases[number] |= {"state": "inert", "note": "Resolved by you."}
+    return gallery.templates.render(
         *(request, "queue.html", "rows"),
-        cases=[desk.cases[number]],
+        cases=[gallery.cases[number]],
         case=None,
         announce=f"Case {number}: resolved",
     )

@@ -1,4 +1,4 @@
-"""What an online bank's support desk would see: cases, categories, rates, points in time."""
+"""What an online bank's support team would see: cases, categories, rates, points in time."""
 
 import json
 import math

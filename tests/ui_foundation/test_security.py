@@ -106,8 +106,8 @@ def test_no_unsafe_method_goes_without_a_token(
 def test_form_reaches_the_app_whole(client: TestClient) -> None:
     data = {"csrf_token": TOKEN, "note": "é\n" * 1000, "b": ""}
     save(client, headers=OURS, data=data)
-    desk = client.app.state.desk  # type: ignore[attr-defined]
-    assert desk.posts[-1] == ("save", data)
+    gallery = client.app.state.gallery  # type: ignore[attr-defined]
+    assert gallery.posts[-1] == ("save", data)
 
 
 def pieces_read(method: str, path: str, headers: dict[str, str], piece: bytes) -> tuple[int, int]:
@@ -185,13 +185,13 @@ def test_bytes_that_are_no_text_are_refused(
 ) -> None:
     content = b"csrf_token=" + TOKEN.encode() + b"&" + place + bytes_
     assert save(client, headers=OURS | FORM, content=content).status_code == 422
-    assert client.app.state.desk.posts == []  # type: ignore[attr-defined]
+    assert client.app.state.gallery.posts == []  # type: ignore[attr-defined]
 
 
 def test_letters_are_composed(client: TestClient) -> None:
     save(client, headers=OURS, data={"csrf_token": TOKEN, "note": "Cafe\u0301", "e\u0301": "x"})
-    desk = client.app.state.desk  # type: ignore[attr-defined]
-    assert desk.posts[-1][1] == {"csrf_token": TOKEN, "note": "Caf\xe9", "\xe9": "x"}
+    gallery = client.app.state.gallery  # type: ignore[attr-defined]
+    assert gallery.posts[-1][1] == {"csrf_token": TOKEN, "note": "Caf\xe9", "\xe9": "x"}
 
 
 def test_only_line_feeds_end_a_line() -> None:
@@ -215,7 +215,7 @@ def test_other_origin_is_told_the_setting(client: TestClient) -> None:
 def test_refusal_says_what_to_do_and_changes_nothing(client: TestClient) -> None:
     answer = save(client, headers=OURS)
     assert "Reload it" in answer.text
-    assert client.app.state.desk.posts == []  # type: ignore[attr-defined]
+    assert client.app.state.gallery.posts == []  # type: ignore[attr-defined]
 
 
 def test_reading_needs_no_proof(client: TestClient) -> None:

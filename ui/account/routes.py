@@ -8,14 +8,17 @@ from starlette.responses import Response
 from services.kit.errors import InvalidInput, TooMany
 from services.people import access
 from services.people import queries as people_queries
+from services.people.rules import Actor
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm, field_errors
-from ui.sign_in.session import enter, network_address
+from ui.sign_in.password import PasswordSignIn
+from ui.sign_in.session import attempt_of, enter
 
 
 def router(pages: PageContext) -> APIRouter:
     """The routes of one's own account."""
     routes = APIRouter()
+    passwords = PasswordSignIn(pages)
 
     @routes.get("/account")
     def account(request: Request, saved: str = "") -> Response:
@@ -27,10 +30,8 @@ def router(pages: PageContext) -> APIRouter:
         actor = pages.signed_in(request).actor
         try:
             if _must_show_password(pages, request):
-                with pages.transaction() as (session, now):
-                    access.limit_sign_ins(session, actor.email, network_address(request), now=now)
-                with pages.transaction() as (session, now):
-                    access.require_password(session, actor, current)
+                attempt = attempt_of(pages, request, actor.email)
+                passwords.confirm(attempt, lambda: _require_password(pages, actor, current))
             with pages.transaction() as (session, now):
                 access.set_password(session, actor.email, password, actor=actor, now=now)
                 secret, _ = access.sign_in(
@@ -51,6 +52,11 @@ def router(pages: PageContext) -> APIRouter:
         return _account(pages, request, token=token)
 
     return routes
+
+
+def _require_password(pages: PageContext, actor: Actor, current: str) -> None:
+    with pages.transaction() as (session, _):
+        access.require_password(session, actor, current)
 
 
 def _account(pages: PageContext, request: Request, *, status: int = 200, **more: Any) -> Response:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from services.escalation import queries
 from services.feedback import queries as feedback
 from services.kit.errors import NotFound
-from services.kit.web.http import encode_cursor, read_cursor
+from services.kit.web.cursors import encode_cursor, read_cursor
 from services.people import queries as people_queries
 from services.people.rules import REVIEWERS, Actor
 from services.tools import queries as tool_queries

@@ -2,14 +2,15 @@
 
 import json
 import re
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from services.kit.consuming.dead_letters import DeadLetterRow
 from services.kit.errors import InvalidInput
-from services.people.rules import Actor
+from services.people.rules import Verb
 from ui.dead_letters import actions
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm, field_errors, invalid_field
@@ -32,17 +33,18 @@ def router(pages: PageContext) -> APIRouter:
 def _add_reads(routes: APIRouter, pages: PageContext) -> None:
     @routes.get("/dead-letters")
     def waiting(request: Request, after: After = 0, everything: str = "") -> Response:
-        actor = _handler(pages, request)
+        actor = pages.actor(request, Verb.HANDLE_DEAD_LETTERS)
         with pages.transaction() as (session, now):
-            found, following = actions.waiting(
-                session, actor, after=after, limit=_PAGE, everything=bool(everything)
+            found = actions.waiting(
+                session, actor, after=after, limit=_PAGE + 1, everything=bool(everything)
             )
+        following = found[_PAGE - 1].id if len(found) > _PAGE else None
         more = {"after": following} | ({"everything": "1"} if everything else {})
         return pages.templates.render(
             request,
             "dead_letters/list.html",
             now=now,
-            dead_letters=found,
+            dead_letters=found[:_PAGE],
             everything=bool(everything),
             next=f"/dead-letters?{urlencode(more)}" if following else "",
         )
@@ -55,14 +57,14 @@ def _add_reads(routes: APIRouter, pages: PageContext) -> None:
 def _add_acts(routes: APIRouter, pages: PageContext) -> None:
     @routes.post("/dead-letters/{number}/retry")
     def retry(request: Request, number: int) -> Response:
-        actor = _handler(pages, request)
+        actor = pages.actor(request, Verb.HANDLE_DEAD_LETTERS)
         with pages.transaction() as (session, now):
             actions.retry(session, actor, number, now=now)
         return pages.redirect(request, f"/dead-letters/{number}")
 
     @routes.post("/dead-letters/{number}/discard")
     def discard(request: Request, number: int, form: PostedForm) -> Response:
-        actor, reason = _handler(pages, request), form.line("reason")
+        actor, reason = pages.actor(request, Verb.HANDLE_DEAD_LETTERS), form.line("reason")
         try:
             if not reason:
                 raise invalid_field("reason", "it is empty", "Say why nobody needs it.")
@@ -74,12 +76,6 @@ def _add_acts(routes: APIRouter, pages: PageContext) -> None:
         return pages.redirect(request, f"/dead-letters/{number}")
 
 
-def _handler(pages: PageContext, request: Request) -> Actor:
-    actor = pages.signed_in(request).actor
-    actions.require_handler(actor)
-    return actor
-
-
 def _show(
     pages: PageContext,
     request: Request,
@@ -89,7 +85,7 @@ def _show(
     errors: dict[str, str] | None = None,
     status: int = 200,
 ) -> Response:
-    actor = _handler(pages, request)
+    actor = pages.actor(request, Verb.HANDLE_DEAD_LETTERS)
     with pages.transaction() as (session, now):
         found = actions.one(session, actor, number)
     value = bytes(found.value)
@@ -110,8 +106,8 @@ def _show(
     )
 
 
-def _state(found: Any) -> str:
-    if getattr(found, "discarded_at", None):
+def _state(found: DeadLetterRow) -> str:
+    if found.discarded_at:
         return "discarded"
     if found.retried_at:
         return "retried"

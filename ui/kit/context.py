@@ -13,6 +13,7 @@ from starlette.responses import Response
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import NotAllowed, NotSignedIn
+from services.kit.web.addresses import ClientAddresses
 from services.people.rules import Actor, Verb
 from services.people.service import Duty
 from services.tools.identity import Identity, SignedIn
@@ -45,6 +46,7 @@ class PageContext:
     session_length: timedelta
     link_length: timedelta
     https: bool
+    addresses: ClientAddresses
     address: Callable[[], str]
     api_address: Callable[[], str]
 

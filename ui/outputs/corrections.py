@@ -35,8 +35,8 @@ def add_corrections(routes: APIRouter, pages: PageContext) -> None:
         actor = pages.actor(request, Verb.CORRECT)
         with pages.transaction() as (session, now):
             tool_queries.tool_for(session, actor, tool)
-            words = queries.corrections(session, tool, id)
-        if not any(w.event_id == correction and w.actor == actor.email for w in words):
+            said = queries.correction(session, tool, id, correction)
+        if said is None or said.actor != actor.email:
             raise NotFound("There is nothing of yours to undo here.")
         data = events.Withdrawal(
             output_id=id,
@@ -138,9 +138,9 @@ def _again(
 
 
 def _is_stored(session: Any, tool: str, output_id: str, event_id: str) -> bool:
-    return any(w.event_id == event_id for w in queries.corrections(session, tool, output_id))
+    return queries.correction(session, tool, output_id, event_id) is not None
 
 
 def _is_withdrawn(session: Any, tool: str, output_id: str, event_id: str) -> bool:
-    words = queries.corrections(session, tool, output_id)
-    return any(w.event_id == event_id and w.withdrawn for w in words)
+    said = queries.correction(session, tool, output_id, event_id)
+    return said is not None and said.withdrawn

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from services.escalation import queries as escalation
 from services.feedback import queries
 from services.kit.errors import NotFound
-from services.kit.web.http import encode_cursor, read_cursor
+from services.kit.web.cursors import encode_cursor, read_cursor
 from services.people.rules import Verb
 from services.tools import queries as tool_queries
 from ui.kit.context import PageContext

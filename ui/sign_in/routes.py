@@ -2,19 +2,21 @@
 
 import structlog
 from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from services.kit.errors import TooMany
-from services.people import access
+from services.kit.errors import SecondlookError, TooMany
+from services.people import access, attempts
 from services.people.errors import SignInRefused
 from services.people.rules import Actor, Verb
 from services.tools.identity import COOKIE, SECURE_COOKIE
 from ui.kit.context import PageContext
 from ui.kit.draft import draft_in
-from ui.kit.forms import PostedForm
+from ui.kit.forms import Form, PostedForm
 from ui.kit.markup import local_url
+from ui.sign_in.password import Entered, PasswordSignIn
 from ui.sign_in.refusals import resend_page, sign_in_page
-from ui.sign_in.session import answer_under, enter, network_address, remember_visitor
+from ui.sign_in.session import answer_under, attempt_of, enter, remember_device, remember_visitor
 
 _log = structlog.get_logger()
 
@@ -45,32 +47,17 @@ def _add_sign_in(routes: APIRouter, pages: PageContext) -> None:
     def show(request: Request, next: str = "") -> Response:  # noqa: A002 - the address's word
         return sign_in_page(pages, request, next_=local_url(next) or "")
 
+    by_password = PasswordSignIn(pages)
+
     @routes.post("/sign-in")
-    def sign_in(request: Request, form: PostedForm) -> Response:
-        email, draft, place = form.line("email"), draft_in(form), network_address(request)
-        next_ = local_url(form.text("next")) or ""
+    async def sign_in(request: Request, form: PostedForm) -> Response:
+        attempt = attempt_of(pages, request, form.line("email"))
         try:
-            with pages.transaction() as (session, now):
-                access.limit_sign_ins(session, email, place, now=now)
-            with pages.transaction() as (session, now):
-                secret, actor = access.sign_in(
-                    session, email, form.text("password"), now=now, length=pages.session_length
-                )
+            entered = await by_password.enter(attempt, form.text("password"))
         except (SignInRefused, TooMany) as error:
-            _log.warning("sign-in refused", place=place, status=error.status)
-            return sign_in_page(
-                pages,
-                request,
-                next_=next_,
-                email=email,
-                refused=error.detail,
-                draft=draft,
-                status=error.status,
-            )
-        if draft is not None:
-            answer_under(pages, request, secret)
-            return resend_page(pages, request, draft, secret=secret)
-        return enter(pages, request, secret, next_ or _home(actor))
+            _log.warning("sign-in refused", network=attempt.network, status=error.status)
+            return await run_in_threadpool(_refused, pages, request, form, error)
+        return await run_in_threadpool(_entered, pages, request, form, entered)
 
     @routes.post("/sign-out")
     def sign_out(request: Request) -> Response:
@@ -80,6 +67,30 @@ def _add_sign_in(routes: APIRouter, pages: PageContext) -> None:
         response = pages.redirect(request, "/sign-in")
         response.delete_cookie(SECURE_COOKIE if pages.https else COOKIE)
         return response
+
+
+def _refused(pages: PageContext, request: Request, form: Form, error: SecondlookError) -> Response:
+    return sign_in_page(
+        pages,
+        request,
+        next_=local_url(form.text("next")) or "",
+        email=form.line("email"),
+        refused=error.detail,
+        draft=draft_in(form),
+        status=error.status,
+    )
+
+
+def _entered(pages: PageContext, request: Request, form: Form, entered: Entered) -> Response:
+    draft = draft_in(form)
+    if draft is not None:
+        answer_under(pages, request, entered.secret)
+        response = resend_page(pages, request, draft, secret=entered.secret)
+    else:
+        where = local_url(form.text("next")) or _home(entered.actor)
+        response = enter(pages, request, entered.secret, where)
+    remember_device(pages, response, entered.device)
+    return response
 
 
 def _add_links(routes: APIRouter, pages: PageContext) -> None:
@@ -97,6 +108,10 @@ def _add_links(routes: APIRouter, pages: PageContext) -> None:
                 secret, actor = access.use_link(
                     session, token, now=now, length=pages.session_length
                 )
+                attempt = attempt_of(pages, request, actor.email)
+                device = attempts.remember_device(session, attempt, now=now)
         except SignInRefused as error:
             return sign_in_page(pages, request, next_="", refused=error.detail, status=error.status)
-        return enter(pages, request, secret, _home(actor))
+        response = enter(pages, request, secret, _home(actor))
+        remember_device(pages, response, device)
+        return response

@@ -9,10 +9,12 @@ from starlette.responses import Response
 from services.kit.errors import NotSignedIn
 from services.kit.secrets import token_hash
 from services.people import queries as people_queries
+from services.people.attempts import DEVICE_LENGTH, Attempt
 from services.tools.identity import COOKIE, SECURE_COOKIE, SignedIn
 from ui.kit.context import PageContext, browser_session, use_session
 
 _VISITOR = "secondlook-visitor"
+_DEVICE, _SECURE_DEVICE = "secondlook-device", "__Host-secondlook-device"
 _PATH = "/sign-in"
 
 
@@ -44,9 +46,24 @@ def expected_token(request: Request) -> str:
     raise NotSignedIn("You are signed out, so nothing was done.")
 
 
-def network_address(request: Request) -> str:
-    """Where a request comes from, as far as we can see."""
-    return request.client.host if request.client is not None else "unknown"
+def attempt_of(pages: PageContext, request: Request, email: str) -> Attempt:
+    """Somebody's try to show the password of an account, from where it comes."""
+    device = request.cookies.get(_SECURE_DEVICE if pages.https else _DEVICE, "")
+    return Attempt(email, pages.addresses.network(request), device)
+
+
+def remember_device(pages: PageContext, response: Response, secret: str | None) -> None:
+    """Give the browser the cookie by which it is known at the next sign-in."""
+    if secret is not None:
+        response.set_cookie(
+            _SECURE_DEVICE if pages.https else _DEVICE,
+            secret,
+            max_age=int(DEVICE_LENGTH.total_seconds()),
+            httponly=True,
+            samesite="lax",
+            secure=pages.https,
+            path="/",
+        )
 
 
 def enter(pages: PageContext, request: Request, secret: str, url: str) -> Response:

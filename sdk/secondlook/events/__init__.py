@@ -37,6 +37,7 @@ from secondlook.events.codec import (
     decode_batch,
     digest,
     encode,
+    split,
     valid,
     validate_corrections,
     validate_outputs,
@@ -114,6 +115,7 @@ from secondlook.events.topics import (
     Topic,
     key,
 )
+from secondlook.events.written import WrittenEvent, write_correction, write_event, write_output
 
 __all__ = [
     "BATCH_ENTRIES",
@@ -196,6 +198,7 @@ __all__ = [
     "VerdictUndone",
     "Version",
     "Withdrawal",
+    "WrittenEvent",
     "case_event",
     "correction_recorded",
     "correction_withdrawn",
@@ -208,10 +211,14 @@ __all__ = [
     "output_recorded",
     "review_requested",
     "review_withdrawn",
+    "split",
     "tool_changed",
     "valid",
     "validate_corrections",
     "validate_outputs",
     "verdict_given",
     "verdict_undone",
+    "write_correction",
+    "write_event",
+    "write_output",
 ]

@@ -38,7 +38,8 @@ _corrections: TypeAdapter[list[Correction]] = TypeAdapter(
 )
 
 # The gate at the server's edge may fill these in, and a resend must still count as the same.
-_FILLED_IN = {"disposition", "policy_revision"}
+FILLED_IN = {"disposition", "policy_revision"}
+DIGEST_BYTES = 16
 
 
 def decode(raw: bytes, headers: Headers = ()) -> AnyEvent:
@@ -114,8 +115,8 @@ def digest(event: Event) -> bytes:
     Covers the type and the data; not the envelope, nor how the JSON was written, nor the
     disposition and policy revision.
     """
-    data = event.data.model_dump_json(exclude=_FILLED_IN, exclude_none=True)
-    return blake2b(f"{event.type}\n{data}".encode(), digest_size=16).digest()
+    data = event.data.model_dump_json(exclude=FILLED_IN, exclude_none=True)
+    return blake2b(f"{event.type}\n{data}".encode(), digest_size=DIGEST_BYTES).digest()
 
 
 def validate_outputs(raw: bytes) -> list[Output]:

@@ -117,7 +117,7 @@ class CaseMoved(Event):
 
 
 class VerdictRecorded(Event):
-    """A reviewer judged."""
+    """A reviewer gave a verdict."""
 
     source: _OurSource
     type: Literal["secondlook.verdict.given.v1"]

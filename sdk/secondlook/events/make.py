@@ -47,7 +47,7 @@ def output_recorded(
     tool: str, output: Output, *, time: datetime, event_id: str | None = None
 ) -> OutputRecorded:
     """An output, under an id made from the output's own, so that a resend is known as one."""
-    id_ = event_id or _id_from("output", output.output_id)
+    id_ = event_id or id_from("output", output.output_id)
     return _of_tool(OutputRecorded, topics.OUTPUT_RECORDED, tool, output, id_=id_, time=time)
 
 
@@ -55,7 +55,7 @@ def output_failed(
     tool: str, failure: OutputFailure, *, time: datetime, event_id: str | None = None
 ) -> OutputFailed:
     """A failure, under an id made from the output's, so that a resend is known as one."""
-    id_ = event_id or _id_from("failure", failure.output_id)
+    id_ = event_id or id_from("failure", failure.output_id)
     return _of_tool(OutputFailed, topics.OUTPUT_FAILED, tool, failure, id_=id_, time=time)
 
 
@@ -77,7 +77,7 @@ def correction_withdrawn(
     Somebody who did not say it, and so takes nothing back, does not use up its author's id.
     """
     named = f"{withdrawal.correction_id}/{withdrawal.actor.id}"
-    id_ = event_id or _id_from("withdrawal", named)
+    id_ = event_id or id_from("withdrawal", named)
     return _of_tool(
         CorrectionWithdrawn, topics.CORRECTION_WITHDRAWN, tool, withdrawal, id_=id_, time=time
     )
@@ -111,7 +111,7 @@ def verdict_given(
 def verdict_undone(*, actor: Actor | str, verdict_id: str, **facts: Any) -> VerdictTakenBack:
     """A verdict counts no longer; `facts` are the other fields of `VerdictUndone`."""
     data = VerdictUndone(actor=_actor(actor), verdict_id=verdict_id, **facts)
-    id_ = _id_from("undone", verdict_id)
+    id_ = id_from("undone", verdict_id)
     return _ours(VerdictTakenBack, topics.VERDICT_UNDONE, data, time=data.at, id_=id_)
 
 
@@ -156,7 +156,7 @@ def review_requested(
             topics.REVIEW_REQUESTED,
             data,
             time=time,
-            id_=_id_from(about[0], f"{tool}/{about[1]}"),
+            id_=id_from(about[0], f"{tool}/{about[1]}"),
         )
         if facts is None or len(event.model_dump_json(exclude_none=True).encode()) <= EVENT_BYTES:
             break
@@ -175,7 +175,7 @@ def review_withdrawn(
         topics.REVIEW_WITHDRAWN,
         data,
         time=time,
-        id_=_id_from("withdrawn", f"{tool}/{correction_id}"),
+        id_=id_from("withdrawn", f"{tool}/{correction_id}"),
     )
 
 
@@ -203,7 +203,8 @@ def _ours(make: type[E], type_: str, data: Any, *, time: datetime, id_: str | No
     )
 
 
-def _id_from(purpose: str, name: str) -> str:
+def id_from(purpose: str, name: str) -> str:
+    """The id of an event that is made from what it is about."""
     return f"{purpose}-{blake2b(name.encode(), digest_size=16).hexdigest()}"
 
 

@@ -227,11 +227,11 @@ class VerdictGiven(Strict):
     verdict: Verdict
     value: CorrectedValue | None = None
     """What the reviewer says is right; always there with `corrected`."""
-    judged: Value | None = None
+    upheld_value: Value | None = None
     """What the tool said, as the reviewer saw it; there with `upheld`."""
     actor: Actor
     blind: bool
-    """Whether the reviewer judged without seeing the tool's value."""
+    """Whether the reviewer decided without seeing the tool's value."""
     note: Note | None = None
     active_seconds: Seconds | None = None
     at: Timestamp

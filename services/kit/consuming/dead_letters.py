@@ -1,6 +1,6 @@
 """Keeping what could not be used: whole, with the reason, in the consumer's transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -130,9 +130,9 @@ def retry(session: Session, number: int, *, now: datetime) -> None:
     They leave through the outbox, written with the mark that they were retried.
 
     Raises:
-        NotFound: there is no such letter, or it was retried already.
+        NotFound: there is no such dead letter, or it was retried already.
     """
-    letter = session.execute(
+    kept = session.execute(
         update(DeadLetter)
         .where(
             DeadLetter.id == number,
@@ -142,18 +142,18 @@ def retry(session: Session, number: int, *, now: datetime) -> None:
         .values(retried_at=now)
         .returning(DeadLetter)
     ).scalar_one_or_none()
-    if letter is None:
+    if kept is None:
         raise NotFound(f"There is no dead letter {number} that waits.")
-    kept = tuple(h for h in headers_from_json(letter.headers) if h[0] != RETRY_HEADER)
-    again = (*kept, (RETRY_HEADER, str(letter.id).encode()))
-    outbox.enqueue(session, [NewRecord(letter.topic, letter.key or b"", letter.value, again)])
+    headers = (h for h in headers_from_json(kept.headers) if h[0] != RETRY_HEADER)
+    again = (*headers, (RETRY_HEADER, str(kept.id).encode()))
+    outbox.enqueue(session, [NewRecord(kept.topic, kept.key or b"", kept.value, again)])
 
 
 def discard(session: Session, number: int, *, reason: str, actor: str, now: datetime) -> None:
     """Let a dead letter be: it stays where it is, with who decided so and why.
 
     Raises:
-        NotFound: there is no such letter, or somebody has retried or discarded it already.
+        NotFound: there is no such dead letter, or somebody has retried or discarded it already.
         InvalidInput: no reason is given, or it is too long.
     """
     said = reason.strip()
@@ -178,6 +178,23 @@ def discard(session: Session, number: int, *, reason: str, actor: str, now: date
 # --- reads --------------------------------------------------------------------------------
 
 
+class DeadLetterListed(NamedTuple):
+    """A dead letter in a list: all but the bytes, of which there may be very many."""
+
+    id: int
+    consumer: str
+    topic: str
+    partition: int
+    offset: int
+    tool: str | None
+    parked: bool
+    reason: str
+    problems: list[dict[str, str]]
+    received_at: datetime
+    retried_at: datetime | None
+    discarded_at: datetime | None
+
+
 class DeadLetterRow(NamedTuple):
     """A dead letter, whole."""
 
@@ -200,21 +217,37 @@ class DeadLetterRow(NamedTuple):
     discard_reason: str | None
 
 
-_COLUMNS = """id, consumer, topic, partition, "offset", key, value, headers, tool, parked, reason,
-    coalesce(problems, '[]'), received_at, retried_at, discarded_at, discarded_by, discard_reason"""
-_WAITING = text(f"""
-SELECT {_COLUMNS} FROM dead_letter WHERE {WAITING} AND id > :after ORDER BY id LIMIT :limit
+_LIST = """
+SELECT id, consumer, topic, partition, "offset", tool, parked, reason, coalesce(problems, '[]'),
+    received_at, retried_at, discarded_at
+FROM dead_letter WHERE {which} id > :after
+  AND (CAST(:tools AS text[]) IS NULL OR tool = ANY(:tools))
+ORDER BY id LIMIT :limit
+"""
+_WAITING = text(_LIST.format(which=f"{WAITING} AND"))
+_ALL = text(_LIST.format(which=""))
+_ONE = text("""
+SELECT id, consumer, topic, partition, "offset", key, value, headers, tool, parked, reason,
+    coalesce(problems, '[]'), received_at, retried_at, discarded_at, discarded_by, discard_reason
+FROM dead_letter WHERE id = :id
 """)
-_ALL = text(f"SELECT {_COLUMNS} FROM dead_letter WHERE id > :after ORDER BY id LIMIT :limit")
-_ONE = text(f"SELECT {_COLUMNS} FROM dead_letter WHERE id = :id")
 
 
 def waiting(
-    session: Session, *, everything: bool = False, after: int = 0, limit: int = 1000
-) -> list[DeadLetterRow]:
-    """Dead letters that wait for somebody, the oldest first; `everything` adds those dealt with."""
-    found = session.execute(_ALL if everything else _WAITING, {"after": after, "limit": limit})
-    return [DeadLetterRow(*row) for row in found]
+    session: Session,
+    *,
+    everything: bool = False,
+    tools: Collection[str] | None = None,
+    after: int = 0,
+    limit: int = 1000,
+) -> list[DeadLetterListed]:
+    """Dead letters that wait for somebody, the oldest first; `everything` adds those dealt with.
+
+    `tools`: those of these tools alone. What names no tool is in a list without one.
+    """
+    given = {"after": after, "limit": limit, "tools": None if tools is None else list(tools)}
+    found = session.execute(_ALL if everything else _WAITING, given)
+    return [DeadLetterListed(*row) for row in found]
 
 
 def one(session: Session, number: int) -> DeadLetterRow:

@@ -1,4 +1,4 @@
-"""The event log as the rest of the house sees it: a port with two implementations.
+"""The event log as the rest of the product sees it: a port with two implementations.
 
 Both keep the same promises, and one contract test class holds both to them:
 

@@ -6,7 +6,6 @@ record can become visible after one with a higher offset, and readers may ask fo
 "everything from here" without ever missing one.
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,50 +14,28 @@ from typing import Any, cast
 
 import psycopg
 import sqlalchemy
-from psycopg.types.json import Jsonb
 from sqlalchemy.orm import Session
 
 from services.kit.database import connect_alone, make_engine
-from services.kit.eventlog.headers import headers_from_json, headers_to_json
-from services.kit.eventlog.membership import Membership, share_of
+from services.kit.eventlog.appending import append_placed
+from services.kit.eventlog.headers import headers_from_json
 from services.kit.eventlog.partitioner import partition_of
 from services.kit.eventlog.port import (
-    Batch,
     Bounds,
     LogConsumer,
     LogUnavailable,
     NewRecord,
-    OffsetOutOfRange,
     Partition,
     Record,
     StartAt,
     TopicSpec,
 )
+from services.kit.eventlog.postgres_member import PostgresConsumer
 from services.kit.locks import Lock
-from services.kit.wakeup import Wakeup
 
 # Most that one poll holds in memory, whatever the number of records.
 _POLL_BYTES = 32 * 1024 * 1024
 _TRIM_RECORDS = 5_000
-CHANNEL = "secondlook_log"
-"""Where readers hear of which topics something was appended to."""
-
-
-_RESERVE = """
-    UPDATE log_partition p
-       SET next_offset = p.next_offset + wanted.n,
-           appended_at = greatest(p.appended_at, clock_timestamp())
-      FROM unnest(%s::bigint[], %s::bigint[]) AS wanted (id, n)
-     WHERE p.id = wanted.id
- RETURNING p.id, p.next_offset - wanted.n, p.appended_at
-"""
-
-_COPY = """
-    COPY log_record (partition_id, "offset", key, value, headers, appended_at)
-    FROM STDIN (FORMAT BINARY)
-"""
-_COPY_TYPES = ("int8", "int8", "bytea", "bytea", "jsonb", "timestamptz")
-
 _READ = """
     SELECT id, "offset", key, value, headers, appended_at
       FROM (SELECT wanted.id, r.*, sum(octet_length(r.value)) OVER
@@ -132,9 +109,17 @@ class PostgresLog:
         """Append in one transaction: all of them are durable, or none is there."""
         if not records:
             return
+        with self.connection() as connection:
+            self.append_on(connection, records)
+
+    def append_on(self, connection: psycopg.Connection[Any], records: Sequence[NewRecord]) -> None:
+        """The same on a connection to the same database that commits each statement."""
         placed = self._place(records)
-        with self.connection() as connection, connection.transaction():
-            self._write(connection, placed)
+        if len(records) == 1:
+            append_placed(connection, placed)
+            return
+        with connection.transaction():
+            append_placed(connection, placed)
 
     def append_within(self, session: Session, records: Sequence[NewRecord]) -> None:
         """Append in the transaction of a session on the same database, as its last act.
@@ -143,22 +128,7 @@ class PostgresLog:
         """
         placed = self._place(records)
         connection = session.connection().connection.driver_connection
-        self._write(cast("psycopg.Connection[Any]", connection), placed)
-
-    def _write(
-        self, connection: psycopg.Connection[Any], placed: Mapping[int, Sequence[NewRecord]]
-    ) -> None:
-        starts = self._reserve(connection, {row: len(new) for row, new in placed.items()})
-        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-            copy.set_types(_COPY_TYPES)
-            for row, new in placed.items():
-                start, moment = starts[row]
-                for offset, record in enumerate(new, start):
-                    stored = headers_to_json(record.headers)
-                    headers = None if stored is None else Jsonb(stored)
-                    copy.write_row((row, offset, record.key, record.value, headers, moment))
-        topics = sorted({record.topic for new in placed.values() for record in new})
-        connection.execute("SELECT pg_notify(%s, t) FROM unnest(%s::text[]) t", (CHANNEL, topics))
+        append_placed(cast("psycopg.Connection[Any]", connection), placed)
 
     def _place(self, records: Sequence[NewRecord]) -> dict[int, list[NewRecord]]:
         """The records per partition, each in the order given."""
@@ -181,18 +151,6 @@ class PostgresLog:
             if count == 0:
                 raise LogUnavailable(f"There is no topic {topic}")
             self._counts[topic] = count
-
-    @staticmethod
-    def _reserve(
-        connection: psycopg.Connection[Any], counts: Mapping[int, int]
-    ) -> dict[int, tuple[int, datetime]]:
-        """Lock the partitions, in one order for all so that nobody waits in a circle."""
-        ids = sorted(counts)
-        connection.execute(
-            "SELECT FROM log_partition WHERE id = ANY(%s) ORDER BY id FOR UPDATE", (ids,)
-        )
-        rows = connection.execute(_RESERVE, (ids, [counts[row] for row in ids])).fetchall()
-        return {row: (start, moment) for row, start, moment in rows}
 
     def bounds(self, topics: Sequence[str]) -> dict[Partition, Bounds]:
         """What each partition of these topics holds now."""
@@ -283,121 +241,3 @@ class PostgresLog:
     def close(self) -> None:
         """Give back every connection."""
         self._engine.dispose()
-
-
-class PostgresConsumer:
-    """A member of a consumer group of the embedded log."""
-
-    def __init__(
-        self, log: PostgresLog, group: str, topics: Sequence[str], start_at: StartAt
-    ) -> None:
-        self._log = log
-        self._start_at = start_at
-        self._membership = Membership(log, group, topics)
-        self._ids: dict[Partition, int] = {}
-        self._unasked: set[Partition] = set()
-        self._positions: dict[Partition, int] = {}
-        self._paused: set[Partition] = set()
-        self._turn = 0
-        self._topics = frozenset(topics)
-        self._wakeup = Wakeup(log.own_connection, CHANNEL)
-
-    def poll(self, *, max_records: int, timeout: float) -> list[Batch]:
-        """Read, and where there is nothing, read again as soon as something is appended."""
-        deadline = time.monotonic() + timeout
-        self._wakeup.listen()
-        while True:
-            self._follow_membership()
-            self._ask_starts()
-            batches = self._read(max_records)
-            left = deadline - time.monotonic()
-            if batches or left <= 0:
-                return batches
-            self._wakeup.wait(left, self._topics)
-
-    def _follow_membership(self) -> None:
-        members, partitions = self._membership.view()
-        mine = share_of(self._membership.member, members, sorted(partitions))
-        for partition in self._ids.keys() - mine:
-            self._forget(partition)
-            del self._ids[partition]
-            self._paused.discard(partition)
-        for partition in mine - self._ids.keys():
-            self._ids[partition] = partitions[partition]
-            self._unasked.add(partition)
-
-    def _forget(self, partition: Partition) -> None:
-        self._unasked.discard(partition)
-        self._positions.pop(partition, None)
-
-    def _ask_starts(self) -> None:
-        """Ask where to start; whoever gets no answer is not read until rewound."""
-        if not self._unasked:
-            return
-        asked = sorted(self._unasked)
-        starts = self._start_at(asked)
-        bounds = self._log.bounds(sorted({partition.topic for partition in asked}))
-        for partition, start in starts.items():
-            held = bounds[partition]
-            if not held.first <= start <= held.next:
-                raise OffsetOutOfRange(partition, start, held)
-        self._unasked.clear()
-        self._positions.update(starts)
-
-    def _read(self, max_records: int) -> list[Batch]:
-        readable = sorted(self._positions.keys() - self._paused)
-        if not readable:
-            return []
-        self._turn = (self._turn + 1) % len(readable)
-        in_turn = readable[self._turn :] + readable[: self._turn]
-        names = {self._ids[partition]: partition for partition in in_turn}
-        starts = {row: self._positions[partition] for row, partition in names.items()}
-        found: dict[Partition, list[Record]] = defaultdict(list)
-        for record in self._log.read_rows(names, starts, max_records):
-            found[record.partition].append(record)
-        return [self._batch(partition, records) for partition, records in found.items()]
-
-    def _batch(self, partition: Partition, records: list[Record]) -> Batch:
-        start = self._positions[partition]
-        if records[0].offset != start:
-            # Retention went by while we lagged; there are no holes otherwise.
-            self.rewind([partition])
-            bounds = self._log.bounds([partition.topic])[partition]
-            raise OffsetOutOfRange(partition, start, bounds)
-        self._positions[partition] = records[-1].offset + 1
-        return Batch(partition, start, records[-1].offset + 1, records)
-
-    def assigned(self) -> frozenset[Partition]:
-        """The partitions that this member reads now."""
-        return frozenset(self._ids)
-
-    def rewind(self, partitions: Sequence[Partition]) -> None:
-        """Forget how far these were read; the next poll asks `start_at` again."""
-        for partition in partitions:
-            if partition in self._ids:
-                self._positions.pop(partition, None)
-                self._unasked.add(partition)
-
-    def pause(self, partitions: Sequence[Partition]) -> None:
-        """Deliver nothing from these until `resume`."""
-        self._paused.update(set(partitions) & self._ids.keys())
-
-    def resume(self, partitions: Sequence[Partition]) -> None:
-        """End a pause."""
-        self._paused.difference_update(partitions)
-
-    def lag(self) -> dict[Partition, int]:
-        """Records not yet delivered, per assigned partition whose position is known."""
-        bounds = self._log.bounds(sorted({partition.topic for partition in self._positions}))
-        return {
-            partition: bounds[partition].next - position
-            for partition, position in self._positions.items()
-        }
-
-    def publish_offsets(self, offsets: Mapping[Partition, int]) -> None:
-        """Nothing: there are no lag tools but ours, and they read our own table."""
-
-    def close(self) -> None:
-        """Leave the group."""
-        self._wakeup.close()
-        self._membership.leave()

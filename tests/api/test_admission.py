@@ -1,0 +1,52 @@
+"""One tool's bad day: it is turned away, and all others go on."""
+
+import json
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from services.kit.database import Database
+from services.kit.web.problems import PROBLEM
+from tests.factories import TOOL
+from tests.factories.api import Api, open_api
+from tests.factories.installation import populate
+from tests.waiting import until
+
+_KEEP = text("""
+INSERT INTO dead_letter (consumer, topic, partition, "offset", key, value, tool, parked, reason,
+    received_at)
+SELECT 'feedback', 'secondlook.outputs', 0, n, '', '', :tool, false, 'conflict', now()
+FROM generate_series(1, :count) n""")
+_DISCARD = text(
+    "UPDATE dead_letter SET discarded_at = now(), discarded_by = 'x', discard_reason = 'x'"
+)
+
+
+def _send(api: Api, who: str, path: str = "/v1/outputs") -> Any:
+    sent = {"Content-Type": "application/json", **api.bearer(who)}
+    return api.client.post(path, content=b"[]", headers=sent)
+
+
+@pytest.fixture
+def api(fresh_database: Any) -> Any:
+    def with_dead_letters(database: Database) -> None:
+        populate(database)
+        with database.transaction() as session:
+            session.execute(_KEEP, {"tool": TOOL, "count": 10_001})
+
+    with open_api(fresh_database(), with_dead_letters) as opened:
+        yield opened
+
+
+def test_tool_over_its_limit_is_turned_away_until_somebody_dealt_with_it(api: Api) -> None:
+    for path in ("/v1/outputs", "/v1/corrections", "/v1/events"):
+        refused = _send(api, "tool", path)
+        assert refused.status_code == 429
+        assert refused.headers["content-type"] == PROBLEM
+        assert int(refused.headers["retry-after"]) >= 30
+        assert "dead-letters list" in json.loads(refused.content)["detail"]
+        assert _send(api, "foreign tool", path).status_code == 202
+    with api.database.transaction() as session:
+        session.execute(_DISCARD)
+    until(lambda: _send(api, "tool").status_code == 202)

@@ -1,0 +1,148 @@
+"""No request hurts the others: a real server, watched while it is sent what hurts."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.factories.installation import Installation, cloned, open_resources, populate
+from tests.factories.web_process import HealthWatch, WebProcess, web_process
+from tests.waiting import until
+
+_MIB = 1024 * 1024
+_FLAT = 24 * _MIB
+_PATIENCE = 0.1
+_JSON = "application/json"
+_FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.fixture(scope="module")
+def installation(postgres_url: str) -> Iterator[Installation]:
+    """A database with a tool and people."""
+    with cloned(postgres_url) as url:
+        resources = open_resources(url, log_partitions=2)
+        populate(resources.database)
+        yield Installation(resources)
+        resources.close()
+
+
+@pytest.fixture(scope="module")
+def key(installation: Installation) -> str:
+    """A key of the tool."""
+    return installation.key()
+
+
+@pytest.fixture(scope="module")
+def server(
+    installation: Installation,
+    tmp_path_factory: pytest.TempPathFactory,
+    free_port: Callable[[], int],
+) -> Iterator[WebProcess]:
+    """The API and the pages on it."""
+    folder = tmp_path_factory.mktemp("web")
+    with web_process(installation.resources.database_url, folder, free_port()) as running:
+        running.request("GET", "/sign-in")
+        yield running
+
+
+def _require_health(server: WebProcess, hurt: Callable[[], object]) -> None:
+    """Whatever `hurt` does, nobody waits for it. The machine may be busy, so one of three counts:
+    what holds up the server holds it up each time."""
+    longest = []
+    for _ in range(3):
+        with HealthWatch(server) as health:
+            hurt()
+        longest.append(health.longest)
+        if health.longest < _PATIENCE:
+            return
+    raise AssertionError(longest)
+
+
+def _multipart(size: int) -> Iterator[bytes]:
+    """The chunks of a form of half-MiB files, `size` bytes in all."""
+    file = b"\r\n--x\r\nContent-Disposition: form-data; name=f; filename=f\r\n\r\n" + b"y" * (
+        _MIB // 2
+    )
+    return (file for _ in range(size // len(file)))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET /sign-in HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=x",
+        "POST /sign-in HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=x",
+        f"POST /sign-in HTTP/1.1\r\nContent-Type: {_FORM}\r\nSec-Fetch-Site: same-origin",
+        f"POST /sign-in HTTP/1.1\r\nContent-Type: {_FORM}\r\nAuthorization: Bearer made-up",
+        f"POST /v1/outputs HTTP/1.1\r\nContent-Type: {_JSON}\r\nAuthorization: Bearer made-up",
+        f"PUT /v1/tools/x HTTP/1.1\r\nContent-Type: {_JSON}\r\nAuthorization: Bearer made-up",
+        "GET /static/app.css HTTP/1.1",
+        "DELETE /nowhere HTTP/1.1",
+    ],
+)
+def test_body_of_300_mb_without_a_sign_in_costs_nothing(head: str, server: WebProcess) -> None:
+    memory, cpu = server.memory(), server.cpu()
+    sent, _ = server.send_for_ever(head, _multipart(300 * _MIB))
+    assert sent < 32 * _MIB
+    assert server.memory() - memory < _FLAT
+    assert server.cpu() - cpu < 1
+
+
+def test_form_that_is_too_large_is_told_so_on_a_page(server: WebProcess) -> None:
+    form = b"x=" + b"y" * 2 * _MIB
+    status, said = server.request("POST", "/sign-in", form, Content_Type=_FORM)
+    assert (status, said[:9].lower()) == (413, b"<!doctype")
+
+
+def test_batch_that_is_too_large_is_told_so(server: WebProcess, key: str) -> None:
+    sent = {"Content_Type": _JSON, "Authorization": f"Bearer {key}"}
+    status, said = server.request("POST", "/v1/outputs", b"[" + b" " * 9 * _MIB + b"]", **sent)
+    assert (status, json.loads(said)["status"]) == (413, 413)
+
+
+_BAD = {
+    "empty objects": b"[" + b"{}," * 600_000 + b"{}]",
+    "names": b'[{"' + b'":1,"'.join(b"%d" % n for n in range(600_000)) + b'":1}]',
+    "numbers": b"[" + b"1," * 4_000_000 + b"1]",
+    "one text": b'["' + b"x" * 8_000_000 + b'"]',
+    "nested": b"[" * 4_000_000 + b"]" * 4_000_000,
+    "escapes": b'["' + b"\\ud800" * 1_200_000 + b'"]',
+    "lists": b"[" + b"[]," * 2_600_000 + b"[]]",
+}
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/outputs", "/v1/corrections"])
+@pytest.mark.parametrize("what", _BAD)
+def test_batch_that_is_no_batch_delays_nobody(
+    path: str, what: str, server: WebProcess, key: str
+) -> None:
+    sent = {"Content_Type": _JSON, "Authorization": f"Bearer {key}"}
+    server.request("POST", path, b"[]", **sent)
+    memory = server.memory()
+    status, said = server.request("POST", path, _BAD[what], **sent)
+    assert status == 422
+    assert len(said) < 20_000
+    _require_health(server, lambda: server.request("POST", path, _BAD[what], **sent))
+    assert server.memory() - memory < 4 * _FLAT
+
+
+@pytest.mark.parametrize("path", ["/v1/tools/support-triage", "/v1/cases/1/comment"])
+@pytest.mark.parametrize("what", _BAD)
+def test_body_of_a_person_delays_nobody(path: str, what: str, server: WebProcess) -> None:
+    method = "PUT" if "tools" in path else "POST"
+    sent = {"Content_Type": _JSON, "Authorization": "Bearer made-up"}
+    body = _BAD[what][:1_000_000]
+    assert server.request(method, path, body, **sent)[0] in (400, 401, 422)
+    _require_health(server, lambda: server.request(method, path, body, **sent))
+
+
+def test_client_that_hangs_up_leaves_nothing_in_the_log(server: WebProcess, key: str) -> None:
+    head = f"POST /v1/outputs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        head += f"Content-Type: {_JSON}\r\nContent-Length: 1000\r\n\r\n"
+        connection.sendall(head.encode() + b"[")
+        until(lambda: server.request("GET", "/healthz")[0] == 200)
+    for _ in range(20):
+        server.request("GET", "/healthz")
+    assert "unhandled" not in server.log.read_text()
+    assert "Traceback" not in server.log.read_text()

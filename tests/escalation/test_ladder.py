@@ -1,0 +1,135 @@
+"""Deadlines and the ladder: what time does to cases."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy.orm import Session
+
+from services.escalation import ladder, queries
+from services.escalation.cases import Case
+from services.escalation.clocks import Timer
+from services.escalation.errors import MovedOn
+from services.escalation.policy.read import read as read_policy
+from services.kit.database import Database
+from tests.factories import (
+    ADMIN,
+    LEAD,
+    OWNER,
+    POLICY,
+    Casework,
+    Delivery,
+    one,
+    output,
+    populate,
+    rows,
+    total,
+)
+
+
+def events_of(database: Database, case: int) -> list[str]:
+    found = rows(
+        database, "SELECT event FROM timeline_entry WHERE case_id = :c ORDER BY id", c=case
+    )
+    return [row.event for row in found]
+
+
+def test_missed_claim_deadline_escalates_once(
+    case: int, casework: Casework, database: Database
+) -> None:
+    for _ in range(3):
+        casework.fire(timedelta(minutes=31))
+    row = rows(database, 'SELECT level, owner_person, overdue_since FROM "case"')[0]
+    assert (row.level, row.owner_person) == (1, LEAD)
+    assert row.overdue_since is not None
+    assert events_of(database, case).count("escalated") == 1
+    assert total(database, "overdue", "support/claim") == 1
+
+
+def test_rung_reached_after_a_missed_deadline_does_not_climb_again(
+    case: int, casework: Casework, database: Database
+) -> None:
+    casework.fire(timedelta(minutes=31))
+    casework.fire(timedelta(minutes=61))
+    assert one(database, 'SELECT level FROM "case"') == 1
+    casework.fire(timedelta(minutes=121))
+    assert one(database, 'SELECT level FROM "case"') == 2
+    assert events_of(database, case).count("escalated") == 2
+
+
+def test_last_rung_repeats_for_ever(case: int, casework: Casework, database: Database) -> None:
+    for hours in range(1, 8):
+        casework.fire(timedelta(hours=hours, minutes=1))
+    row = rows(database, 'SELECT level, owner_person FROM "case"')[0]
+    assert tuple(row) == (2, ADMIN)
+    assert events_of(database, case).count("reminded") == 4
+
+
+def test_timers_fire_once_between_three_engines(
+    log: Delivery, casework: Casework, database: Database
+) -> None:
+    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(60)))
+    with ThreadPoolExecutor(3) as engines:
+        list(engines.map(lambda _: casework.fire(timedelta(minutes=31)), range(9)))
+    assert one(database, "SELECT count(*) FROM timeline_entry WHERE event = 'overdue'") == 60
+    assert one(database, 'SELECT count(*) FROM "case" WHERE level = 1') == 60
+
+
+def test_step_that_cannot_fire_holds_up_no_other(
+    log: Delivery, casework: Casework, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(3)))
+    broken = one(database, 'SELECT min(id) FROM "case"')
+    miss = ladder._miss_deadline
+
+    def fail(session: Session, case: Case, timer: Timer, *, now: datetime) -> None:
+        miss(session, case, timer, now=now)
+        if case.id == broken:
+            raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(ladder, "_miss_deadline", fail)
+    # All three are looked at, and the one that fails is told apart with its error.
+    assert casework.fire(timedelta(minutes=31)) == 3
+    overdue = 'SELECT id FROM "case" WHERE overdue_since IS NOT NULL'
+    assert len(rows(database, overdue)) == 2
+    parked = "SELECT case_id, failures, error FROM timer WHERE parked_until IS NOT NULL"
+    assert rows(database, parked) == [(broken, 1, "RuntimeError: nobody thought of this")]
+    monkeypatch.undo()
+    assert casework.fire(timedelta(minutes=31)) == 0
+    assert casework.fire(timedelta(minutes=32)) == 1
+    assert len(rows(database, overdue)) == 3
+    assert rows(database, parked) == []
+
+
+def test_rung_whose_owner_left_is_passed_over(
+    case: int, casework: Casework, database: Database
+) -> None:
+    with database.transaction() as session:
+        session.execute(
+            queries.text("UPDATE person SET active = false WHERE email = :e"), {"e": LEAD}
+        )
+    casework.fire(timedelta(minutes=31))
+    row = rows(database, 'SELECT level, owner_person FROM "case"')[0]
+    assert tuple(row) == (2, ADMIN)
+
+
+def test_escalate_by_a_person_needs_the_level_seen(
+    case: int, casework: Casework, database: Database
+) -> None:
+    casework.do("escalate", OWNER, case, level=0, note="beyond me")
+    with pytest.raises(MovedOn):
+        casework.do("escalate", OWNER, case, level=0)
+    assert events_of(database, case).count("escalated") == 1
+
+
+def test_timed_rung_is_reached_past_one_that_has_no_time(database: Database) -> None:
+    populate(database)
+    untimed = POLICY.replace("{at: 1h, own: user:lea", "{own: user:lea")
+    Delivery(database, read_policy(untimed)).take(output("o-1", confidence=0.1))
+    timed = "SELECT rung, due_at - now() FROM timer WHERE kind = 'rung' AND fired_at IS NULL"
+    assert rows(database, timed)[0].rung == 2
+    rows(database, "UPDATE timer SET stopped_at = now() WHERE kind <> 'rung' RETURNING 1")
+    assert Casework(database).fire(timedelta(hours=3, minutes=1)) == 1
+    assert tuple(rows(database, 'SELECT level, owner_person FROM "case"')[0]) == (2, ADMIN)
+    assert Casework(database).fire(timedelta(hours=4, minutes=1)) == 1
+    assert one(database, "SELECT count(*) FROM timeline_entry WHERE event = 'reminded'") == 1

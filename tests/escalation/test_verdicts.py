@@ -1,0 +1,137 @@
+"""Verdicts: who may give them, what they may hold, and what opens a case again."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from secondlook import events
+
+from services.escalation.errors import OwnDispute
+from services.kit.database import Database
+from services.kit.errors import InvalidInput
+from services.tools.rules import OutputKind
+from tests.factories import (
+    OWNER,
+    TEAMMATE,
+    Casework,
+    Delivery,
+    correction,
+    one,
+    output,
+    populate,
+    rows,
+    total,
+)
+
+
+def test_judge_sends_the_verdict_back_to_feedback(
+    case: int, casework: Casework, log: Delivery, database: Database
+) -> None:
+    casework.give_verdict(OWNER, case, "corrected", value="refund", note="it says refund")
+    log.relay()
+    assert rows(database, "SELECT decided_value, decided_by, overridden FROM output") == [
+        ("refund", "verdict", True)
+    ]
+    assert total(database, "verdicts", "corrected") == 1
+    assert one(database, "SELECT count(*) FROM timer WHERE stopped_at IS NULL") == 0
+
+
+@pytest.mark.parametrize(
+    ("verdict", "value", "field"),
+    [
+        ("corrected", None, "/value"),
+        ("corrected", "nonsense", "/value"),
+        ("corrected", True, "/value"),
+        ("corrected", "billing", "/value"),
+        ("upheld", "refund", "/value"),
+    ],
+)
+def test_judge_with_an_unfit_value_names_the_field(
+    verdict: str, value: object, field: str, case: int, casework: Casework
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        casework.give_verdict(OWNER, case, verdict, value=value)
+    assert refused.value.problems[0].pointer == field
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "value", "field"),
+    [
+        ("text", "A", "x" * 100_000, "/value"),
+        ("text", "A", "a\0b", "/value"),
+        ("text", "A", " \n", "/value"),
+        ("fields", {"a": {"value": "b"}}, {}, "/value"),
+        ("fields", {"a": {"value": "b"}}, {"a": "\0"}, "/value/a"),
+        ("fields", {"a": {"value": "b"}}, {"a": None}, "/value/a"),
+        ("fields", {"a": {"value": "b"}}, {"a": {"b": {"c": [1]}}}, "/value/a/value"),
+        ("fields", {"a": {"value": "b"}}, {"a": "x" * 200_000}, "/value/a"),
+        ("fields", {"a": {"value": "b"}}, {str(n): "x" * 60_000 for n in range(20)}, ""),
+    ],
+)
+def test_judge_with_a_value_that_the_contract_refuses_writes_nothing(
+    kind: str, said: Any, value: Any, field: str, database: Database
+) -> None:
+    populate(database, kind=OutputKind(kind))
+    Delivery(database).take(output("o-1", kind=kind, value=said, confidence=0.1))
+    with pytest.raises(InvalidInput) as refused:
+        Casework(database).give_verdict(OWNER, 1, "corrected", value=value)
+    problem = refused.value.problems[0]
+    assert problem.pointer == field
+    assert problem.hint
+    assert one(database, 'SELECT state FROM "case"') == "claimed"
+
+
+def test_judge_with_a_note_that_the_contract_refuses_names_it(
+    case: int, casework: Casework
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        casework.give_verdict(OWNER, case, note="x" * 4_001)
+    assert refused.value.problems[0].pointer == "/note"
+    casework.give_verdict(OWNER, case, note="x" * 4_000)
+
+
+def test_judge_blind_with_the_tools_value_upholds(database: Database) -> None:
+    populate(database, audit_rate=1.0)
+    Delivery(database).take(output("o-1"))
+    assert Casework(database).give_verdict(OWNER, 1, "corrected", value="billing") == "upheld"
+
+
+def test_judge_own_dispute_is_refused(
+    log: Delivery, casework: Casework, database: Database
+) -> None:
+    dispute = correction("o-1", kind="dispute")
+    data = dispute.data.model_copy(update={"actor": events.Actor(id=OWNER)})
+    log.take(output("o-1"), dispute.model_copy(update={"data": data}))
+    with pytest.raises(OwnDispute):
+        casework.give_verdict(OWNER, 1)
+    assert casework.give_verdict(TEAMMATE, 1) == "upheld"
+
+
+def test_appeal_reopens_a_judged_case(
+    log: Delivery, casework: Casework, database: Database
+) -> None:
+    log.take(output("o-1", confidence=0.1))
+    casework.give_verdict(OWNER, 1)
+    log.take(correction("o-1", kind="appeal", note="look again"))
+    row = rows(database, 'SELECT state, cycle, verdict FROM "case"')[0]
+    assert tuple(row) == ("open", 2, None)
+    assert one(database, "SELECT count(*) FROM timer WHERE cycle = 2") == 3
+
+
+def test_reopened_case_gets_its_first_deadlines_again(
+    log: Delivery, casework: Casework, database: Database
+) -> None:
+    log.take(output("o-1", confidence=0.1))
+    for _ in range(3):
+        # What a holder gives back counts on: the claim deadline moves, its length does not.
+        token = casework.claim(OWNER, 1)
+        rows(
+            database,
+            "UPDATE timer SET stopped_at = stopped_at - interval '10m' WHERE kind = 'claim'"
+            " RETURNING 1",
+        )
+        casework.do("release", OWNER, 1, token=token)
+    casework.give_verdict(OWNER, 1)
+    log.take(correction("o-1", kind="appeal", note="look again"))
+    query = 'SELECT claim_due_at - cycle_opened_at, due_at - cycle_opened_at, cycle FROM "case"'
+    assert rows(database, query) == [(timedelta(minutes=30), timedelta(minutes=30), 2)]
