@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from secondlook import events
 from sqlalchemy import text
@@ -18,7 +18,7 @@ from services.escalation.routing import Router
 from services.feedback.intake import Intake
 from services.kit.clock import Clock, DatabaseClock
 from services.kit.consuming import outbox
-from services.kit.database import Database, make_engine
+from services.kit.database import Database, connect_alone, make_engine
 from services.kit.errors import InvalidInput, Unavailable
 from services.kit.eventlog import open_log
 from services.kit.eventlog.port import EventLog, NewRecord, TopicSpec
@@ -60,7 +60,8 @@ class Resources:
     def intake(self) -> Intake:
         """The way of requests onto the log."""
         embedded = self.log.append_on if isinstance(self.log, PostgresLog) else None
-        return Intake(self.database, self.log, embedded)
+        connect = partial(connect_alone, self.database_url, application_name="secondlook intake")
+        return Intake(connect, self.log, embedded)
 
     @cached_property
     def capacity(self) -> Capacity:
@@ -89,7 +90,7 @@ class Resources:
     def close(self) -> None:
         """Let go of everything that was opened."""
         if "intake" in self.__dict__:
-            self.intake.worker.close()
+            self.intake.close()
         if "log" in self.__dict__:
             self.log.close()
         self.database.close()

@@ -10,7 +10,7 @@ from secondlook import events
 
 from services.feedback import queries
 from services.feedback.receiving import Entry, Identity, entry_of
-from services.kit.database import Database
+from services.kit.database import KeptConnection
 from services.kit.errors import Conflict, Problem
 from services.kit.eventlog.port import EventLog, NewRecord
 from services.kit.web.group_commit import GroupWorker
@@ -33,8 +33,15 @@ class Intake:
     goes over one connection.
     """
 
-    def __init__(self, database: Database, log: EventLog, append_on: Append | None = None) -> None:
-        self._database, self._log, self._append_on = database, log, append_on
+    def __init__(
+        self,
+        connect: Callable[[], psycopg.Connection[Any]],
+        log: EventLog,
+        append_on: Append | None = None,
+    ) -> None:
+        """`connect` makes a connection to the database that commits each statement."""
+        self._connection = KeptConnection(connect)
+        self._log, self._append_on = log, append_on
         self.worker: GroupWorker[Submission] = GroupWorker(
             self._handle, size=lambda submission: len(submission.entries)
         )
@@ -44,9 +51,14 @@ class Intake:
         entries = [entry_of(f"/{position}", event) for position, event in enumerate(said)]
         self.worker.submit(Submission(entries)).result(timeout=10)
 
+    def close(self) -> None:
+        """Finish what was submitted, then stop."""
+        self.worker.close()
+        self._connection.close()
+
     def _handle(self, group: Sequence[Submission]) -> list[Exception | None]:
         """Refuse the submissions that clash, append all others."""
-        with self._database.statements() as connection:
+        with self._connection.open() as connection:
             clashes = self._clashes(connection, [e for one in group for e in one.entries])
             outcomes: list[Exception | None] = []
             records: list[NewRecord] = []

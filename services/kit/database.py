@@ -1,6 +1,7 @@
 """Engine, sessions and the base of all tables."""
 
-from collections.abc import Iterator
+import select
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, cast
@@ -10,7 +11,6 @@ import sqlalchemy
 from pydantic_core import from_json
 from sqlalchemy import (
     BigInteger,
-    CursorResult,
     DateTime,
     Engine,
     LargeBinary,
@@ -119,11 +119,58 @@ def is_infrastructure(error: BaseException) -> bool:
     return state[:2] in _SERVER_CLASSES or state in _SERVER_STATES
 
 
-def connect_alone(url: str) -> psycopg.Connection[Any]:
+def connect_alone(
+    url: str, *, application_name: str = "secondlook wakeup"
+) -> psycopg.Connection[Any]:
     """A connection outside any pool that commits each statement, such as one that listens."""
     return psycopg.connect(
-        url, autocommit=True, connect_timeout=5, application_name="secondlook wakeup"
+        url,
+        autocommit=True,
+        connect_timeout=5,
+        application_name=application_name,
+        tcp_user_timeout=20_000,
+        options=f"-c statement_timeout={_STATEMENT_MS} -c timezone=UTC -c jit=off",
     )
+
+
+def _has_news(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the server said something that nobody asked for: as a rule, that it is gone."""
+    if connection.closed:
+        return True
+    asked = select.poll()  # of any number of open files, which `select` is not
+    asked.register(connection, select.POLLIN)
+    return bool(asked.poll(0))
+
+
+class KeptConnection:
+    """One thread's own connection, kept from one use to the next.
+
+    For what is asked thousands of times a second: nothing is looked for in a pool, nothing
+    begun and nothing ended. A server that went away is noticed at the next use.
+    """
+
+    def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
+        self._connect = connect
+        self._connection: psycopg.Connection[Any] | None = None
+
+    @contextmanager
+    def open(self) -> Iterator[psycopg.Connection[Any]]:
+        """The connection; it is dropped where what is done with it fails."""
+        if self._connection is not None and _has_news(self._connection):
+            self.close()
+        if self._connection is None:
+            self._connection = self._connect()
+        try:
+            yield self._connection
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give it back."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 def affected(result: Result[Any]) -> int:
@@ -136,7 +183,6 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._sessions = sessionmaker(engine, expire_on_commit=False, autoflush=False)
 
     def tell_sessions(self, info: dict[str, Any]) -> None:
@@ -148,15 +194,6 @@ class Database:
         """One transaction: committed when the block ends, rolled back when it raises."""
         with self._sessions() as session, session.begin():
             yield session
-
-    @contextmanager
-    def statements(self) -> Iterator[psycopg.Connection[Any]]:
-        """The driver's connection, where each statement commits by itself.
-
-        For what is asked thousands of times a second: nothing is begun, nothing ended.
-        """
-        with self._autocommit.connect() as checked_out:
-            yield cast("psycopg.Connection[Any]", checked_out.connection.driver_connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:

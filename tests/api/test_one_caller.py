@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.waiting import until
 _MIB = 1024 * 1024
 _FLAT = 24 * _MIB
 _PATIENCE = 0.1
+_POLLS = 1_200
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
 
@@ -134,6 +136,30 @@ def test_body_of_a_person_delays_nobody(path: str, what: str, server: WebProcess
     body = _BAD[what][:1_000_000]
     assert server.request(method, path, body, **sent)[0] in (400, 401, 422)
     _require_health(server, lambda: server.request(method, path, body, **sent))
+
+
+def test_more_waiting_tools_than_requests_at_once_leave_room_for_both(
+    server: WebProcess, key: str
+) -> None:
+    tag = _policy_tag(server, key)
+    head = f"GET /v1/policy?wait=30 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+    poll = f"{head}If-None-Match: {tag}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        for _ in range(_POLLS):
+            waiting = socket.create_connection(("127.0.0.1", server.port))
+            stack.enter_context(waiting).sendall(poll)
+        sent = {"Content_Type": _JSON, "Authorization": f"Bearer {key}"}
+        _require_health(server, lambda: server.request("POST", "/v1/outputs", b"[]", **sent))
+        assert server.request("POST", "/v1/outputs", b"[]", **sent)[0] == 202
+
+
+def _policy_tag(server: WebProcess, key: str) -> str:
+    connection = server.connect()
+    connection.request("GET", "/v1/policy", headers={"Authorization": f"Bearer {key}"})
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return str(answer.headers["ETag"])
 
 
 def test_client_that_hangs_up_leaves_nothing_in_the_log(server: WebProcess, key: str) -> None:
