@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import corrections, decide, ingest, limits, pages
+from benchmarks import corrections, decide, ingest, limits, pages, retention
 from benchmarks.server import broker
 from benchmarks.table import Row, write
 
@@ -46,6 +46,7 @@ def main() -> None:
     rows += corrections.rows(10_000 // scale)
     for outputs, cases in ((100_000, 10_000), (1_000_000, 100_000)):
         rows += pages.rows(outputs // scale, cases // scale)
+    rows += retention.rows(1_000_000 // scale)
     day = datetime.now(UTC).date()
     write(_RESULTS, rows, f"{day}, {machine()}{', --quick' if asked.quick else ''}")
     sys.stdout.write(_RESULTS.read_text())

@@ -18,7 +18,7 @@ BROKER = ROOT / "deploy" / "kafka" / "broker.py"
 
 
 class Tool(NamedTuple):
-    """A program by the names it may have, Debian's packages of it, and who needs it."""
+    """A program by the names it may have, the best first; Debian's packages of it; its tests."""
 
     names: Sequence[str]
     packages: Sequence[str]
@@ -28,11 +28,23 @@ class Tool(NamedTuple):
         """Whether one of its names can be run."""
         return any(shutil.which(name) for name in self.names)
 
+    def could_be_better(self) -> bool:
+        """Whether it is there by another name than the best, which apt-get knows of."""
+        return (
+            self.is_there()
+            and shutil.which(self.names[0]) is None
+            and shutil.which("apt-cache") is not None
+            and subprocess.run(
+                ["apt-cache", "show", self.packages[0]], capture_output=True
+            ).returncode
+            == 0
+        )
+
 
 TOOLS = (
     Tool(
-        ("chromium", "chromium-browser", "google-chrome"),
-        ("chromium",),
+        ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"),
+        ("chromium-headless-shell", "chromium"),
         "the pages' tests in a browser",
     ),
     Tool(("promtool",), ("prometheus",), "the tests of the alerting rules"),
@@ -51,7 +63,9 @@ def install(tools: Sequence[Tool]) -> None:
     apt_get("update")
     for tool in tools:
         for package in tool.packages:
-            if tool.is_there() or apt_get("install", "--no-install-recommends", package):
+            if shutil.which(tool.names[0]) or apt_get(
+                "install", "--no-install-recommends", package
+            ):
                 break
 
 
@@ -87,8 +101,10 @@ def missing() -> list[Tool]:
 
 def main() -> int:
     """Bring what can be brought; 1 where something is missing that must not be."""
-    if missing() and os.geteuid() == 0 and shutil.which("apt-get"):
-        install(missing())
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        wanted = [*missing(), *(tool for tool in TOOLS if tool.could_be_better())]
+        if wanted:
+            install(wanted)
     problems = [f"{tool.names[0]} is missing: skipping {tool.tests}" for tool in missing()]
     if shutil.which("mvn") and (wrong := fetch_kafka()) is not None:
         problems.append(f"Kafka could not be fetched: skipping the tests with a broker. {wrong}")

@@ -31,10 +31,12 @@ COMMANDS: dict[str, list[str]] = {
     "dead-letters list": ["--all"],
     "dead-letters show": ["1"],
     "dead-letters retry": ["--all"],
+    "dead-letters discard": ["1", "--reason", "a test"],
     "audit verify": [],
     "tools add": ["scanner", "--kind", "flag", "--team", "support"],
     "tools list": [],
     "tools state": [TOOL, "stopped"],
+    "tools review-when": [TOOL, "--file", "<conditions>"],
     "teams add": ["billing"],
     "teams list": [],
     "people add": ["new@example.org", "--name", "New", "--role", "rep", "--team", "support"],
@@ -50,7 +52,10 @@ COMMANDS: dict[str, list[str]] = {
     "route test": [],
     "route explain": ["1"],
 }
-ONCE = {"tools add", "teams add", "people add", "people deactivate", "keys revoke", "keys create"}
+ONCE = {"tools add", "teams add", "people add", "people deactivate", "keys revoke"} | {
+    "keys create",
+    "dead-letters discard",
+}
 """Commands that cannot be done a second time."""
 
 
@@ -92,9 +97,14 @@ def test_every_command_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_command_ends_well_and_speaks_json(name: str, run: Callable[..., Any]) -> None:
+def test_command_ends_well_and_speaks_json(
+    name: str, run: Callable[..., Any], tmp_path: Path
+) -> None:
     (key,) = json.loads(run("keys", "list", TOOL, "--json").output)
-    given = [argument.replace("<prefix>", key["prefix"]) for argument in COMMANDS[name]]
+    conditions = tmp_path / "conditions.yaml"
+    conditions.write_text('- {id: vip, when: {attributes.vip: "yes"}}')
+    placed = {"<prefix>": key["prefix"], "<conditions>": str(conditions)}
+    given = [placed.get(argument, argument) for argument in COMMANDS[name]]
     for more in (["--json"], []) if name not in ONCE else (["--json"],):
         done = run(*name.split(), *given, *more)
         # The dead letter is something to look at.
@@ -143,7 +153,7 @@ def test_check_warns_of_a_tool_that_is_not_registered(
     file = tmp_path / "early.yaml"
     file.write_text(POLICY.replace('{predicted.category: "ta*"}', "{tool: no-such-tool}"))
     done = run("route", "check", "--file", str(file))
-    warning = "rule 'taxes': no tool 'no-such-tool' is registered"
+    warning = "line 5: rule 'taxes': no tool 'no-such-tool' is registered"
     assert (done.exit_code, done.output) == (0, f"warning: {warning}\nsound\n")
     answer = json.loads(run("route", "check", "--file", str(file), "--json").output)
     assert answer == {"sound": True, "problems": [], "warnings": [warning]}

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +19,7 @@ from services.app import roles as app_roles
 from services.app.resources import Resources
 from services.commands.shared import AsJson, answer, resources
 from services.kit.consuming import offsets, outbox
+from services.kit.database import Session
 from services.kit.errors import Conflict, InvalidInput, Problem, Unavailable
 from services.kit.processes import listening
 from services.kit.settings import Settings, load_settings
@@ -206,7 +207,7 @@ def owner_tokens(found: Resources) -> list[str]:
         return _tokens(session, _OWNERS, found.clock.now(session))
 
 
-def _tokens(session: Any, emails: Iterable[str], now: Any) -> list[str]:
+def _tokens(session: Session, emails: Iterable[str], now: datetime) -> list[str]:
     return [
         access.create_token(session, email, actor=ACTOR, now=now)
         for email in emails
@@ -214,7 +215,7 @@ def _tokens(session: Any, emails: Iterable[str], now: Any) -> list[str]:
     ]
 
 
-def _make_room_for_a_key(session: Any, now: Any) -> None:
+def _make_room_for_a_key(session: Session, now: datetime) -> None:
     """Revoke the demo's older key where two are live: the newer one's demo may be running."""
     live = [key for key in tool_queries.keys(session, TOOL) if key.revoked_at is None]
     ours = sorted((key for key in live if key.actor == ACTOR.id), key=lambda key: key.created_at)
@@ -222,7 +223,7 @@ def _make_room_for_a_key(session: Any, now: Any) -> None:
         tool_keys.revoke_key(session, ours[0].prefix, actor=ACTOR, now=now)
 
 
-def _require_ours(session: Any) -> None:
+def _require_ours(session: Session) -> None:
     """Leave somebody else's tool of this name alone."""
     maker = tool_queries.tool_maker(session, TOOL)
     if maker not in (None, ACTOR.id):
@@ -239,7 +240,7 @@ def make_people(found: Resources) -> None:
         _make_people(session, found.clock.now(session))
 
 
-def _make_people(session: Any, now: Any) -> None:
+def _make_people(session: Session, now: datetime) -> None:
     if TEAM not in {team.slug for team in people_queries.teams(session)}:
         people_service.add_team(session, TEAM, name="Ticket triage", actor=ACTOR, now=now)
     known = {person.email for person in people_queries.people(session)}
@@ -250,7 +251,7 @@ def _make_people(session: Any, now: Any) -> None:
             )
 
 
-def _furnish(session: Any, categories: list[str], seed: int, now: Any) -> None:
+def _furnish(session: Session, categories: list[str], seed: int, now: datetime) -> None:
     _make_people(session, now)
     try:
         tool_service.add_tool(
@@ -271,7 +272,7 @@ def _furnish(session: Any, categories: list[str], seed: int, now: Any) -> None:
         _add_categories(session, categories, now)
 
 
-def _add_categories(session: Any, categories: list[str], now: Any) -> None:
+def _add_categories(session: Session, categories: list[str], now: datetime) -> None:
     known = list(tool_queries.tool(session, TOOL).categories)
     new = [name for name in categories if name not in known]
     if new:

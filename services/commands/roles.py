@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from enum import StrEnum
 from functools import partial
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 from wsgiref.simple_server import WSGIServer
 
 import httpx2
@@ -268,7 +268,7 @@ def _serve_metrics(settings: Settings, role: Role) -> tuple[WSGIServer, threadin
     return start_http_server(port, settings.metrics_host)
 
 
-def _on_signal(stop: Any) -> threading.Event:
+def _on_signal(stop: Callable[[], None] | None) -> threading.Event:
     """An event that SIGTERM and SIGINT set; `stop` is called as well."""
     stopping = threading.Event()
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 from secondlook import events
@@ -61,8 +61,8 @@ ORDER BY position
 """)
 
 _FACTS = text("""
-SELECT c.id, c.subject_kind, c.subject_key, c.tool, o.output_id, c.trigger, c.queue, c.owner_team,
-       c.owner_person, c.due_at, c.state, c.level
+SELECT c.id, c.tool, o.output_id, c.trigger, c.queue, c.owner_team, c.owner_person, c.due_at,
+       c.state, c.level
 FROM "case" c LEFT JOIN case_output o ON o.case_id = c.id WHERE c.id = ANY(:ids)
 """)
 
@@ -104,31 +104,50 @@ def tell_one(
     tell(session, [Entry(case_id, happening, who, note, detail)], now=now)
 
 
+class _Facts(NamedTuple):
+    """Where a case stands, as its events say it."""
+
+    id: int
+    tool: str
+    output_id: str
+    trigger: str
+    queue: str
+    owner_team: str | None
+    owner_person: str | None
+    due_at: datetime
+    state: str
+    level: int
+
+    @property
+    def owner(self) -> events.Owner:
+        """Who is accountable."""
+        if self.owner_team is not None:
+            return events.Owner(kind="team", id=self.owner_team)
+        return events.Owner(kind="person", id=self.owner_person or "")
+
+
 def _records(session: Session, entries: Iterable[Entry], now: datetime) -> list[NewRecord]:
     told = [(entry, f"secondlook.case.{entry.happening.value}.v1") for entry in entries]
     public = [entry for entry, type_ in told if type_ in events.CASE_EVENT_TYPES]
     if not public:
         return []
     given = {"ids": [entry.case_id for entry in public]}
-    facts = {row["id"]: row for row in session.execute(_FACTS, given).mappings()}
+    facts = {row.id: _Facts(*row) for row in session.execute(_FACTS, given)}
     return [_record(entry, facts[entry.case_id], now) for entry in public]
 
 
-def _record(entry: Entry, case: Mapping[Any, Any], now: datetime) -> NewRecord:
-    is_team = case["owner_team"] is not None
+def _record(entry: Entry, case: _Facts, now: datetime) -> NewRecord:
     event = events.case_event(
         entry.happening.value,
-        case_id=str(case["id"]),
-        output_id=case["output_id"],
-        tool=case["tool"],
-        trigger=case["trigger"],
-        queue=case["queue"],
-        owner=events.Owner(
-            kind="team" if is_team else "person", id=case["owner_team"] or case["owner_person"]
-        ),
-        due_at=case["due_at"],
-        state=case["state"],
-        level=case["level"],
+        case_id=str(case.id),
+        output_id=case.output_id,
+        tool=case.tool,
+        trigger=case.trigger,
+        queue=case.queue,
+        owner=case.owner,
+        due_at=case.due_at,
+        state=case.state,
+        level=case.level,
         actor=None if entry.actor == SYSTEM else entry.actor,
         at=now,
     )

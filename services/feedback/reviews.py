@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic_core import to_json
 from secondlook import events
@@ -112,10 +112,33 @@ def _record(event: events.ReviewRequested | events.ReviewWithdrawn) -> NewRecord
 
 # --- facts ------------------------------------------------------------------------------
 
+
+class _Stored(NamedTuple):
+    """A recorded output as it is read."""
+
+    tool: str
+    output_id: str
+    model: str | None
+    prompt: str | None
+    subject: str | None
+    kind: str
+    value: Any
+    confidence: float | None
+    alternatives: list[Any] | None
+    input: Mapping[str, str] | None
+    attributes: Mapping[str, str] | None
+    cohort: str | None
+    failure: Mapping[str, str] | None
+    disposition: Literal["proceed", "review", "fallback", "stop"]
+    gate_reason: str
+    condition: str | None
+    policy_revision: int | None
+    inclusion_probability: float | None
+    occurred_at: datetime
+
+
 _FACTS = text(f"""
-SELECT o.tool, o.output_id, o.model, o.prompt, o.subject, o.kind, o.value, o.confidence,
-       o.alternatives, o.input, o.attributes, o.cohort, o.failure, o.disposition, o.gate_reason,
-       o.condition, o.policy_revision, o.inclusion_probability, o.occurred_at
+SELECT {", ".join(f"o.{name}" for name in _Stored._fields)}
 FROM {recordset(KEY_COLUMNS)} JOIN output o ON o.tool = g.tool AND o.output_id = g.output_id
 WHERE o.recorded_at IS NOT NULL
 """)
@@ -123,21 +146,20 @@ WHERE o.recorded_at IS NOT NULL
 
 def facts(session: Session, keys: Iterable[Key]) -> dict[Key, Facts]:
     """What those of these outputs that have come said, whole."""
-    found = session.execute(_FACTS, {"rows": keys_json(keys)}).mappings()
+    found = session.execute(_FACTS, {"rows": keys_json(keys)})
     return {
-        Key(row["tool"], row["output_id"]): Facts(
-            row["tool"], row["output_id"], _stored(row), _answer(row)
-        )
-        for row in found
+        Key(row.tool, row.output_id): Facts(row.tool, row.output_id, _stored(row), _answer_of(row))
+        for row in (_Stored(*each) for each in found)
     }
 
 
-def _stored(row: Mapping[Any, Any]) -> events.ReviewedOutput:
+def _stored(row: _Stored) -> events.ReviewedOutput:
     """A stored output as the contract's model; what was stored has been validated before."""
-    said = {name: row[name] for name in _SAME_NAME if row[name] is not None}
-    version = {name: row[name] for name in ("model", "prompt") if row[name] is not None}
+    facts = row._asdict()
+    said = {name: facts[name] for name in _SAME_NAME if facts[name] is not None}
+    version = {name: facts[name] for name in ("model", "prompt") if facts[name] is not None}
     said |= {"version": version} if version else {}
-    said |= {"error": row["failure"]} if row["failure"] is not None else {}
+    said |= {"error": row.failure} if row.failure is not None else {}
     return events.ReviewedOutput.model_validate_json(to_json(said))
 
 
@@ -167,9 +189,19 @@ def _reviewed(row: OutputRow) -> events.ReviewedOutput:
     )
 
 
-def _answer(row: Mapping[Any, Any]) -> events.GateAnswer:
+def _answer_of(row: _Stored) -> events.GateAnswer:
     return events.GateAnswer.model_construct(
-        disposition=row["disposition"],
+        disposition=row.disposition,
+        reason=row.gate_reason,
+        condition=row.condition,
+        policy_revision=row.policy_revision,
+        inclusion_probability=row.inclusion_probability,
+    )
+
+
+def _answer(row: OutputRow) -> events.GateAnswer:
+    return events.GateAnswer.model_construct(
+        disposition=row["disposition"],  # type: ignore[arg-type]
         reason=row["gate_reason"],
         condition=row["condition"],
         policy_revision=row["policy_revision"],

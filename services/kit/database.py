@@ -23,6 +23,17 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
+__all__ = [
+    "Base",
+    "Database",
+    "Json",
+    "Session",
+    "affected",
+    "connect_alone",
+    "is_infrastructure",
+    "make_engine",
+]
+
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",

@@ -1,7 +1,7 @@
 """Reads of people and teams."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from secondlook.text import actor_id
 from sqlalchemy import Select, func, select, text
@@ -34,7 +34,7 @@ class TeamInfo:
     people: tuple[str, ...]
 
 
-def _people_query() -> Select[Any]:
+def _people_query() -> Select[tuple[models.Person, list[str]]]:
     teams = (
         select(func.coalesce(func.array_agg(models.Membership.team), []))
         .where(models.Membership.person == models.Person.email)
@@ -74,19 +74,21 @@ def person(session: Session, email: str) -> PersonInfo:
 def actor(session: Session, email: str) -> Actor | None:
     """The actor that an active person is, or None."""
     row = session.execute(_BY_EMAIL, {"email": actor_id(email)}).first()
-    return _as_actor(row) if row is not None else None
+    return _actor(row.email, row.name, row.role, row.teams) if row is not None else None
 
 
 def actor_of_token(session: Session, hashed: bytes) -> Actor | None:
     """Whose live personal token has this hash, or None."""
     row = session.execute(_LIVE_TOKEN, {"hash": hashed}).first()
-    return _as_actor(row) if row is not None else None
+    return _actor(row.email, row.name, row.role, row.teams) if row is not None else None
 
 
 def actor_of_session(session: Session, hashed: bytes) -> tuple[Actor, str, bool] | None:
     """Whose live browser session has this hash, its CSRF token, and whether it began by link."""
     row = session.execute(_LIVE_SESSION, {"hash": hashed}).first()
-    return (_as_actor(row), row.csrf_token, row.by_link) if row is not None else None
+    if row is None:
+        return None
+    return _actor(row.email, row.name, row.role, row.teams), row.csrf_token, row.by_link
 
 
 _ACTOR = """
@@ -117,8 +119,8 @@ _LIVE_SESSION = text(
 )
 
 
-def _as_actor(row: Any) -> Actor:
-    return Actor(row.email, row.name, Role(row.role), frozenset(row.teams))
+def _actor(email: str, name: str, role: str, teams: Sequence[str]) -> Actor:
+    return Actor(email, name, Role(role), frozenset(teams))
 
 
 def teams(session: Session) -> list[TeamInfo]:

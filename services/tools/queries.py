@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from secondlook.gate import GatePolicy
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.orm import Session
 
 from services.kit.errors import NotFound
@@ -116,7 +115,7 @@ class ToolCache:
         return found
 
 
-_caches: WeakKeyDictionary[Any, ToolCache] = WeakKeyDictionary()
+_caches: WeakKeyDictionary[Engine | Connection, ToolCache] = WeakKeyDictionary()
 
 
 def cache(session: Session) -> ToolCache:

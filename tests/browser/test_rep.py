@@ -123,7 +123,7 @@ def test_send_what_the_tool_said_changes_nothing(
     with visit(factories.REP, javascript=script) as view:
         page = view.open(address(tool, output))
         page.get_by_role("button", name="Use").click()
-        expect(page.get_by_role("alert").filter(has_text="what the AI said")).to_be_visible()
+        expect(page.get_by_role("alert").filter(has_text="what the AI said").first).to_be_visible()
     assert site.one("SELECT count(*) FROM correction WHERE output_id = :id", id=output) == 0
 
 

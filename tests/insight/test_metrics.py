@@ -11,7 +11,7 @@ from services.insight.metrics import VERSIONS_SHOWN
 from services.kit import counts
 from services.kit.clock import DatabaseClock
 from services.tools import service as tool_service
-from tests.factories import TOOL, correction, output
+from tests.factories import FOREIGN, TOOL, correction, output
 from tests.factories.api import Api
 from tests.factories.people import OPERATOR
 
@@ -26,6 +26,17 @@ def exported(api: Api) -> list[Any]:
     """Every sample that has a version."""
     families = app_roles.make_collector(api.resources).collect()
     return [s for family in families for s in family.samples if "version" in s.labels]
+
+
+def of_tools(api: Api) -> dict[tuple[str, str], float]:
+    """The counts that alerts go by, of all versions of a tool together."""
+    families = app_roles.make_collector(api.resources).collect()
+    samples = [s for family in families for s in family.samples]
+    return {
+        (s.labels["tool"], s.name.removeprefix("secondlook_tool_").removesuffix("_total")): s.value
+        for s in samples
+        if s.name.startswith("secondlook_tool_") and s.name.endswith("_total")
+    }
 
 
 def shown(samples: list[Any]) -> set[int]:
@@ -107,3 +118,20 @@ def test_counters_of_what_is_mature_hold_while_outputs_come(
     monkeypatch.setattr(counts, "totals", interrupted)
     matured = [s.value for s in exported(api) if s.name == "secondlook_matured_outputs_total"]
     assert set(matured) == {0}
+
+
+def test_tool_has_its_own_counts_from_its_registration_on(api: Api) -> None:
+    """A version's first batch is an increase of something, though the version's own is none."""
+    names = ("outputs", "exceptions", "matured_outputs", "overridden_outputs")
+    names += ("overrides_withdrawn",)
+    at_first = {(tool, name): 0.0 for tool in (TOOL, FOREIGN) for name in names}
+    assert of_tools(api) == at_first
+    take(api, *range(VERSIONS_SHOWN + 2))
+    api.log.take(correction("o-1", value="tax", minutes=2))
+    many = VERSIONS_SHOWN + 2
+    assert of_tools(api) == at_first | {
+        (TOOL, "outputs"): many,
+        (TOOL, "exceptions"): many,
+        (TOOL, "matured_outputs"): many,
+        (TOOL, "overridden_outputs"): 1,
+    }

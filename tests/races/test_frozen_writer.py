@@ -60,7 +60,9 @@ class Writer:
         """Let it go on to its end; answers its last word."""
         os.kill(self.child.pid, signal.SIGCONT)
         words = ["nothing"]
-        while self.child.poll() is None and not words[-1].startswith(("refused", "failed", "jud")):
+        while self.child.poll() is None and not words[-1].startswith(
+            ("refused", "failed", "reviewed")
+        ):
             self.go_on()
             words.append(self.read())
         return words[-1]

@@ -37,7 +37,11 @@ def test_two_characters_swapped_are_seen() -> None:
     assert not keys.well_formed(key[:at] + key[at + 1] + key[at] + key[at + 2 :])
 
 
-@pytest.mark.parametrize("spoil", [lambda k: k[:-1], lambda k: k + "x", lambda k: k[:-3] + "000"])
+def another_end(key: str) -> str:
+    return key[:-1] + ("0" if key[-1] != "0" else "1")
+
+
+@pytest.mark.parametrize("spoil", [lambda k: k[:-1], lambda k: k + "x", another_end])
 def test_a_mistyped_key_is_refused_at_once_and_not_shown(spoil: object) -> None:
     assert callable(spoil)
     key = keys.generate()

@@ -15,7 +15,7 @@ from secondlook import Secondlook
 Eventually = Callable[..., None]
 
 CHILD = """
-import os, sys, time
+import os, sys, threading
 from secondlook import Secondlook
 url, key, folder, first, count, end = sys.argv[1:]
 look = Secondlook(url, key, spill_dir=folder or None, buffer_size=3_000)
@@ -25,7 +25,7 @@ print("recorded", flush=True)
 if end == "close":
     look.close(0.1)
 elif end == "wait":
-    time.sleep(60)
+    threading.Event().wait(60)  # to be killed
 """
 
 
@@ -133,7 +133,7 @@ def test_folders_of_running_processes_are_left_alone(down: Any, tmp_path: Path) 
 
 
 ORPHAN = """
-import os, sys, time
+import os, sys, threading
 from secondlook import Secondlook
 
 look = Secondlook(sys.argv[1], sys.argv[2], spill_dir=sys.argv[3], buffer_size=3_000)
@@ -141,7 +141,7 @@ for number in range(3_000):
     look.output(f"t-{number}", kind="category", value="refund", confidence=0.9)
 if os.fork() == 0:
     print(os.getpid(), flush=True)
-time.sleep(60)
+threading.Event().wait(60)  # to be killed
 """
 
 

@@ -2,15 +2,17 @@
 
 from typing import Any
 
+from services.escalation.cases import Case
 from services.escalation.rules import OPEN_STATES, CaseState
 from services.people.rules import Actor, Verb
+from services.tools.queries import ToolInfo
 from ui.cases.vocabulary import trigger_label
 from ui.kit.values import format_field, format_value
 
 _DECIDED = (CaseState.RESOLVED, CaseState.CLOSED)
 
 
-def case_context(case: Any, tool: Any, *, query: str, names: list[str]) -> dict[str, Any]:
+def case_context(case: Case, tool: ToolInfo, *, query: str, names: list[str]) -> dict[str, Any]:
     """What the pane shows of a case, whoever looks."""
     blind = case.hidden
     return {
@@ -23,7 +25,7 @@ def case_context(case: Any, tool: Any, *, query: str, names: list[str]) -> dict[
     }
 
 
-def _title(case: Any) -> str:
+def _title(case: Case) -> str:
     if case.hidden:
         return "What is right?"
     if case.failure:
@@ -31,10 +33,10 @@ def _title(case: Any) -> str:
     if case.value is None:
         return "The tool's output has not come"
     titles = {"text": "Is this text right?", "fields": "Are these values right?"}
-    return titles.get(case.kind) or f"AI said {format_value(case.value)}"
+    return titles.get(case.kind or "") or f"AI said {format_value(case.value)}"
 
 
-def _tools_answer(case: Any, *, blind: bool, names: list[str]) -> dict[str, Any]:
+def _tools_answer(case: Case, *, blind: bool, names: list[str]) -> dict[str, Any]:
     """What the tool said, and the verdict: nothing of the tool's on a blind case."""
     value = None if blind else case.value
     return {
@@ -50,7 +52,7 @@ def _tools_answer(case: Any, *, blind: bool, names: list[str]) -> dict[str, Any]
     }
 
 
-def _facts(case: Any, tool: Any) -> dict[str, Any]:
+def _facts(case: Case, tool: ToolInfo) -> dict[str, Any]:
     """What holds of a case whoever looks."""
     given = case.input or {}
     return {
@@ -79,7 +81,7 @@ def _facts(case: Any, tool: Any) -> dict[str, Any]:
     }
 
 
-def standing(case: Any, actor: Actor, *, own_dispute: bool) -> dict[str, Any]:
+def standing(case: Case, actor: Actor, *, own_dispute: bool) -> dict[str, Any]:
     """What this person may do with the case."""
     mine = case.state == "claimed" and case.claimant == actor.email
     free = case.state == "open"
@@ -95,13 +97,13 @@ def standing(case: Any, actor: Actor, *, own_dispute: bool) -> dict[str, Any]:
     }
 
 
-def may_undo(actor: Actor, case: Any) -> bool:
+def may_undo(actor: Actor, case: Case) -> bool:
     """Whether this person may take the case's verdict back: while it can still be reopened."""
     theirs = case.verdict_by == actor.email or actor.may(Verb.TAKE_OVER)
     return case.state == CaseState.RESOLVED and actor.may(Verb.REVIEW) and theirs
 
 
-def _choices(case: Any, tool: Any, *, blind: bool) -> list[dict[str, Any]]:
+def _choices(case: Case, tool: ToolInfo, *, blind: bool) -> list[dict[str, Any]]:
     """The numbered verdicts: 1 is the tool's word, then what it also considered."""
     if tool.kind == "flag":
         return _flag_choices(case, blind=blind)
@@ -125,7 +127,7 @@ def _choices(case: Any, tool: Any, *, blind: bool) -> list[dict[str, Any]]:
     return choices
 
 
-def _flag_choices(case: Any, *, blind: bool) -> list[dict[str, Any]]:
+def _flag_choices(case: Case, *, blind: bool) -> list[dict[str, Any]]:
     words = {True: "Raised", False: "Not raised"}
     if blind or case.value is None:
         return [{"value": f"is:{flag}", "label": words[flag]} for flag in (True, False)]
@@ -135,7 +137,7 @@ def _flag_choices(case: Any, *, blind: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _others(case: Any, tool: Any, *, blind: bool, query: str) -> list[dict[str, Any]]:
+def _others(case: Case, tool: ToolInfo, *, blind: bool, query: str) -> list[dict[str, Any]]:
     """The other categories, narrowed by the search."""
     if tool.kind != "category":
         return []

@@ -10,8 +10,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from services.escalation import queries
+from services.escalation.cases import Case
 from services.escalation.rules import OPEN_STATES
 from services.feedback import queries as feedback
+from services.feedback.queries import Said
+from services.kit.database import Session
 from services.kit.errors import InvalidInput
 from services.people import queries as people_queries
 from services.people.rules import Actor, Verb
@@ -48,23 +51,23 @@ class Remark:
     """Whether somebody else can give a verdict by agreeing."""
 
 
-def remarks(session: Any, actor: Actor, case: Any) -> list[Remark]:
+def remarks(session: Session, actor: Actor, case: Case) -> list[Remark]:
     """What others than the actor said last, the newest first; of a blind case nothing."""
     if case.hidden:
         return []
     return [_remark(session, word) for word in _words(session, actor, case)[:_SHOWN]]
 
 
-def _words(session: Any, actor: Actor, case: Any) -> Sequence[Any]:
+def _words(session: Session, actor: Actor, case: Case) -> Sequence[Said]:
     """Each other person's last word that stands, the newest first."""
-    last: dict[str, Any] = {}
+    last: dict[str, Said] = {}
     for word in feedback.corrections(session, case.tool, case.output_id):
         if not word.withdrawn and word.actor != actor.email:
             last[word.actor or word.event_id] = word
     return sorted(last.values(), key=lambda word: word.occurred_at, reverse=True)
 
 
-def _remark(session: Any, word: Any) -> Remark:
+def _remark(session: Session, word: Said) -> Remark:
     person = people_queries.actor(session, word.actor) if word.actor else None
     long = isinstance(word.value, str) and len(word.value) > len(format_value(word.value))
     saying = _SAYINGS.get(word.kind) or ("says:" if long else f"says: {format_value(word.value)}")
@@ -81,7 +84,7 @@ def _remark(session: Any, word: Any) -> Remark:
 
 
 def agreed_verdict(
-    session: Any, actor: Actor, case: Any, remark_id: str
+    session: Session, actor: Actor, case: Case, remark_id: str
 ) -> tuple[VerdictKind, Any]:
     """The verdict that agrees with what somebody said.
 
@@ -101,7 +104,7 @@ def _gone() -> InvalidInput:
     return invalid_field("choice", "that was taken back meanwhile", "Look at the case again")
 
 
-def remarks_context(session: Any, actor: Actor, case: Any) -> dict[str, Any]:
+def remarks_context(session: Session, actor: Actor, case: Case) -> dict[str, Any]:
     """What the part of the page with remarks shows, and how it knows that it is up to date."""
     found = remarks(session, actor, case)
     seen = hashlib.sha256("\n".join(remark.id for remark in found).encode()).hexdigest()[:12]

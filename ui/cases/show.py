@@ -7,12 +7,15 @@ from fastapi import Request
 from starlette.responses import Response
 
 from services.escalation import queries
+from services.escalation.cases import Case, Listed
 from services.feedback import queries as feedback
+from services.kit.database import Session
 from services.kit.errors import NotFound
 from services.kit.web.cursors import encode_cursor, read_cursor
 from services.people import queries as people_queries
 from services.people.rules import REVIEWERS, Actor
 from services.tools import queries as tool_queries
+from services.tools.queries import ToolInfo
 from services.tools.rules import OutputKind, VerdictKind
 from ui.cases.case_view import case_context, may_undo, standing
 from ui.cases.queue_filter import QueueFilter, queue_filter
@@ -26,14 +29,14 @@ _PAGE = 50
 MOST_COUNTED = 1000
 
 
-def _count_context(session: Any, actor: Actor, asked: QueueFilter) -> dict[str, Any]:
+def _count_context(session: Session, actor: Actor, asked: QueueFilter) -> dict[str, Any]:
     """How long the queue is: all of it that changes beside a case in the pane."""
     total = queries.count(session, actor, asked.filter(actor), most=MOST_COUNTED)
     return {"asked": asked, "total": total, "counted": MOST_COUNTED}
 
 
 def list_context(
-    session: Any,
+    session: Session,
     actor: Actor,
     asked: QueueFilter,
     *,
@@ -58,7 +61,7 @@ def list_context(
     }
 
 
-def _row(case: Any, actor: Actor) -> dict[str, Any]:
+def _row(case: Listed, actor: Actor) -> dict[str, Any]:
     """A case as a row of the list."""
     blind = case.hidden
     said = "" if blind else format_value(case.value, case.failure)
@@ -78,7 +81,7 @@ def _row(case: Any, actor: Actor) -> dict[str, Any]:
     }
 
 
-def _holder(case: Any, actor: Actor) -> str:
+def _holder(case: Listed, actor: Actor) -> str:
     if case.state != "claimed":
         return ""
     return "You are on it" if case.claimant == actor.email else f"{case.claimant} is on it"
@@ -133,7 +136,7 @@ def show_case(
     )
 
 
-def _field_names(session: Any, case: Any, tool: Any) -> list[str]:
+def _field_names(session: Session, case: Case, tool: ToolInfo) -> list[str]:
     """The names of the fields to fill in; on a blind case those that the tool returns at all,
     so that they tell nothing of this output.
     """
@@ -145,7 +148,7 @@ def _field_names(session: Any, case: Any, tool: Any) -> list[str]:
     return sorted({name for row in recent for name in row.value or {}})
 
 
-def _possible_owners(session: Any) -> list[dict[str, str]]:
+def _possible_owners(session: Session) -> list[dict[str, str]]:
     """Who a case can be given to."""
     teams = [
         {"value": f"team:{team.slug}", "label": f"{team.name} (team)"}
@@ -160,7 +163,7 @@ def _possible_owners(session: Any) -> list[dict[str, str]]:
     return teams + people
 
 
-def outcome_context(session: Any, actor: Actor, case_id: int) -> dict[str, Any]:
+def outcome_context(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:
     """What became of the case that got its verdict just now, and whether it can be undone.
 
     Nothing where there is none, or it is not to be seen.

@@ -6,6 +6,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from services.escalation import queries, service
+from services.escalation.cases import Case
+from services.kit.database import Session
 from services.kit.errors import Conflict, InvalidInput, Problem
 from services.people.rules import Actor, Verb
 from services.tools import queries as tool_queries
@@ -61,7 +63,7 @@ def _give_verdict(
 
 
 def _read_verdict(
-    session: Any, actor: Actor, form: dict[str, str], kind: str, case: Any
+    session: Session, actor: Actor, form: dict[str, str], kind: str, case: Case
 ) -> tuple[VerdictKind, Any]:
     """The verdict and value that a pressed button stands for."""
     choice = form.get("choice", "")
@@ -80,7 +82,7 @@ def _read_verdict(
         raise InvalidInput("choice: no verdict was chosen.", problems=(problem,)) from None
 
 
-def _next(pages: PageContext, request: Request, actor: Actor, done: Any) -> Response:
+def _next(pages: PageContext, request: Request, actor: Actor, done: Case) -> Response:
     """The case after this one, else the first that is left, else the queue."""
     asked = queue_filter(request)
     with pages.transaction() as (session, _):

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from services.escalation.queries import TimelineRow
+
 _TRIGGERS = {
     "low_confidence": "low confidence",
     "dispute": "disputed",
@@ -36,12 +38,12 @@ def trigger_label(trigger: str) -> str:
     return _TRIGGERS.get(trigger, trigger.replace("_", " "))
 
 
-def timeline_entries(entries: Sequence[Any]) -> list[dict[str, Any]]:
+def timeline_entries(entries: Sequence[TimelineRow]) -> list[dict[str, Any]]:
     """Timeline entries as the macro takes them, the newest first."""
     return [_entry(entry) for entry in reversed(entries)]
 
 
-def _entry(entry: Any) -> dict[str, Any]:
+def _entry(entry: TimelineRow) -> dict[str, Any]:
     words, icon = _EVENTS.get(entry.event, (entry.event.capitalize(), "clock"))
     detail = entry.detail or {}
     if entry.event == "opened":

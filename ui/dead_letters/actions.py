@@ -1,17 +1,17 @@
 """What can be done with dead letters: read, retry, discard. Each act leaves an audit entry."""
 
 from datetime import datetime
-from typing import Any
 
 from services.kit.audit import note
 from services.kit.consuming import dead_letters
+from services.kit.database import Session
 from services.kit.errors import NotFound
 from services.people.rules import Actor, Verb
 from services.tools import queries as tool_queries
 
 
 def waiting(
-    session: Any, actor: Actor, *, after: int, limit: int, everything: bool
+    session: Session, actor: Actor, *, after: int, limit: int, everything: bool
 ) -> list[dead_letters.DeadLetterListed]:
     """Dead letters in the actor's sight, the oldest first.
 
@@ -25,7 +25,7 @@ def waiting(
     )
 
 
-def one(session: Any, actor: Actor, number: int) -> dead_letters.DeadLetterRow:
+def one(session: Session, actor: Actor, number: int) -> dead_letters.DeadLetterRow:
     """One dead letter in the actor's sight; what names no tool is for those who see all teams.
 
     Raises:
@@ -42,11 +42,11 @@ def one(session: Any, actor: Actor, number: int) -> dead_letters.DeadLetterRow:
     return found
 
 
-def _tools_in_sight(session: Any, actor: Actor) -> set[str]:
+def _tools_in_sight(session: Session, actor: Actor) -> set[str]:
     return {tool.slug for tool in tool_queries.visible_tools(session, actor)}
 
 
-def retry(session: Any, actor: Actor, number: int, *, now: datetime) -> None:
+def retry(session: Session, actor: Actor, number: int, *, now: datetime) -> None:
     """Send it again, as it came.
 
     Raises:
@@ -57,7 +57,7 @@ def retry(session: Any, actor: Actor, number: int, *, now: datetime) -> None:
     note(session, now, actor.id, "retry", "dead letter", str(number))
 
 
-def discard(session: Any, actor: Actor, number: int, *, reason: str, now: datetime) -> None:
+def discard(session: Session, actor: Actor, number: int, *, reason: str, now: datetime) -> None:
     """Decide that it is never going to be used, and why.
 
     Raises:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from services.feedback import queries as feedback
 from services.insight import queries as insight
 from services.insight.rules import DAYS_FOR_LIMITS, Ratio, control_limits
+from services.kit.database import Session
 from services.people.rules import Verb
 from services.tools import queries as tool_queries
 from services.tools import service as tool_service
@@ -102,7 +103,7 @@ def router(pages: PageContext) -> APIRouter:
     return routes
 
 
-def _health(session: Any, tool: tool_queries.ToolInfo, now: datetime) -> Health:
+def _health(session: Session, tool: tool_queries.ToolInfo, now: datetime) -> Health:
     return Health(
         tool=tool,
         rates=insight.rates(session, tool, now=now),

@@ -11,7 +11,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from services.kit.clock import Clock
-from services.kit.database import Database
+from services.kit.database import Database, Session
 from services.kit.errors import NotAllowed, NotSignedIn
 from services.kit.web.addresses import ClientAddresses
 from services.people.rules import Actor, Verb
@@ -51,7 +51,7 @@ class PageContext:
     api_address: Callable[[], str]
 
     @contextmanager
-    def transaction(self) -> Iterator[tuple[Any, datetime]]:
+    def transaction(self) -> Iterator[tuple[Session, datetime]]:
         """One transaction and its time."""
         with self.database.transaction() as session:
             yield session, self.clock.now(session)
@@ -79,7 +79,7 @@ class PageContext:
             raise NotAllowed(f"Your role, {actor.role}, may not {verb.replace('_', ' ')}.")
         return actor
 
-    def wait_until(self, done: Callable[[Any], bool]) -> bool:
+    def wait_until(self, done: Callable[[Session], bool]) -> bool:
         """Wait until `done(session)`, for a moment: what was published is durable on the log before
         it is in the tables, and a page should show it. False when it took longer than that.
         """

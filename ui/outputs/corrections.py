@@ -9,10 +9,13 @@ from secondlook import events
 from starlette.responses import Response
 
 from services.feedback import queries
+from services.feedback.queries import OutputWhole
+from services.kit.database import Session
 from services.kit.errors import InvalidInput, NotFound, Problem
 from services.people.rules import Actor, Verb
 from services.tools import queries as tool_queries
 from services.tools.contracts import refused
+from services.tools.queries import ToolInfo
 from services.tools.rules import same_value, value_problem
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm
@@ -95,7 +98,7 @@ def _correction(
         raise refused(error) from None
 
 
-def _read_choice(form: dict[str, str], tool: Any, row: Any) -> tuple[Any, Any]:
+def _read_choice(form: dict[str, str], tool: ToolInfo, row: OutputWhole) -> tuple[str, Any]:
     """The kind of word and its value that a pressed button stands for."""
     choice = form.get("choice", "")
     if choice == "keep":
@@ -137,10 +140,10 @@ def _again(
     return pages.redirect(request, f"{address(slug, output_id)}&said={quote(said)}")
 
 
-def _is_stored(session: Any, tool: str, output_id: str, event_id: str) -> bool:
+def _is_stored(session: Session, tool: str, output_id: str, event_id: str) -> bool:
     return queries.correction(session, tool, output_id, event_id) is not None
 
 
-def _is_withdrawn(session: Any, tool: str, output_id: str, event_id: str) -> bool:
+def _is_withdrawn(session: Session, tool: str, output_id: str, event_id: str) -> bool:
     said = queries.correction(session, tool, output_id, event_id)
     return said is not None and said.withdrawn

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from services.escalation import queries as escalation
 from services.feedback import queries
+from services.feedback.queries import OutputListed
 from services.kit.errors import NotFound
 from services.kit.web.cursors import encode_cursor, read_cursor
 from services.people.rules import Verb
@@ -69,7 +70,7 @@ def _add_list(routes: APIRouter, pages: PageContext) -> None:
         )
 
 
-def _row(row: Any, *, blind: bool) -> dict[str, Any]:
+def _row(row: OutputListed, *, blind: bool) -> dict[str, Any]:
     said = "Failed" if row.failure else format_value(row.value)
     return {
         "id": row.output_id,

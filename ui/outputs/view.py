@@ -9,8 +9,10 @@ from starlette.responses import Response
 
 from services.escalation import queries as escalation
 from services.feedback import queries
+from services.feedback.queries import OutputWhole, Said
 from services.people.rules import Actor, Verb
 from services.tools import queries as tool_queries
+from services.tools.queries import ToolInfo
 from ui.kit.context import PageContext
 from ui.kit.values import format_field, format_value
 
@@ -68,7 +70,7 @@ def show_output(
 
 
 def _output_context(
-    row: Any, tool: Any, words: list[Any], actor: Actor, query: str
+    row: OutputWhole, tool: ToolInfo, words: list[Said], actor: Actor, query: str
 ) -> dict[str, Any]:
     standing = [word for word in words if not word.withdrawn]
     mine = [word for word in standing if word.actor == actor.email]
@@ -104,7 +106,7 @@ def _output_context(
     }
 
 
-def _word(word: Any, row: Any) -> str:
+def _word(word: Said, row: OutputWhole) -> str:
     """What this person said last, as the undo strip says it."""
     if word.kind == "correction":
         return f"{format_value(row.value)} → {format_value(word.value)}"
@@ -115,7 +117,7 @@ def _word(word: Any, row: Any) -> str:
     }[word.kind]
 
 
-def _entry(word: Any) -> dict[str, Any]:
+def _entry(word: Said) -> dict[str, Any]:
     said = {
         "correction": f"Corrected to {format_value(word.value)}",
         "confirmation": "Confirmed",
@@ -131,7 +133,7 @@ def _entry(word: Any) -> dict[str, Any]:
     }
 
 
-def _choices(row: Any, tool: Any) -> list[dict[str, Any]]:
+def _choices(row: OutputWhole, tool: ToolInfo) -> list[dict[str, Any]]:
     """1 always means that the AI is right; then what it also considered."""
     if row.failure:
         return []
@@ -149,7 +151,7 @@ def _choices(row: Any, tool: Any) -> list[dict[str, Any]]:
     return [keep, *others]
 
 
-def _others(row: Any, tool: Any, query: str) -> list[dict[str, str]]:
+def _others(row: OutputWhole, tool: ToolInfo, query: str) -> list[dict[str, str]]:
     if tool.kind != "category":
         return []
     offered = {c["value"].removeprefix("is:") for c in _choices(row, tool)} | {row.value}
