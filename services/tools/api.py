@@ -9,7 +9,7 @@ from secondlook.policy import LEAST_STALE_SECONDS, REVIEW_CONDITIONS, write_docu
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, Problem
-from services.kit.web.storable import Text
+from services.kit.web.storable import Storable, Text
 from services.people.rules import Actor, Verb
 from services.tools import queries, service
 from services.tools.identity import Identity, ToolCaller
@@ -37,7 +37,7 @@ class ToolBody(BaseModel):
     audit_rate: Share | None = None
     holdout_rate: Share | None = None
     maturity_seconds: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-    review_when: Annotated[list[Any], Field(max_length=REVIEW_CONDITIONS)] | None = None
+    review_when: Annotated[list[Any], Storable, Field(max_length=REVIEW_CONDITIONS)] | None = None
     max_stale_seconds: Annotated[int, Field(ge=LEAST_STALE_SECONDS, lt=2**31)] | None = None
     categories: Annotated[list[Text], Field(max_length=10_000)] | None = None
 
