@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import corrections, decide, ingest, limits, pages, retention
+from benchmarks import corrections, decide, ingest, limits, opening, pages, retention
 from benchmarks.server import broker
 from benchmarks.table import Row, write
 
@@ -43,7 +43,9 @@ def main() -> None:
     if not asked.no_kafka:
         with broker() as bootstrap:
             rows += ingest.kafka_rows(bootstrap, 60_000 // scale, limit)
-    rows += corrections.rows(10_000 // scale)
+            kafka = {"SECONDLOOK_KAFKA_BOOTSTRAP_SERVERS": bootstrap}
+            rows += opening.rows(20, "Kafka", **kafka)
+    rows += corrections.rows(10_000 // scale) + opening.rows(20)
     for outputs, cases in ((100_000, 10_000), (1_000_000, 100_000)):
         rows += pages.rows(outputs // scale, cases // scale)
     rows += retention.rows(1_000_000 // scale)

@@ -19,7 +19,7 @@ from services.kit.eventlog.port import NewRecord
 from services.kit.settings import Settings
 
 _CONNECTIONS = 4
-_TAKERS = [("feedback", events.OUTPUTS), ("escalation", events.OUTPUTS)]
+_TAKERS = [("feedback", events.OUTPUTS), ("escalation", events.REVIEWS)]
 AIM = {"embedded": 5_000, "kafka": 10_000}
 """Outputs a second, end to end, on two cores."""
 

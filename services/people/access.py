@@ -33,10 +33,10 @@ def create_token(session: Session, email: str, *, actor: Actor, now: datetime) -
     """Make a personal API token that lasts 90 days; it cannot be read again.
 
     Raises:
-        NotAllowed: the actor does not manage people.
+        NotAllowed: it is somebody else's, and the actor does not manage people.
         NotFound: nobody active has that address.
     """
-    actor.require(Verb.MANAGE_PEOPLE)
+    _require_own(actor, email)
     who = _active(session, email)
     token = new_token("slp")
     session.add(
@@ -176,8 +176,7 @@ def set_password(
         InvalidInput: the password is too short.
         NotFound: nobody active has that address.
     """
-    if actor_id(email) != actor.email:
-        actor.require(Verb.MANAGE_PEOPLE)
+    _require_own(actor, email)
     if len(password) < _PASSWORD_LENGTH:
         raise invalid("password", "it is too short", f"Use {_PASSWORD_LENGTH} characters or more.")
     who = _active(session, email)
@@ -188,6 +187,12 @@ def set_password(
     )
     end_every_sign_in(session, who.email, now=now)
     note(session, now, actor.id, "set password", "person", who.email)
+
+
+def _require_own(actor: Actor, email: str) -> None:
+    """Everybody may do as they like with what is theirs."""
+    if actor_id(email) != actor.email:
+        actor.require(Verb.MANAGE_PEOPLE)
 
 
 def _active(session: Session, email: str) -> Actor:

@@ -65,7 +65,7 @@ def test_next_case_leaves_the_list_where_it_is(site: Site, visit: Visit) -> None
         assert _focus(page) == "case-title"
 
 
-def test_judge_on_a_phone(site: Site, visit: Visit) -> None:
+def test_review_on_a_phone(site: Site, visit: Visit) -> None:
     site.clear()
     first, second = site.case(), site.case()
     with visit(factories.OWNER, size=PHONE) as view:
@@ -83,7 +83,7 @@ def test_judge_on_a_phone(site: Site, visit: Visit) -> None:
     assert site.verdict(first) == ("upheld", None, factories.OWNER)
 
 
-def test_judge_without_javascript_and_stay_in_the_same_queue(site: Site, visit: Visit) -> None:
+def test_review_without_javascript_and_stay_in_the_same_queue(site: Site, visit: Visit) -> None:
     site.clear()
     first, second = site.case(), site.case()
     with visit(factories.OWNER, javascript=False) as view:
@@ -120,7 +120,7 @@ def _review(page: Page, tool: str) -> None:
         (FIELDS, {"number": {"value": "A-17"}, "total": {"value": 130}}),
     ],
 )
-def test_judge_each_kind(site: Site, visit: Visit, script: bool, tool: str, value: Any) -> None:
+def test_review_each_kind(site: Site, visit: Visit, script: bool, tool: str, value: Any) -> None:
     site.clear()
     case = site.case(tool)
     with visit(factories.OWNER, javascript=script) as view:
@@ -309,4 +309,4 @@ def test_undo_the_last_verdict_of_a_queue(
         page.get_by_role("button", name="Undo").click()
         expect(page.locator("#case-title")).to_be_visible()
         assert tuple(site.one(_STATE, id=case)) == ("open", None)
-        expect(page.locator("#history")).to_contain_text("Opened again")
+        expect(page.locator("#history")).to_contain_text("Verdict taken back")

@@ -68,7 +68,7 @@ def test_disputes_that_come_again_change_nothing(
 
 
 @pytest.mark.parametrize("who", [OWNER, TEAMMATE])
-def test_nobody_who_objects_judges_whoever_objected_last(
+def test_nobody_who_objects_reviews_whoever_objected_last(
     log: Delivery, casework: Casework, who: str
 ) -> None:
     log.take(output("o-1"), disputed("a", OWNER), disputed("b", TEAMMATE))
@@ -207,7 +207,7 @@ def test_case_is_not_given_to_somebody_who_objects(log: Delivery, casework: Case
         casework.do("reassign", TEAMMATE, 1, owner=Owner("person", OWNER))
 
 
-def test_holder_who_comes_to_object_judges_no_more(log: Delivery, casework: Casework) -> None:
+def test_holder_who_comes_to_object_reviews_no_more(log: Delivery, casework: Casework) -> None:
     log.take(output("o-1", confidence=0.1))
     token = casework.claim(OWNER, 1)
     log.take(disputed("a", OWNER))

@@ -156,7 +156,7 @@ def test_rep_of_a_team_may_go(loss: dict[str, Any], populated: Database) -> None
     change(populated, REP, **loss)
 
 
-def test_judge_who_stays_in_the_team_may_change_the_rest(populated: Database) -> None:
+def test_reviewer_who_stays_in_the_team_may_change_the_rest(populated: Database) -> None:
     with populated.transaction() as session:
         given = {"kind": OutputKind.TEXT, "team": "other", "maturity_seconds": 0}
         now = DatabaseClock().now(session)
@@ -211,7 +211,7 @@ def at_once(first: Callable[[Any], None], second: Callable[[], None], populated:
 
 
 @EACH_LOSS
-def test_last_two_judges_do_not_leave_at_once(loss: dict[str, Any], populated: Database) -> None:
+def test_last_two_reviewers_do_not_leave_at_once(loss: dict[str, Any], populated: Database) -> None:
     change(populated, LEAD, role=Role.REP)
     Delivery(populated).take(output("o-1", confidence=0.1))
 

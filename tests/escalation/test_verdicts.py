@@ -24,7 +24,7 @@ from tests.factories import (
 )
 
 
-def test_judge_sends_the_verdict_back_to_feedback(
+def test_review_sends_the_verdict_back_to_feedback(
     case: int, casework: Casework, log: Delivery, database: Database
 ) -> None:
     casework.give_verdict(OWNER, case, "corrected", value="refund", note="it says refund")
@@ -46,7 +46,7 @@ def test_judge_sends_the_verdict_back_to_feedback(
         ("upheld", "refund", "/value"),
     ],
 )
-def test_judge_with_an_unfit_value_names_the_field(
+def test_review_with_an_unfit_value_names_the_field(
     verdict: str, value: object, field: str, case: int, casework: Casework
 ) -> None:
     with pytest.raises(InvalidInput) as refused:
@@ -68,7 +68,7 @@ def test_judge_with_an_unfit_value_names_the_field(
         ("fields", {"a": {"value": "b"}}, {str(n): "x" * 60_000 for n in range(20)}, ""),
     ],
 )
-def test_judge_with_a_value_that_the_contract_refuses_writes_nothing(
+def test_review_with_a_value_that_the_contract_refuses_writes_nothing(
     kind: str, said: Any, value: Any, field: str, database: Database
 ) -> None:
     populate(database, kind=OutputKind(kind))
@@ -81,7 +81,7 @@ def test_judge_with_a_value_that_the_contract_refuses_writes_nothing(
     assert one(database, 'SELECT state FROM "case"') == "claimed"
 
 
-def test_judge_with_a_note_that_the_contract_refuses_names_it(
+def test_review_with_a_note_that_the_contract_refuses_names_it(
     case: int, casework: Casework
 ) -> None:
     with pytest.raises(InvalidInput) as refused:
@@ -90,13 +90,13 @@ def test_judge_with_a_note_that_the_contract_refuses_names_it(
     casework.give_verdict(OWNER, case, note="x" * 4_000)
 
 
-def test_judge_blind_with_the_tools_value_upholds(database: Database) -> None:
+def test_review_blind_with_the_tools_value_upholds(database: Database) -> None:
     populate(database, audit_rate=1.0)
     Delivery(database).take(output("o-1"))
     assert Casework(database).give_verdict(OWNER, 1, "corrected", value="billing") == "upheld"
 
 
-def test_judge_own_dispute_is_refused(
+def test_review_own_dispute_is_refused(
     log: Delivery, casework: Casework, database: Database
 ) -> None:
     dispute = correction("o-1", kind="dispute")

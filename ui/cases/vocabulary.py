@@ -25,6 +25,7 @@ _EVENTS = {
     "reminded": ("Owner reminded", "clock"),
     "disputed": ("Disputed", "message-square"),
     "resolved": ("Verdict given", "check"),
+    "undone": ("Verdict taken back", "undo-2"),
     "reopened": ("Opened again", "undo-2"),
     "closed": ("Closed", "check"),
     "output arrived": ("The output arrived", "inbox"),

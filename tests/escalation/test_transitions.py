@@ -1,0 +1,125 @@
+"""Every move that the table of transitions does not name is refused, by database and verbs."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import permutations
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from services.escalation import claims, service
+from services.escalation.rules import TRANSITIONS, CaseState, CaseVerb, Owner, moves
+from services.kit.database import Database
+from services.kit.errors import SecondlookError
+from services.tools.rules import VerdictKind
+from tests.factories import LEAD, OWNER, TEAMMATE, Casework, one
+
+_NO_CLAIM = "claimant = NULL, lease_expires_at = NULL"
+_NO_VERDICT = "verdict = NULL, verdict_by = NULL, resolved_at = NULL, verdict_id = NULL"
+_CLAIM = f"claimant = '{OWNER}', lease_expires_at = now() + interval '1 hour'"
+_VERDICT = f"verdict = 'upheld', verdict_by = '{OWNER}', resolved_at = now(), verdict_id = 'v'"
+COLUMNS = dict.fromkeys(CaseState, f"{_NO_CLAIM}, {_NO_VERDICT}") | {
+    CaseState.CLAIMED: f"{_CLAIM}, {_NO_VERDICT}",
+    CaseState.RESOLVED: f"{_NO_CLAIM}, {_VERDICT}",
+    CaseState.CLOSED: f"{_NO_CLAIM}, {_VERDICT}",
+}
+"""What else a row says in each state, so that nothing but the move itself can be refused."""
+
+
+def _write(database: Database, case: int, state: CaseState) -> None:
+    with database.transaction() as session:
+        statement = f'UPDATE "case" SET state = :state, {COLUMNS[state]} WHERE id = :case'
+        session.execute(text(statement), {"state": state.value, "case": case})
+
+
+def _put(database: Database, case: int, state: CaseState) -> None:
+    """Place a case in a state, past the guard."""
+    for switch, then in (("DISABLE", True), ("ENABLE", False)):
+        with database.transaction() as session:
+            session.execute(text(f'ALTER TABLE "case" {switch} TRIGGER legal_move'))
+        if then:
+            _write(database, case, state)
+
+
+def _state(database: Database, case: int) -> str:
+    return str(one(database, 'SELECT state FROM "case" WHERE id = :c', c=case))
+
+
+@pytest.mark.parametrize(("source", "target"), sorted(permutations(CaseState, 2)))
+def test_database_lets_a_case_move_as_the_table_says_alone(
+    source: CaseState, target: CaseState, case: int, database: Database
+) -> None:
+    _put(database, case, source)
+    if (source, target) in moves():
+        _write(database, case, target)
+        assert _state(database, case) == target
+        return
+    with pytest.raises(IntegrityError, match=f"does not go from {source} to {target}"):
+        _write(database, case, target)
+    assert _state(database, case) == source
+
+
+def _token(casework: Casework, case: int) -> str:
+    return str(one(casework.database, 'SELECT claim_seq FROM "case" WHERE id = :c', c=case))
+
+
+def _as_people(verb: str, who: str, **given: Any) -> Callable[[Casework, int], Any]:
+    return lambda casework, case: casework.do(verb, who, case, **given)
+
+
+BY_PEOPLE: dict[CaseVerb, Callable[[Casework, int], Any]] = {
+    CaseVerb.CLAIM: _as_people("claim", OWNER, lease=timedelta(minutes=1)),
+    CaseVerb.RELEASE: lambda work, case: work.do("release", OWNER, case, token=_token(work, case)),
+    CaseVerb.RESOLVE: lambda work, case: work.do(
+        "give_verdict", OWNER, case, token=_token(work, case), verdict=VerdictKind.UPHELD
+    ),
+    CaseVerb.UNDO: _as_people("undo", LEAD, window=timedelta(hours=1)),
+    CaseVerb.REOPEN: _as_people("reopen", LEAD, note="look again"),
+    CaseVerb.REASSIGN: _as_people("reassign", LEAD, owner=Owner("person", TEAMMATE), note="n"),
+}
+
+
+def _elsewhere(verb: CaseVerb) -> list[CaseState]:
+    """The states from which a verb does not lead."""
+    return [state for state in CaseState if state not in TRANSITIONS[verb].sources]
+
+
+@pytest.mark.parametrize(
+    ("verb", "state"), [(verb, state) for verb in BY_PEOPLE for state in _elsewhere(verb)]
+)
+def test_verb_is_refused_where_it_does_not_lead_from(
+    verb: CaseVerb, state: CaseState, case: int, casework: Casework, database: Database
+) -> None:
+    _put(database, case, state)
+    before = one(database, 'SELECT version FROM "case"'), one(database, _SAID)
+    with pytest.raises(SecondlookError) as refused:
+        BY_PEOPLE[verb](casework, case)
+    assert refused.value.status == 409
+    assert _state(database, case) == state
+    assert (one(database, 'SELECT version FROM "case"'), one(database, _SAID)) == before
+
+
+_SAID = "SELECT count(*) FROM timeline_entry"
+
+
+@pytest.mark.parametrize("verb", [CaseVerb.EXPIRE, CaseVerb.DROP, CaseVerb.CLOSE])
+def test_what_time_does_passes_over_other_states(
+    verb: CaseVerb, case: int, casework: Casework, database: Database
+) -> None:
+    for state in _elsewhere(verb):
+        _put(database, case, state)
+        with database.transaction() as session:
+            now = casework.clock.now(session) + timedelta(days=400)
+            if verb is CaseVerb.EXPIRE:
+                claims.expire_leases(session, now=now)
+            elif verb is CaseVerb.DROP:
+                claims.drop_claims(session, OWNER, now=now)
+            else:
+                service.close_resolved(session, now=now, before=now)
+        assert _state(database, case) == state
+
+
+def test_every_verb_is_tried() -> None:
+    assert {*BY_PEOPLE, CaseVerb.EXPIRE, CaseVerb.DROP, CaseVerb.CLOSE} == set(CaseVerb)
