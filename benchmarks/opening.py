@@ -16,6 +16,7 @@ _A_SECOND = 100
 _SENDERS = 4
 _LOOK_EVERY = 0.005
 _PATIENCE = 30.0
+_WARMING, _MEASURED = "warming", "measured"
 _OWNED = """
 SELECT c.id, o.output_id FROM "case" c JOIN case_output o ON o.case_id = c.id
 WHERE c.id > %s AND num_nonnulls(c.owner_team, c.owner_person) = 1 ORDER BY c.id
@@ -31,11 +32,11 @@ def rows(seconds: int, where: str = "embedded log", **settings: str) -> list[Row
         settings: of the server.
     """
     with server(**settings) as running, ThreadPoolExecutor(_SENDERS + 1) as threads:
-        _Sender(running, 0, 1).send("w")
-        _watch(running, _A_SECOND // _SENDERS, 0)
-        watching = threads.submit(_watch, running, seconds * _A_SECOND, _A_SECOND // _SENDERS)
+        _Sender(running, 0, 1).send(_WARMING)
+        _watch(running, _WARMING, _A_SECOND // _SENDERS)
+        watching = threads.submit(_watch, running, _MEASURED, seconds * _A_SECOND)
         senders = [_Sender(running, number, seconds) for number in range(_SENDERS)]
-        begun = list(threads.map(lambda sender: sender.send("o"), senders))
+        begun = list(threads.map(lambda sender: sender.send(_MEASURED), senders))
         seen = watching.result()
     waits = sorted((seen[output] - at) * 1000 for sender in begun for output, at in sender.items())
     what = f"event to owned case, {where}, {_A_SECOND} cases/s"
@@ -83,17 +84,18 @@ def _unsure(output_id: str) -> bytes:
     return json.dumps(output).encode()
 
 
-def _watch(running: Server, expected: int, before: int) -> dict[str, float]:
-    """When each case was first to be seen, by its output; those beyond the first `before`."""
+def _watch(running: Server, prefix: str, expected: int) -> dict[str, float]:
+    """When each of so many cases was first to be seen, by its output; others are passed over."""
     seen: dict[str, float] = {}
     last, deadline = 0, time.monotonic() + _PATIENCE
     with psycopg.connect(running.database_url, autocommit=True) as connection:
-        while len(seen) < expected + before:
+        while len(seen) < expected:
             now = time.monotonic()
             for case, output in connection.execute(_OWNED, (last,)).fetchall():
                 last, deadline = case, now + _PATIENCE
-                seen[output] = now
+                if output.startswith(prefix):
+                    seen[output] = now
             if now > deadline:
-                raise TimeoutError(f"there are {len(seen)} cases of {expected + before}")
+                raise TimeoutError(f"there are {len(seen)} cases of {expected}")
             time.sleep(_LOOK_EVERY)
     return seen
