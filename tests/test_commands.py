@@ -1,6 +1,7 @@
 """Every command does what it says, on an installation with something in it."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import typer
 from secondlook import events
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from services.cli import app
@@ -157,3 +159,14 @@ def test_check_warns_of_a_tool_that_is_not_registered(
     assert (done.exit_code, done.output) == (0, f"warning: {warning}\nsound\n")
     answer = json.loads(run("route", "check", "--file", str(file), "--json").output)
     assert answer == {"sound": True, "problems": [], "warnings": [warning]}
+
+
+def test_doctor_tells_of_a_timer_that_failed_and_of_dead_letters(run: Callable[..., Any]) -> None:
+    database = Database(make_engine(os.environ["SECONDLOOK_DATABASE_URL"]))
+    with database.transaction() as session:
+        parked = "failures = 2, error = 'no such rung', parked_until = now() + interval '1 h'"
+        session.execute(text(f"UPDATE timer SET {parked} WHERE kind = 'claim'"))
+    database.close()
+    said = run("doctor").output
+    assert "timer claim of case 1 failed 2 times: no such rung" in said
+    assert "dead letters wait" in said

@@ -42,6 +42,7 @@ def _findings(found: Resources) -> Iterator[Finding]:
         ("routing policy", _look_at_routing),
         ("events", _look_at_events),
         ("owners", _look_at_owners),
+        ("timers", _look_at_timers),
         ("audit log", _look_at_audit),
     ):
         yield Finding(name, _looked(look, found))
@@ -77,7 +78,7 @@ def _look_at_events(found: Resources) -> str:
         unsent = outbox.waiting(session)
     problems = []
     if waiting:
-        problems.append("dead waiting wait: see `secondlook dead-letters list`")
+        problems.append("dead letters wait: see `secondlook dead-letters list`")
     if gone:
         problems.append(f"{gone} events were gone before they were taken")
     if unsent:
@@ -89,6 +90,15 @@ def _look_at_owners(found: Resources) -> str:
     with found.database.transaction() as session:
         unowned = escalation.unowned(session)
     return f"open cases without an active owner: {unowned}" if unowned else ""
+
+
+def _look_at_timers(found: Resources) -> str:
+    with found.database.transaction() as session:
+        parked = escalation.parked_timers(session, limit=5)
+    return "; ".join(
+        f"timer {timer.kind} of case {timer.case_id} failed {timer.failures} times: {timer.error}"
+        for timer in parked
+    )
 
 
 def _look_at_audit(found: Resources) -> str:

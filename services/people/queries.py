@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from services.kit.errors import NotFound
 from services.people import models
-from services.people.rules import REVIEWERS, Actor, Role
+from services.people.rules import Actor, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,23 +135,6 @@ def teams(session: Session) -> list[TeamInfo]:
         members.setdefault(membership.team, []).append(membership.person)
     rows = session.scalars(select(models.Team).order_by(models.Team.slug))
     return [TeamInfo(t.slug, t.name, t.active, tuple(members.get(t.slug, []))) for t in rows]
-
-
-def reviewers_of(session: Session, team: str) -> int:
-    """How many active people of an active team may review cases."""
-    query = (
-        select(func.count())
-        .select_from(models.Membership)
-        .join(models.Person, models.Person.email == models.Membership.person)
-        .join(models.Team, models.Team.slug == models.Membership.team)
-        .where(
-            models.Team.slug == team,
-            models.Team.active,
-            models.Person.active,
-            models.Person.role.in_([role.value for role in REVIEWERS]),
-        )
-    )
-    return session.execute(query).scalar_one()
 
 
 def team_exists(session: Session, slug: str) -> bool:

@@ -54,8 +54,7 @@ def _entry(entry: TimelineRow) -> dict[str, Any]:
     elif entry.event == "overdue":
         words = f"Deadline to {detail.get('clock')} missed"
     elif entry.event in ("escalated", "reassigned") and detail.get("owner"):
-        owner = detail["owner"]
-        name = owner.get("id") if isinstance(owner, dict) else str(owner).partition(":")[2]
+        name = detail["owner"]["id"]
         words = f"{words} to {name}" if entry.event == "escalated" else f"Given to {name}"
     return {
         "at": entry.at,
