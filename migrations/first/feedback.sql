@@ -107,8 +107,8 @@ CREATE TABLE output (
         inclusion_probability <= 1),
     CONSTRAINT ck_output_audit CHECK (NOT audit OR inclusion_probability IS NOT NULL),
     CONSTRAINT ck_output_decided CHECK ((decided_by IS NULL) = (overridden IS NULL)),
-    CONSTRAINT fk_output_tool_tool FOREIGN KEY(tool) REFERENCES tool (slug),
-    CONSTRAINT fk_output_version_tool_version FOREIGN KEY(version) REFERENCES tool_version (id)
+    CONSTRAINT fk_output_tool_version_tool_version FOREIGN KEY(tool, version) REFERENCES
+        tool_version (tool, id)
 );
 CREATE INDEX ix_output_awaited
     ON output (awaited_since)

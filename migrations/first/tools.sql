@@ -51,6 +51,7 @@ CREATE TABLE tool_version (
     CONSTRAINT pk_tool_version PRIMARY KEY (id),
     CONSTRAINT uq_tool_version_tool_model_prompt_other UNIQUE NULLS NOT DISTINCT (tool, model,
         prompt, other),
+    CONSTRAINT uq_tool_version_tool_id UNIQUE (tool, id),
     CONSTRAINT ck_tool_version_other CHECK (NOT other OR (model IS NULL AND prompt IS NULL)),
     CONSTRAINT fk_tool_version_tool_tool FOREIGN KEY(tool) REFERENCES tool (slug)
 );

@@ -90,6 +90,10 @@ def too_many_bytes(limit: int, *at: str | int) -> PydanticCustomError:
     return PydanticCustomError("too_many_bytes", "over {limit} bytes", {"limit": limit, "at": at})
 
 
+# What follows is called for every text of every event. Most are ASCII, which has as many bytes
+# as characters, and those have been counted before.
+
+
 def _fits(value: str, most_bytes: int) -> str:
     # No character takes more than four bytes, so most texts need no encoding to be measured.
     if len(value) > most_bytes // 4 and len(value.encode()) > most_bytes:
@@ -98,11 +102,11 @@ def _fits(value: str, most_bytes: int) -> str:
 
 
 def _fits_text(value: str) -> str:
-    return _fits(value, TEXT_BYTES)
+    return value if value.isascii() else _fits(value, TEXT_BYTES)
 
 
 def _normal_text(value: str) -> str:
-    return _fits(normalised(value), TEXT_BYTES)
+    return value if value.isascii() else _fits(normalised(value), TEXT_BYTES)
 
 
 def _within_id(clean: Callable[[str], str]) -> Callable[[str], str]:
@@ -112,7 +116,7 @@ def _within_id(clean: Callable[[str], str]) -> Callable[[str], str]:
         made = clean(value)
         if not made:
             raise PydanticKnownError("string_too_short", {"min_length": 1})
-        return _fits(made, ID_BYTES)
+        return made if made.isascii() else _fits(made, ID_BYTES)
 
     return apply
 
@@ -262,11 +266,12 @@ _TAGS: dict[type, str] = {
 
 
 def _shape(value: Any) -> str | None:
+    tag = _TAGS.get(type(value))
+    if tag is not None:
+        return tag
     if isinstance(value, FieldValue):
         return "\0fields"
-    return _TAGS.get(type(value)) or next(
-        (tag for base, tag in _TAGS.items() if isinstance(value, base)), None
-    )
+    return next((tag for base, tag in _TAGS.items() if isinstance(value, base)), None)
 
 
 _TextShape = Annotated[_ValueText, Tag("\0text")]

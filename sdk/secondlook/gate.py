@@ -125,12 +125,15 @@ def decide_output(
     """Decide about an `events.Output`, with all its facts; see `decide`."""
     return decide(
         policy,
+        output_id=output.output_id,
         kind=output.kind,
         value=output.value,
         confidence=output.confidence,
+        subject=output.subject,
+        attributes=output.attributes,
         age_seconds=age_seconds,
         safe_default=safe_default,
-        **_facts(output),
+        **_more_facts(policy, output),
     )
 
 
@@ -138,11 +141,13 @@ def decide_failure(policy: GatePolicy, failure: FailureFacts) -> Decision:
     """Decide about an `events.OutputFailure`, which never goes straight through; see `decide`."""
     return decide(
         policy,
+        output_id=failure.output_id,
         kind=None,
         value=None,
         confidence=None,
-        failure=failure.error.kind,
-        **_facts(failure),
+        subject=failure.subject,
+        attributes=failure.attributes,
+        **_more_facts(policy, failure, failure=failure.error.kind),
     )
 
 
@@ -206,16 +211,17 @@ def draw(key: bytes, purpose: str, name: str) -> float:
     return (int.from_bytes(mac[:8]) >> 11) / 2**53
 
 
-def _facts(of: SharedFacts) -> dict[str, Any]:
+def _more_facts(policy: GatePolicy, of: SharedFacts, *, failure: str | None = None) -> MoreFacts:
+    """What the policy's review conditions ask for besides; nothing where it has none."""
+    if not policy.review_when:
+        return {}
     version, input_ = of.version, of.input
     return {
-        "output_id": of.output_id,
-        "subject": of.subject,
-        "attributes": of.attributes,
         "cohort": of.cohort,
         "language": input_.language if input_ else None,
         "model": version.model if version else None,
         "prompt": version.prompt if version else None,
+        "failure": failure,
     }
 
 

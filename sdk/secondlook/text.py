@@ -35,6 +35,8 @@ def normalised(text: str) -> str:
 
 def identifier(text: str) -> str:
     """A text that names something: normalised, and without white space around it."""
+    if text.isascii():
+        return text.strip()
     name = normalised(text).strip()
     # A mark may have hidden behind white space; a second pass must change nothing any more.
     return identifier(name) if name.startswith(_BYTE_ORDER_MARK) else name

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.feedback.rules import CorrectionKind, DecidedBy, Disposition
@@ -43,6 +43,8 @@ class Output(Base):
         ),
         CheckConstraint("NOT audit OR inclusion_probability IS NOT NULL", name="audit"),
         CheckConstraint("(decided_by IS NULL) = (overridden IS NULL)", name="decided"),
+        # Of an awaited output, the corrections that await it hold the tool.
+        ForeignKeyConstraint(["tool", "version"], ["tool_version.tool", "tool_version.id"]),
         Index("uq_output_event", "tool", "event_id", unique=True),
         Index("ix_output_recorded", "tool", "recorded_at"),
         Index(
@@ -65,12 +67,12 @@ class Output(Base):
         ),
     )
 
-    tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"), primary_key=True)
+    tool: Mapped[str] = mapped_column(primary_key=True)
     output_id: Mapped[str] = mapped_column(primary_key=True)
     event_id: Mapped[str | None]
     digest: Mapped[bytes | None]
-    version: Mapped[int | None] = mapped_column(ForeignKey("tool_version.id"))
-    """The version that it is counted under."""
+    version: Mapped[int | None]
+    """The version of the tool that it is counted under."""
     model: Mapped[str | None]
     prompt: Mapped[str | None]
     subject: Mapped[str | None]

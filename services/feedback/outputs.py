@@ -20,6 +20,7 @@ from services.feedback.storing import (
 )
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
+from services.kit.database import affected
 
 _COLUMNS = {
     "tool": "text",
@@ -88,23 +89,27 @@ def store(
     fresh = sift(rows, ("output_id", "event_id"), result)
     if not fresh:
         return result
-    inserted = _keys(session, _INSERT, fresh, now)
-    rest = [row for row in fresh if key_of(row) not in inserted]
-    met = _keys(session, _FILL_AWAITED, rest, now) if rest else set()
-    result.stored = [row for row in fresh if key_of(row) in inserted or key_of(row) in met]
-    file_known(session, _KNOWN, [row for row in rest if key_of(row) not in met], result)
+    inserted, rest = _write(session, _INSERT, fresh, now)
+    met, known = _write(session, _FILL_AWAITED, rest, now) if rest else ([], [])
+    result.stored = inserted + met
+    file_known(session, _KNOWN, known, result)
     reviews.request_for_outputs(session, result.stored, now=now)
     _count(session, result.stored, now=now, shard=shard)
     if met:
-        corrections.meet(session, met, now=now, shard=shard)
+        corrections.meet(session, map(key_of, met), now=now, shard=shard)
     return result
 
 
-def _keys(
+def _write(
     session: Session, statement: TextClause, rows: Sequence[OutputRow], now: datetime
-) -> set[Key]:
+) -> tuple[list[OutputRow], list[OutputRow]]:
+    """Write rows; answers those that are written, and those that `statement` passed over."""
     answered = session.execute(statement, {"rows": as_json(rows), "now": now})
-    return {Key(row.tool, row.output_id) for row in answered}
+    if affected(answered) == len(rows):  # as nearly always: then their names need not be read
+        return list(rows), []
+    written = {Key(row.tool, row.output_id) for row in answered}
+    passed_over = [row for row in rows if key_of(row) not in written]
+    return [row for row in rows if key_of(row) in written], passed_over
 
 
 def _count(session: Session, stored: Sequence[OutputRow], *, now: datetime, shard: int) -> None:

@@ -58,7 +58,7 @@ def _place(one: Parsed, event: events.AnyEvent, tools: Tools, found: ParsedBatch
     if tool is None:
         problem = Problem("/source", f"there is no tool '{event.tool}'", "Register it, then retry.")
         return Refusal("unknown_tool", (problem,))
-    if isinstance(event, events.OutputRecorded | events.OutputFailed):
+    if isinstance(event, OutputEvent):
         return _place_output(one, event, tool, found)
     if isinstance(event, events.CorrectionRecorded):
         return _place_correction(one, event, tool, found)

@@ -112,6 +112,7 @@ class ToolVersion(Base):
     __tablename__ = "tool_version"
     __table_args__ = (
         UniqueConstraint("tool", "model", "prompt", "other", postgresql_nulls_not_distinct=True),
+        UniqueConstraint("tool", "id"),
         CheckConstraint("NOT other OR (model IS NULL AND prompt IS NULL)", name="other"),
     )
 
