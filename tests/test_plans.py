@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from secondlook.events import encode
 from sqlalchemy import event
 
 from services.app import roles as app_roles
@@ -21,6 +22,10 @@ from tests.factories.api import Api, open_api
 from tests.factories.people import OPERATOR
 
 OUTPUTS, CASES, OF_A_PAGE = 20_000, 5_000, 1_500
+
+ASKED = ("output", "correction")
+PREPARED_AFTER = 7
+"""So often a statement is sent until psycopg has prepared it and the server has its plan."""
 
 PAGES = (
     "/queue",
@@ -147,6 +152,54 @@ def test_loops_read_what_is_due(api: Api) -> None:
             loop.step()
     assert len(most) > 5
     assert not over_a_page(most)
+
+
+def test_intake_looks_names_up_under_a_plan_that_was_made_for_empty_tables(
+    fresh_database: Callable[[], str],
+) -> None:
+    url = fresh_database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        name = connection.info.dbname
+        # As the server does by itself where it takes the two kinds of plan for equally good.
+        connection.execute(f'ALTER DATABASE "{name}" SET plan_cache_mode = force_generic_plan')
+        for table in ASKED:
+            connection.execute(f'ALTER TABLE "{table}" SET (autovacuum_enabled = false)')
+        with open_api(url) as api:
+            for turn in range(PREPARED_AFTER):
+                send(api, f"few-{turn}")
+            fill(connection, tool=TOOL, team="support", outputs=OUTPUTS, cases=0, analysed=False)
+            connection.execute(_CORRECTIONS, {"tool": TOOL, "n": OUTPUTS})
+            before = rows_looked_at(connection)
+            send(api, "many")
+        # A connection that is closed has told what it read.
+        assert rows_looked_at(connection) - before < OF_A_PAGE
+
+
+_CORRECTIONS = """
+INSERT INTO correction (tool, event_id, digest, output_id, kind, actor, occurred_at)
+SELECT %(tool)s, 'f-' || n, sha256(n::text::bytea), 'f-' || n, 'dispute', 'rep@x.org', now()
+FROM generate_series(1, %(n)s) n"""
+
+
+def send(api: Api, name: str) -> None:
+    """Outputs and words on them, all with ids that the sender chose."""
+    said = [one for n in range(20) for one in (output(f"{name}-{n}"), _word(f"{name}-{n}"))]
+    body = f"[{','.join(encode(event).decode() for event in said)}]"
+    headers = api.bearer("tool") | {"Content-Type": "application/cloudevents-batch+json"}
+    assert api.client.post("/v1/events", content=body, headers=headers).status_code == 202
+
+
+def _word(output_id: str) -> Any:
+    return correction(output_id, value="tax", event_id=f"c-{output_id}")
+
+
+def rows_looked_at(connection: "psycopg.Connection[Any]") -> int:
+    """Rows that were read so far of the tables that intake asks, and index entries to them."""
+    found = connection.execute(
+        "SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_user_tables WHERE relname = ANY(%s)",
+        (list(ASKED),),
+    ).fetchone()
+    return int(found[0]) if found else 0
 
 
 def over_a_page(most: dict[str, int]) -> dict[str, int]:

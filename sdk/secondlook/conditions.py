@@ -188,7 +188,9 @@ def facts_of(
 
 def version_label(model: str | None, prompt: str | None) -> str:
     """A version for eyes: two different ones may have the same label, so nothing is kept by it."""
-    return "+".join(part for part in (model, prompt) if part) or UNVERSIONED
+    if model and prompt:
+        return f"{model}+{prompt}"
+    return model or prompt or UNVERSIONED
 
 
 # --- what is refused -----------------------------------------------------------------------

@@ -164,7 +164,10 @@ WHERE c.digest <> g.digest
 def conflicting(connection: psycopg.Connection[Any], rows_json: str) -> list[int]:
     """Positions of the rows (position, kind, tool, name, digest) whose name is taken by another
     payload: an output's id, its event's, or a correction's event id."""
-    return [position for (position,) in connection.execute(_CONFLICTING, (rows_json,))]
+    # Planned each time: the connection is kept, and with it would be a plan that was good while
+    # the tables were empty. Nobody is answered before this.
+    found = connection.execute(_CONFLICTING, (rows_json,), prepare=False)
+    return [position for (position,) in found]
 
 
 # --- maturity ---------------------------------------------------------------------------

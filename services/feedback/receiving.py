@@ -1,7 +1,6 @@
 """Bodies of requests into entries for the log. Pure, and with a cost that the sender decides."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
@@ -33,8 +32,7 @@ class Identity(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One event of a request, as it goes onto the log, and where it stands in the body.
 
     `digest` of what it says is hexadecimal. What is `parked` is not known here: nothing is

@@ -5,6 +5,7 @@ from hashlib import blake2b
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, FailFast, Field, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from secondlook import _structure
 from secondlook._lists import read_each
@@ -115,8 +116,8 @@ def digest(event: Event) -> bytes:
     Covers the type and the data; not the envelope, nor how the JSON was written, nor the
     disposition and policy revision.
     """
-    data = event.data.model_dump_json(exclude=FILLED_IN, exclude_none=True)
-    return blake2b(f"{event.type}\n{data}".encode(), digest_size=DIGEST_BYTES).digest()
+    data = to_json(event.data, exclude=FILLED_IN, exclude_none=True)
+    return blake2b(event.type.encode() + b"\n" + data, digest_size=DIGEST_BYTES).digest()
 
 
 def validate_outputs(raw: bytes) -> list[Output]:

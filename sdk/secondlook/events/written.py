@@ -95,7 +95,7 @@ def _written(
     envelope: Mapping[str, Any], data: Any, tool: str, filled_in: Mapping[str, Any]
 ) -> WrittenEvent:
     type_ = envelope["type"]
-    said = data.model_dump_json(exclude=FILLED_IN, exclude_none=True).encode()
+    said = to_json(data, exclude=FILLED_IN, exclude_none=True)
     digest = blake2b(type_.encode() + b"\n" + said, digest_size=DIGEST_BYTES).digest()
     rest = to_json({name: value for name, value in filled_in.items() if value is not None})
     whole = said if rest == b"{}" else said[:-1] + b"," + rest[1:]
