@@ -191,6 +191,7 @@ def _add_verbs(api: APIRouter, routes: RouteDependencies, identity: Identity) ->
                 actor,
                 case_id,
                 token=body.token,
+                lease=routes.lease,
                 verdict=body.verdict,
                 value=body.value,
                 note=body.note,

@@ -1,11 +1,14 @@
 """Cases as they are read: the shapes, and what of them may be shown."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import TextualSelect
+
 from services.escalation.rules import Owner
+from services.kit.database import selecting
 from services.tools.rules import Version
 
 Json = Any
@@ -112,9 +115,31 @@ def _select(shape: type[Listed]) -> str:
     return ", ".join(columns)
 
 
+def _names(shape: type[Listed]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(shape))
+
+
+_LISTED_NAMES, _WHOLE_NAMES = _names(Listed), _names(Case)
+
+
+def listed(row: Iterable[Any]) -> Listed:
+    """A row of `LISTED`, whose order is that of the fields."""
+    return Listed(**dict(zip(_LISTED_NAMES, row, strict=True)))
+
+
+def whole(row: Iterable[Any]) -> Case:
+    """A row of `WHOLE`, whose order is that of the fields."""
+    return Case(**dict(zip(_WHOLE_NAMES, row, strict=True)))
+
+
 LISTED = _select(Listed)
 WHOLE = _select(Case)
 FROM = '"case" c LEFT JOIN case_output o ON o.case_id = c.id'
+
+
+def reading(which: str) -> TextualSelect:
+    """The select of whole cases that `which` holds for."""
+    return selecting(f"SELECT {WHOLE} FROM {FROM} WHERE {which}", _WHOLE_NAMES)
 
 
 def as_answer(case: Listed) -> dict[str, Any]:

@@ -51,6 +51,16 @@ def claim(
     """
     case_for_reviewer(session, actor, case_id)
     require_no_objection(session, actor, case_id)
+    return take(session, actor, case_id, lease=lease, now=now)
+
+
+def take(session: Session, actor: Actor, case_id: int, *, lease: timedelta, now: datetime) -> Claim:
+    """The same for an actor who is known to be allowed to claim this case.
+
+    Raises:
+        HeldBySomebody: another person's claim is live.
+        MovedOn: the case is no longer open.
+    """
     given = {"id": case_id, "me": actor.email, "now": now, "until": now + lease}
     won = session.execute(_CLAIM, given).first()
     if won is None:

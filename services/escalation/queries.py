@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation.cases import FROM, LISTED, WHOLE, Case, Listed
+from services.escalation.cases import FROM, LISTED, Case, Listed, listed, reading, whole
 from services.escalation.models import OPEN
 from services.escalation.rules import OPEN_STATES
 from services.escalation.timeline import OBJECTING
@@ -16,7 +16,7 @@ from services.kit.errors import NotFound
 from services.people import ownership
 from services.people.rules import Actor, Verb
 
-_BY_ID = text(f"SELECT {WHOLE} FROM {FROM} WHERE c.id = :id")
+_BY_ID = reading("c.id = :id")
 
 
 def case(session: Session, case_id: int) -> Case:
@@ -25,10 +25,10 @@ def case(session: Session, case_id: int) -> Case:
     Raises:
         NotFound: there is none of that number.
     """
-    found = session.execute(_BY_ID, {"id": case_id}).mappings().first()
+    found = session.execute(_BY_ID, {"id": case_id}).first()
     if found is None:
         raise NotFound(f"There is no case {case_id}.")
-    return Case(**found)
+    return whole(found)
 
 
 def case_for(session: Session, actor: Actor, case_id: int) -> Case:
@@ -99,8 +99,8 @@ def cases(
                 UNION ALL ({walk} AND c.owner_person = :me {order})
             ) seen {order}"""
         parameters |= {"teams": sorted(actor.teams), "me": actor.email}
-    found = session.execute(text(statement), {**parameters, "limit": limit}).mappings()
-    return [Listed(**row) for row in found]
+    found = session.execute(text(statement), {**parameters, "limit": limit})
+    return [listed(row) for row in found]
 
 
 def _in_sight(actor: Actor, wanted: Filter) -> tuple[str, dict[str, Any]]:
@@ -203,14 +203,14 @@ def timeline(session: Session, case_: Listed) -> list[TimelineRow]:
     return [TimelineRow(*row) for row in session.execute(_TIMELINE, given)]
 
 
-_OF_OUTPUT = text(f"SELECT {WHOLE} FROM {FROM} WHERE o.tool = :tool AND o.output_id = :output_id")
+_OF_OUTPUT = reading("o.tool = :tool AND o.output_id = :output_id")
 
 
 def case_of_output(session: Session, tool: str, output_id: str) -> Case | None:
     """The case on an output, or None, whoever asks."""
     given = {"tool": tool, "output_id": output_id}
-    found = session.execute(_OF_OUTPUT, given).mappings().first()
-    return Case(**found) if found is not None else None
+    found = session.execute(_OF_OUTPUT, given).first()
+    return whole(found) if found is not None else None
 
 
 _WITH_CASE = text("""

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.kit.consuming import outbox
+from services.kit.database import selecting
 from services.kit.eventlog.port import NewRecord
 from services.people.rules import SYSTEM, Actor
 
@@ -58,12 +59,6 @@ SELECT case_id, :now, event, actor, note, detail
 FROM json_to_recordset(CAST(:rows AS json))
     AS g(position bigint, case_id bigint, event text, actor text, note text, detail jsonb)
 ORDER BY position
-""")
-
-_FACTS = text("""
-SELECT c.id, c.tool, o.output_id, c.trigger, c.queue, c.owner_team, c.owner_person, c.due_at,
-       c.state, c.level
-FROM "case" c LEFT JOIN case_output o ON o.case_id = c.id WHERE c.id = ANY(:ids)
 """)
 
 
@@ -124,6 +119,16 @@ class _Facts(NamedTuple):
         if self.owner_team is not None:
             return events.Owner(kind="team", id=self.owner_team)
         return events.Owner(kind="person", id=self.owner_person or "")
+
+
+_FACTS = selecting(
+    """
+SELECT c.id, c.tool, o.output_id, c.trigger, c.queue, c.owner_team, c.owner_person, c.due_at,
+       c.state, c.level
+FROM "case" c LEFT JOIN case_output o ON o.case_id = c.id WHERE c.id = ANY(:ids)
+""",
+    _Facts._fields,
+)
 
 
 def _records(session: Session, entries: Iterable[Entry], now: datetime) -> list[NewRecord]:

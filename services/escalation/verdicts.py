@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from services.escalation import clocks
 from services.escalation.cases import Case
-from services.escalation.claims import case_for_reviewer, fenced, require_no_objection
+from services.escalation.claims import case_for_reviewer, fenced, require_no_objection, take
 from services.escalation.errors import MovedOn
 from services.escalation.notes import checked_note
 from services.escalation.rules import CaseState, CaseVerb
@@ -41,19 +41,21 @@ def give_verdict(
     actor: Actor,
     case_id: int,
     *,
-    token: str,
+    token: str | None,
     verdict: VerdictKind,
     value: Any = None,
     note: str | None = None,
+    lease: timedelta,
     now: datetime,
 ) -> VerdictKind:
     """Review the case. Answers the verdict as it was recorded.
 
-    `value` goes with `corrected` and no other verdict. On a case shown blind, a value
-    equal to the tool's is recorded as `upheld`.
+    Without the `token` of a claim the case is claimed first. `value` goes with `corrected` and
+    no other verdict. On a case shown blind, a value equal to the tool's is recorded as `upheld`.
 
     Raises:
         StaleToken: the claim is over.
+        HeldBySomebody, MovedOn: it cannot be claimed.
         OwnDispute: the actor disputed this output.
         InvalidInput: the value does not suit the tool or is missing; it or the note breaks
             a limit of the contract.
@@ -69,6 +71,8 @@ def give_verdict(
         "note": note,
         "verdict_id": event.event_id,
     }
+    if token is None:
+        token = take(session, actor, case_id, lease=lease, now=now).token
     fenced(session, actor, case_id, _RESOLVE, token=token, now=now, **given)
     clocks.stop_all(session, case_id, now=now)
     detail = {"verdict": verdict.value}

@@ -9,6 +9,7 @@ import psycopg
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.kit.database import selecting
 from services.kit.errors import NotFound
 
 
@@ -81,14 +82,17 @@ SELECT {_columns(OutputWhole)} FROM output
 WHERE tool = :tool AND output_id = :output_id AND recorded_at IS NOT NULL
 """)
 
-_CORRECTIONS = text("""
+_CORRECTIONS = selecting(
+    """
 SELECT c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel, c.occurred_at, EXISTS (
     SELECT FROM withdrawal w
     WHERE w.tool = c.tool AND w.correction_id = c.event_id AND w.actor = c.actor)
 FROM correction c WHERE c.tool = :tool AND c.output_id = :output_id
   AND (CAST(:event_id AS text) IS NULL OR c.event_id = :event_id)
 ORDER BY c.occurred_at DESC, c.event_id DESC LIMIT :limit
-""")
+""",
+    Said._fields,
+)
 
 
 def output(session: Session, tool: str, output_id: str) -> OutputWhole:

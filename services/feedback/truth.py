@@ -17,25 +17,32 @@ from services.feedback.rows import Key, LockedOutput, Word
 from services.feedback.storing import KEY_COLUMNS, as_json, keys_json, recordset
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
+from services.kit.database import selecting
 from services.tools.rules import VerdictKind
 
 _KEYS = recordset(KEY_COLUMNS)
-_LOCK = text(f"""
+_LOCK = selecting(
+    f"""
 SELECT o.tool, o.output_id, o.version, o.value, o.disposition, o.recorded_at, o.unmatched_at,
        o.sought,
        o.decided_value, o.decided_by, o.decided_at, o.overridden
 FROM {_KEYS} JOIN output o ON o.tool = g.tool AND o.output_id = g.output_id
 ORDER BY o.tool, o.output_id FOR UPDATE OF o
-""")
+""",
+    LockedOutput._fields,
+)
 
 # Nobody says anything later than it is heard: a clock that is ahead must not win for ever.
-_WORDS = text(f"""
+_WORDS = selecting(
+    f"""
 SELECT c.tool, c.output_id, c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel,
        least(c.occurred_at, c.recorded_at) AS occurred_at, EXISTS (
            SELECT FROM withdrawal w
            WHERE w.tool = c.tool AND w.correction_id = c.event_id AND w.actor = c.actor)
 FROM {_KEYS} JOIN correction c ON c.tool = g.tool AND c.output_id = g.output_id
-""")
+""",
+    Word._fields,
+)
 
 _VERDICTS = text(f"""
 SELECT v.tool, v.output_id, v.verdict, v.value, v.at

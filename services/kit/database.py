@@ -1,7 +1,7 @@
 """Engine, sessions and the base of all tables."""
 
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, cast
@@ -18,7 +18,10 @@ from sqlalchemy import (
     MetaData,
     Result,
     Text,
+    TextualSelect,
+    column,
     create_engine,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
@@ -32,6 +35,7 @@ __all__ = [
     "connect_alone",
     "is_infrastructure",
     "make_engine",
+    "selecting",
 ]
 
 NAMING = {
@@ -172,6 +176,14 @@ class KeptConnection:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def selecting(statement: str, columns: Iterable[str]) -> TextualSelect:
+    """A select that is sent often: told which columns it has, SQLAlchemy learns them once.
+
+    `columns` are their names in their order; what Python gets is what the driver makes of them.
+    """
+    return text(statement).columns(*map(column, columns))
 
 
 def affected(result: Result[Any]) -> int:

@@ -61,6 +61,27 @@ def stand_in(session: Session) -> str | None:
     return found
 
 
+class Candidate(NamedTuple):
+    """Who can own a case: a person by address, a team by slug."""
+
+    kind: str
+    id: str
+    name: str
+
+
+_CANDIDATES = text("""
+SELECT 'team' AS kind, slug AS id, name FROM team WHERE active AND can_own(slug)
+UNION ALL SELECT 'person', email, name FROM person WHERE active AND role = ANY(:reviewers)
+ORDER BY kind DESC, id
+""")
+
+
+def candidates(session: Session) -> list[Candidate]:
+    """All who can own a case just now, with their names; teams first."""
+    found = session.execute(_CANDIDATES, {"reviewers": _REVIEWERS})
+    return [Candidate(*row) for row in found]
+
+
 _ALL = text("""
 SELECT 'team' AS kind, slug AS id FROM team WHERE can_own(slug)
 UNION ALL SELECT 'person', email FROM person WHERE active AND role = ANY(:reviewers)

@@ -100,7 +100,7 @@ class Case(RuleBasedStateMachine):
     def review(self, who: str, choice: int, verdict: str) -> None:
         token = self.tokens[choice]
         may = self.holds(who, token) and self.row()["disputed_by"] != who
-        given = {"token": token, "verdict": VerdictKind(verdict)}
+        given = {"token": token, "verdict": VerdictKind(verdict), "lease": LEASE}
         assert (self.do(service.give_verdict, who, **given) is not None) == may
 
     @rule(who=PEOPLE, to=st.sampled_from([Owner("team", "support"), Owner("person", LEAD)]))

@@ -13,7 +13,6 @@ from services.escalation import claims, service
 from services.escalation.rules import TRANSITIONS, CaseState, CaseVerb, Owner, moves
 from services.kit.database import Database
 from services.kit.errors import SecondlookError
-from services.tools.rules import VerdictKind
 from tests.factories import LEAD, OWNER, TEAMMATE, Casework, one
 
 _NO_CLAIM = "claimant = NULL, lease_expires_at = NULL"
@@ -72,9 +71,7 @@ def _as_people(verb: str, who: str, **given: Any) -> Callable[[Casework, int], A
 BY_PEOPLE: dict[CaseVerb, Callable[[Casework, int], Any]] = {
     CaseVerb.CLAIM: _as_people("claim", OWNER, lease=timedelta(minutes=1)),
     CaseVerb.RELEASE: lambda work, case: work.do("release", OWNER, case, token=_token(work, case)),
-    CaseVerb.RESOLVE: lambda work, case: work.do(
-        "give_verdict", OWNER, case, token=_token(work, case), verdict=VerdictKind.UPHELD
-    ),
+    CaseVerb.RESOLVE: lambda work, case: work.give_verdict(OWNER, case, token=_token(work, case)),
     CaseVerb.UNDO: _as_people("undo", LEAD, window=timedelta(hours=1)),
     CaseVerb.REOPEN: _as_people("reopen", LEAD, note="look again"),
     CaseVerb.REASSIGN: _as_people("reassign", LEAD, owner=Owner("person", TEAMMATE), note="n"),

@@ -78,7 +78,7 @@ def test_review_with_a_value_that_the_contract_refuses_writes_nothing(
     problem = refused.value.problems[0]
     assert problem.pointer == field
     assert problem.hint
-    assert one(database, 'SELECT state FROM "case"') == "claimed"
+    assert one(database, 'SELECT state FROM "case"') == "open"
 
 
 def test_review_with_a_note_that_the_contract_refuses_names_it(

@@ -39,8 +39,7 @@ class Casework:
         **given: Any,
     ) -> Any:
         """A verdict, under a claim made now unless `token` names one."""
-        token = token or self.claim(who, case)
-        given |= {"token": token, "verdict": VerdictKind(verdict)}
+        given |= {"token": token, "lease": LEASE, "verdict": VerdictKind(verdict)}
         return self.do("give_verdict", who, case, **given)
 
     def fire(self, ahead: timedelta = timedelta()) -> int:

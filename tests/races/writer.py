@@ -29,8 +29,15 @@ def review(database: Database, who: str, case: int, token: str) -> None:
         actor = actor_of(session, who)
         now = DatabaseClock().now(session)
         pause("clock read")
-        given = {"token": token, "verdict": VerdictKind.UPHELD, "now": now}
-        service.give_verdict(session, actor, case, **given)
+        service.give_verdict(
+            session,
+            actor,
+            case,
+            token=token,
+            lease=timedelta(),
+            verdict=VerdictKind.UPHELD,
+            now=now,
+        )
         pause("written")
 
 

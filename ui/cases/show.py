@@ -12,8 +12,8 @@ from services.feedback import queries as feedback
 from services.kit.database import Session
 from services.kit.errors import NotFound
 from services.kit.web.cursors import encode_cursor, read_cursor
-from services.people import queries as people_queries
-from services.people.rules import REVIEWERS, Actor
+from services.people import ownership
+from services.people.rules import Actor
 from services.tools import queries as tool_queries
 from services.tools.queries import ToolInfo
 from services.tools.rules import OutputKind, VerdictKind
@@ -99,40 +99,63 @@ def show_case(
     **more: Any,
 ) -> Response:
     """The case in the reading pane, with the queue beside it; `done_id` is decided."""
-    asked, fragment = queue_filter(request), wants_fragment(request)
     with pages.transaction() as (session, now):
-        done = outcome_context(session, actor, done_id)
-        case = queries.case_for(session, actor, case_id)
-        entries = queries.timeline(session, case)
-        tool = tool_queries.tool(session, case.tool)
-        owners = _possible_owners(session)
-        names = _field_names(session, case, tool)
-        objects = queries.objects(session, actor.email, case_id)
-        context = (
-            _count_context(session, actor, asked)
-            if fragment
-            else list_context(session, actor, asked, now=now)
+        context = pane_context(
+            request, session, actor, case_id, query=query, done_id=done_id, now=now
         )
-        context |= remarks_context(session, actor, case) | done
-    context |= {
+    return render_pane(pages, request, context | more, status=status)
+
+
+def pane_context(
+    request: Request,
+    session: Session,
+    actor: Actor,
+    case_id: int,
+    *,
+    query: str = "",
+    done_id: int = 0,
+    now: datetime,
+) -> dict[str, Any]:
+    """All that is shown of the case in the reading pane and beside it."""
+    asked, fragment = queue_filter(request), wants_fragment(request)
+    done = outcome_context(session, actor, done_id)
+    case = queries.case_for(session, actor, case_id)
+    tool = tool_queries.tool(session, case.tool)
+    names = _field_names(session, case, tool)
+    objects = queries.objects(session, actor.email, case_id)
+    beside = (
+        _count_context(session, actor, asked)
+        if fragment
+        else list_context(session, actor, asked, now=now)
+    )
+    return {
+        **beside,
+        **remarks_context(session, actor, case),
+        **done,
         "case": case_context(case, tool, query=query, names=names)
         | standing(case, actor, own_dispute=objects),
-        "entries": timeline_entries(entries),
-        "owners": owners,
+        "entries": timeline_entries(queries.timeline(session, case)),
+        "owners": _possible_owners(session),
         "problem": "",
         "typed": {},
         "oob": fragment,
         "now": now,
     }
+
+
+def render_pane(
+    pages: PageContext, request: Request, context: dict[str, Any], *, status: int = 200
+) -> Response:
+    """The page, or the pane alone where only that is asked for."""
     return pages.templates.render(
         request,
         "cases/queue.html",
         ["pane", "counted"],
         status=status,
-        announce=done["done"] or str(more.get("problem", "")),
-        urgent=not done["done"],
-        push_url=asked.address(f"/c/{case_id}"),
-        **(context | more),
+        announce=context["done"] or str(context["problem"]),
+        urgent=not context["done"],
+        push_url=context["asked"].address(f"/c/{context['case']['id']}"),
+        **context,
     )
 
 
@@ -150,17 +173,12 @@ def _field_names(session: Session, case: Case, tool: ToolInfo) -> list[str]:
 
 def _possible_owners(session: Session) -> list[dict[str, str]]:
     """Who a case can be given to."""
-    teams = [
-        {"value": f"team:{team.slug}", "label": f"{team.name} (team)"}
-        for team in people_queries.teams(session)
-        if team.active
+    return [
+        {"value": f"team:{one.id}", "label": f"{one.name} (team)"}
+        if one.kind == "team"
+        else {"value": f"user:{one.id}", "label": one.name}
+        for one in ownership.candidates(session)
     ]
-    people = [
-        {"value": f"user:{person.email}", "label": person.name}
-        for person in people_queries.people(session)
-        if person.active and person.role in REVIEWERS
-    ]
-    return teams + people
 
 
 def outcome_context(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:

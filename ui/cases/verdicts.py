@@ -14,7 +14,7 @@ from services.tools import queries as tool_queries
 from services.tools.rules import VerdictKind
 from ui.cases.queue_filter import queue_filter
 from ui.cases.remarks import AGREE, agreed_verdict
-from ui.cases.show import show_case
+from ui.cases.show import pane_context, render_pane, show_case
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm
 from ui.kit.templating import wants_fragment
@@ -39,15 +39,12 @@ def _give_verdict(
             case = queries.case_for(session, actor, case_id)
             tool = tool_queries.tool(session, case.tool)
             verdict, value = _read_verdict(session, actor, form, tool.kind.value, case)
-            token = (
-                form.get("token")
-                or service.claim(session, actor, case_id, lease=pages.lease, now=now).token
-            )
             service.give_verdict(
                 session,
                 actor,
                 case_id,
-                token=token,
+                token=form.get("token") or None,
+                lease=pages.lease,
                 verdict=verdict,
                 value=value,
                 note=form.get("note") or None,
@@ -85,14 +82,15 @@ def _read_verdict(
 def _next(pages: PageContext, request: Request, actor: Actor, done: Case) -> Response:
     """The case after this one, else the first that is left, else the queue."""
     asked = queue_filter(request)
-    with pages.transaction() as (session, _):
+    with pages.transaction() as (session, now):
         wanted = asked.filter(actor)
         # The next one in the list: nobody is thrown back to its top while there is one.
         following = queries.next_case(
             session, actor, wanted, after=(done.due_at, done.id)
         ) or queries.next_case(session, actor, wanted)
+        if following is not None and wants_fragment(request):
+            shown = pane_context(request, session, actor, following, done_id=done.id, now=now)
+            return render_pane(pages, request, shown)
     if following is None:
         return pages.redirect(request, asked.address(done=str(done.id)))
-    if wants_fragment(request):
-        return show_case(pages, request, actor, following, done_id=done.id)
     return pages.redirect(request, asked.address(f"/c/{following}", done=str(done.id)))

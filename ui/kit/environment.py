@@ -57,6 +57,8 @@ class Macros:
                 if macro in self._home:
                     raise ValueError(f"macro '{macro}' is in {self._home[macro]} and {name}")
                 self._home[macro] = name
+                if not self._environment.auto_reload:  # then it stays what it is
+                    vars(self)[macro] = getattr(module, macro)
 
     def __getattr__(self, macro: str) -> Any:
         home = self.__dict__.get("_home", {}).get(macro)
