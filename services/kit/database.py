@@ -21,6 +21,7 @@ from sqlalchemy import (
     TextualSelect,
     column,
     create_engine,
+    event,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -33,6 +34,7 @@ __all__ = [
     "Session",
     "affected",
     "connect_alone",
+    "has_news",
     "is_infrastructure",
     "make_engine",
     "selecting",
@@ -91,13 +93,12 @@ def make_engine(
         f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_MS} "
         f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC -c jit=off"
     )
-    return create_engine(
+    engine = create_engine(
         url.replace("postgresql://", "postgresql+psycopg://", 1),
         # Several times as fast as the standard library's, on rows that are mostly JSON.
         json_deserializer=from_json,
         pool_size=pool_size,
         max_overflow=0,
-        pool_pre_ping=True,
         pool_recycle=1800,
         connect_args={
             "application_name": application_name,
@@ -107,6 +108,14 @@ def make_engine(
             "tcp_user_timeout": 20_000,
         },
     )
+    event.listen(engine, "checkout", _refuse_lost)
+    return engine
+
+
+def _refuse_lost(connection: psycopg.Connection[Any], *_: object) -> None:
+    """Have the pool replace what the server has ended, without asking the server each time."""
+    if has_news(connection):
+        raise sqlalchemy.exc.InvalidatePoolError
 
 
 def is_infrastructure(error: BaseException) -> bool:
@@ -138,13 +147,16 @@ def connect_alone(
     )
 
 
-def _has_news(connection: psycopg.Connection[Any]) -> bool:
-    """Whether the server said something that nobody asked for: as a rule, that it is gone."""
+def has_news(connection: psycopg.Connection[Any], *, within: float = 0.0) -> bool:
+    """Whether the server says something, within so many seconds, that nobody asked for.
+
+    As a rule, that it is gone; to who listens, what was notified.
+    """
     if connection.closed:
         return True
     asked = select.poll()  # of any number of open files, which `select` is not
     asked.register(connection, select.POLLIN)
-    return bool(asked.poll(0))
+    return bool(asked.poll(within * 1000))
 
 
 class KeptConnection:
@@ -161,7 +173,7 @@ class KeptConnection:
     @contextmanager
     def open(self) -> Iterator[psycopg.Connection[Any]]:
         """The connection; it is dropped where what is done with it fails."""
-        if self._connection is not None and _has_news(self._connection):
+        if self._connection is not None and has_news(self._connection):
             self.close()
         if self._connection is None:
             self._connection = self._connect()

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection
 import psycopg
 import structlog
 
+from services.kit.database import has_news
+
 _log = structlog.get_logger()
 
 # How long a wait lasts at most while word cannot be had: then it is asking again, as it were.
@@ -24,32 +26,51 @@ class Wakeup:
         self._connect, self._channel = connect, channel
         self._connection: psycopg.Connection | None = None
 
-    def wait(self, seconds: float, about: Collection[str] | None = None) -> None:
-        """Return when something is said, about one of `about` where that is given, or in time."""
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                for said in self._listening().notifies(timeout=left, stop_after=1):
-                    if about is None or said.payload in about:
-                        return
-            except psycopg.Error as error:
-                _log.debug("no word to be had", channel=self._channel, error=str(error)[:200])
-                self.close()
-                time.sleep(min(_BLIND_SECONDS, left))
-                return
+    def wait(self, seconds: float, about: Collection[str] | None = None) -> bool:
+        """Return when something is said, about one of `about` where that is given, or in time.
 
-    def listen(self) -> None:
-        """Begin to hear: what is said from now on ends a later wait."""
+        Answers whether there is reason to look: something was said, or may have been missed.
+        """
+        if self.listen():
+            return True
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                listening = self._listening()
+                said = {one.payload for one in listening.notifies(timeout=0)}
+                if said and (about is None or not said.isdisjoint(about)):
+                    return True
+                # The driver would wake up ten times a second to look for signals.
+                left = deadline - time.monotonic()
+                if left <= 0 or not has_news(listening, within=left):
+                    return False
+            except psycopg.Error as error:
+                self._lose(error)
+                return True
+
+    def listen(self) -> bool:
+        """Hear what is said from now on, in a later wait.
+
+        Answers whether word may have been missed: nobody was listening until now.
+        """
+        if self._connection is not None:
+            return False
         try:
             self._listening()
-        except psycopg.Error:
-            self.close()
+        except psycopg.Error as error:
+            self._lose(error)
+        return True
 
     def close(self) -> None:
         """Hear no more."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def _lose(self, error: psycopg.Error) -> None:
+        _log.debug("no word to be had", channel=self._channel, error=str(error)[:200])
+        self.close()
+        time.sleep(_BLIND_SECONDS)
 
     def _listening(self) -> psycopg.Connection:
         if self._connection is None:

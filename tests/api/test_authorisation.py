@@ -47,8 +47,8 @@ API: dict[tuple[str, str], tuple[Need, bool]] = {
     ("GET", "/v1/rates"): (Verb.READ_NUMBERS, True),
 }
 BODIES: dict[str, Any] = {
-    "/v1/cases/{case_id}/release": {"token": "1"},
-    "/v1/cases/{case_id}/verdict": {"token": "1", "verdict": "upheld"},
+    "/v1/cases/{case_id}/release": {"token": "0"},
+    "/v1/cases/{case_id}/verdict": {"token": "0", "verdict": "upheld"},
     "/v1/cases/{case_id}/reassign": {"owner": {"kind": "team", "id": "support"}},
     "/v1/cases/{case_id}/comment": {"note": "hello"},
     "/v1/cases/{case_id}/reopen": {"note": "hello"},

@@ -34,7 +34,7 @@ CRASHED = "crashed_consumer"
 UNREADABLE = "unreadable"
 
 _POLL_SECONDS = 1.0
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 2.0
 _NAG_SECONDS = 60.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _SLICE = 0.05
@@ -93,7 +93,7 @@ class Counters:
 class Consumer:
     """One member of the group of consumers called `name`.
 
-    `should_pause` is asked every second and before a record is rejected; from a yes to the
+    `should_pause` is asked every other second and before a record is rejected; from a yes to the
     next no, nothing is read. `hang_seconds` is how long the loop may stand
     still before the process is ended.
     """
@@ -235,7 +235,7 @@ class Consumer:
                     partition=partition,
                 )
 
-    # --- every second ---------------------------------------------------------------------
+    # --- every other second ---------------------------------------------------------------
 
     def _look_after(self) -> None:
         now = time.monotonic()

@@ -21,7 +21,7 @@ import psycopg
 
 from services.kit.eventlog.port import LogUnavailable, Partition
 
-HEARTBEAT_SECONDS = 1.0
+HEARTBEAT_SECONDS = 2.0
 EXPIRY_SECONDS = 10
 # A loop that has not asked for records this long is stuck: its partitions go to others.
 STUCK_SECONDS = 60.0

@@ -19,6 +19,9 @@ from services.kit.eventlog.port import (
 )
 from services.kit.wakeup import Wakeup
 
+# Word of what is appended is a hint: where there was none, a member looks so often all the same.
+_READ_AGAIN_SECONDS = 5.0
+
 
 class ReadableLog(Connected, Protocol):
     """What a member reads from."""
@@ -52,21 +55,32 @@ class PostgresConsumer:
         self._positions: dict[Partition, int] = {}
         self._paused: set[Partition] = set()
         self._turn = 0
+        self._is_news = True
+        self._read_at = 0.0
         self._topics = frozenset(topics)
         self._wakeup = Wakeup(log.own_connection, CHANNEL)
 
     def poll(self, *, max_records: int, timeout: float) -> list[Batch]:
         """Read, and where there is nothing, read again as soon as something is appended."""
         deadline = time.monotonic() + timeout
-        self._wakeup.listen()
+        self._is_news |= self._wakeup.listen()
         while True:
             self._follow_membership()
             self._ask_starts()
-            batches = self._read(max_records)
+            batches = self._read_news(max_records)
             left = deadline - time.monotonic()
             if batches or left <= 0:
                 return batches
-            self._wakeup.wait(left, self._topics)
+            self._is_news = self._wakeup.wait(left, self._topics)
+
+    def _read_news(self, max_records: int) -> list[Batch]:
+        """Read where there is reason to, and now and then where there is none."""
+        now = time.monotonic()
+        if not self._is_news and now < self._read_at + _READ_AGAIN_SECONDS:
+            return []
+        batches = self._read(max_records)
+        self._is_news, self._read_at = bool(batches), now
+        return batches
 
     def _follow_membership(self) -> None:
         members, partitions = self._membership.view()
@@ -87,6 +101,7 @@ class PostgresConsumer:
         """Ask where to start; whoever gets no answer is not read until rewound."""
         if not self._unasked:
             return
+        self._is_news = True
         asked = sorted(self._unasked)
         starts = self._start_at(asked)
         bounds = self._log.bounds(sorted({partition.topic for partition in asked}))
@@ -138,6 +153,7 @@ class PostgresConsumer:
     def resume(self, partitions: Sequence[Partition]) -> None:
         """End a pause."""
         self._paused.difference_update(partitions)
+        self._is_news = True
 
     def lag(self) -> dict[Partition, int]:
         """Records not yet delivered, per assigned partition whose position is known."""

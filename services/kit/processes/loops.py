@@ -14,7 +14,7 @@ from services.kit.database import is_infrastructure
 _log = structlog.get_logger()
 
 _WATCH_SECONDS = 5.0
-# A loop that waits for word does not hear that it is to end.
+# A loop that waits for word does not hear meanwhile that it is to end.
 _LONGEST_DEAF = 1.0
 _BACKOFF_SECONDS = (0.1, 5.0)
 
@@ -24,15 +24,15 @@ class Loop:
     """One step, done `every` so many seconds, at once again while it says there is more.
 
     `step` answers whether there is more to do. `wait` may end a pause of so many seconds sooner,
-    when there is. `share` is the most of its time that it works: where there is much to do that
-    nobody waits for, others get on meanwhile. A step that raises is logged and tried again with
-    growing pauses; whatever it had not committed has not happened.
+    when there is; it answers whether it did. `share` is the most of its time that it works: where
+    there is much to do that nobody waits for, others get on meanwhile. A step that raises is
+    logged and tried again with growing pauses; whatever it had not committed has not happened.
     """
 
     name: str
     step: Callable[[], bool]
     every: float
-    wait: Callable[[float], None] | None = None
+    wait: Callable[[float], bool] | None = None
     share: float = 1.0
     last_turn: float = field(default_factory=time.monotonic)
     failures: int = 0
@@ -41,10 +41,19 @@ class Loop:
         """Go on until `stopping` is set."""
         while not stopping.is_set():
             pause = self._once()
-            if self.wait is not None and pause and not self.failures:
-                self.wait(min(pause, _LONGEST_DEAF))
-            else:
+            if self.wait is None or self.failures:
                 stopping.wait(pause)
+            else:
+                self._wait_for_word(self.wait, pause, stopping)
+
+    @staticmethod
+    def _wait_for_word(
+        wait: Callable[[float], bool], pause: float, stopping: threading.Event
+    ) -> None:
+        until = time.monotonic() + pause
+        while not stopping.is_set() and (left := until - time.monotonic()) > 0:
+            if wait(min(left, _LONGEST_DEAF)):
+                return
 
     def _once(self) -> float:
         """Do the step; answers how long to wait before the next one."""

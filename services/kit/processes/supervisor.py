@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
 import structlog
@@ -23,7 +24,9 @@ from services.kit.processes.embedded_postgres import EmbeddedPostgres
 
 _log = structlog.get_logger()
 
-_TURN_SECONDS = 0.1
+# PostgreSQL, which is no child of ours, is looked after so often; a role that ends is noticed at
+# once.
+_TURN_SECONDS = 0.5
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _STEADY_SECONDS = 10.0
 _PATIENCE_SECONDS = 6.0
@@ -139,9 +142,17 @@ class Supervisor:
             while not self._stopping:
                 self._turn()
                 on_turn()
-                time.sleep(_TURN_SECONDS)
+                self._rest()
         finally:
             self._end_all()
+
+    def _rest(self) -> None:
+        """Wait for the next turn, or until a role ends."""
+        there = [one.process.sentinel for one in self._roles if one.process is not None]
+        if there:
+            wait(there, _TURN_SECONDS)
+        else:
+            time.sleep(_TURN_SECONDS)
 
     def _stop(self, *_: object) -> None:
         self._stopping = True
