@@ -298,8 +298,10 @@ def _category_names(categories: Any) -> list[str]:
         raise invalid("categories", "it is no list of names", 'Write ["refund", "billing"].')
     if len(categories) > CATEGORIES:
         raise invalid("categories", f"there are over {CATEGORIES}", "Group them.")
-    names = [name for name in map(identifier, categories) if name]
-    for name in names:
+    names = [identifier(category) for category in categories]
+    for place, name in enumerate(names, start=1):
+        if not name:
+            raise invalid("categories", f"number {place} has no name", "Name it, or leave it out.")
         if len(name.encode(errors="replace")) > ID_BYTES or not storable(name):
             problem = f"'{name[:40]}…' is too long or cannot be stored"
             raise invalid("categories", problem, f"Use {ID_BYTES} bytes at most.")
