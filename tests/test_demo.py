@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from services.app import resources as app_resources
 from services.app import roles as app_roles
 from services.app.resources import opened
 from services.kit.settings import Settings
+from tests.factories.broker import Broker, running_broker
 
 _TICKETS = 80
 _POLICY = """
@@ -24,14 +26,19 @@ rules:
 """
 
 
-@pytest.fixture(scope="module")
-def played(public_folder: Path) -> tuple[Settings, dict[str, Any], dict[str, Any]]:
-    """A demo by itself on a fresh folder: it starts a server and ends it.
+Played = tuple[Settings, dict[str, Any], dict[str, Any]]
+"""The demo's settings, its report, and what `account` says after it."""
 
-    The routing policy names its team, which is not there before.
-    """
-    folder = public_folder / "demo"
-    policy = public_folder / "demo.yaml"
+
+@pytest.fixture(scope="module")
+def played(public_folder: Path) -> Played:
+    """A demo by itself on a fresh folder: it starts a server and ends it."""
+    return _play(public_folder / "demo")
+
+
+def _play(folder: Path, **more: str) -> Played:
+    """Play the demo in a folder. The routing policy names its team, which is not there before."""
+    policy = folder.with_suffix(".yaml")
     policy.write_text(_POLICY)
     environment = os.environ | {
         "SECONDLOOK_DATA_DIR": str(folder),
@@ -40,6 +47,7 @@ def played(public_folder: Path) -> tuple[Settings, dict[str, Any], dict[str, Any
     }
     for name in ("SECONDLOOK_DATABASE_URL", "SECONDLOOK_KAFKA_BOOTSTRAP_SERVERS"):
         environment.pop(name, None)
+    environment |= more
 
     def run(*arguments: str) -> Any:
         command = [sys.executable, "-m", "services.cli", *arguments, "--json"]
@@ -51,9 +59,24 @@ def played(public_folder: Path) -> tuple[Settings, dict[str, Any], dict[str, Any
     return Settings(data_dir=folder), report, run("account")
 
 
-def test_report_agrees_with_sql_account_and_exporter(
-    played: tuple[Settings, dict[str, Any], dict[str, Any]],
-) -> None:
+@pytest.fixture
+def empty_broker(kafka_broker: Broker, public_folder: Path) -> Iterator[Broker]:
+    """A broker on which no other test has our topics."""
+    with running_broker(public_folder) as broker:
+        assert broker.address != kafka_broker.address
+        yield broker
+
+
+def test_both_logs_tell_the_same(played: Played, empty_broker: Broker, public_folder: Path) -> None:
+    over_kafka = _play(
+        public_folder / "demo-kafka", SECONDLOOK_KAFKA_BOOTSTRAP_SERVERS=empty_broker.address
+    )
+    assert over_kafka[1] == played[1]
+    assert over_kafka[2]["unexplained"] == 0
+    assert over_kafka[2]["received"] == over_kafka[2]["stored"] == played[2]["stored"]
+
+
+def test_report_agrees_with_sql_account_and_exporter(played: Played) -> None:
     settings, report, account = played
     with opened(settings, role="test") as resources:
         exported = _exported(resources)
