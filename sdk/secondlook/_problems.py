@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from secondlook import _values
+from secondlook import _values, text
 
 SHOWN = 80
 MOST_PROBLEMS = 20
@@ -198,7 +198,7 @@ _WORDS: dict[str, tuple[str, str]] = {
 _PATTERN_WORDS: dict[str, tuple[str, str]] = {
     _values.NO_NUL: ("it holds the character U+0000", "Take that character out."),
     _values.RFC_3339: ("{value} is no RFC 3339 time with an offset", _TIME),
-    _values.SLUG: (
+    text.SLUG: (
         "{value} is no slug",
         "Send 1 to 63 lower-case letters, digits and hyphens, with no hyphen first.",
     ),

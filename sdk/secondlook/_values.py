@@ -33,6 +33,7 @@ from secondlook.text import (
     NAME_LENGTH,
     NOTE_LENGTH,
     SHORT_LENGTH,
+    SLUG,
     TEXT_BYTES,
     actor_id,
     identifier,
@@ -42,7 +43,6 @@ from secondlook.text import (
 T = TypeVar("T")
 
 NO_NUL = r"^[^\u0000]*$"
-SLUG = r"^[a-z0-9][a-z0-9-]{0,62}$"
 WEB_LINK = r"^https?://[^\u0000-\u0020]+$"
 LANGUAGE = r"^[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*$"
 CURRENCY = r"^[A-Z]{3}$"

@@ -16,6 +16,8 @@ SHORT_LENGTH = 200
 NOTE_LENGTH = 4_000
 LINK_LENGTH = 2_048
 SLUG_LENGTH = 63
+SLUG = r"^[a-z0-9][a-z0-9-]{0,62}$"
+"""What names tools, teams, queues and conditions in addresses and on the log."""
 TEXT_BYTES = 65_536
 """Of an input's text, a draft, a field's value; as UTF-8."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
-from secondlook.text import NOTE_LENGTH
+from secondlook.text import ID_BYTES, NOTE_LENGTH
 from sqlalchemy.orm import Session
 
 from services.escalation import queries, service
@@ -58,7 +58,7 @@ class OwnerBody(Body):
     """Who shall be accountable: a team's slug or a person's e-mail address."""
 
     kind: Literal["person", "team"]
-    id: Annotated[Text, Field(min_length=1, max_length=254)]
+    id: Annotated[Text, Field(min_length=1, max_length=ID_BYTES)]
 
 
 class ReassignBody(Body):

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+from secondlook.text import SLUG
 from sqlalchemy import (
     CheckConstraint,
     ForeignKey,
@@ -16,7 +17,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from services.escalation.rules import OPEN_STATES, CaseState, Priority, SubjectKind, TimerKind
 from services.kit.columns import one_of
 from services.kit.database import Base, Json
-from services.kit.fields import SLUG
 from services.tools.rules import Trigger, VerdictKind
 
 OPEN = "state IN ({})".format(", ".join(f"'{state.value}'" for state in OPEN_STATES))

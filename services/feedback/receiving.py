@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic_core import from_json, to_json
 from secondlook import events, gate
 from secondlook.events.binary import structured
+from secondlook.text import ID_BYTES
 
 from services.kit.errors import InvalidInput, NotAllowed, Problem
 from services.kit.eventlog.port import NewRecord
@@ -20,7 +21,6 @@ M = TypeVar("M")
 
 _BATCH_TYPE = "application/cloudevents-batch+json"
 _OURS = tuple(f"secondlook.{what}." for what in ("case", "verdict", "tool", "review"))
-_ID_BYTES = 200
 
 
 class Identity(NamedTuple):
@@ -201,8 +201,8 @@ def _parked_entry(pointer: str, raw: bytes, headers: Headers, tool: ToolInfo, ty
     facts = from_json(structured(raw, headers))
     _require_source(pointer, facts.get("source"), tool)
     id_, data = facts.get("id"), facts.get("data")
-    if not isinstance(id_, str) or not 0 < len(id_.encode()) <= _ID_BYTES:
-        problem = Problem(f"{pointer}/id", "it is no id", "Send 1 to 200 bytes of text.")
+    if not isinstance(id_, str) or not 0 < len(id_.encode()) <= ID_BYTES:
+        problem = Problem(f"{pointer}/id", "it is no id", f"Send 1 to {ID_BYTES} bytes of text.")
         raise InvalidInput(f"{pointer}/id: it is no id.", problems=(problem,))
     about = data.get("output_id") if isinstance(data, dict) else facts.get("subject")
     key = events.key(tool.slug, about if isinstance(about, str) else id_)

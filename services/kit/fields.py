@@ -3,16 +3,11 @@
 import re
 from typing import Any
 
+from secondlook.text import NAME_LENGTH, SLUG, SLUG_LENGTH
 from sqlalchemy.orm import Session
 
 from services.kit.database import Base
 from services.kit.errors import AlreadyThere, invalid
-
-SLUG = "^[a-z0-9][a-z0-9-]{0,62}$"
-"""What names teams, tools and queues in addresses and on the log."""
-
-NAME_LENGTH = 200
-"""The most characters of a name that people read."""
 
 _SLUG = re.compile(SLUG)
 
@@ -27,7 +22,7 @@ def require_slug(field: str, slug: str) -> None:
         raise invalid(
             field,
             f"'{slug[:70]}' is no slug",
-            "Use 1 to 63 lower-case letters, digits and hyphens, a letter or digit first.",
+            f"Use 1 to {SLUG_LENGTH} lower-case letters, digits and hyphens, no hyphen first.",
         )
 
 

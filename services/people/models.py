@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from secondlook.text import SLUG
 from sqlalchemy import (
     CheckConstraint,
     ForeignKey,
@@ -11,7 +12,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from services.kit.columns import one_of
 from services.kit.database import Base
-from services.kit.fields import SLUG
 from services.kit.models import NOW
 from services.people.rules import Role
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from secondlook.policy import LEAST_STALE_SECONDS, REVIEW_CONDITIONS, write_document
+from secondlook.text import CATEGORIES, NAME_LENGTH
 
 from services.kit.clock import Clock
 from services.kit.database import Database
@@ -27,19 +28,19 @@ class ToolBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[Text, Field(min_length=1, max_length=200)] | None = None
+    name: Annotated[Text, Field(min_length=1, max_length=NAME_LENGTH)] | None = None
     team: Text | None = None
     state: ToolState | None = None
     threshold: Share | None = None
     category_thresholds: (
-        dict[Annotated[Text, Field(min_length=1, max_length=200)], Share] | None
+        dict[Annotated[Text, Field(min_length=1, max_length=NAME_LENGTH)], Share] | None
     ) = None
     audit_rate: Share | None = None
     holdout_rate: Share | None = None
     maturity_seconds: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     review_when: Annotated[list[Any], Storable, Field(max_length=REVIEW_CONDITIONS)] | None = None
     max_stale_seconds: Annotated[int, Field(ge=LEAST_STALE_SECONDS, lt=2**31)] | None = None
-    categories: Annotated[list[Text], Field(max_length=10_000)] | None = None
+    categories: Annotated[list[Text], Field(max_length=CATEGORIES)] | None = None
 
 
 def router(database: Database, clock: Clock, identity: Identity, watch: PolicyWatch) -> APIRouter:

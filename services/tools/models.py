@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from secondlook.text import SLUG
 from sqlalchemy import (
     CheckConstraint,
     ForeignKey,
@@ -17,7 +18,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from services.kit.columns import one_of
 from services.kit.database import Base
-from services.kit.fields import SLUG
 from services.kit.models import NOW
 from services.tools.rules import OutputKind, ToolState
 

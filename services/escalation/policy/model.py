@@ -21,11 +21,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from secondlook import conditions, events
 from secondlook.conditions import FACTS, Clause, Condition, Facts, FactType
-from secondlook.text import normalised
+from secondlook.text import SLUG, normalised
 
 from services.escalation.rules import Owner, Priority, parse_address, parse_owner
 from services.kit.durations import Duration, parse_duration
-from services.kit.fields import SLUG
 from services.tools.rules import Trigger
 
 CASE_FACTS = {**FACTS, "trigger": FactType("text", tuple(t.value for t in Trigger))}
