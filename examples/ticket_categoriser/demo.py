@@ -134,7 +134,7 @@ def _live(
             for wrong in _arrive(look, rep, model, tickets, start, speed, bar)
         ]
     _require(look.flush(_PATIENCE_SECONDS), "the tool's events were not taken in time")
-    _judge_all(scene, owners, right)
+    _review_all(scene, owners, right)
     owners.close()
     rates = _rates(scene, model.name)
     texts, labels = [t.text for t in held_out], [t.category for t in held_out]
@@ -201,7 +201,7 @@ def _arrive(
     return straight
 
 
-def _judge_all(scene: Scene, owners: Owners, right: dict[str, str]) -> None:
+def _review_all(scene: Scene, owners: Owners, right: dict[str, str]) -> None:
     """Review until nothing is open and nothing is under way any more."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     with scene.progress("cases", len(right)) as bar:

@@ -78,7 +78,7 @@ class Owners:
             shares = [cases[start :: len(self._clients)] for start in range(len(self._clients))]
             list(threads.map(self._share, self._clients, shares, [right] * len(shares)))
         for case in cases:
-            self.seconds += 20 + 50 * chance(self._seed, "judge", case["output_id"])
+            self.seconds += 20 + 50 * chance(self._seed, "review", case["output_id"])
             on_done()
         return len(cases)
 

@@ -160,7 +160,7 @@ def _relay_loop(resources: Resources, relay: Relay) -> Loop:
     On the embedded log nothing is written there; what an earlier life on Kafka left is sent.
     """
     wakeup = Wakeup(partial(connect_alone, resources.database_url), WAKE_CHANNEL)
-    return Loop("relay", lambda: relay.step() > 0, every=5.0, wait=wakeup.wait)
+    return Loop("relay", lambda: relay.step() > 0, every=5.0, wait=wakeup.wait, close=wakeup.close)
 
 
 def _purge_log(resources: Resources, relay: Relay) -> bool:

@@ -250,7 +250,7 @@ def test_put_tool_with_a_stale_revision_is_412(api: Api) -> None:
     assert api.one(latest, tool=TOOL) == 0.8
 
 
-def test_claim_judge_over_the_api(api: Api) -> None:
+def test_claim_and_review_over_the_api(api: Api) -> None:
     post(api, "/v1/outputs", an_output(confidence=0.1))
     api.settle()
     owner, lead = api.bearer("owner.support"), api.bearer("lead.support")

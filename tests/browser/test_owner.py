@@ -19,7 +19,7 @@ def _focus(page: Page) -> str:
     return str(page.evaluate("document.activeElement.id"))
 
 
-def test_claim_and_judge_by_keyboard_alone(site: Site, visit: Visit) -> None:
+def test_claim_and_review_by_keyboard_alone(site: Site, visit: Visit) -> None:
     site.clear()
     first, second, third = site.case(), site.case(), site.case()
     with visit(factories.OWNER) as view:

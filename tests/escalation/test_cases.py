@@ -156,7 +156,7 @@ def output_of(database: Database, case: int) -> str:
     )
 
 
-def test_unowned_counts_cases_whose_team_has_nobody_to_judge(
+def test_unowned_counts_cases_whose_team_has_nobody_to_review(
     log: Delivery, database: Database
 ) -> None:
     log.take(output("o-1", confidence=0.1))

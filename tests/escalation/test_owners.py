@@ -116,7 +116,7 @@ def behind_the_back(populated: Database) -> Iterator[Any]:
 
 
 @EACH_LOSS
-def test_last_judge_of_a_team_with_open_cases_stays(
+def test_last_reviewer_of_a_team_with_open_cases_stays(
     loss: dict[str, Any], populated: Database
 ) -> None:
     Delivery(populated).take(output("o-1", confidence=0.1))
@@ -133,7 +133,9 @@ def test_last_judge_of_a_team_with_open_cases_stays(
 
 
 @EACH_LOSS
-def test_last_judge_of_a_team_with_a_tool_stays(loss: dict[str, Any], populated: Database) -> None:
+def test_last_reviewer_of_a_team_with_a_tool_stays(
+    loss: dict[str, Any], populated: Database
+) -> None:
     with populated.transaction() as session:
         given = {"kind": OutputKind.TEXT, "team": "other", "maturity_seconds": 0}
         now = DatabaseClock().now(session)
@@ -143,7 +145,7 @@ def test_last_judge_of_a_team_with_a_tool_stays(loss: dict[str, Any], populated:
 
 
 @EACH_LOSS
-def test_last_judge_of_a_team_that_answers_for_nothing_may_go(
+def test_last_reviewer_of_a_team_that_answers_for_nothing_may_go(
     loss: dict[str, Any], populated: Database
 ) -> None:
     change(populated, OUTSIDER, **loss)
@@ -255,7 +257,7 @@ def test_last_two_admins_do_not_leave_at_once(populated: Database) -> None:
     assert isinstance(error, StillOwns)
 
 
-def test_case_opened_while_the_last_judge_leaves_falls_to_an_admin(populated: Database) -> None:
+def test_case_opened_while_the_last_reviewer_leaves_falls_to_an_admin(populated: Database) -> None:
     log = Delivery(populated, read_policy(OF_OTHER))
 
     def leave(session: Any) -> None:
@@ -272,7 +274,7 @@ def test_case_opened_while_the_last_judge_leaves_falls_to_an_admin(populated: Da
 # --- who owns instead ---------------------------------------------------------------------
 
 
-def test_case_of_a_team_without_a_judge_falls_to_an_admin(populated: Database) -> None:
+def test_case_of_a_team_without_a_reviewer_falls_to_an_admin(populated: Database) -> None:
     with behind_the_back(populated) as session:
         session.execute(text("UPDATE person SET role = 'rep' WHERE role IN ('owner', 'lead')"))
     Delivery(populated).take(output("o-1", confidence=0.1), output("o-2", confidence=0.1))
@@ -325,7 +327,7 @@ def test_person_whom_the_policy_names_stays(loss: dict[str, Any], populated: Dat
     assert change_by_admin(populated, LEAD, None, **loss) == 0
 
 
-def test_last_judge_of_a_team_that_the_policy_names_stays(populated: Database) -> None:
+def test_last_reviewer_of_a_team_that_the_policy_names_stays(populated: Database) -> None:
     with pytest.raises(StillOwns, match="names team:other"):
         change_by_admin(populated, OUTSIDER, OF_PAT, teams=["support"])
 
@@ -336,7 +338,7 @@ def test_person_who_leaves_hands_over_in_the_same_verb(populated: Database) -> N
     assert owners(populated) == ["support"]
 
 
-def test_person_who_leaves_hands_nothing_to_a_team_without_a_judge(populated: Database) -> None:
+def test_person_who_leaves_hands_nothing_to_a_team_without_a_reviewer(populated: Database) -> None:
     Delivery(populated, read_policy(POLICY)).take(output("o-1", value="tax", confidence=0.1))
     with behind_the_back(populated) as session:
         given = {"them": [OWNER, TEAMMATE]}

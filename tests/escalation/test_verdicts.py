@@ -107,7 +107,7 @@ def test_review_own_dispute_is_refused(
     assert casework.give_verdict(TEAMMATE, 1) == "upheld"
 
 
-def test_appeal_reopens_a_judged_case(
+def test_appeal_reopens_a_decided_case(
     log: Delivery, casework: Casework, database: Database
 ) -> None:
     log.take(output("o-1", confidence=0.1))

@@ -207,7 +207,7 @@ def test_save_a_person_whom_somebody_changed_meanwhile(site: Site) -> None:
     ],
     ids=["demote", "move", "deactivate"],
 )
-def test_last_judge_stays_and_the_form_with_them(
+def test_last_reviewer_stays_and_the_form_with_them(
     site: Site, path: str, typed: dict[str, str], control: str
 ) -> None:
     admin = client_of(site, factories.ADMIN)

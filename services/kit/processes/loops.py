@@ -19,20 +19,26 @@ _LONGEST_DEAF = 1.0
 _BACKOFF_SECONDS = (0.1, 5.0)
 
 
+def _nothing() -> None:
+    """Nothing is to be given back."""
+
+
 @dataclass(slots=True)
 class Loop:
     """One step, done `every` so many seconds, at once again while it says there is more.
 
     `step` answers whether there is more to do. `wait` may end a pause of so many seconds sooner,
-    when there is; it answers whether it did. `share` is the most of its time that it works: where
-    there is much to do that nobody waits for, others get on meanwhile. A step that raises is
-    logged and tried again with growing pauses; whatever it had not committed has not happened.
+    when there is; it answers whether it did, and `close` gives back what it holds. `share` is the
+    most of its time that it works: where there is much to do that nobody waits for, others get on
+    meanwhile. A step that raises is logged and tried again with growing pauses; whatever it had
+    not committed has not happened.
     """
 
     name: str
     step: Callable[[], bool]
     every: float
     wait: Callable[[float], bool] | None = None
+    close: Callable[[], None] = _nothing
     share: float = 1.0
     last_turn: float = field(default_factory=time.monotonic)
     failures: int = 0
@@ -45,6 +51,7 @@ class Loop:
                 stopping.wait(pause)
             else:
                 self._wait_for_word(self.wait, pause, stopping)
+        self.close()
 
     @staticmethod
     def _wait_for_word(
