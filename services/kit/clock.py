@@ -15,6 +15,9 @@ class Clock(Protocol):
         ...
 
 
+_NOW = text("SELECT clock_timestamp()")
+
+
 class DatabaseClock:
     """The database's clock: the only one that deadlines and leases are decided by.
 
@@ -24,6 +27,6 @@ class DatabaseClock:
 
     def now(self, session: Session) -> datetime:
         """The database server's wall-clock time."""
-        moment = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+        moment = session.execute(_NOW).scalar_one()
         assert isinstance(moment, datetime)
         return moment.astimezone(UTC)

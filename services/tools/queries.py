@@ -80,6 +80,11 @@ class KeyInfo:
     revoked_at: datetime | None
 
 
+# The sum grows with every change. The highest revision would not: of two changes the one that
+# took the lower number may be committed last.
+_REVISION = text("SELECT coalesce(sum(revision), 0)::bigint FROM tool")
+
+
 class ToolCache:
     """All tools, kept in memory and read anew when any of them has changed.
 
@@ -94,9 +99,7 @@ class ToolCache:
 
     def tools(self, session: Session) -> Mapping[str, ToolInfo]:
         """Every tool by its slug."""
-        # The sum grows with every change. The highest revision would not: of two changes the
-        # one that took the lower number may be committed last.
-        revision = int(session.scalar(select(func.sum(models.Tool.revision))) or 0)
+        revision = session.execute(_REVISION).scalar_one()
         with self._lock:
             if revision != self._revision:
                 self._tools = {tool.slug: tool for tool in tools(session)}

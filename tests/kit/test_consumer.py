@@ -129,7 +129,7 @@ def test_pause_rejects_nothing_and_drops_nothing(rig: Rig) -> None:
     assert rig.effects() == ["1", "2", "3", "4"]
 
 
-def test_pause_comes_within_a_second_of_the_limit(rig: Rig) -> None:
+def test_pause_comes_with_the_limit_and_goes_with_it(rig: Rig) -> None:
     pausing = threading.Event()
     with running(rig.consumer(should_pause=lambda _: pausing.is_set())):
         rig.append("1")
