@@ -20,6 +20,7 @@ from uuid import uuid4
 import psycopg
 
 from services.kit.eventlog.port import LogUnavailable, Partition
+from services.kit.processes.existence import exists
 
 HEARTBEAT_SECONDS = 2.0
 EXPIRY_SECONDS = 10
@@ -144,12 +145,4 @@ def _machine() -> str:
 def _is_gone(member: str, machine: str) -> bool:
     """Whether a member's process, being one that we would see, is not there."""
     where, pid, _ = member.rsplit("/", 2)
-    if where != machine:
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+    return where == machine and not exists(int(pid))

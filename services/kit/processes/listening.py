@@ -3,6 +3,7 @@
 import json
 import os
 
+from services.kit.processes.existence import exists
 from services.kit.settings import Settings
 
 _NOTE = "listening.json"
@@ -21,7 +22,7 @@ def running(settings: Settings) -> str | None:
     """The address of the server that runs on this data folder, or None."""
     try:
         note = json.loads((settings.data_dir / _NOTE).read_text(encoding="utf-8"))
-        return str(note["address"]) if _alive(int(note["pid"])) else None
+        return str(note["address"]) if exists(int(note["pid"])) else None
     except (OSError, ValueError, KeyError):
         return None
 
@@ -36,14 +37,3 @@ def address(settings: Settings) -> str:
 def api_address(settings: Settings) -> str:
     """The address that tools use."""
     return settings.api_url.rstrip("/") if settings.api_url is not None else address(settings)
-
-
-def _alive(pid: int) -> bool:
-    """Whether a process of that number is there."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

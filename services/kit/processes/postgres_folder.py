@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from services.kit.errors import SecondlookError
+from services.kit.processes.existence import exists
 
 USER = "secondlook"
 DATABASE = "secondlook"
@@ -134,16 +135,6 @@ def _make_folders(root: Path) -> None:
         ) from None
     for path in missing:
         path.chmod(0o711 if os.geteuid() == 0 else 0o700)
-
-
-def exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def serves(pid: int, cluster: Path) -> bool:
