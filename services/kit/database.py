@@ -27,11 +27,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
+from services.kit.errors import AlreadyThere
+
 __all__ = [
     "Base",
     "Database",
     "Json",
     "Session",
+    "add_new",
     "affected",
     "connect_alone",
     "has_news",
@@ -196,6 +199,18 @@ def selecting(statement: str, columns: Iterable[str]) -> TextualSelect:
     `columns` are their names in their order; what Python gets is what the driver makes of them.
     """
     return text(statement).columns(*map(column, columns))
+
+
+def add_new(session: Session, row: Base, key: str, what: str) -> None:
+    """Insert a row under a key that must be free.
+
+    Raises:
+        AlreadyThere: it is taken.
+    """
+    if session.get(type(row), key) is not None:
+        raise AlreadyThere(f"There is a {what} already.")
+    session.add(row)
+    session.flush()
 
 
 def affected(result: Result[Any]) -> int:

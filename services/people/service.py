@@ -13,11 +13,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from services.kit.audit import note
+from services.kit.database import add_new
 from services.kit.errors import ChangedMeanwhile, Problem, invalid
-from services.kit.fields import add_new, require_slug
-from services.kit.fields import name as checked_name
 from services.people import access, models, queries
 from services.people.errors import StillOwns
+from services.people.fields import name as checked_name
+from services.people.fields import require_slug
 from services.people.rules import Actor, Role, Verb
 
 

@@ -15,11 +15,12 @@ from sqlalchemy.orm import Session
 
 from services.kit.audit import note
 from services.kit.consuming import outbox
+from services.kit.database import add_new
 from services.kit.errors import ChangedMeanwhile, NotAllowed, NotFound, Problem, invalid
 from services.kit.eventlog.port import NewRecord
-from services.kit.fields import add_new, require_slug
-from services.kit.fields import name as checked_name
 from services.people import queries as people_queries
+from services.people.fields import name as checked_name
+from services.people.fields import require_slug
 from services.people.rules import Actor, Verb
 from services.tools import contracts, models, queries
 from services.tools.rules import OutputKind, ToolState

@@ -1,13 +1,11 @@
-"""Checks of single fields that several packages' verbs share."""
+"""Slugs and names, as people, teams and tools have them."""
 
 import re
 from typing import Any
 
 from secondlook.text import NAME_LENGTH, SLUG, SLUG_LENGTH
-from sqlalchemy.orm import Session
 
-from services.kit.database import Base
-from services.kit.errors import AlreadyThere, invalid
+from services.kit.errors import invalid
 
 _SLUG = re.compile(SLUG)
 
@@ -38,15 +36,3 @@ def name(field: str, value: Any) -> str:
     if len(given) > NAME_LENGTH or "\x00" in given:
         raise invalid(field, "it is too long", f"Use {NAME_LENGTH} characters at most.")
     return given
-
-
-def add_new(session: Session, row: Base, key: str, what: str) -> None:
-    """Insert a row under a key that must be free.
-
-    Raises:
-        AlreadyThere: it is taken.
-    """
-    if session.get(type(row), key) is not None:
-        raise AlreadyThere(f"There is a {what} already.")
-    session.add(row)
-    session.flush()
