@@ -170,3 +170,9 @@ def test_doctor_tells_of_a_timer_that_failed_and_of_dead_letters(run: Callable[.
     said = run("doctor").output
     assert "timer claim of case 1 failed 2 times: no such rung" in said
     assert "dead letters wait" in said
+
+
+def test_account_says_of_each_tool_where_its_events_and_cases_are(run: Callable[..., Any]) -> None:
+    said = run("account").output
+    assert f"{TOOL}: 1 received, 1 stored, 0 duplicate" in said.replace("  ", " ")
+    assert "cases: 1 open, 0 closed, 0 unowned" in said

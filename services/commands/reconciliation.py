@@ -1,5 +1,6 @@
 """`account` and `replay`: where every event is, and reading a topic again."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -21,8 +22,14 @@ def account(as_json: AsJson = False) -> None:
                 session, bounds, lambda p, start, limit: found.log.read(p, start=start, limit=limit)
             )
     lines = [f"{name:14}{value}" for name, value in data.items() if isinstance(value, int)]
-    lines += [f"{slug}: {entry}" for slug, entry in data["tools"].items()]
+    for slug, entry in data["tools"].items():
+        lines += [f"{slug}: {_in_words(entry)}", f"  cases: {_in_words(entry['cases'])}"]
     answer(data, as_json=as_json, lines=lines)
+
+
+def _in_words(counts: Mapping[str, object]) -> str:
+    """Counts on one line, without what stands below them."""
+    return ", ".join(f"{n} {name}" for name, n in counts.items() if isinstance(n, int))
 
 
 def replay(
