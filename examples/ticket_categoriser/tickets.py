@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from secondlook.text import identifier
+
 csv.field_size_limit(1_000_000)
 
 
@@ -37,16 +39,31 @@ def read(path: Path) -> list[Ticket]:
                 raise BadFile(f"{path}: line 1: column {listed} is missing; write text,category")
             return list(_rows(path, reader))
     except UnicodeDecodeError:
-        raise BadFile(f"{path}: it is no UTF-8 text; save it as UTF-8") from None
+        line = _first_bad_line(path)
+        raise BadFile(f"{path}: line {line}: it is no UTF-8 text; save it as UTF-8") from None
     except OSError as error:
         raise BadFile(f"{path}: cannot be read: {error.strerror}") from None
     except csv.Error as error:
         raise BadFile(f"{path}: it is no CSV: {error}; quote fields with commas") from None
 
 
+def _first_bad_line(path: Path) -> int:
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            return number
+    return 1
+
+
 def _rows(path: Path, reader: "csv.DictReader[str]") -> Iterator[Ticket]:
     for row in reader:
-        text, category = (row["text"] or "").strip(), (row["category"] or "").strip()
+        if None in row:
+            raise BadFile(
+                f"{path}: line {reader.line_num}: it has more columns than line 1; "
+                "quote fields with commas"
+            )
+        text, category = (row["text"] or "").strip(), identifier(row["category"] or "")
         for column, value in (("text", text), ("category", category)):
             if not value:
                 raise BadFile(f"{path}: line {reader.line_num}: {column} is empty; fill it in")

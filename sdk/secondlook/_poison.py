@@ -211,6 +211,9 @@ def _bad_shapes() -> list[tuple[str, bytes]]:
     ]
 
 
+_COMMAS = b"," * 13_000
+
+
 def _costly() -> list[tuple[str, bytes]]:
     """What is small to send and, unless it is counted first, costly to refuse."""
     numbers = {f"{number:x}": 1 for number in range(95_000)}
@@ -219,6 +222,7 @@ def _costly() -> list[tuple[str, bytes]]:
         ("95,000 unknown fields", _with_data(**numbers)),
         ("60,000 bad names of attributes", _with_data(attributes=bad_names)),
         ("250,000 alternatives that are none", _with_data(alternatives=[{}] * 250_000)),
+        ("a text of 400,000 quotes that does not end", b'{"a":"' + b'\\"' * 400_000 + _COMMAS),
     ]
 
 

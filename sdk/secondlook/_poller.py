@@ -89,6 +89,8 @@ class PolicyPoller:
 
         Revisions are compared within an epoch alone: a server that was restored from a backup
         begins another, and what it says holds, a lower revision that stops the tool included.
+        Where a copy of the whole data folder was put back, the epoch is the same; then the later
+        of two policies is the one that came into force later.
 
         Raises:
             PolicyRefused: it is not genuine, of another tool, or older.
@@ -97,7 +99,7 @@ class PolicyPoller:
         before = self.policy
         if before and policy.tool != before.tool:
             raise PolicyRefused("it is the policy of another tool")
-        if before and policy.epoch == before.epoch and policy.revision < before.revision:
+        if before and _is_older(policy, before):
             raise PolicyRefused(f"revision {policy.revision} is older than {before.revision}")
         self.policy = policy
         self.confirmed = Confirmation(confirmed_at)
@@ -181,3 +183,12 @@ class _Backoff:
 def _with_jitter(seconds: float | None) -> float:
     """A wait that was asked for and up to half as long again, for not all to come back at once."""
     return (seconds or 0.0) * random.uniform(1.0, 1.5)  # noqa: S311
+
+
+def _is_older(policy: GatePolicy, before: GatePolicy) -> bool:
+    """Whether a policy came before the one that is held, in one life of the server's database."""
+    return (
+        policy.epoch == before.epoch
+        and policy.revision < before.revision
+        and policy.effective_at <= before.effective_at
+    )

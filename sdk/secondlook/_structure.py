@@ -17,7 +17,8 @@ _DEPTH = 32
 
 _QUOTE, _COMMA, _OPEN = ord('"'), ord(","), frozenset(b"[{")
 _WHITE = b" \t\r\n"
-_token = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]', re.DOTALL)
+# A string that does not end is one token, to the end: else each quote in it is looked at again.
+_token = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 
 
 def is_crowded(raw: bytes) -> bool:

@@ -26,7 +26,7 @@ def list_waiting(
 ) -> None:
     """List what waits for somebody, the oldest first."""
     with transaction() as (_, session, _now):
-        found = dead_letters.waiting(session, everything=everything, limit=100_000)
+        found = list(dead_letters.each_waiting(session, everything=everything))
     lines = [
         f"{r.id}  {r.received_at:%F %T}  {r.topic}/{r.partition}/{r.offset}  {r.reason}"
         for r in found
@@ -66,7 +66,7 @@ def retry(
     with resources() as found:
         if everything:
             with found.database.transaction() as session:
-                numbers = [row.id for row in dead_letters.waiting(session, limit=100_000)]
+                numbers = [row.id for row in dead_letters.each_waiting(session)]
         for number in numbers or ():
             with found.database.transaction() as session:
                 now = found.clock.now(session)

@@ -9,6 +9,7 @@ import yaml
 from services.commands.shared import AsJson, answer, group, operator, transaction
 from services.kit.durations import parse_seconds
 from services.kit.errors import InvalidInput, Problem, invalid
+from services.kit.strict_yaml import StrictLoader
 from services.tools import keys as tool_keys
 from services.tools import queries as tool_queries
 from services.tools import service as tool_service
@@ -118,7 +119,7 @@ def review_when(
 
 def _conditions(path: Path) -> list[Any]:
     try:
-        found = yaml.safe_load(_text(path))
+        found = yaml.load(_text(path), StrictLoader)  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as error:
         raise invalid("review_when", f"{path} is no YAML: {error}", "Check its lines.") from None
     if found is None:

@@ -49,9 +49,10 @@ UPDATE timer SET stopped_at = :now
 WHERE case_id = :case AND fired_at IS NULL AND stopped_at IS NULL
 """)
 
+# The clock of the claim, which stopped with the claim, goes on by `resume_claim_clocks`.
 _RESTORE = text("""
 UPDATE timer SET stopped_at = NULL
-WHERE case_id = :case AND fired_at IS NULL AND stopped_at = :resolved_at
+WHERE case_id = :case AND kind <> 'claim' AND fired_at IS NULL AND stopped_at = :resolved_at
 """)
 
 

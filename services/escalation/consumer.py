@@ -1,10 +1,12 @@
 """From requested reviews into cases."""
 
+import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from secondlook import events
+from secondlook.text import SLUG
 from sqlalchemy.orm import Session
 
 from services.escalation import objections, opening
@@ -100,8 +102,9 @@ def _parse(record: Record) -> Parsed:
 
 
 def _tool_of_key(record: Record) -> str | None:
-    """The tool that a record's key speaks of."""
-    return (record.key or b"").partition(b"/")[0].decode(errors="replace") or None
+    """The tool that a record's key speaks of, if that can be one."""
+    name = (record.key or b"").partition(b"/")[0].decode(errors="replace")
+    return name if re.fullmatch(SLUG, name) else None
 
 
 def _place(parsed: Sequence[Parsed], tools: Container[str]) -> ParsedBatch:

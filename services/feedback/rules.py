@@ -39,7 +39,8 @@ def trigger_for(*, disposition: str, decision: Decision, failed: bool) -> Trigge
         return Trigger.TOOL_FAILURE
     if disposition == Disposition.REVIEW:
         return Trigger.POLICY if decision.reason == "policy" else Trigger.LOW_CONFIDENCE
-    return Trigger.AUDIT if decision.audit else None
+    unseen = disposition in (Disposition.PROCEED, Disposition.FALLBACK)
+    return Trigger.AUDIT if decision.audit and unseen else None
 
 
 class CorrectionKind(StrEnum):

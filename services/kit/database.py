@@ -1,6 +1,7 @@
 """Engine, sessions and the base of all tables."""
 
 import select
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -115,9 +116,15 @@ def make_engine(
     return engine
 
 
-def _refuse_lost(connection: psycopg.Connection[Any], *_: object) -> None:
-    """Have the pool replace what the server has ended, without asking the server each time."""
-    if has_news(connection):
+_FRESH_SECONDS = 1.0
+
+
+def _refuse_lost(connection: psycopg.Connection[Any], record: Any, *_: object) -> None:
+    """Have the pool replace what the server has ended, without asking the server each time.
+
+    One that was made just now is not replaced: its statement will say what is wrong.
+    """
+    if time.time() - record.starttime > _FRESH_SECONDS and has_news(connection):
         raise sqlalchemy.exc.InvalidatePoolError
 
 

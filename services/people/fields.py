@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from secondlook.text import NAME_LENGTH, SLUG, SLUG_LENGTH
+from secondlook.text import NAME_LENGTH, SLUG, SLUG_LENGTH, storable
 
 from services.kit.errors import invalid
 
@@ -33,6 +33,7 @@ def name(field: str, value: Any) -> str:
     given = value.strip() if isinstance(value, str) else ""
     if not given:
         raise invalid(field, "it is empty", "Write the name.")
-    if len(given) > NAME_LENGTH or "\x00" in given:
-        raise invalid(field, "it is too long", f"Use {NAME_LENGTH} characters at most.")
+    if len(given) > NAME_LENGTH or not storable(given):
+        problem = "it is too long, or cannot be stored"
+        raise invalid(field, problem, f"Use {NAME_LENGTH} characters of UTF-8 at most.")
     return given

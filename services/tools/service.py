@@ -179,9 +179,13 @@ def _category_thresholds(value: Any) -> dict[str, float]:
     field = "category_thresholds"
     if not isinstance(value, dict):
         raise invalid(field, "it is no object", 'Write {"refund": 0.9}.')
-    return {
-        identifier(name): _share(f"{field}/{name[:40]}", share) for name, share in value.items()
-    }
+    found: dict[str, float] = {}
+    for given, share in value.items():
+        (name,) = _names(field, [given])
+        if name in found:
+            raise invalid(field, f"'{name[:40]}' stands there twice", "List each name once.")
+        found[name] = _share(f"{field}/{given[:40]}", share)
+    return found
 
 
 class _Conditions(Strict):
@@ -299,16 +303,22 @@ def _category_names(categories: Any) -> list[str]:
         raise invalid("categories", "it is no list of names", 'Write ["refund", "billing"].')
     if len(categories) > CATEGORIES:
         raise invalid("categories", f"there are over {CATEGORIES}", "Group them.")
-    names = [identifier(category) for category in categories]
-    for place, name in enumerate(names, start=1):
-        if not name:
-            raise invalid("categories", f"number {place} has no name", "Name it, or leave it out.")
-        if len(name.encode(errors="replace")) > ID_BYTES or not storable(name):
-            problem = f"'{name[:40]}…' is too long or cannot be stored"
-            raise invalid("categories", problem, f"Use {ID_BYTES} bytes at most.")
+    names = _names("categories", categories)
     for name, times in Counter(names).items():
         if times > 1:
             raise invalid("categories", f"'{name}' stands there twice", "List each name once.")
+    return names
+
+
+def _names(field: str, given: Iterable[str]) -> list[str]:
+    """Names of categories, as every contract has them; `InvalidInput` for what is none."""
+    names = [identifier(name) for name in given]
+    for place, name in enumerate(names, start=1):
+        if not name:
+            raise invalid(field, f"number {place} has no name", "Name it, or leave it out.")
+        if len(name.encode(errors="replace")) > ID_BYTES or not storable(name):
+            problem = f"'{name[:40]}…' is too long or cannot be stored"
+            raise invalid(field, problem, f"Use {ID_BYTES} bytes at most.")
     return names
 
 

@@ -32,10 +32,13 @@ JOIN tool_version v ON v.tool = g.tool AND v.model IS NOT DISTINCT FROM g.model
 _ADD = text("""
 INSERT INTO tool_version (tool, model, prompt, other)
 SELECT g.tool, g.model, g.prompt, false
-FROM json_to_recordset(CAST(:rows AS json))
-    AS g(position bigint, tool text, model text, prompt text)
-WHERE :most > g.position
-    + (SELECT count(*) FROM tool_version v WHERE v.tool = g.tool AND NOT v.other)
+FROM (
+    SELECT tool, model, prompt, row_number() OVER (PARTITION BY tool ORDER BY position) AS place
+    FROM json_to_recordset(CAST(:rows AS json))
+        AS r(position bigint, tool text, model text, prompt text)
+) g
+WHERE g.place <= :most
+    - (SELECT count(*) FROM tool_version v WHERE v.tool = g.tool AND NOT v.other)
 ORDER BY g.tool, g.model, g.prompt
 ON CONFLICT DO NOTHING
 """)
@@ -87,7 +90,7 @@ def _add(session: Session, missing: Collection[ToolVersion]) -> dict[ToolVersion
 
 
 def _as_rows(versions: Iterable[ToolVersion]) -> str:
-    """The versions as one document, each with its place among its tool's."""
+    """The versions as one document, each with its place in it."""
     rows = [
         {"position": position, "tool": tool, "model": version.model, "prompt": version.prompt}
         for position, (tool, version) in enumerate(versions)

@@ -54,7 +54,7 @@ def _add_list(routes: APIRouter, pages: PageContext) -> None:
             )
             blind = (
                 escalation.blind_outputs(session, slug, [row.output_id for row in found])
-                if actor.may(Verb.REVIEW)
+                if actor.may(Verb.READ_CASES)
                 else set()
             )
         last = found[_PAGE - 1] if len(found) > _PAGE else None

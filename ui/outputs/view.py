@@ -49,7 +49,7 @@ def show_output(
         row = queries.output(session, slug, output_id)
         words = queries.corrections(session, slug, output_id)
         case = escalation.case_of_output(session, slug, output_id)
-    if case is not None and case.hidden and actor.may(Verb.REVIEW):
+    if case is not None and case.hidden and actor.may(Verb.READ_CASES):
         return pages.redirect(request, f"/c/{case.id}")
     return pages.templates.render(
         request,

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from services.kit.errors import InvalidInput, Problem
+from services.kit.strict_yaml import StrictLoader
 from services.tools import queries as tool_queries
 from ui.kit.forms import Form, split_lines
 
@@ -120,28 +121,20 @@ def row_errors(rows: Sequence[ConditionRow]) -> dict[str, str]:
 # --- clauses as YAML --------------------------------------------------------------------
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses what would be passed over in silence, and what could grow while it is read."""
+class _ClausesLoader(StrictLoader):
+    """Refuses what could grow while it is read, too."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.MarkedYAMLError(problem="it refers to another place")
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT002 - PyYAML's
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key, _ in node.value:
-            if names.count(key.value) > 1:
-                problem = f"'{str(key.value)[:40]}' stands there twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-        return super().construct_mapping(node, deep)
-
 
 def _read_clauses(lines: str) -> dict[str, Any]:
     if len(lines.encode()) > _LINES_BYTES:
         raise ValueError("it is too long")
     try:
-        read = yaml.load(lines, _StrictLoader)  # noqa: S506 - it is a SafeLoader
+        read = yaml.load(lines, _ClausesLoader)  # noqa: S506 - it is a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}: " if mark is not None else ""

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from services.escalation.policy.model import RoutingPolicy
 from services.kit.errors import InvalidInput, Problem
+from services.kit.strict_yaml import StrictLoader
 
 _NOT_YET = ("skills", "assign", "group", "calendar", "schedule")
 _ELSEWHERE = {
@@ -47,24 +48,10 @@ def read(text: str) -> RoutingPolicy:
     return policy.model_copy(update={"revision": revision, "lines": lines})
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML in which no key may stand twice: of two, the first would be lost without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT002 - PyYAML's
-        """Answer the mapping, each key once."""
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode):
-                problem = f"the key '{key.value[:40]}' stands here twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
 def _read_yaml(text: str) -> tuple[Any, yaml.Node | None]:
     """The document, and its nodes, which know their lines."""
     try:
-        document = yaml.load(text, _StrictLoader)  # noqa: S506 - it is a SafeLoader
+        document = yaml.load(text, StrictLoader)  # noqa: S506 - it is a SafeLoader
         return document, yaml.compose(text, yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)

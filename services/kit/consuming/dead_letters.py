@@ -1,6 +1,6 @@
 """Keeping what could not be used: whole, with the reason, in the consumer's transaction."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from services.kit.errors import NotFound, Problem, invalid
 from services.kit.eventlog.headers import headers_from_json, headers_to_json
 from services.kit.eventlog.port import Headers, NewRecord, Partition, Record
 from services.kit.models import WAITING, DeadLetter
+from services.kit.web.storable import unstorable
 
 RETRY_HEADER = "secondlook-retry"
 """On a record that was sent again: the number of the dead letter that it was."""
@@ -157,7 +158,7 @@ def discard(session: Session, number: int, *, reason: str, actor: str, now: date
         InvalidInput: no reason is given, or it is too long.
     """
     said = reason.strip()
-    if not said or len(said) > _REASON_LENGTH or "\0" in said:
+    if not said or len(said) > _REASON_LENGTH or unstorable(said):
         raise invalid(
             "reason", "it is empty or too long", f"Say why, in {_REASON_LENGTH} characters at most."
         )
@@ -248,6 +249,14 @@ def waiting(
     given = {"after": after, "limit": limit, "tools": None if tools is None else list(tools)}
     found = session.execute(_ALL if everything else _WAITING, given)
     return [DeadLetterListed(*row) for row in found]
+
+
+def each_waiting(session: Session, *, everything: bool = False) -> Iterator[DeadLetterListed]:
+    """All of them, read page by page."""
+    after = 0
+    while page := waiting(session, everything=everything, after=after):
+        yield from page
+        after = page[-1].id
 
 
 def one(session: Session, number: int) -> DeadLetterRow:

@@ -76,7 +76,9 @@ class Loop:
             pause: float = min(most, least * 2 ** min(self.failures, 10))
             return pause * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
         self.failures, self.last_turn = 0, time.monotonic()
-        return (self.last_turn - begun) * (1 / self.share - 1) if more else self.every
+        rest = (self.last_turn - begun) * (1 / self.share - 1)
+        # No longer than where there is nothing to do, or whoever watches took it for a hang.
+        return min(rest, self.every) if more else self.every
 
 
 def run_loops(
