@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from typer.testing import CliRunner
 
 from services.cli import app
 from services.kit.clock import DatabaseClock
+from services.kit.consuming import dead_letters
 from services.kit.database import Database, make_engine
-from services.kit.errors import Unavailable
+from services.kit.errors import InvalidInput, Unavailable
 from services.kit.eventlog.port import TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
 from services.tools import keys as tool_keys
@@ -176,3 +178,40 @@ def test_account_says_of_each_tool_where_its_events_and_cases_are(run: Callable[
     said = run("account").output
     assert f"{TOOL}: 1 received, 1 stored, 0 duplicate" in said.replace("  ", " ")
     assert "cases: 1 open, 0 closed, 0 unowned" in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["people", "add", "x@example.org", "--role", "rep", "--name", "caf\udce9"],
+        ["tools", "add", "x", "--kind", "flag", "--team", "support", "--name", "caf\udce9"],
+        ["dead-letters", "discard", "1", "--reason", "caf\udce9"],
+    ],
+)
+def test_bytes_that_are_no_text_are_refused(arguments: list[str], run: Callable[..., Any]) -> None:
+    done = run(*arguments)
+    assert isinstance(done.exception, InvalidInput)
+    assert done.exception.problems[0].hint
+
+
+def test_condition_that_names_a_fact_twice_is_refused(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "conditions.yaml"
+    file.write_text('- {id: vip, when: {attributes.vip: "yes", attributes.vip: "no"}}')
+    done = run("tools", "review-when", TOOL, "--file", str(file))
+    assert isinstance(done.exception, InvalidInput)
+    assert "stands here twice" in str(done.exception)
+
+
+def test_dead_letters_are_listed_page_by_page(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = dead_letters.waiting
+    monkeypatch.setattr(dead_letters, "waiting", partial(waiting, limit=1))
+    database = Database(make_engine(os.environ["SECONDLOOK_DATABASE_URL"]))
+    delivery = Delivery(database)
+    for n in range(3):
+        delivery.take(b"broken", topic=events.OUTPUTS, key=f"x-{n}".encode())
+    database.close()
+    assert len(run("dead-letters", "list").output.strip().splitlines()) >= 3

@@ -1,7 +1,6 @@
 """Engine, sessions and the base of all tables."""
 
 import select
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -112,19 +111,24 @@ def make_engine(
             "tcp_user_timeout": 20_000,
         },
     )
+    event.listen(engine, "connect", _mark_new)
     event.listen(engine, "checkout", _refuse_lost)
     return engine
 
 
-_FRESH_SECONDS = 1.0
+_NEW = "new"
+
+
+def _mark_new(_: object, record: Any) -> None:
+    record.info[_NEW] = True
 
 
 def _refuse_lost(connection: psycopg.Connection[Any], record: Any, *_: object) -> None:
     """Have the pool replace what the server has ended, without asking the server each time.
 
-    One that was made just now is not replaced: its statement will say what is wrong.
+    One that was made for this very use is not replaced: its statement will say what is wrong.
     """
-    if time.time() - record.starttime > _FRESH_SECONDS and has_news(connection):
+    if not record.info.pop(_NEW, False) and has_news(connection):
         raise sqlalchemy.exc.InvalidatePoolError
 
 

@@ -33,7 +33,8 @@ def name(field: str, value: Any) -> str:
     given = value.strip() if isinstance(value, str) else ""
     if not given:
         raise invalid(field, "it is empty", "Write the name.")
-    if len(given) > NAME_LENGTH or not storable(given):
-        problem = "it is too long, or cannot be stored"
-        raise invalid(field, problem, f"Use {NAME_LENGTH} characters of UTF-8 at most.")
+    if len(given) > NAME_LENGTH:
+        raise invalid(field, "it is too long", f"Use {NAME_LENGTH} characters at most.")
+    if not storable(given):
+        raise invalid(field, "it cannot be stored", "Write it in UTF-8, without U+0000.")
     return given

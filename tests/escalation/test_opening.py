@@ -1,5 +1,8 @@
 """Cases open for what needs a person, once, and for somebody."""
 
+import pytest
+from secondlook import events
+
 from services.escalation import queries
 from services.escalation.api import case_answer
 from services.escalation.cases import as_answer
@@ -112,3 +115,15 @@ def test_route_by_the_first_rule_that_matches(log: Delivery, database: Database)
     log.take(output("o-1", value="tax", confidence=0.1))
     row = rows(database, 'SELECT owner_person, priority, rule, queue FROM "case"')[0]
     assert tuple(row) == (LEAD, "P1", "taxes", "taxes")
+
+
+@pytest.mark.parametrize("key", [b"a\0b/x", b"\xff/x", b"", b"No Slug/x"])
+def test_record_under_an_odd_key_is_kept_and_holds_nobody_up(
+    key: bytes, database: Database
+) -> None:
+    populate(database)
+    delivery = Delivery(database)
+    delivery.take(b"garbage", topic=events.REVIEWS, key=key)
+    delivery.take(output("o-1", confidence=0.1))
+    assert one(database, "SELECT reason, tool FROM dead_letter") == ("invalid", None)
+    assert one(database, 'SELECT count(*) FROM "case"') == 1

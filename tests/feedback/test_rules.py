@@ -115,7 +115,7 @@ def test_output_needs_a_person_for_one_reason(disposition: str, audit: bool) -> 
         return trigger_for(disposition=disposition, decision=decision, failed=failed)
 
     in_review = disposition == "review"
-    unseen = Trigger.AUDIT if audit else None
+    unseen = Trigger.AUDIT if audit and disposition in ("proceed", "fallback") else None
     assert trigger("low_confidence", failed=True) is Trigger.TOOL_FAILURE
     assert trigger("low_confidence") is (Trigger.LOW_CONFIDENCE if in_review else unseen)
     assert trigger("policy") is (Trigger.POLICY if in_review else unseen)

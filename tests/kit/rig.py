@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from sqlalchemy import text
 
 from services.kit.consuming.runner import Consumer, Counters
@@ -61,8 +62,10 @@ class Rig:
 
     def rows(self, query: str) -> list[Any]:
         """What raw SQL finds."""
-        with self.database.transaction() as session:
-            return [row[0] if len(row) == 1 else tuple(row) for row in session.execute(text(query))]
+        # On a connection of its own: those of the pool may have been ended a moment ago.
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            found = connection.execute(query.encode()).fetchall()
+        return [row[0] if len(row) == 1 else tuple(row) for row in found]
 
     def effects(self) -> list[str]:
         """What the handler did, in order."""

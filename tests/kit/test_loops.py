@@ -31,3 +31,12 @@ def test_loop_that_waits_for_word_steps_at_word_and_when_its_time_is_up() -> Non
     loop.run(stopping)
     assert len(steps) == 2
     assert next(heard, None) is None
+
+
+def test_pause_of_a_loop_with_a_share_is_no_hang() -> None:
+    """Nine times a step of 20 s would be taken for one."""
+
+    def work() -> bool:
+        return not threading.Event().wait(0.05)
+
+    assert Loop("purging", work, every=0.1, share=0.1)._once() == 0.1

@@ -3,13 +3,14 @@
 import os
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from secondlook import Decision, Secondlook, keys
 from secondlook._poller import Confirmation
-from secondlook.testing import a_policy
+from secondlook.testing import NOON, a_policy
 
 from tests.waiting import throughout
 
@@ -144,6 +145,17 @@ def test_a_restored_server_is_obeyed_though_its_revisions_begin_again(
         server.publish(a_policy(revision=2, epoch="after", state="stopped"))
         eventually(lambda: ask(look).stop)
         assert look.stats().policy_revision == 2
+
+
+def test_a_server_whose_folder_was_put_back_is_obeyed(server: Any, eventually: Eventually) -> None:
+    """Its epoch is that of before; what tells is which policy came into force later."""
+    server.publish(a_policy(revision=9))
+    with server.client() as look:
+        assert look.wait_for_policy()
+        later = NOON + timedelta(hours=1)
+        server.publish(a_policy(revision=4, state="stopped", effective_at=later))
+        eventually(lambda: ask(look).stop)
+        assert look.stats().policy_revision == 4
 
 
 def test_a_kept_policy_of_another_epoch_gives_way(

@@ -168,3 +168,18 @@ def test_holder_of_a_case_that_climbed_away_gives_it_back(site: Site) -> None:
     assert (answer.status_code, answer.headers["location"]) == (303, "/queue")
     assert site.one('SELECT state FROM "case" WHERE id = :id', id=case) == "open"
     assert client.get(f"/c/{case}").status_code == 404
+
+
+@pytest.mark.parametrize("email", [OPS, AUDITOR, factories.OWNER])
+def test_who_reads_cases_sees_no_answer_of_a_blind_one_among_the_outputs(
+    site: Site, email: str
+) -> None:
+    with at_work(site):
+        case = site.case(factories.AUDITED, confidence=0.95)
+    output_id = site.one("SELECT output_id FROM case_output WHERE case_id = :id", id=case)
+    client = client_of(site, email)
+    answer = client.get(_output(factories.AUDITED, output_id))
+    assert (answer.status_code, answer.headers.get("location")) == (303, f"/c/{case}")
+    row = client.get(f"/outputs?tool={factories.AUDITED}").text.partition(output_id)[2]
+    said = site.one("SELECT value FROM output WHERE output_id = :id", id=output_id)
+    assert str(said) not in row.partition("</tr>")[0]

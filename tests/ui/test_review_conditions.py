@@ -52,7 +52,7 @@ def test_clauses_are_shown_as_they_are_read(when: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("clauses", "said"),
     [
-        ("kind: a\nkind: b", "line 1: 'kind' stands there twice"),
+        ("kind: a\nkind: b", "line 2: the key 'kind' stands here twice"),
         ("a: b\nkind: [a", "line 2: "),
         ("just words", "it names no facts"),
         ("- kind", "it names no facts"),

@@ -1,6 +1,7 @@
 """A slip of a reviewer is taken back, and a decided case is opened again."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -42,6 +43,17 @@ def test_verdict_is_taken_back(site: Site, decided: int, email: str) -> None:
     assert tuple(site.one(_STATE, id=decided)) == _OPEN
     assert site.one(_EVENTS, id=decided) == "opened claimed resolved undone"
     assert site.one(_PUBLISHED, id=str(decided)) == 1
+
+
+def test_case_is_due_again_when_it_was_due_before_a_verdict_without_a_claim(site: Site) -> None:
+    case = site.case()
+    due = site.one('SELECT due_at, claim_due_at FROM "case" WHERE id = :id', id=case)
+    client = client_of(site, factories.OWNER)
+    post(client, f"/c/{case}/verdict", choice="is:tax", token="")
+    post(client, f"/c/{case}/undo")
+    again = site.one('SELECT due_at, claim_due_at FROM "case" WHERE id = :id', id=case)
+    assert again.due_at == again.claim_due_at
+    assert timedelta() <= again.due_at - due.due_at < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("email", [factories.TEAMMATE, OPS, factories.OUTSIDER])

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 # A hash takes a fifth of a second and 64 MiB.
 _HASHED_AT_ONCE = 2
-_WAITING = 100
+_WAITING, _WAITING_OF_ONE_NETWORK = 100, 20
 
 
 class Entered(NamedTuple):
@@ -35,23 +36,25 @@ class PasswordSignIn:
     def __init__(self, pages: PageContext) -> None:
         self._pages = pages
         self._hashing = ThreadPoolExecutor(_HASHED_AT_ONCE, thread_name_prefix="hashing")
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
 
     async def enter(self, attempt: Attempt, password: str) -> Entered:
         """Sign in, once it is this attempt's turn.
 
         Raises:
             SignInRefused: address or password is wrong.
-            TooMany: too many wait already.
+            TooMany: too many wait already, from this network or from all of them.
         """
-        if self._waiting >= _WAITING:
+        network = attempt.network
+        if self._waiting.total() >= _WAITING or self._waiting[network] >= _WAITING_OF_ONE_NETWORK:
             raise TooMany("Too many people sign in just now. Try again in a moment.", retry_after=5)
-        self._waiting += 1
+        self._waiting[network] += 1
         try:
             await asyncio.sleep(await run_in_threadpool(self._begin, attempt))
             return await asyncio.wrap_future(self._hashing.submit(self._check, attempt, password))
         finally:
-            self._waiting -= 1
+            self._waiting[network] -= 1
+            self._waiting += Counter()  # without those that are at none
 
     def confirm(self, attempt: Attempt, check: Callable[[], T]) -> T:
         """Let `check` look at the present password of somebody signed in, when it is their turn.
