@@ -1,18 +1,24 @@
 """Signing in while others try passwords."""
 
 import re
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from services.app.resources import Resources
+from services.people.attempts import Attempt
+from services.people.errors import SignInRefused
 from tests import factories
 from tests.factories import PASSWORD, people
 from tests.factories.installation import cloned, open_resources, populate
 from tests.factories.site import Site
+from ui.sign_in import password
+from ui.sign_in.password import Entered, PasswordSignIn
 
 _SIGN_INS = "SELECT count(*) FROM sign_in WHERE person = :email"
 _PROXY = "testclient"
@@ -58,6 +64,33 @@ def test_ten_wrong_passwords_lock_nobody_out(site: Site) -> None:
     # Even where the attack comes from, the right password gets in, if some seconds late.
     assert _try(_browser(site, "203.0.113.7"), factories.OWNER, PASSWORD).status_code == 303
     assert site.one(_SIGN_INS, email=factories.OWNER) == 2
+
+
+def test_one_network_takes_the_places_of_no_other(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many wait from there; those beyond a few are turned away, and others get in."""
+    waiting = threading.Semaphore(0)
+    opened = threading.Event()
+
+    def slow(_: object, attempt: Attempt, __: str) -> Entered:
+        waiting.release()
+        if attempt.network == "203.0.113.7":
+            opened.wait(60)
+        raise SignInRefused("no")
+
+    monkeypatch.setattr(PasswordSignIn, "_check", slow)
+    monkeypatch.setattr(password, "_WAITING_OF_ONE_NETWORK", 1)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(_try, _browser(site, "203.0.113.7"), "a@example.org", "x")
+        assert waiting.acquire(timeout=30)
+        try:
+            beyond = _try(_browser(site, "203.0.113.7"), "b@example.org", "x")
+            elsewhere = _try(_browser(site, "198.51.100.1"), "c@example.org", "x")
+        finally:
+            opened.set()
+        assert (beyond.status_code, elsewhere.status_code) == (429, 401)
+        assert first.result().status_code == 401
 
 
 def test_only_what_the_trusted_proxy_wrote_counts(site: Site) -> None:
