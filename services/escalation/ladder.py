@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import structlog
 from sqlalchemy import text
@@ -101,16 +102,18 @@ def _following(case: Case, timer: Timer, now: datetime) -> tuple[int, datetime] 
         at = case.ladder[rung]["at"]
         if at is not None:
             return rung, case.cycle_opened_at + (datetime.fromisoformat(at) - case.opened_at)
-    repeat = case.ladder[-1]["repeat"]
-    if not repeat or timer.rung < len(case.ladder) - 1:
+    last = case.ladder[-1]
+    if not last["repeat"] or timer.rung < len(case.ladder) - 1:
         return None
-    return timer.rung + 1, next_reminder(timer.due_at, repeat, now)
+    due = timer.due_at.astimezone(ZoneInfo(last["zone"]))
+    return timer.rung + 1, next_reminder(due, last["repeat"], now)
 
 
 def next_reminder(due_at: datetime, repeat: str, now: datetime) -> datetime:
     """When a rung that repeats is due again: after now, however long nobody looked.
 
-    Times keep their places, so that a reminder every day at nine stays at nine.
+    `due_at` is in the time zone of the case, in which a reminder every working day at nine stays
+    at nine.
     """
     every = parse_duration(repeat)
     following = every.after(due_at)

@@ -100,6 +100,7 @@ def _frozen(route: Route, opened: datetime) -> list[dict[str, Any]]:
             "at": rung.at.after(opened) if rung.at is not None else None,
             **rung.own.as_answer(),
             "repeat": str(rung.repeat) if rung.repeat else None,
+            "zone": str(opened.tzinfo),
         }
         for rung in route.ladder
     ]

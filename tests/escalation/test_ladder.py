@@ -1,7 +1,8 @@
 """Deadlines and the ladder: what time does to cases."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy.orm import Session
@@ -9,8 +10,11 @@ from sqlalchemy.orm import Session
 from services.escalation import ladder, queries
 from services.escalation.cases import Case
 from services.escalation.clocks import Timer
+from services.escalation.consumer import EscalationConsumer
 from services.escalation.errors import MovedOn
 from services.escalation.policy.read import read as read_policy
+from services.escalation.routing import Router
+from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from tests.factories import (
     ADMIN,
@@ -133,3 +137,30 @@ def test_timed_rung_is_reached_past_one_that_has_no_time(database: Database) -> 
     assert tuple(rows(database, 'SELECT level, owner_person FROM "case"')[0]) == (2, ADMIN)
     assert Casework(database).fire(timedelta(hours=4, minutes=1)) == 1
     assert one(database, "SELECT count(*) FROM timeline_entry WHERE event = 'reminded'") == 1
+
+
+def test_reminder_every_working_day_stays_at_its_hour_where_the_case_is() -> None:
+    auckland, berlin = ZoneInfo("Pacific/Auckland"), ZoneInfo("Europe/Berlin")
+    friday = datetime(2026, 10, 23, 9, tzinfo=auckland)
+    following = ladder.next_reminder(friday, "1bd", friday)
+    assert following == datetime(2026, 10, 26, 9, tzinfo=auckland)
+    before_winter = datetime(2026, 10, 23, 9, tzinfo=berlin)
+    following = ladder.next_reminder(before_winter, "1bd", before_winter)
+    assert following == datetime(2026, 10, 26, 9, tzinfo=berlin)
+
+
+def test_case_is_reminded_in_the_zone_that_it_was_opened_in(database: Database) -> None:
+    populate(database)
+    delivery = Delivery(database)
+    policy = read_policy(POLICY.replace("repeat: 1h", "repeat: 1bd"))
+    delivery.escalation = EscalationConsumer(
+        DatabaseClock(), Router(policy, timezone="Pacific/Auckland")
+    )
+    delivery.take(output("o-1", value="tax", confidence=0.1))
+    with database.transaction() as session:
+        case = queries.case(session, 1)
+    due = datetime(2026, 10, 22, 20, tzinfo=UTC)  # Friday, nine o'clock in Auckland
+    timer = Timer(1, 1, 1, "rung", len(case.ladder) - 1, due)
+    following = ladder._following(case, timer, due)
+    assert following is not None
+    assert following[1] == due + timedelta(days=3)
