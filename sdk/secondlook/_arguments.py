@@ -59,8 +59,15 @@ def cleaned(text: Any) -> Any:
 
 
 def message_of(given: object) -> str:
-    """The message of a failure: a text or an error, cut where it is too long."""
-    return str(cleaned("" if given is None else str(given)))[:NOTE_LENGTH]
+    """The message of a failure: a text or an error, cut where it is too long.
+
+    What cannot be said, since its own `__str__` fails, is named by its type.
+    """
+    try:
+        said = "" if given is None else str(given)
+    except Exception:
+        said = type(given).__name__
+    return str(cleaned(said))[:NOTE_LENGTH]
 
 
 def _some(**facts: Any) -> Given | None:

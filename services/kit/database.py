@@ -156,6 +156,8 @@ def connect_alone(
         autocommit=True,
         connect_timeout=5,
         application_name=application_name,
+        # Who only listens would never notice that the other end is gone.
+        keepalives_idle=30,
         tcp_user_timeout=20_000,
         options=f"-c statement_timeout={_STATEMENT_MS} -c timezone=UTC -c jit=off",
     )

@@ -68,7 +68,7 @@ class Wakeup:
             connection.close()
 
     def _lose(self, error: psycopg.Error) -> None:
-        _log.debug("no word to be had", channel=self._channel, error=str(error)[:200])
+        _log.warning("no word to be had", channel=self._channel, error=str(error)[:200])
         self.close()
         time.sleep(_BLIND_SECONDS)
 

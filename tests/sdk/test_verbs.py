@@ -226,3 +226,13 @@ def test_the_fake_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     FakeSecondlook(a_policy()).output("t-1", kind="flag", value=True)
     assert caplog.text == ""
+
+
+def test_failure_whose_error_cannot_be_said_is_named_by_its_type() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    look = FakeSecondlook(a_policy(), on_invalid="record")
+    look.failed("t-1", message=Mute())  # type: ignore[arg-type]
+    assert [failure.error.message for failure in look.failures] == ["Mute"]
