@@ -29,7 +29,7 @@ from services.kit.web.origin import OneOrigin
 from services.kit.web.problems import install_errors
 from services.kit.web.storable import require_storable
 from services.people.rules import Actor
-from services.tools import api as registry_api
+from services.tools import api as tools_api
 from services.tools.identity import Identity
 from ui.app import make_app
 from ui.kit.context import PageContext
@@ -121,7 +121,7 @@ def make_api(resources: Resources) -> FastAPI:
     )
     app.include_router(feedback_api.router(database, intake, admission, identity, _case_of_output))
     app.include_router(escalation_api.router(routes, identity))
-    app.include_router(registry_api.router(database, clock, identity, resources.policy_watch))
+    app.include_router(tools_api.router(database, clock, identity, resources.policy_watch))
     app.include_router(insight_api.router(database, clock, identity))
     _add_probes(app, resources)
     app.add_middleware(BodyLimits, rule_of=body_rule)

@@ -52,7 +52,7 @@ _START_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Props:
-    """What the demo needs from the registry, fresh for this run."""
+    """The tool's key and people's tokens, fresh for this run."""
 
     key: str
     owner_tokens: list[str]
@@ -181,7 +181,7 @@ def await_ready(address: str) -> None:
     raise Unavailable(f"The server at {address} did not become ready in {_START_SECONDS} seconds.")
 
 
-# --- the registry -------------------------------------------------------------------------
+# --- tool and people ----------------------------------------------------------------------
 
 
 def prepare(found: Resources, categories: list[str], *, seed: int) -> Props:

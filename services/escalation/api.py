@@ -46,7 +46,7 @@ class ReleaseBody(Body):
 
 
 class VerdictBody(Body):
-    """A judgement; `value` goes with `corrected`."""
+    """A verdict; `value` goes with `corrected`."""
 
     token: Token
     verdict: VerdictKind

@@ -5,11 +5,10 @@ from services.escalation.handling import comment, escalate, reassign, reopen
 from services.escalation.ladder import fire_due
 from services.escalation.leaving import hand_over
 from services.escalation.owners import check_policy
-from services.escalation.verdicts import can_be_undone, close_resolved, give_verdict, undo
+from services.escalation.verdicts import close_resolved, give_verdict, undo
 
 __all__ = [
     "Claim",
-    "can_be_undone",
     "check_policy",
     "claim",
     "close_resolved",

@@ -223,13 +223,3 @@ def close_resolved(session: Session, *, now: datetime, before: datetime, limit: 
     closed = [row.id for row in session.execute(_CLOSE, given)]
     tell(session, [Entry(id_, Happening.CLOSED) for id_ in closed], now=now)
     return len(closed)
-
-
-def can_be_undone(case: Case, actor: Actor, *, window: timedelta, now: datetime) -> bool:
-    """Whether the actor could undo the verdict of a case just now."""
-    return (
-        case.state == CaseState.RESOLVED
-        and case.resolved_at is not None
-        and case.resolved_at > now - window
-        and (case.verdict_by == actor.email or actor.may(Verb.TAKE_OVER))
-    )

@@ -48,7 +48,7 @@ class Identity:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._book = ToolCache()
+        self._tools = ToolCache()
         self._known: dict[str, tuple[float, ToolCaller]] = {}
         self._lock = Lock()
 
@@ -71,7 +71,7 @@ class Identity:
             found = tool_keys.tool_of_key(session, token)
             if found is None:
                 raise NotSignedIn("This key is not known, or has been revoked.")
-            caller = ToolCaller(self._book.get(session, found[0]), found[1])
+            caller = ToolCaller(self._tools.get(session, found[0]), found[1])
         with self._lock:
             while len(self._known) >= _KEYS_KEPT:
                 del self._known[next(iter(self._known))]

@@ -12,7 +12,7 @@ from services.tools import queries as tool_queries
 from ui.kit.forms import Form, split_lines
 
 FIELD = "review_when"
-"""What the registry calls the list of them."""
+"""What the tools' service calls the list of them."""
 
 _MOST = 200
 _LINES_BYTES = 16 * 1024

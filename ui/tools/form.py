@@ -1,4 +1,4 @@
-"""What is typed into a tool's form, read as the registry takes it."""
+"""What is typed into a tool's form, read as the tools' service takes it."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -67,7 +67,7 @@ def format_span(seconds: int) -> str:
 
 
 def wanted_changes(form: Form) -> dict[str, Any]:
-    """What was typed, as the registry takes it; lists where the form has them."""
+    """What was typed, as the tools' service takes it; lists where the form has them."""
     wanted: dict[str, Any] = {
         "name": form.line("name"),
         "team": form.line("team"),

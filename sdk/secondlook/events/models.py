@@ -211,7 +211,7 @@ class CaseEvent(Strict):
 
 
 class VerdictGiven(Strict):
-    """A reviewer's judgement on a case."""
+    """A reviewer's verdict on a case."""
 
     model_config = ConfigDict(
         json_schema_extra={
