@@ -15,6 +15,7 @@ import pytest
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 
+from services.people import attempts
 from services.people.rules import Role
 from services.tools.rules import OutputKind
 from tests.api.test_authorisation import API, BODIES, KEY, PAGES, signed_in
@@ -179,6 +180,8 @@ def api(postgres_url: str) -> Iterator[Api]:
     # Nobody consumes what is said here, so no page should wait until it is stored.
     patch = pytest.MonkeyPatch()
     patch.setattr(page_context, "_SETTLE_SECONDS", 0)
+    # Nor should the hundredth wrong password wait for its turn.
+    patch.setattr(attempts, "_wait", lambda *_: 0.0)
     with cloned(postgres_url) as url, open_api(url, pages=True) as opened:
         _add_kinds(opened)
         opened.log.take(output("o-1", confidence=0.1))
