@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import TextualSelect
 
-from services.escalation.rules import Owner
+from services.escalation.rules import LadderRung, Owner
 from services.kit.database import selecting
 from services.tools.rules import Version
 
@@ -84,10 +84,12 @@ class Case(Listed):
     cycle: int
     rule: str
     routing_revision: str
-    ladder: list[dict[str, Json]]
+    ladder: list[LadderRung]
     owner_since: datetime
     cycle_opened_at: datetime
-    claim_within: timedelta
+    timezone: str
+    claim_within: str
+    resolve_within: str
     verdict_id: str | None
     verdict_note: str | None
     closed_at: datetime | None

@@ -21,8 +21,7 @@ _START = text(f"""
 INSERT INTO timer (case_id, cycle, kind, rung, due_at)
 SELECT id, cycle, 'claim', 0, claim_due_at FROM "case" WHERE id = :case
 UNION ALL SELECT id, cycle, 'resolve', 0, resolve_due_at FROM "case" WHERE id = :case
-UNION ALL SELECT id, cycle, 'rung', rung, cycle_opened_at + (at - opened_at)
-FROM "case", {FIRST_TIMED_RUNG} WHERE id = :case
+UNION ALL SELECT id, cycle, 'rung', rung, at FROM "case", {FIRST_TIMED_RUNG} WHERE id = :case
 """)
 
 _STOP_CLAIM = text("""

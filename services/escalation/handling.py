@@ -1,16 +1,21 @@
 """What people do with cases besides reviewing them: hand over, comment, escalate, reopen."""
 
 from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
 
+from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
 from services.escalation import clocks, ladder, owners, queries
+from services.escalation.cases import Case
 from services.escalation.claims import case_for_reviewer, lost, renew, token_number
 from services.escalation.errors import MovedOn
 from services.escalation.notes import checked_note
-from services.escalation.rules import OPEN_STATES, CaseVerb, Owner
+from services.escalation.rules import OPEN_STATES, CaseVerb, Owner, timed
 from services.escalation.timeline import Happening, tell_one
 from services.escalation.transitions import IS_LIVE, PRESENT, move
+from services.kit.durations import parse_duration
 from services.kit.errors import invalid
 from services.people.rules import SYSTEM, Actor, Verb
 
@@ -121,9 +126,9 @@ _REOPEN = move(
         closed_at = NULL, overdue_since = NULL, level = 0, blind = false,
         owner_team = :owner_team, owner_person = :owner_person, team = coalesce(:team, team),
         owner_since = CASE WHEN :kept THEN owner_since ELSE :now END,
-        claim_due_at = :now + claim_within,
-        resolve_due_at = :now + (resolve_due_at - cycle_opened_at),
-        due_at = :now + least(claim_within, resolve_due_at - cycle_opened_at)""",
+        claim_due_at = :claim_due_at, resolve_due_at = :resolve_due_at,
+        due_at = least(CAST(:claim_due_at AS timestamptz), :resolve_due_at),
+        ladder = CAST(:ladder AS jsonb)""",
     returning="id",
 )
 
@@ -159,6 +164,7 @@ def begin_again(
         "kept": owner == had,
         **owners.columns(owner),
         "team": owners.seen_by(owner),
+        **_new_clocks(before, now),
     }
     if session.execute(_REOPEN, given).first() is None:
         return False
@@ -170,3 +176,13 @@ def begin_again(
             session, case_id, Happening.RUNG_SKIPPED, SYSTEM, now=now, note=words, detail=detail
         )
     return True
+
+
+def _new_clocks(case: Case, now: datetime) -> dict[str, Any]:
+    """Deadlines and ladder of a cycle that begins now."""
+    local = now.astimezone(ZoneInfo(case.timezone))
+    return {
+        "claim_due_at": parse_duration(case.claim_within).after(local),
+        "resolve_due_at": parse_duration(case.resolve_within).after(local),
+        "ladder": to_json(timed(case.ladder, local)).decode(),
+    }

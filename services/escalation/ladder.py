@@ -101,11 +101,11 @@ def _following(case: Case, timer: Timer, now: datetime) -> tuple[int, datetime] 
     for rung in range(timer.rung + 1, len(case.ladder)):
         at = case.ladder[rung]["at"]
         if at is not None:
-            return rung, case.cycle_opened_at + (datetime.fromisoformat(at) - case.opened_at)
+            return rung, datetime.fromisoformat(at)
     last = case.ladder[-1]
     if not last["repeat"] or timer.rung < len(case.ladder) - 1:
         return None
-    due = timer.due_at.astimezone(ZoneInfo(last["zone"]))
+    due = timer.due_at.astimezone(ZoneInfo(case.timezone))
     return timer.rung + 1, next_reminder(due, last["repeat"], now)
 
 

@@ -1,6 +1,6 @@
 """Cases: who must review what, by when, and what happened so far."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from secondlook.text import SLUG
@@ -28,9 +28,9 @@ class Case(Base):
     It keeps the rule that routed it and the ladder that it climbs, frozen at opening, so that
     no later policy is needed to work on it. Owner and claimant are two fields: the one is
     accountable and never absent, the other holds the work for the length of a lease.
-    `claim_within` is the time to claim as it was at opening; `claim_due_at` moves on while
-    somebody holds the case. A database trigger lets a state change only as `rules.TRANSITIONS`
-    has it.
+    `claim_within` and `resolve_within` are spans as the policy wrote them, counted in `timezone`
+    from the beginning of each cycle; `claim_due_at` moves on while somebody holds the case. A
+    database trigger lets a state change only as `rules.TRANSITIONS` has it.
     """
 
     __tablename__ = "case"
@@ -94,7 +94,9 @@ class Case(Base):
     owner_since: Mapped[datetime]
     opened_at: Mapped[datetime]
     cycle_opened_at: Mapped[datetime]
-    claim_within: Mapped[timedelta]
+    timezone: Mapped[str]
+    claim_within: Mapped[str]
+    resolve_within: Mapped[str]
     claim_due_at: Mapped[datetime]
     resolve_due_at: Mapped[datetime]
     due_at: Mapped[datetime]

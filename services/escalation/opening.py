@@ -39,6 +39,9 @@ _CASE_COLUMNS = {
     "rule": "text",
     "routing_revision": "text",
     "ladder": "jsonb",
+    "timezone": "text",
+    "claim_within": "text",
+    "resolve_within": "text",
     "claim_due_at": "timestamptz",
     "resolve_due_at": "timestamptz",
     "due_at": "timestamptz",
@@ -73,8 +76,8 @@ _OPEN = text(f"""
 WITH given AS MATERIALIZED (
     SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS g({_given})
 ), opened AS (
-    INSERT INTO "case" ({_names}, claim_within, opened_at, cycle_opened_at, owner_since)
-    SELECT {_names}, claim_due_at - :now, :now, :now, :now FROM given
+    INSERT INTO "case" ({_names}, opened_at, cycle_opened_at, owner_since)
+    SELECT {_names}, :now, :now, :now FROM given
     ORDER BY subject_kind, subject_key
     ON CONFLICT (subject_kind, subject_key) DO NOTHING
     RETURNING id, subject_key, cycle, claim_due_at, resolve_due_at, ladder
@@ -149,6 +152,9 @@ def _row(one: Routed) -> dict[str, Any]:
         "rule": one.route.rule,
         "routing_revision": one.revision,
         "ladder": one.ladder,
+        "timezone": one.timezone,
+        "claim_within": str(one.route.claim),
+        "resolve_within": str(one.route.resolve),
         "claim_due_at": one.claim_due_at,
         "resolve_due_at": one.resolve_due_at,
         "due_at": min(one.claim_due_at, one.resolve_due_at),

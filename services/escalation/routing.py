@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from secondlook import events
@@ -14,7 +13,7 @@ from services.escalation import owners
 from services.escalation.cases import Case
 from services.escalation.policy.defaults import default_policy
 from services.escalation.policy.model import Route, RoutingPolicy, facts_of_review
-from services.escalation.rules import Owner
+from services.escalation.rules import LadderRung, Owner, timed
 from services.people import queries as people_queries
 from services.people.rules import Role
 from services.tools.queries import ToolInfo
@@ -32,8 +31,8 @@ class Routed:
     owner: Owner
     claim_due_at: datetime
     resolve_due_at: datetime
-    ladder: list[dict[str, Any]]
-    """The ladder as a case keeps it: moments, not spans."""
+    ladder: list[LadderRung]
+    timezone: str
 
     @property
     def passed_over(self) -> Owner | None:
@@ -75,7 +74,8 @@ class Router:
                 owner=owner,
                 claim_due_at=route.claim.after(local),
                 resolve_due_at=route.resolve.after(local),
-                ladder=_frozen(route, local),
+                ladder=_kept(route, local),
+                timezone=self._zone.key,
             )
             for (one, team, policy), route, owner in zip(chosen, routes, able, strict=True)
         ]
@@ -94,16 +94,19 @@ def _team_policy(session: Session, team: str) -> RoutingPolicy:
     return default_policy(team, lead=next(iter(leads + admins), None))
 
 
-def _frozen(route: Route, opened: datetime) -> list[dict[str, Any]]:
-    return [
-        {
-            "at": rung.at.after(opened) if rung.at is not None else None,
-            **rung.own.as_answer(),
-            "repeat": str(rung.repeat) if rung.repeat else None,
-            "zone": str(opened.tzinfo),
-        }
+def _kept(route: Route, opened: datetime) -> list[LadderRung]:
+    """The ladder as the case keeps it."""
+    rungs = [
+        LadderRung(
+            kind=rung.own.kind,
+            id=rung.own.id,
+            after=None if rung.at is None else str(rung.at),
+            at=None,
+            repeat=str(rung.repeat) if rung.repeat else None,
+        )
         for rung in route.ladder
     ]
+    return timed(rungs, opened)
 
 
 def facts_of_case(case: Case) -> Facts:

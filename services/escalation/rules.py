@@ -4,11 +4,15 @@
 (`transitions.py`), the database's own guard is, and so are the tests of what is refused.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from secondlook.text import ID_BYTES, actor_id, is_address
+
+from services.kit.durations import parse_duration
 
 
 class SubjectKind(StrEnum):
@@ -96,6 +100,30 @@ def parse_address(name: str) -> str:
     if not is_address(name) or len(name.encode()) > ID_BYTES:
         raise ValueError(f"'{name[:60]}' is no e-mail address; write name@domain")
     return Owner.of("person", name).id
+
+
+class LadderRung(TypedDict):
+    """A rung of the ladder that a case climbs, as the case keeps it."""
+
+    kind: Literal["team", "person"]
+    id: str
+    after: str | None
+    """The time from the cycle's beginning; None where a missed deadline alone leads to it."""
+    at: str | None
+    """The moment at which that is, in the cycle that the case is in."""
+    repeat: str | None
+
+
+def timed(ladder: Sequence[LadderRung], begun: datetime) -> list[LadderRung]:
+    """The ladder of a cycle that begins at `begun`, in the time zone of the case."""
+    return [
+        {**rung, "at": None if rung["after"] is None else _moment(rung["after"], begun)}
+        for rung in ladder
+    ]
+
+
+def _moment(span: str, begun: datetime) -> str:
+    return parse_duration(span).after(begun).isoformat()
 
 
 LAST_RESORT = Owner("team", "last-resort")

@@ -255,6 +255,10 @@ def test_what_no_event_could_carry_is_refused(part: str, named: str) -> None:
         ([], "no rung"),
         ([{"at": "1h", "own": "team:a"}, {"at": "1h", "own": "team:b"}], "out of order"),
         (
+            [{"at": "2bd", "own": "team:a"}, {"at": "3d", "own": "team:b"}],
+            "out of order if a case opens on a Thursday",
+        ),
+        (
             [{"at": "0m", "own": "team:a", "repeat": "1h"}, {"at": "1h", "own": "team:b"}],
             "last rung",
         ),

@@ -1,13 +1,17 @@
 """Verdicts: who may give them, what they may hold, and what opens a case again."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from secondlook import events
 
+from services.escalation import handling
 from services.escalation.errors import OwnDispute
+from services.escalation.policy.read import read as read_policy
 from services.kit.database import Database
+from services.kit.durations import Duration
 from services.kit.errors import InvalidInput
 from services.tools.rules import OutputKind
 from tests.factories import (
@@ -135,3 +139,34 @@ def test_reopened_case_gets_its_first_deadlines_again(
     log.take(correction("o-1", kind="appeal", note="look again"))
     query = 'SELECT claim_due_at - cycle_opened_at, due_at - cycle_opened_at, cycle FROM "case"'
     assert rows(database, query) == [(timedelta(minutes=30), timedelta(minutes=30), 2)]
+
+
+IN_WORKING_DAYS = """
+version: 1
+catch_all: {team: support, sla: {claim: 1bd, resolve: 3bd}, escalate: days}
+ladders:
+  days: [{at: 2bd, own: team:support}]
+"""
+
+
+@pytest.mark.parametrize("later", range(7))
+def test_reopened_case_counts_working_days_from_the_day_on_which_it_is(
+    later: int, database: Database, casework: Casework
+) -> None:
+    populate(database)
+    Delivery(database, read_policy(IN_WORKING_DAYS), timezone="Pacific/Auckland").take(
+        output("o-1", confidence=0.1)
+    )
+    casework.give_verdict(OWNER, 1)
+    zone = ZoneInfo("Pacific/Auckland")
+    now = datetime.now(zone) + timedelta(days=later)
+    with database.transaction() as session:
+        handling.begin_again(session, 1, who="somebody", now=now)
+    due = [Duration(business_days=days).after(now) for days in (1, 2, 3)]
+    assert rows(
+        database,
+        """SELECT claim_due_at, due_at, resolve_due_at, CAST(ladder->1->>'at' AS timestamptz)
+        FROM "case" """,
+    ) == [(due[0], due[0], due[2], due[1])]
+    timers = rows(database, "SELECT kind, due_at FROM timer WHERE cycle = 2 ORDER BY due_at")
+    assert timers == [("claim", due[0]), ("rung", due[1]), ("resolve", due[2])]

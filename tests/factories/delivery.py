@@ -21,11 +21,13 @@ from services.kit.eventlog.port import Batch, Partition, Record
 class Delivery:
     """Hands records to consumers as the log would: topic by topic, offsets rising."""
 
-    def __init__(self, database: Database, policy: RoutingPolicy | None = None) -> None:
+    def __init__(
+        self, database: Database, policy: RoutingPolicy | None = None, *, timezone: str = "UTC"
+    ) -> None:
         self._database = database
         self._next: dict[str, int] = {}
         self.feedback = FeedbackConsumer(DatabaseClock())
-        self.escalation = EscalationConsumer(DatabaseClock(), Router(policy))
+        self.escalation = EscalationConsumer(DatabaseClock(), Router(policy, timezone=timezone))
 
     def records(
         self, given: Iterable[Any], topic: str | None = None, *, key: bytes = b""
@@ -55,7 +57,8 @@ class Delivery:
         found = [batch for batch in batches if batch.partition.topic in topics]
         if found:
             with self._database.transaction() as session:
-                consumer(session, found, consumer.prepare(found))
+                parsed = [consumer.prepare(record) for batch in found for record in batch.records]
+                consumer(session, found, parsed)
 
     def relay(self) -> None:
         """What is in the outbox goes to the consumers that read it, until nothing is left."""

@@ -26,10 +26,10 @@ _CASES = """
 WITH opened AS (
     INSERT INTO "case" (subject_kind, subject_key, tool, trigger, queue, team, owner_team,
         priority, rule, routing_revision, ladder, opened_at, cycle_opened_at, owner_since,
-        claim_within, claim_due_at, resolve_due_at, due_at)
+        timezone, claim_within, resolve_within, claim_due_at, resolve_due_at, due_at)
     SELECT 'output', %(tool)s || '/f-' || n, %(tool)s, 'low_confidence', %(team)s, %(team)s,
         %(team)s, 'P3', 'catch-all', 'bench', '[]', now(), now(), now(),
-        interval '4h', now() + interval '4h', now() + interval '2d',
+        'UTC', '4h', '2d', now() + interval '4h', now() + interval '2d',
         now() + n * interval '1 second'
     FROM generate_series(1, %(cases)s) n
     RETURNING id, subject_key

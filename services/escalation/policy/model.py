@@ -256,15 +256,21 @@ def _wrong(at: tuple[str | int, ...], problem: str, hint: str) -> PydanticCustom
     return PydanticCustomError("policy", "{problem}", {"problem": problem, "hint": hint, "at": at})
 
 
+# Days and business days are of another length from each day of the week.
+_A_WEEK = [datetime(2026, 1, day, tzinfo=UTC) for day in range(5, 12)]
+
+
 def _check_ladder(name: str, ladder: Sequence[Rung]) -> None:
     at = ("ladders", name)
     if not ladder:
         raise _wrong(at, f"ladder '{name}' has no rung", "Its last rung must name somebody.")
-    epoch = datetime(2026, 1, 5, tzinfo=UTC)
-    moments = [rung.at.after(epoch) for rung in ladder if rung.at is not None]
-    if moments != sorted(set(moments)):
-        problem = f"ladder '{name}': its rungs are out of order"
-        raise _wrong(at, problem, "Let each rung come later than the one before it.")
+    for weekday in _A_WEEK:
+        moments = [rung.at.after(weekday) for rung in ladder if rung.at is not None]
+        if moments != sorted(set(moments)):
+            problem = (
+                f"ladder '{name}': its rungs are out of order if a case opens on a {weekday:%A}"
+            )
+            raise _wrong(at, problem, "Let each rung come later than the one before it.")
     for position, rung in enumerate(ladder):
         if rung.repeat is not None:
             _check_repeat(name, position, rung, is_last=position == len(ladder) - 1)
