@@ -3,18 +3,18 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 from secondlook import events
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from services.feedback import corrections, outputs, verdicts
-from services.feedback.parsing import Parsed, parse
 from services.feedback.placing import place
 from services.feedback.rows import (
     Identified,
     OutputRow,
+    Row,
     StoreResult,
 )
 from services.kit import counts
@@ -25,6 +25,7 @@ from services.kit.counts import Count, Counts, hour_of
 from services.kit.errors import Problem
 from services.kit.eventlog.port import Batch, Record
 from services.tools.queries import ToolCache
+from services.tools.records import ParsedRecord, parse, with_tool
 from services.tools.rules import Version
 from services.tools.versions import ToolVersion, VersionCache
 
@@ -52,11 +53,13 @@ class FeedbackConsumer:
         self._tools = ToolCache()
         self._versions = VersionCache()
 
-    def prepare(self, batches: Sequence[Batch]) -> list[Parsed]:
-        """Read what these batches say, outside of any transaction."""
-        return parse(batches)
+    def prepare(self, record: Record) -> ParsedRecord:
+        """Read what a record says, outside of any transaction."""
+        return parse(record)
 
-    def __call__(self, session: Session, batches: Sequence[Batch], prepared: list[Parsed]) -> None:
+    def __call__(
+        self, session: Session, batches: Sequence[Batch], prepared: Sequence[ParsedRecord]
+    ) -> None:
         """Take everything that these batches hold; afterwards every record is explained."""
         tools = self._tools.tools(session)
         found = place(prepared, tools)
@@ -85,7 +88,8 @@ class FeedbackConsumer:
         """Keep a record that cannot be stored whatever is done, with the reason."""
         now = self._clock.now(session)
         work = _Transaction(session, now, record.partition.number, Counter())
-        _keep(work, [(record, _refusal_for(error))])
+        refusal = with_tool(_refusal_for(error), record, self._tools.tools(session))
+        _keep(work, [(record, refusal)])
         counts.add(session, work.tally, shard=work.shard)
 
 
@@ -93,14 +97,22 @@ def _shard(batches: Sequence[Batch]) -> int:
     return min(batch.partition.number for batch in batches)
 
 
+class _Store(Protocol[Row]):
+    """Stores rows of one kind."""
+
+    def __call__(
+        self, session: Session, rows: Sequence[Row], *, now: datetime, shard: int
+    ) -> StoreResult[Row]: ...
+
+
 def _store(
-    work: _Transaction, verb: Any, pairs: Sequence[tuple[Any, Record]], topic: str
+    work: _Transaction, verb: _Store[Row], pairs: Sequence[tuple[Row, Record]], topic: str
 ) -> list[Refused]:
     """Store rows of one kind and count what became of them; answers what clashes."""
     if not pairs:
         return []
     rows = [row for row, _ in pairs]
-    result: StoreResult[Any] = verb(work.session, rows, now=work.now, shard=work.shard)
+    result = verb(work.session, rows, now=work.now, shard=work.shard)
     for measure, alike in (("stored", result.stored), ("duplicate", result.duplicates)):
         for tool, n in Counter(row["tool"] for row in alike).items():
             work.tally[Count(measure, tool, hour_of(work.now), 0, topic)] += n

@@ -1,12 +1,10 @@
 """What a decoded event becomes: a row to store, under the gate's decision, or a refusal. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from secondlook import events
 
-from services.feedback.parsing import Parsed
 from services.feedback.rows import (
     CorrectionRow,
     OutputRow,
@@ -21,39 +19,29 @@ from services.kit.errors import Problem
 from services.kit.eventlog.port import Record
 from services.tools.gating import decide
 from services.tools.queries import ToolInfo
+from services.tools.records import ParsedRecord, with_tool
 from services.tools.rules import NO_EXCEPTION, value_problem
 
 Tools = Mapping[str, ToolInfo]
 OutputEvent = events.OutputRecorded | events.OutputFailed
 
 
-def place(parsed: Sequence[Parsed], tools: Tools) -> ParsedBatch:
+def place(parsed: Sequence[ParsedRecord], tools: Tools) -> ParsedBatch:
     """Put what each record says where it belongs, or among the refused."""
     found = ParsedBatch()
     for one in parsed:
         refusal = one.refusal
         if one.event is not None:
             refusal = _place(one, one.event, tools, found)
-        elif refusal is not None and refusal.tool is None and not refusal.parked:
-            refusal = replace(refusal, tool=_tool_of_key(one.record, tools))
         if refusal is not None:
-            found.refused.append((one.record, refusal))
+            found.refused.append((one.record, with_tool(refusal, one.record, tools)))
     return found
 
 
-def _tool_of_key(record: Record, tools: Tools) -> str | None:
-    """The tool that a broken record's key speaks of, if it is one of ours."""
-    name = (record.key or b"").partition(b"/")[0].decode(errors="replace")
-    return name if name in tools else None
-
-
-def _place(one: Parsed, event: events.AnyEvent, tools: Tools, found: ParsedBatch) -> Refusal | None:
+def _place(
+    one: ParsedRecord, event: events.AnyEvent, tools: Tools, found: ParsedBatch
+) -> Refusal | None:
     """Put an event into its list, or say why it cannot be used."""
-    if event.topic != one.record.partition.topic:
-        problem = Problem(
-            "/type", f"{event.type} does not belong here", f"Send it to {event.topic}."
-        )
-        return Refusal("wrong_topic", (problem,))
     tool = tools.get(event.tool)
     if tool is None:
         problem = Problem("/source", f"there is no tool '{event.tool}'", "Register it, then retry.")
@@ -72,7 +60,7 @@ def _place(one: Parsed, event: events.AnyEvent, tools: Tools, found: ParsedBatch
 
 
 def _place_output(
-    one: Parsed, event: OutputEvent, tool: ToolInfo, found: ParsedBatch
+    one: ParsedRecord, event: OutputEvent, tool: ToolInfo, found: ParsedBatch
 ) -> Refusal | None:
     if isinstance(event, events.OutputRecorded) and event.data.kind != tool.kind:
         kind = event.data.kind
@@ -85,7 +73,7 @@ def _place_output(
 
 
 def _place_correction(
-    one: Parsed, event: events.CorrectionRecorded, tool: ToolInfo, found: ParsedBatch
+    one: ParsedRecord, event: events.CorrectionRecorded, tool: ToolInfo, found: ParsedBatch
 ) -> Refusal | None:
     value = event.data.value
     if value is not None:

@@ -119,7 +119,7 @@ def test_withdraw_by_somebody_else_changes_nothing(log: Delivery, database: Data
     assert truth(database) == ("refund", "correction", True)
 
 
-def test_correct_to_an_unknown_category_is_refused_with_the_mend(
+def test_correct_to_an_unknown_category_is_refused_with_the_hint(
     log: Delivery, database: Database
 ) -> None:
     log.take(output("o-1"), correction("o-1", value="refunds"))

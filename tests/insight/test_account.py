@@ -28,12 +28,12 @@ def send(api: Api, *output_ids: str) -> None:
 
 
 def test_account_shows_what_a_handler_drops(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    parse = consumer.parse
+    place = consumer.place
 
-    def forgetful(batches: Any) -> Any:
-        return [one for one in parse(batches) if b"o-lost" not in one.record.value]
+    def forgetful(parsed: Any, tools: Any) -> Any:
+        return place([one for one in parsed if b"o-lost" not in one.record.value], tools)
 
-    monkeypatch.setattr(consumer, "parse", forgetful)
+    monkeypatch.setattr(consumer, "place", forgetful)
     send(api, "o-1", "o-lost", "o-2")
     assert explained(api)["unexplained"] == 3
     api.settle()

@@ -18,6 +18,7 @@ from services.kit.consuming.runner import Consumer
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import Batch, Record
 from services.kit.eventlog.postgres import PostgresLog
+from tests.waiting import throughout
 
 TABLES = (
     "CREATE TABLE effect (id bigint GENERATED ALWAYS AS IDENTITY, value text)",
@@ -26,18 +27,24 @@ TABLES = (
 
 
 class Effects:
-    """Writes a row per record. `bad` fails, `die` kills the process, `hang` never returns."""
+    """Writes a row per record. `bad` fails, `die` kills the process, `hang` never returns.
+
+    `costly` takes half a second to read.
+    """
 
     def __init__(self) -> None:
         self.rejecting = True
         self.calls = 0
 
-    def prepare(self, batches: Sequence[Batch]) -> list[str]:
-        return [record.value.decode() for batch in batches for record in batch.records]
+    def prepare(self, record: Record) -> str:
+        value = record.value.decode()
+        if value.startswith("costly"):
+            throughout(0.5, lambda: True)
+        return value
 
-    def __call__(self, session: Session, batches: Sequence[Batch], prepared: list[str]) -> None:
+    def __call__(self, session: Session, batches: Sequence[Batch], prepared: Sequence[str]) -> None:
         self.calls += 1
-        values = prepared
+        values = list(prepared)
         session.execute(
             text("INSERT INTO effect (value) SELECT unnest(CAST(:values AS text[]))"),
             {"values": values},

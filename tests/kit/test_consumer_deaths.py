@@ -80,6 +80,15 @@ def test_watchdog_ends_a_process_that_hangs(rig: Rig) -> None:
     assert time.monotonic() - before < 20
 
 
+def test_reading_many_costly_records_is_no_hang(rig: Rig) -> None:
+    rig.append(*(f"costly {n}" for n in range(8)))
+    child = rig.command("2")
+    until(rig.done(8))
+    assert child.poll() is None
+    rig.stop(child)
+    assert rig.rows("SELECT attempts FROM consumer_offset") == [0]
+
+
 def test_frozen_process_goes_on_when_it_is_thawed(rig: Rig) -> None:
     child = rig.command("2")
     rig.append("1")

@@ -23,12 +23,7 @@ from services.kit.consuming.offsets import Move, Offsets, Place, StaleOffset
 from services.kit.consuming.retrying import Interrupted, Paused, as_record, must_retry, reason_of
 from services.kit.consuming.watchdog import Watchdog
 from services.kit.database import Database
-from services.kit.eventlog.port import (
-    Batch,
-    EventLog,
-    Partition,
-    Record,
-)
+from services.kit.eventlog.port import Batch, EventLog, Partition, Record
 
 CRASHED = "crashed_consumer"
 UNREADABLE = "unreadable"
@@ -51,17 +46,18 @@ P = TypeVar("P")
 class Handler(Protocol[P]):
     """What is done with records: read without a transaction, then stored in one."""
 
-    def prepare(self, batches: Sequence[Batch]) -> P:
-        """Read what these batches say.
+    def prepare(self, record: Record) -> P:
+        """Read what a record says.
 
         No transaction is open: what a record costs to read is up to whoever sent it.
         """
         ...
 
-    def __call__(self, session: Session, batches: Sequence[Batch], prepared: P) -> None:
+    def __call__(self, session: Session, batches: Sequence[Batch], prepared: Sequence[P]) -> None:
         """Take every record of these batches, in as few statements as possible.
 
-        All in the session given, which the runner commits.
+        All in the session given, which the runner commits. `prepared` is what `prepare` made of
+        each record, in their order.
         """
         ...
 
@@ -342,13 +338,18 @@ class Consumer:
     def _commit(self, batches: Sequence[Batch], *, careful: bool) -> None:
         """The one transaction: offsets first, so that a stale reader does no work in vain."""
         readable = [batch for batch in batches if batch.records]
-        prepared = self._handler.prepare(readable) if readable else None
+        prepared = [self._prepare(record) for batch in readable for record in batch.records]
         with self._database.transaction() as session:
             self._advance(session, batches, careful=careful)
             self._keep_unreadable(session, batches)
             if readable:
                 self._handler(session, readable, prepared)
         self._note_progress(batches)
+
+    def _prepare(self, record: Record) -> Any:
+        # Each is a step of its own: many that cost much are not a loop that hangs.
+        self._watchdog.tick()
+        return self._handler.prepare(record)
 
     def _keep_unreadable(self, session: Session, batches: Sequence[Batch]) -> None:
         for batch in batches:

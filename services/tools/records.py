@@ -1,18 +1,19 @@
-"""Bytes from the log into events, before any transaction is opened. Pure.
+"""Records of the log into events, before any transaction is opened. Pure.
 
 Reading a record is the one thing whose cost its sender decides, so no lock and no connection
 may wait for it.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Container
+from dataclasses import replace
 from typing import NamedTuple
 
 from secondlook import events
 
 from services.kit.consuming.dead_letters import Refusal
 from services.kit.errors import Problem
-from services.kit.eventlog.port import Batch, Record
+from services.kit.eventlog.port import Record
 from services.tools.contracts import as_problems
 
 # The contracts bound what a record of 1 MiB can cost; what is past this all the same is
@@ -20,7 +21,7 @@ from services.tools.contracts import as_problems
 _COSTLY_SECONDS = 2.0
 
 
-class Parsed(NamedTuple):
+class ParsedRecord(NamedTuple):
     """A record, and what it says or why it says nothing."""
 
     record: Record
@@ -30,12 +31,8 @@ class Parsed(NamedTuple):
     refusal: Refusal | None
 
 
-def parse(batches: Sequence[Batch]) -> list[Parsed]:
-    """Every record of these batches, in their order."""
-    return [_parse_in_time(record) for batch in batches for record in batch.records]
-
-
-def _parse_in_time(record: Record) -> Parsed:
+def parse(record: Record) -> ParsedRecord:
+    """What a record says."""
     begun = time.monotonic()
     parsed = _parse(record)
     if time.monotonic() - begun < _COSTLY_SECONDS:
@@ -47,15 +44,29 @@ def _parse_in_time(record: Record) -> Parsed:
     if spent < _COSTLY_SECONDS:
         return parsed
     problem = Problem("", f"it takes {spent:.0f} s to read", "Send less in one record.")
-    return Parsed(record, None, "", Refusal("too_costly", (problem,)))
+    return _refused(record, Refusal("too_costly", (problem,)))
 
 
-def _parse(record: Record) -> Parsed:
+def _parse(record: Record) -> ParsedRecord:
     try:
         event = events.decode(record.value, record.headers)
     except events.UnknownEventType as error:
         problem = Problem("/type", str(error), "Upgrade Secondlook, then retry it.")
-        return Parsed(record, None, "", Refusal("unknown_type", (problem,), parked=True))
+        return _refused(record, Refusal("unknown_type", (problem,), parked=True))
     except events.InvalidEvent as error:
-        return Parsed(record, None, "", Refusal("invalid", as_problems(error)))
-    return Parsed(record, event, events.digest(event).hex(), None)
+        return _refused(record, Refusal("invalid", as_problems(error)))
+    if event.topic != record.partition.topic:
+        hint = f"Send it to {event.topic}."
+        problem = Problem("/type", f"{event.type} does not belong here", hint)
+        return _refused(record, Refusal("wrong_topic", (problem,)))
+    return ParsedRecord(record, event, events.digest(event).hex(), None)
+
+
+def _refused(record: Record, refusal: Refusal) -> ParsedRecord:
+    return ParsedRecord(record, None, "", refusal)
+
+
+def with_tool(refusal: Refusal, record: Record, tools: Container[str]) -> Refusal:
+    """A refusal that names the tool which the record's key speaks of, if it is one of ours."""
+    name = (record.key or b"").partition(b"/")[0].decode(errors="replace")
+    return replace(refusal, tool=name) if refusal.tool is None and name in tools else refusal

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from secondlook import events
 
-from services.feedback import parsing
-from services.kit.eventlog.port import Batch, Partition, Record
+from services.kit.eventlog.port import Partition, Record
+from services.tools import records
 from tests import factories
 from tests.waiting import throughout
 
@@ -20,7 +20,7 @@ LIMIT = 0.05
 def reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
     """Make each reading of the record under the key `slow` do something first."""
     decode = events.decode
-    monkeypatch.setattr(parsing, "_COSTLY_SECONDS", LIMIT)
+    monkeypatch.setattr(records, "_COSTLY_SECONDS", LIMIT)
 
     def do(work: Callable[[], Any]) -> None:
         def slowed(raw: bytes, headers: Any) -> Any:
@@ -28,24 +28,25 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], No
                 work()
             return decode(raw, headers)
 
-        monkeypatch.setattr(parsing.events, "decode", slowed)
+        monkeypatch.setattr(records.events, "decode", slowed)
 
     return do
 
 
-def parse(*names: str) -> list[parsing.Parsed]:
-    records = [
-        Record(
-            Partition(events.OUTPUTS, 0),
-            offset,
-            b"",
-            events.encode(factories.output(name)),
-            (),
-            datetime.now(UTC),
+def parse(*names: str) -> list[records.ParsedRecord]:
+    return [
+        records.parse(
+            Record(
+                Partition(events.OUTPUTS, 0),
+                offset,
+                b"",
+                events.encode(factories.output(name)),
+                (),
+                datetime.now(UTC),
+            )
         )
         for offset, name in enumerate(names)
     ]
-    return parsing.parse([Batch(Partition(events.OUTPUTS, 0), 0, len(records), records)])
 
 
 def burn() -> None:
