@@ -79,7 +79,6 @@ class Engine:
         self._config = config
         self._starting = threading.Lock()
         self._closed = False
-        self._invalid = 0
         self._warner = Warner()
         self._build(last=None)
         _live.add(self)
@@ -187,6 +186,7 @@ class Engine:
         )
         self._transport = _transport(config)
         sender = Sender(self._backlog, self._transport, lambda: self._poller.source)
+        self._invalid = 0
         self._idle: list[Callable[[], None]] = [self._poller.run, sender.run]
         self._threads: list[threading.Thread] = []
         self._start_again_at = 0.0

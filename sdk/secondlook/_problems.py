@@ -186,7 +186,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "empty_category": ("a category can't be empty", "Send the category's name."),
     "clause": ("{problem}", "{hint}"),
-    "twice": ("{value} is there twice", "Give each a name of its own."),
+    "twice": ("another one has the same id", "Give each an id of its own."),
     "value_missing": ("it is missing, and a correction needs it", "Send what should stand there."),
     "value_misplaced": (
         "only a correction has a value",

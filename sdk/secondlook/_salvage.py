@@ -18,6 +18,8 @@ from secondlook.text import (
 )
 
 _MOST_ROUNDS = 5
+# Python refuses to write more than 4,300 digits in tens, and takes long before that.
+_DECIMAL_BITS = 4096
 
 
 def what_was_wrong(error: Exception, value: Any) -> str:
@@ -54,7 +56,7 @@ def failure_of(facts: Mapping[str, Any], *, kind: str, message: str) -> OutputFa
 
 def _id_from(given: Any) -> str:
     """The id as a text that fits; the same one for the same text, for a resend to be known."""
-    name = identifier(str(given)) if isinstance(given, str | int) else ""
+    name = identifier(_as_text(given)) if isinstance(given, str | int) else ""
     if not name:
         return f"invalid-{uuid4()}"
     raw = name.encode("utf-8", "surrogatepass")
@@ -63,10 +65,17 @@ def _id_from(given: Any) -> str:
     return f"invalid-{blake2b(raw, digest_size=16).hexdigest()}"
 
 
+def _as_text(given: Any) -> Any:
+    """A number as text, in sixteens where it is too long to be written in tens."""
+    if isinstance(given, int) and given.bit_length() > _DECIMAL_BITS:
+        return hex(given)
+    return str(given) if isinstance(given, int | float) else given
+
+
 def _sound_attributes(given: Any) -> dict[str, str]:
     if not isinstance(given, Mapping):
         return {}
-    texts = {name: str(of) if isinstance(of, int | float) else of for name, of in given.items()}
+    texts = {name: _as_text(of) for name, of in given.items()}
     sound = [
         (name, text)
         for name, text in texts.items()

@@ -50,12 +50,15 @@ INVALID: list[dict[str, Any]] = [
     {"kind": None},
     {"output_id": ""},
     {"output_id": 7},
+    {"output_id": 10**6000},
     {"output_id": None},
     {"output_id": "x" * 201},
     {"output_id": "\ud800"},
     {"output_id": Hostile()},
     {"attributes": {"plan": None}},
     {"attributes": {"amount": 1_200}},
+    {"attributes": {"amount": 10**6000}},
+    {"value": 10**6000},
     {"attributes": {7: "x"}},
     {"attributes": {"a\0": "x", "b": "\ud800"}},
     {"attributes": {f"a{n}": "x" for n in range(40)}},
@@ -120,11 +123,13 @@ def test_what_was_wrong_is_said_and_what_was_sound_is_kept() -> None:
 
 def test_an_id_that_is_not_valid_stays_one_and_the_same() -> None:
     look = a_fake()
-    for output_id in ("x" * 300, "x" * 300, "y" * 300, 7):
+    for output_id in ("x" * 300, "x" * 300, "y" * 300, 7, 10**6000, 10**6000):
         ask(look, output_id=output_id)
     ids = [failure.output_id for failure in look.failures]
     assert ids[0] == ids[1] != ids[2]
     assert ids[3] == "7"
+    assert ids[4] == ids[5]
+    assert ids[4].startswith("invalid-")
 
 
 @pytest.mark.parametrize(
@@ -288,6 +293,24 @@ sys.exit(os.waitpid(pid, 0)[1])
 
 def test_a_forked_child_knows_how_old_the_policy_is(server: Any) -> None:
     done = run(STALE_AFTER_FORK, server.url, server.key)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+COUNTS_AFTER_FORK = """
+import dataclasses, os, sys
+from secondlook import Secondlook
+look = Secondlook(sys.argv[1], sys.argv[2])
+look.output("t-1", kind="flag", value="no flag")
+pid = os.fork()
+if pid == 0:
+    counts = dataclasses.asdict(look.stats())
+    os._exit(0 if not any(n for name, n in counts.items() if "policy" not in name) else 1)
+sys.exit(os.waitpid(pid, 0)[1])
+"""
+
+
+def test_a_forked_child_counts_from_nothing(server: Any) -> None:
+    done = run(COUNTS_AFTER_FORK, server.url, server.key)
     assert done.returncode == 0, done.stderr.decode()
 
 
