@@ -45,6 +45,8 @@ _CLOUD_EVENTS = frozenset({"application/cloudevents+json", "application/cloudeve
 _EVENTS = BodyRule(_BATCH.most_bytes, _JSON | _CLOUD_EVENTS)
 # FastAPI reads these bodies before it asks who is calling, and on the event loop.
 _SINGLE = BodyRule(1024 * 1024, _JSON, most_members=12_000)
+# A tool may have 10,000 categories, each with a threshold, and names with commas.
+_TOOL = BodyRule(2 * 1024 * 1024, _JSON, most_members=60_000)
 
 
 def body_rule(method: str, path: str) -> BodyRule:
@@ -53,6 +55,8 @@ def body_rule(method: str, path: str) -> BodyRule:
         return NO_BODY
     if path == "/v1/events":
         return _EVENTS
+    if path.startswith("/v1/tools/"):
+        return _TOOL
     return _BATCH if path in ("/v1/outputs", "/v1/corrections") else _SINGLE
 
 

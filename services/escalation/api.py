@@ -27,6 +27,8 @@ from services.tools.rules import Trigger, VerdictKind
 Note = Annotated[Text, Field(max_length=NOTE_LENGTH)]
 Token = Annotated[str, Field(min_length=1, max_length=20)]
 CaseId = Annotated[int, Field(ge=1, lt=2**63)]
+Answer = dict[str, Any]
+"""A JSON object."""
 
 
 class Body(BaseModel):
@@ -122,14 +124,14 @@ def _add_reads(api: APIRouter, routes: RouteDependencies, identity: Identity) ->
         overdue: bool | None = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         cursor: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Answer:
         """Cases in sight, the soonest due first; open ones unless `state` says otherwise."""
         wanted = Filter(queue, state, tool, trigger, owner, overdue, claimant)
         with routes.database.transaction() as session:
             return page(session, actor, wanted, cursor=cursor, limit=limit)
 
     @api.get("/{case_id}")
-    def get_case(case_id: CaseId, actor: Annotated[Actor, Depends(reader)]) -> dict[str, Any]:
+    def get_case(case_id: CaseId, actor: Annotated[Actor, Depends(reader)]) -> Answer:
         """One case with its timeline."""
         with routes.database.transaction() as session:
             return case_answer(session, actor, case_id)
@@ -137,7 +139,7 @@ def _add_reads(api: APIRouter, routes: RouteDependencies, identity: Identity) ->
 
 def page(
     session: Session, actor: Actor, wanted: Filter, *, cursor: str | None, limit: int
-) -> dict[str, Any]:
+) -> Answer:
     """A page of the list, as the API answers it."""
     after = read_cursor(cursor, int)
     found = queries.cases(session, actor, wanted, after=after, limit=limit + 1)
@@ -148,7 +150,7 @@ def page(
     }
 
 
-def case_answer(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:
+def case_answer(session: Session, actor: Actor, case_id: int) -> Answer:
     """A single case, as the API answers it: with its timeline."""
     case = queries.case_for(session, actor, case_id)
     entries = [entry._asdict() for entry in queries.timeline(session, case)]
@@ -162,30 +164,30 @@ def _add_verbs(api: APIRouter, routes: RouteDependencies, identity: Identity) ->
     @api.post("/{case_id}/claim")
     def claim(
         case_id: CaseId, actor: Person, body: EmptyBody | None = None, key: Key = None
-    ) -> Any:
+    ) -> Answer:
         """Take the case; a second claim by the holder renews it under the same token."""
 
-        def do(session: Session, now: datetime) -> Any:
+        def do(session: Session, now: datetime) -> Answer:
             taken = service.claim(session, actor, case_id, lease=routes.lease, now=now)
             return {**taken._asdict(), "case": case_answer(session, actor, case_id)}
 
         return _run(routes, actor, key, ("claim", case_id), do)
 
     @api.post("/{case_id}/release")
-    def release(case_id: CaseId, actor: Person, body: ReleaseBody, key: Key = None) -> Any:
+    def release(case_id: CaseId, actor: Person, body: ReleaseBody, key: Key = None) -> Answer:
         """Give the case back."""
 
-        def do(session: Session, now: datetime) -> Any:
+        def do(session: Session, now: datetime) -> Answer:
             service.release(session, actor, case_id, token=body.token, now=now)
             return _if_in_sight(session, actor, case_id)
 
         return _run(routes, actor, key, ("release", case_id, body), do)
 
     @api.post("/{case_id}/verdict")
-    def verdict(case_id: CaseId, actor: Person, body: VerdictBody, key: Key = None) -> Any:
+    def verdict(case_id: CaseId, actor: Person, body: VerdictBody, key: Key = None) -> Answer:
         """Review the case under a live claim."""
 
-        def do(session: Session, now: datetime) -> Any:
+        def do(session: Session, now: datetime) -> Answer:
             service.give_verdict(
                 session,
                 actor,
@@ -202,10 +204,10 @@ def _add_verbs(api: APIRouter, routes: RouteDependencies, identity: Identity) ->
         return _run(routes, actor, key, ("verdict", case_id, body), do)
 
     @api.post("/{case_id}/reassign")
-    def reassign(case_id: CaseId, actor: Person, body: ReassignBody, key: Key = None) -> Any:
+    def reassign(case_id: CaseId, actor: Person, body: ReassignBody, key: Key = None) -> Answer:
         """Make somebody else accountable."""
 
-        def do(session: Session, now: datetime) -> Any:
+        def do(session: Session, now: datetime) -> Answer:
             owner = Owner.of(body.owner.kind, body.owner.id)
             service.reassign(
                 session, actor, case_id, owner=owner, token=body.token, note=body.note, now=now
@@ -219,10 +221,10 @@ def _add_verbs(api: APIRouter, routes: RouteDependencies, identity: Identity) ->
 
 def _add_small_verbs(api: APIRouter, routes: RouteDependencies, person: Any, key_: Any) -> None:
     @api.post("/{case_id}/comment")
-    def comment(case_id: CaseId, actor: person, body: CommentBody, key: key_ = None) -> Any:
+    def comment(case_id: CaseId, actor: person, body: CommentBody, key: key_ = None) -> Answer:
         """Add to the timeline; with a token it renews the claim."""
 
-        def do(session: Session, now: datetime) -> Any:
+        def do(session: Session, now: datetime) -> Answer:
             service.comment(
                 session,
                 actor,
@@ -237,20 +239,20 @@ def _add_small_verbs(api: APIRouter, routes: RouteDependencies, person: Any, key
         return _run(routes, actor, key, ("comment", case_id, body), do)
 
     @api.post("/{case_id}/escalate")
-    def escalate(case_id: CaseId, actor: person, body: EscalateBody, key: key_ = None) -> Any:
+    def escalate(case_id: CaseId, actor: person, body: EscalateBody, key: key_ = None) -> Answer:
         """Move the case to the next rung of its ladder."""
 
-        def do(session: Session, now: datetime) -> Any:
+        def do(session: Session, now: datetime) -> Answer:
             service.escalate(session, actor, case_id, level=body.level, note=body.note, now=now)
             return _if_in_sight(session, actor, case_id)
 
         return _run(routes, actor, key, ("escalate", case_id, body), do)
 
     @api.post("/{case_id}/reopen")
-    def reopen(case_id: CaseId, actor: person, body: ReopenBody, key: key_ = None) -> Any:
+    def reopen(case_id: CaseId, actor: person, body: ReopenBody, key: key_ = None) -> Answer:
         """Begin a new cycle on a case that was resolved or closed."""
 
-        def do(session: Session, now: datetime) -> Any:
+        def do(session: Session, now: datetime) -> Answer:
             service.reopen(session, actor, case_id, note=body.note, now=now)
             return case_answer(session, actor, case_id)
 
@@ -259,17 +261,17 @@ def _add_small_verbs(api: APIRouter, routes: RouteDependencies, person: Any, key
     @api.post("/{case_id}/undo")
     def undo(
         case_id: CaseId, actor: person, body: EmptyBody | None = None, key: key_ = None
-    ) -> Any:
+    ) -> Answer:
         """Take back the verdict just given: by its reviewer, or by a lead."""
 
-        def do(session: Session, now: datetime) -> Any:
+        def do(session: Session, now: datetime) -> Answer:
             service.undo(session, actor, case_id, window=routes.reopen_window, now=now)
             return case_answer(session, actor, case_id)
 
         return _run(routes, actor, key, ("undo", case_id), do)
 
 
-def _if_in_sight(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:
+def _if_in_sight(session: Session, actor: Actor, case_id: int) -> Answer:
     """The case, as far as the actor still sees it: a claim outlives a change of owner."""
     try:
         return case_answer(session, actor, case_id)
@@ -282,15 +284,16 @@ def _run(
     actor: Actor,
     key: str | None,
     request: tuple[Any, ...],
-    do: Callable[[Session, datetime], Any],
-) -> Any:
+    do: Callable[[Session, datetime], Answer],
+) -> Answer:
     """Do a verb in one transaction, once per Idempotency-Key."""
     with routes.database.transaction() as session:
         now = routes.clock.now(session)
-        return once(
+        answer: Answer = once(
             session,
             actor=actor.id,
             key=key,
             digest=request_digest(*request),
             do=lambda: do(session, now),
         )
+        return answer

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.feedback.rows import Word
 from services.kit.database import selecting
 from services.kit.errors import NotFound
 
@@ -58,20 +59,6 @@ class OutputWhole(OutputListed):
         return {name: part for name, part in parts.items() if part is not None}
 
 
-class Said(NamedTuple):
-    """What somebody said of an output."""
-
-    event_id: str
-    kind: str
-    value: Any
-    reason: str | None
-    note: str | None
-    actor: str
-    channel: str | None
-    occurred_at: datetime
-    withdrawn: bool
-
-
 def _columns(shape: type[OutputListed]) -> str:
     listed = [field.name for field in fields(shape) if field.name != "excerpt"]
     return ", ".join((*listed, "left(input->>'text', 240) AS excerpt"))
@@ -84,14 +71,15 @@ WHERE tool = :tool AND output_id = :output_id AND recorded_at IS NOT NULL
 
 _CORRECTIONS = selecting(
     """
-SELECT c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel, c.occurred_at, EXISTS (
+SELECT c.tool, c.output_id, c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel,
+    c.occurred_at, EXISTS (
     SELECT FROM withdrawal w
     WHERE w.tool = c.tool AND w.correction_id = c.event_id AND w.actor = c.actor)
 FROM correction c WHERE c.tool = :tool AND c.output_id = :output_id
   AND (CAST(:event_id AS text) IS NULL OR c.event_id = :event_id)
 ORDER BY c.occurred_at DESC, c.event_id DESC LIMIT :limit
 """,
-    Said._fields,
+    Word._fields,
 )
 
 
@@ -107,18 +95,18 @@ def output(session: Session, tool: str, output_id: str) -> OutputWhole:
     return OutputWhole(**found)
 
 
-def corrections(session: Session, tool: str, output_id: str, *, limit: int = 200) -> list[Said]:
+def corrections(session: Session, tool: str, output_id: str, *, limit: int = 200) -> list[Word]:
     """What was said last of an output, in the order in which it happened."""
     given = {"tool": tool, "output_id": output_id, "event_id": None, "limit": limit}
-    found = [Said(*row) for row in session.execute(_CORRECTIONS, given)]
+    found = [Word(*row) for row in session.execute(_CORRECTIONS, given)]
     return found[::-1]
 
 
-def correction(session: Session, tool: str, output_id: str, event_id: str) -> Said | None:
+def correction(session: Session, tool: str, output_id: str, event_id: str) -> Word | None:
     """One correction of an output, or None where it is not there."""
     given = {"tool": tool, "output_id": output_id, "event_id": event_id, "limit": 1}
     found = session.execute(_CORRECTIONS, given).first()
-    return None if found is None else Said(*found)
+    return None if found is None else Word(*found)
 
 
 _RECENT = """

@@ -113,7 +113,7 @@ def test_post_two_payloads_under_one_id_is_409(api: Api) -> None:
         ({"surprise": 1}, "/surprise"),
     ],
 )
-def test_post_refuses_with_a_pointer_and_a_mend(
+def test_post_refuses_with_a_pointer_and_a_hint(
     fields: dict[str, Any], pointer: str, api: Api
 ) -> None:
     answer = post(api, "/v1/outputs", [an_output("fine"), an_output(**fields)])
@@ -292,3 +292,15 @@ def test_rates_carry_n_interval_and_definition(api: Api) -> None:
     assert (rate["numerator"], rate["n"]) == (6, 9)
     assert rate["interval"][0] < rate["value"] < rate["interval"][1]
     assert "audits excluded" in rate["definition"]
+
+
+def test_tool_with_as_many_categories_as_there_may_be_is_changed_at_once(api: Api) -> None:
+    names = [f"Refunds, returns, and other number {n}" for n in range(10_000)]
+    body = {"categories": names, "category_thresholds": dict.fromkeys(names, 0.5)}
+    answer = api.client.put(f"/v1/tools/{TOOL}", json=body, headers=api.bearer("admin.support"))
+    assert answer.status_code == 200, answer.text[:500]
+    latest = (
+        "SELECT category_thresholds FROM gate_policy WHERE tool = :tool"
+        " ORDER BY revision DESC LIMIT 1"
+    )
+    assert api.one(latest, tool=TOOL) == body["category_thresholds"]

@@ -13,7 +13,7 @@ from services.escalation import queries
 from services.escalation.cases import Case
 from services.escalation.rules import OPEN_STATES
 from services.feedback import queries as feedback
-from services.feedback.queries import Said
+from services.feedback.rows import Word
 from services.kit.database import Session
 from services.kit.errors import InvalidInput
 from services.people import queries as people_queries
@@ -58,16 +58,16 @@ def remarks(session: Session, actor: Actor, case: Case) -> list[Remark]:
     return [_remark(session, word) for word in _words(session, actor, case)[:_SHOWN]]
 
 
-def _words(session: Session, actor: Actor, case: Case) -> Sequence[Said]:
+def _words(session: Session, actor: Actor, case: Case) -> Sequence[Word]:
     """Each other person's last word that stands, the newest first."""
-    last: dict[str, Said] = {}
+    last: dict[str, Word] = {}
     for word in feedback.corrections(session, case.tool, case.output_id):
         if not word.withdrawn and word.actor != actor.email:
             last[word.actor or word.event_id] = word
     return sorted(last.values(), key=lambda word: word.occurred_at, reverse=True)
 
 
-def _remark(session: Session, word: Said) -> Remark:
+def _remark(session: Session, word: Word) -> Remark:
     person = people_queries.actor(session, word.actor) if word.actor else None
     long = isinstance(word.value, str) and len(word.value) > len(format_value(word.value))
     saying = _SAYINGS.get(word.kind) or ("says:" if long else f"says: {format_value(word.value)}")

@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from services.escalation import queries as escalation
 from services.feedback import queries
-from services.feedback.queries import OutputWhole, Said
+from services.feedback.queries import OutputWhole
+from services.feedback.rows import Word
 from services.people.rules import Actor, Verb
 from services.tools import queries as tool_queries
 from services.tools.queries import ToolInfo
@@ -70,7 +71,7 @@ def show_output(
 
 
 def _output_context(
-    row: OutputWhole, tool: ToolInfo, words: list[Said], actor: Actor, query: str
+    row: OutputWhole, tool: ToolInfo, words: list[Word], actor: Actor, query: str
 ) -> dict[str, Any]:
     standing = [word for word in words if not word.withdrawn]
     mine = [word for word in standing if word.actor == actor.email]
@@ -106,7 +107,7 @@ def _output_context(
     }
 
 
-def _word(word: Said, row: OutputWhole) -> str:
+def _word(word: Word, row: OutputWhole) -> str:
     """What this person said last, as the undo strip says it."""
     if word.kind == "correction":
         return f"{format_value(row.value)} → {format_value(word.value)}"
@@ -117,7 +118,7 @@ def _word(word: Said, row: OutputWhole) -> str:
     }[word.kind]
 
 
-def _entry(word: Said) -> dict[str, Any]:
+def _entry(word: Word) -> dict[str, Any]:
     said = {
         "correction": f"Corrected to {format_value(word.value)}",
         "confirmation": "Confirmed",

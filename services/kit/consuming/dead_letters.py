@@ -158,10 +158,10 @@ def discard(session: Session, number: int, *, reason: str, actor: str, now: date
         InvalidInput: no reason is given, or it is too long.
     """
     said = reason.strip()
-    if not said or len(said) > _REASON_LENGTH or unstorable(said):
-        raise invalid(
-            "reason", "it is empty or too long", f"Say why, in {_REASON_LENGTH} characters at most."
-        )
+    too_long = f"it is over {_REASON_LENGTH:,} characters" if len(said) > _REASON_LENGTH else None
+    problem = unstorable(said) or too_long if said else "it is empty"
+    if problem:
+        raise invalid("reason", problem, f"Say why, in {_REASON_LENGTH:,} characters at most.")
     found = session.execute(
         update(DeadLetter)
         .where(
