@@ -51,11 +51,22 @@ def claim(
     """
     case_for_reviewer(session, actor, case_id)
     require_no_objection(session, actor, case_id)
-    return take(session, actor, case_id, lease=lease, now=now)
+    taken = take(session, actor, case_id, lease=lease, now=now)
+    if taken.begun:
+        clocks.stop_claim_clock(session, case_id, now=now)
+        tell_one(session, case_id, Happening.CLAIMED, actor, now=now)
+    return taken.claim
 
 
-def take(session: Session, actor: Actor, case_id: int, *, lease: timedelta, now: datetime) -> Claim:
-    """The same for an actor who is known to be allowed to claim this case.
+class Taken(NamedTuple):
+    """A claim, and whether it began just now or was the actor's already."""
+
+    claim: Claim
+    begun: bool
+
+
+def take(session: Session, actor: Actor, case_id: int, *, lease: timedelta, now: datetime) -> Taken:
+    """Take a case that the actor is known to be allowed to; its clock and timeline are not touched.
 
     Raises:
         HeldBySomebody: another person's claim is live.
@@ -65,10 +76,7 @@ def take(session: Session, actor: Actor, case_id: int, *, lease: timedelta, now:
     won = session.execute(_CLAIM, given).first()
     if won is None:
         raise lost(queries.case(session, case_id))
-    if won.begun:
-        clocks.stop_claim_clock(session, case_id, now=now)
-        tell_one(session, case_id, Happening.CLAIMED, actor, now=now)
-    return Claim(str(won.claim_seq), won.lease_expires_at)
+    return Taken(Claim(str(won.claim_seq), won.lease_expires_at), won.begun)
 
 
 _RELEASE = move(CaseVerb.RELEASE, returning="id")

@@ -11,6 +11,7 @@ from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.escalation.rules import CaseState
 from services.kit.consuming import outbox
 from services.kit.database import selecting
 from services.kit.eventlog.port import NewRecord
@@ -51,6 +52,8 @@ class Entry:
     actor: str = SYSTEM
     note: str | None = None
     detail: Mapping[str, Any] | None = None
+    state: CaseState | None = None
+    """The state it led to, where more has happened to the case since."""
 
 
 _WRITE = text("""
@@ -65,7 +68,7 @@ ORDER BY position
 def tell(session: Session, entries: Sequence[Entry], *, now: datetime) -> None:
     """Write entries, and publish `secondlook.case.<happening>.v1` for those that have such a type.
 
-    The events say where the cases stand when this is called.
+    The events say where the cases stand when this is called, but for what an entry says itself.
     """
     if not entries:
         return
@@ -151,7 +154,7 @@ def _record(entry: Entry, case: _Facts, now: datetime) -> NewRecord:
         queue=case.queue,
         owner=case.owner,
         due_at=case.due_at,
-        state=case.state,
+        state=entry.state or case.state,
         level=case.level,
         actor=None if entry.actor == SYSTEM else entry.actor,
         at=now,

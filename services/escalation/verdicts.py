@@ -71,12 +71,18 @@ def give_verdict(
         "note": note,
         "verdict_id": event.event_id,
     }
+    entries = []
     if token is None:
-        token = take(session, actor, case_id, lease=lease, now=now).token
+        taken = take(session, actor, case_id, lease=lease, now=now)
+        token = taken.claim.token
+        if taken.begun:
+            began = Entry(case_id, Happening.CLAIMED, actor.id, state=CaseState.CLAIMED)
+            entries.append(began)
     fenced(session, actor, case_id, _RESOLVE, token=token, now=now, **given)
     clocks.stop_all(session, case_id, now=now)
     detail = {"verdict": verdict.value}
-    tell_one(session, case_id, Happening.RESOLVED, actor, now=now, note=note, detail=detail)
+    entries.append(Entry(case_id, Happening.RESOLVED, actor.id, note, detail))
+    tell(session, entries, now=now)
     outbox.enqueue(session, [event.record])
     _count(session, case, verdict, now=now)
     return verdict
