@@ -107,7 +107,7 @@ def make_loops(resources: Resources) -> list[Loop]:
     relay = Relay(resources.database, resources.log)
     return [
         *_case_loops(resources),
-        Loop("unmatched", _in_transaction(resources, _report_unmatched), every=5.0),
+        Loop("unmatched", _in_transaction(resources, _report_unmatched), every=10.0),
         _relay_loop(resources, relay),
         Loop("retention", Retention(resources), every=60.0, share=_PURGE_SHARE),
         Loop("log retention", partial(_purge_log, resources, relay), every=600.0),
@@ -142,9 +142,9 @@ def _case_loops(resources: Resources) -> list[Loop]:
         return escalation_service.close_resolved(session, now=now, before=before, limit=_BATCH)
 
     return [
-        Loop("timers", _in_transaction(resources, fire), every=1.0),
+        Loop("timers", _in_transaction(resources, fire), every=2.0),
         Loop("leases", _in_transaction(resources, expire), every=2.0),
-        Loop("closing", _in_transaction(resources, close), every=10.0),
+        Loop("closing", _in_transaction(resources, close), every=30.0),
     ]
 
 

@@ -29,7 +29,7 @@ CRASHED = "crashed_consumer"
 UNREADABLE = "unreadable"
 
 _POLL_SECONDS = 1.0
-_LOOK_SECONDS = 2.0
+_LOOK_SECONDS = 4.0
 _NAG_SECONDS = 60.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _SLICE = 0.05
@@ -89,7 +89,7 @@ class Counters:
 class Consumer:
     """One member of the group of consumers called `name`.
 
-    `should_pause` is asked every other second and before a record is rejected; from a yes to the
+    `should_pause` is asked every few seconds and before a record is rejected; from a yes to the
     next no, nothing is read. `hang_seconds` is how long the loop may stand
     still before the process is ended.
     """
@@ -231,7 +231,7 @@ class Consumer:
                     partition=partition,
                 )
 
-    # --- every other second ---------------------------------------------------------------
+    # --- every few seconds -----------------------------------------------------------------
 
     def _look_after(self) -> None:
         now = time.monotonic()

@@ -31,7 +31,7 @@ _SETTINGS = {
     "checkpoint_timeout": "15min",
     "wal_buffers": "16MB",
     # Most tables only grow: vacuum and analyse them by what was added, early and in small steps.
-    "autovacuum_naptime": "15s",
+    "autovacuum_naptime": "30s",
     "autovacuum_max_workers": "2",
     "autovacuum_vacuum_scale_factor": "0.05",
     "autovacuum_vacuum_insert_scale_factor": "0.05",
