@@ -15,9 +15,10 @@ from secondlook.events import encode
 from sqlalchemy import event
 
 from services.app import roles as app_roles
+from services.feedback import service as feedback
 from services.kit.clock import DatabaseClock
 from services.people import access
-from tests.factories import TOOL, correction, failure, fill, one, output
+from tests.factories import TOOL, correction, failure, fill, one, output, withdrawal
 from tests.factories.api import Api, open_api
 from tests.factories.people import OPERATOR
 
@@ -146,6 +147,29 @@ def test_consumers_read_their_batch(api: Api) -> None:
     assert not over_a_page(most)
 
 
+def test_one_output_of_which_much_is_said_costs_as_much_as_any(api: Api) -> None:
+    with psycopg.connect(api.resources.database_url, autocommit=True) as connection:
+        connection.execute(_MUCH_SAID, {"tool": TOOL, "n": OUTPUTS, "output": "f-1"})
+        connection.execute(_MUCH_SAID, {"tool": TOOL, "n": OUTPUTS, "output": "missing"})
+        connection.execute(_MISSED, {"tool": TOOL})
+        connection.execute("ANALYZE")
+    with explained(api) as most:
+        for known in ("f-1", "missing"):
+            more = [correction(known, value="tax", event_id=f"c-{known}-{n}") for n in range(5)]
+            api.log.take(*more, correction(known, kind="dispute", event_id=f"d-{known}"))
+            api.log.take(withdrawal(f"c-{known}-1", known))
+        with api.database.transaction() as session:
+            later = DatabaseClock().now(session) + timedelta(days=1)
+            feedback.report_unmatched(session, now=later, before=later)
+        path = f"/output?tool={TOOL}&id=f-1"
+        page = api.client.get(path, headers=browser(api, "admin.support@example.org"))
+    assert page.status_code == 200
+    assert len(most) > 20
+    assert not over_a_page(most)
+    decided = one(api.database, "SELECT decided_by FROM output WHERE output_id = 'f-1'")
+    assert decided == "correction"
+
+
 def test_loops_read_what_is_due(api: Api) -> None:
     with explained(api) as most:
         for loop in app_roles.make_loops(api.resources):
@@ -179,6 +203,18 @@ _CORRECTIONS = """
 INSERT INTO correction (tool, event_id, digest, output_id, kind, actor, occurred_at)
 SELECT %(tool)s, 'f-' || n, sha256(n::text::bytea), 'f-' || n, 'dispute', 'rep@x.org', now()
 FROM generate_series(1, %(n)s) n"""
+
+
+# All said in the same moment, so that nothing but their ids puts them in an order.
+_MUCH_SAID = """
+INSERT INTO correction (tool, event_id, digest, output_id, kind, value, actor, occurred_at,
+    recorded_at)
+SELECT %(tool)s, %(output)s || n, sha256(n::text::bytea), %(output)s, 'correction', '"refund"',
+    'rep@x.org', now() - interval '1 hour', now() - interval '1 hour'
+FROM generate_series(1, %(n)s) n"""
+_MISSED = """
+INSERT INTO output (tool, output_id, awaited_since, unmatched_at)
+VALUES (%(tool)s, 'missing', now() - interval '1 hour', now() - interval '1 minute')"""
 
 
 def send(api: Api, name: str) -> None:

@@ -12,13 +12,17 @@ CREATE TABLE correction (
     channel TEXT,
     occurred_at TIMESTAMP WITH TIME ZONE NOT NULL,
     recorded_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    withdrawn_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_correction PRIMARY KEY (tool, event_id),
     CONSTRAINT ck_correction_kind CHECK (kind IN ('correction', 'confirmation', 'dispute',
         'appeal')),
     CONSTRAINT fk_correction_tool_tool FOREIGN KEY(tool) REFERENCES tool (slug)
 );
-CREATE INDEX ix_correction_output ON correction (tool, output_id);
+CREATE INDEX ix_correction_output ON correction (tool, output_id, recorded_at, event_id);
 CREATE INDEX ix_correction_recorded ON correction (tool, recorded_at);
+CREATE INDEX ix_correction_standing
+    ON correction (tool, output_id, least(occurred_at, recorded_at), event_id COLLATE "C")
+    WHERE withdrawn_at IS NULL AND kind IN ('correction', 'confirmation');
 
 CREATE TABLE verdict (
     event_id TEXT NOT NULL,
@@ -51,7 +55,7 @@ CREATE TABLE withdrawal (
     CONSTRAINT pk_withdrawal PRIMARY KEY (tool, event_id),
     CONSTRAINT fk_withdrawal_tool_tool FOREIGN KEY(tool) REFERENCES tool (slug)
 );
-CREATE INDEX ix_withdrawal_correction ON withdrawal (tool, correction_id);
+CREATE INDEX ix_withdrawal_correction ON withdrawal (tool, correction_id, actor);
 CREATE INDEX ix_withdrawal_output ON withdrawal (tool, output_id);
 
 CREATE TABLE output (

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.feedback import reviews, truth
@@ -12,7 +12,6 @@ from services.feedback.rows import (
     CorrectionRow,
     Key,
     LockedOutput,
-    Row,
     StoreResult,
     WithdrawalRow,
     Word,
@@ -20,17 +19,17 @@ from services.feedback.rows import (
 )
 from services.feedback.rules import CorrectionKind
 from services.feedback.storing import (
-    IDENTITY_COLUMNS,
     KEY_COLUMNS,
     as_json,
-    file_known,
     insert_of,
     keys_json,
+    known_events,
     recordset,
-    sift,
+    store_events,
 )
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
+from services.kit.database import selecting
 from services.tools.rules import Trigger
 
 _CORRECTION_COLUMNS = {
@@ -58,18 +57,23 @@ _WITHDRAWAL_COLUMNS = {
 _EVENT = "tool, event_id"
 
 
-def _known(table: str) -> TextClause:
-    """Which events of the batch the table holds, and whether with the same payload."""
-    return text(f"""
-SELECT g.position, k.digest = decode(g.digest, 'hex') AS same
-FROM {recordset(IDENTITY_COLUMNS)} JOIN {table} k ON k.tool = g.tool AND k.event_id = g.event_id
-""")
-
-
 _INSERT_CORRECTIONS = insert_of("correction", _CORRECTION_COLUMNS, order=_EVENT, returning=_EVENT)
-_KNOWN_CORRECTIONS = _known("correction")
+_KNOWN_CORRECTIONS = known_events("correction")
 _INSERT_WITHDRAWALS = insert_of("withdrawal", _WITHDRAWAL_COLUMNS, order=_EVENT, returning=_EVENT)
-_KNOWN_WITHDRAWALS = _known("withdrawal")
+_KNOWN_WITHDRAWALS = known_events("withdrawal")
+
+# Run under the lock of the output: whichever of the two comes second meets the other.
+_TAKE_BACK = selecting(
+    f"""
+UPDATE correction c SET withdrawn_at = :now FROM {recordset({"tool": "text", "event_id": "text"})}
+WHERE c.tool = g.tool AND c.event_id = g.event_id AND c.withdrawn_at IS NULL AND EXISTS (
+    SELECT FROM withdrawal w WHERE w.tool = c.tool AND w.correction_id = c.event_id
+    AND w.actor = c.actor AND w.output_id = c.output_id)
+RETURNING c.tool, c.output_id, c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel,
+    least(c.occurred_at, c.recorded_at), true
+""",
+    Word._fields,
+)
 
 OBJECTIONS = frozenset({CorrectionKind.DISPUTE, CorrectionKind.APPEAL})
 """What says that an output, or a verdict on it, is wrong without saying what is right."""
@@ -82,41 +86,52 @@ def store(
 
     A correction whose output has not come yet waits for it and counts when they meet.
     """
-    result = _store(session, rows, _KNOWN_CORRECTIONS, _INSERT_CORRECTIONS, now=now)
-    said = {row["event_id"] for row in result.stored}
+    result = store_events(session, rows, _INSERT_CORRECTIONS, _KNOWN_CORRECTIONS, now=now)
     keys = {key_of(row) for row in result.stored}
     if keys:
         await_outputs(session, keys, now=now, anew=True)
         outputs = truth.lock(session, keys)
-        words = truth.words(session, outputs)
-        met = [w for w in words if w.event_id in said and outputs[w.key].recorded_at]
-        _note_met(session, met, outputs, now=now, shard=shard)
-        truth.settle(session, outputs, words, now=now, shard=shard)
+        ids = [(row["tool"], row["event_id"]) for row in result.stored]
+        taken_back = {(word.tool, word.event_id) for word in _take_back(session, ids, now=now)}
+        words = [
+            _as_word(row, withdrawn=(row["tool"], row["event_id"]) in taken_back, now=now)
+            for row in result.stored
+            if outputs[key_of(row)].recorded_at
+        ]
+        _note_met(session, words, outputs, now=now, shard=shard)
+        truth.settle(session, outputs, now=now, shard=shard)
     return result
+
+
+def _as_word(row: CorrectionRow, *, withdrawn: bool, now: datetime) -> Word:
+    """A word that is stored now, as `truth.words` would read it."""
+    said = {name: row[name] for name in Word._fields if name in row}  # type: ignore[literal-required]
+    return Word(**said | {"occurred_at": min(row["occurred_at"], now)}, withdrawn=withdrawn)
+
+
+def _take_back(
+    session: Session, corrections: Iterable[tuple[str, str]], *, now: datetime
+) -> list[Word]:
+    """Mark those of these corrections that their author has withdrawn; answers the newly marked."""
+    rows = [{"tool": tool, "event_id": event_id} for tool, event_id in corrections]
+    given = {"rows": as_json(rows), "now": now}
+    return [Word(*row) for row in session.execute(_TAKE_BACK, given)]
 
 
 def store_withdrawals(
     session: Session, rows: Sequence[WithdrawalRow], *, now: datetime, shard: int
 ) -> StoreResult[WithdrawalRow]:
     """Take corrections back, decide the truth without them, and tell who was asked to review."""
-    result = _store(session, rows, _KNOWN_WITHDRAWALS, _INSERT_WITHDRAWALS, now=now)
+    result = store_events(session, rows, _INSERT_WITHDRAWALS, _KNOWN_WITHDRAWALS, now=now)
     keys = {key_of(row) for row in result.stored}
     if keys:
         await_outputs(session, keys, now=now)
         outputs = truth.lock(session, keys)
-        words = truth.words(session, outputs)
-        taken_back = {(row["tool"], row["correction_id"], row["actor"]) for row in result.stored}
-        reviews.withdraw(
-            session,
-            [
-                word
-                for word in words
-                if (word.tool, word.event_id, word.actor) in taken_back
-                and _was_sent_on(word, outputs[word.key])
-            ],
-            now=now,
-        )
-        truth.settle(session, outputs, words, now=now, shard=shard)
+        ids = {(row["tool"], row["correction_id"]) for row in result.stored}
+        words = _take_back(session, ids, now=now)
+        sent_on = [word for word in words if _was_sent_on(word, outputs[word.key])]
+        reviews.withdraw(session, sent_on, now=now)
+        truth.settle(session, outputs, now=now, shard=shard)
     return result
 
 
@@ -125,25 +140,6 @@ def _was_sent_on(word: Word, output: LockedOutput) -> bool:
     if output.recorded_at is not None and word.kind in OBJECTIONS:
         return True
     return output.sought and word.kind != CorrectionKind.CONFIRMATION
-
-
-def _store(
-    session: Session,
-    rows: Sequence[Row],
-    known: TextClause,
-    insert: TextClause,
-    *,
-    now: datetime,
-) -> StoreResult[Row]:
-    result: StoreResult[Row] = StoreResult()
-    fresh = sift(rows, ("event_id",), result)
-    if fresh:
-        answered = session.execute(insert, {"rows": as_json(fresh), "now": now})
-        stored = {(row.tool, row.event_id) for row in answered}
-        result.stored = [row for row in fresh if (row["tool"], row["event_id"]) in stored]
-        rest = [row for row in fresh if (row["tool"], row["event_id"]) not in stored]
-        file_known(session, known, rest, result)
-    return result
 
 
 _AWAIT = text(f"""
@@ -170,7 +166,7 @@ def meet(session: Session, keys: Iterable[Key], *, now: datetime, shard: int) ->
     words = truth.words(session, outputs)
     reviews.tell_of_arrival(session, [key for key, row in outputs.items() if row.sought], now=now)
     _note_met(session, words, outputs, now=now, shard=shard)
-    truth.settle(session, outputs, words, now=now, shard=shard)
+    truth.settle(session, outputs, now=now, shard=shard)
 
 
 def _note_met(

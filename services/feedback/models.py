@@ -114,7 +114,17 @@ class Correction(Base):
     __tablename__ = "correction"
     __table_args__ = (
         one_of("kind", CorrectionKind),
-        Index("ix_correction_output", "tool", "output_id"),
+        Index("ix_correction_output", "tool", "output_id", "recorded_at", "event_id"),
+        Index(
+            "ix_correction_standing",
+            "tool",
+            "output_id",
+            text("least(occurred_at, recorded_at)"),
+            "event_id",  # by its bytes, as Python compares: COLLATE "C" in the migration
+            postgresql_where=text(
+                "withdrawn_at IS NULL AND kind IN ('correction', 'confirmation')"
+            ),
+        ),
         Index("ix_correction_recorded", "tool", "recorded_at"),
     )
 
@@ -131,6 +141,8 @@ class Correction(Base):
     channel: Mapped[str | None]
     occurred_at: Mapped[datetime]
     recorded_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    withdrawn_at: Mapped[datetime | None]
+    """When it and its withdrawal met; None while it stands."""
 
 
 class Withdrawal(Base):
@@ -138,7 +150,7 @@ class Withdrawal(Base):
 
     __tablename__ = "withdrawal"
     __table_args__ = (
-        Index("ix_withdrawal_correction", "tool", "correction_id"),
+        Index("ix_withdrawal_correction", "tool", "correction_id", "actor"),
         Index("ix_withdrawal_output", "tool", "output_id"),
     )
 

@@ -13,10 +13,10 @@ from services.feedback.storing import (
     IDENTITY_COLUMNS,
     as_json,
     file_known,
+    first_bearers,
     insert_of,
     picked,
     recordset,
-    sift,
 )
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
@@ -86,13 +86,19 @@ def store(
     cases what was there first stays.
     """
     result: StoreResult[OutputRow] = StoreResult()
-    fresh = sift(rows, ("output_id", "event_id"), result)
-    if not fresh:
+    met: list[OutputRow] = []
+    waiting: Sequence[OutputRow] = rows
+    while waiting:
+        fresh, repeated = first_bearers(waiting, ("output_id", "event_id"))
+        inserted, rest = _write(session, _INSERT, fresh, now)
+        filled, refused = _write(session, _FILL_AWAITED, rest, now) if rest else ([], [])
+        result.stored += inserted + filled
+        met += filled
+        result.conflicts += file_known(session, _KNOWN, refused, result)
+        # Where the first bearer of its id was refused, a row is as good as new.
+        waiting = file_known(session, _KNOWN, repeated, result)
+    if not result.stored:
         return result
-    inserted, rest = _write(session, _INSERT, fresh, now)
-    met, known = _write(session, _FILL_AWAITED, rest, now) if rest else ([], [])
-    result.stored = inserted + met
-    file_known(session, _KNOWN, known, result)
     reviews.request_for_outputs(session, result.stored, now=now)
     _count(session, result.stored, now=now, shard=shard)
     if met:

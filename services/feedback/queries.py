@@ -69,18 +69,15 @@ SELECT {_columns(OutputWhole)} FROM output
 WHERE tool = :tool AND output_id = :output_id AND recorded_at IS NOT NULL
 """)
 
-_CORRECTIONS = selecting(
-    """
+_WORD = """
 SELECT c.tool, c.output_id, c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel,
-    c.occurred_at, EXISTS (
-    SELECT FROM withdrawal w
-    WHERE w.tool = c.tool AND w.correction_id = c.event_id AND w.actor = c.actor)
+    c.occurred_at, c.withdrawn_at IS NOT NULL
 FROM correction c WHERE c.tool = :tool AND c.output_id = :output_id
-  AND (CAST(:event_id AS text) IS NULL OR c.event_id = :event_id)
-ORDER BY c.occurred_at DESC, c.event_id DESC LIMIT :limit
-""",
-    Word._fields,
+"""
+_CORRECTIONS = selecting(
+    f"{_WORD} ORDER BY c.recorded_at DESC, c.event_id DESC LIMIT :limit", Word._fields
 )
+_CORRECTION = selecting(f"{_WORD} AND c.event_id = :event_id", Word._fields)
 
 
 def output(session: Session, tool: str, output_id: str) -> OutputWhole:
@@ -96,16 +93,16 @@ def output(session: Session, tool: str, output_id: str) -> OutputWhole:
 
 
 def corrections(session: Session, tool: str, output_id: str, *, limit: int = 200) -> list[Word]:
-    """What was said last of an output, in the order in which it happened."""
-    given = {"tool": tool, "output_id": output_id, "event_id": None, "limit": limit}
+    """What was heard last of an output, in the order in which it happened."""
+    given = {"tool": tool, "output_id": output_id, "limit": limit}
     found = [Word(*row) for row in session.execute(_CORRECTIONS, given)]
-    return found[::-1]
+    return sorted(found, key=lambda word: (word.occurred_at, word.event_id))
 
 
 def correction(session: Session, tool: str, output_id: str, event_id: str) -> Word | None:
     """One correction of an output, or None where it is not there."""
-    given = {"tool": tool, "output_id": output_id, "event_id": event_id, "limit": 1}
-    found = session.execute(_CORRECTIONS, given).first()
+    given = {"tool": tool, "output_id": output_id, "event_id": event_id}
+    found = session.execute(_CORRECTION, given).first()
     return None if found is None else Word(*found)
 
 

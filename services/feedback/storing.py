@@ -1,6 +1,7 @@
 """How a batch of rows gets into a table, each event once: one statement for all of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from pydantic_core import to_json
@@ -51,39 +52,58 @@ ON CONFLICT DO NOTHING RETURNING {returning}
 """)
 
 
-def sift(rows: Sequence[Row], identities: tuple[str, ...], result: StoreResult[Row]) -> list[Row]:
-    """Within the batch: answer the first bearer of each id, and file the others in `result`."""
-    fresh = []
-    first: dict[tuple[str, str, str], Row] = {}
+def first_bearers(rows: Sequence[Row], identities: tuple[str, ...]) -> tuple[list[Row], list[Row]]:
+    """The rows that bear each of their ids first within the batch, and all the others."""
+    first, others = [], []
+    seen: set[tuple[str, str, str]] = set()
     for row in rows:
         names = [(identity, row["tool"], str(row[identity])) for identity in identities]  # type: ignore[literal-required]
-        earlier = [first[name] for name in names if name in first]
-        if not earlier:
-            first.update((name, row) for name in names)
-            fresh.append(row)
-        elif all(_is_same(row, other) for other in earlier):
-            result.duplicates.append(row)
+        if seen.isdisjoint(names):
+            seen.update(names)
+            first.append(row)
         else:
-            result.conflicts.append(row)
-    return fresh
+            others.append(row)
+    return first, others
 
 
-def _is_same(row: Row, other: Row) -> bool:
-    """Whether two rows are one payload: same digest, about the same output."""
-    return row["digest"] == other["digest"] and row["output_id"] == other["output_id"]
+def store_events(
+    session: Session, rows: Sequence[Row], insert: TextClause, known: TextClause, *, now: datetime
+) -> StoreResult[Row]:
+    """Store the rows of events that have no other id than the event's own."""
+    result: StoreResult[Row] = StoreResult()
+    fresh, repeated = first_bearers(rows, ("event_id",))
+    if fresh:
+        answered = session.execute(insert, {"rows": as_json(fresh), "now": now})
+        stored = {(row.tool, row.event_id) for row in answered}
+        result.stored = [row for row in fresh if (row["tool"], row["event_id"]) in stored]
+        rest = [row for row in fresh if (row["tool"], row["event_id"]) not in stored]
+        result.conflicts += file_known(session, known, rest + repeated, result)
+    return result
+
+
+def known_events(table: str) -> TextClause:
+    """Which events of the batch the table holds, and whether with the same payload."""
+    return text(f"""
+SELECT g.position, k.output_id = g.output_id AND k.digest = decode(g.digest, 'hex') AS same
+FROM {recordset(IDENTITY_COLUMNS)} JOIN {table} k ON k.tool = g.tool AND k.event_id = g.event_id
+""")
 
 
 def file_known(
     session: Session, known: TextClause, rows: Sequence[Row], result: StoreResult[Row]
-) -> None:
-    """File rows that the database has already: as duplicates, or as conflicts."""
+) -> list[Row]:
+    """File rows that the database has already as duplicates or as conflicts; answers the others.
+
+    What a row is depends on what is stored alone, never on what else is in its batch.
+    """
     if not rows:
-        return
+        return []
     wanted = ("tool", "output_id", "event_id", "digest")
     asked = [
         {"position": position, **{name: row[name] for name in wanted}}  # type: ignore[literal-required]
         for position, row in enumerate(rows)
     ]
     same = {row.position: row.same for row in session.execute(known, {"rows": as_json(asked)})}
-    for position, row in enumerate(rows):
-        (result.duplicates if same.get(position) else result.conflicts).append(row)
+    for position, is_same in same.items():
+        (result.duplicates if is_same else result.conflicts).append(rows[position])
+    return [row for position, row in enumerate(rows) if position not in same]

@@ -5,7 +5,7 @@ instead of deadlocking.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -36,13 +36,25 @@ ORDER BY o.tool, o.output_id FOR UPDATE OF o
 _WORDS = selecting(
     f"""
 SELECT c.tool, c.output_id, c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel,
-       least(c.occurred_at, c.recorded_at) AS occurred_at, EXISTS (
-           SELECT FROM withdrawal w
-           WHERE w.tool = c.tool AND w.correction_id = c.event_id AND w.actor = c.actor)
-FROM {_KEYS} JOIN correction c ON c.tool = g.tool AND c.output_id = g.output_id
+       least(c.occurred_at, c.recorded_at) AS occurred_at, c.withdrawn_at IS NOT NULL
+FROM {_KEYS} JOIN output o ON o.tool = g.tool AND o.output_id = g.output_id
+JOIN correction c ON c.tool = g.tool AND c.output_id = g.output_id
+    AND c.recorded_at >= CASE WHEN o.recorded_at IS NULL THEN o.awaited_since ELSE '-infinity' END
 """,
     Word._fields,
 )
+
+# The one word that can win (`rules.decide`): however much is said of an output, one is read.
+_STANDING = text(f"""
+SELECT g.tool, g.output_id, newest.*
+FROM {_KEYS} CROSS JOIN LATERAL (
+    SELECT c.kind, c.value, least(c.occurred_at, c.recorded_at) AS said_at, c.event_id
+    FROM correction c
+    WHERE c.tool = g.tool AND c.output_id = g.output_id AND c.withdrawn_at IS NULL
+      AND c.kind IN ('correction', 'confirmation')
+    ORDER BY least(c.occurred_at, c.recorded_at) DESC, c.event_id COLLATE "C" DESC LIMIT 1
+) AS newest
+""")
 
 _VERDICTS = text(f"""
 SELECT v.tool, v.output_id, v.verdict, v.value, v.at
@@ -77,14 +89,16 @@ def lock(session: Session, keys: Iterable[Key]) -> Locked:
 
 
 def words(session: Session, keys: Iterable[Key]) -> list[Word]:
-    """Everything that was said of these outputs, what was taken back included."""
+    """Everything that was said of these outputs, what was taken back included.
+
+    Of an output that has not come, what was said since it is awaited, or awaited anew.
+    """
     return [Word(*row) for row in session.execute(_WORDS, {"rows": keys_json(keys)})]
 
 
 def settle(
     session: Session,
     outputs: Locked,
-    said: Sequence[Word],
     *,
     now: datetime,
     shard: int,
@@ -97,7 +111,7 @@ def settle(
     recorded = {key: row for key, row in outputs.items() if row.recorded_at is not None}
     if not recorded:
         return
-    standing = _by_output(said)
+    standing = _standing(session, recorded)
     given = _verdicts(session, recorded)
     changed: list[dict[str, Any]] = []
     tally: Counts = Counter()
@@ -120,14 +134,12 @@ def _count_override(tally: Counts, output: LockedOutput, decided: rules.Truth) -
     tally[Count(measure, *place, output.disposition or "")] += 1
 
 
-def _by_output(said: Iterable[Word]) -> dict[Key, list[rules.SaidWord]]:
+def _standing(session: Session, keys: Iterable[Key]) -> dict[Key, list[rules.SaidWord]]:
     found: dict[Key, list[rules.SaidWord]] = defaultdict(list)
-    for word in said:
-        if not word.withdrawn:
-            kind = rules.CorrectionKind(word.kind)
-            found[word.key].append(
-                rules.SaidWord(kind, word.value, word.occurred_at, word.event_id)
-            )
+    for row in session.execute(_STANDING, {"rows": keys_json(keys)}):
+        kind = rules.CorrectionKind(row.kind)
+        word = rules.SaidWord(kind, row.value, row.said_at, row.event_id)
+        found[Key(row.tool, row.output_id)].append(word)
     return found
 
 

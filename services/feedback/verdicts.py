@@ -9,7 +9,14 @@ from sqlalchemy.orm import Session
 from services.feedback import truth
 from services.feedback.corrections import await_outputs
 from services.feedback.rows import Identified, StoreResult, UndoneVerdictRow, VerdictRow, key_of
-from services.feedback.storing import as_json, insert_of, recordset, sift
+from services.feedback.storing import (
+    as_json,
+    first_bearers,
+    insert_of,
+    known_events,
+    recordset,
+    store_events,
+)
 
 _COLUMNS = {
     "event_id": "text",
@@ -23,7 +30,8 @@ _COLUMNS = {
     "blind": "boolean",
     "at": "timestamptz",
 }
-_INSERT = insert_of("verdict", _COLUMNS, order="event_id", returning="event_id")
+_INSERT = insert_of("verdict", _COLUMNS, order="event_id", returning="tool, event_id")
+_KNOWN = known_events("verdict")
 _UNDO = text(f"""
 UPDATE verdict v SET undone_at = :now
 FROM {recordset({"event_id": "text", "verdict_id": "text"})}
@@ -36,13 +44,7 @@ def store(
     session: Session, rows: Sequence[VerdictRow], *, now: datetime, shard: int
 ) -> StoreResult[VerdictRow]:
     """Store verdicts, and decide the truth of their outputs anew."""
-    result: StoreResult[VerdictRow] = StoreResult()
-    fresh = sift(rows, ("event_id",), result)
-    if fresh:
-        answered = session.execute(_INSERT, {"rows": as_json(fresh), "now": now})
-        new = {row.event_id for row in answered}
-        for row in fresh:
-            (result.stored if row["event_id"] in new else result.duplicates).append(row)
+    result = store_events(session, rows, _INSERT, _KNOWN, now=now)
     _settle(session, result.stored, now=now, shard=shard)
     return result
 
@@ -52,7 +54,7 @@ def store_undone(
 ) -> StoreResult[UndoneVerdictRow]:
     """Let verdicts count no longer, and decide the truth of their outputs without them."""
     result: StoreResult[UndoneVerdictRow] = StoreResult()
-    fresh = sift(rows, ("event_id",), result)
+    fresh, result.duplicates = first_bearers(rows, ("event_id",))
     if fresh:
         answered = session.execute(_UNDO, {"rows": as_json(fresh), "now": now})
         new = {row.event_id for row in answered}
@@ -67,4 +69,4 @@ def _settle(session: Session, rows: Sequence[Identified], *, now: datetime, shar
     if keys:
         await_outputs(session, keys, now=now)
         outputs = truth.lock(session, keys)
-        truth.settle(session, outputs, truth.words(session, outputs), now=now, shard=shard)
+        truth.settle(session, outputs, now=now, shard=shard)

@@ -175,7 +175,8 @@ CASE_CHECKS = (
              LEFT JOIN objection b ON b.case_id = c.case_id AND b.correction_id = w.event_id
             CROSS JOIN LATERAL (SELECT EXISTS (
                   SELECT FROM withdrawal t WHERE t.tool = w.tool
-                     AND t.correction_id = w.event_id AND t.actor = w.actor) AS withdrawn) said
+                     AND t.correction_id = w.event_id AND t.output_id = w.output_id
+                     AND t.actor = w.actor) AS withdrawn) said
             WHERE o.recorded_at IS NOT NULL AND w.kind IN ('dispute', 'appeal')
               AND CASE WHEN b.case_id IS NULL THEN NOT said.withdrawn
                        ELSE (b.withdrawn_at IS NOT NULL) <> said.withdrawn END""",
@@ -209,7 +210,7 @@ CASE_CHECKS = (
                     WHERE o.recorded_at IS NOT NULL AND c.kind IN ('dispute', 'appeal')
                       AND NOT EXISTS (
                           SELECT FROM withdrawal w WHERE w.tool = c.tool AND w.actor = c.actor
-                             AND w.correction_id = c.event_id
+                             AND w.correction_id = c.event_id AND w.output_id = c.output_id
                              AND w.recorded_at <= greatest(c.recorded_at, o.recorded_at))) met,
                   (SELECT count(*) AS n FROM requested WHERE trigger = 'dispute') told
             WHERE met.n <> told.n

@@ -119,6 +119,7 @@ EVENT_CHECKS = (
                      AND c.kind IN ('correction', 'confirmation') AND NOT EXISTS (
                          SELECT FROM withdrawal w WHERE w.tool = c.tool
                             AND w.correction_id = c.event_id
+                            AND w.output_id = c.output_id
                             AND w.actor = c.actor)
                    ORDER BY least(c.occurred_at, c.recorded_at) DESC,
                             c.event_id COLLATE "C" DESC LIMIT 1) word ON true

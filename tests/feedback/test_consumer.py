@@ -1,6 +1,7 @@
 """Events in, facts and truth out: stored once, met in any order, nothing lost."""
 
 import itertools
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -119,6 +120,13 @@ def test_withdraw_by_somebody_else_changes_nothing(log: Delivery, database: Data
     assert truth(database) == ("refund", "correction", True)
 
 
+def test_withdraw_under_another_output_changes_nothing(log: Delivery, database: Database) -> None:
+    log.take(output("o-1"), output("o-2"), correction("o-1", value="refund", event_id="c-1"))
+    log.take(withdrawal("c-1", "o-2"))
+    log.take(correction("o-1", kind="dispute"))
+    assert truth(database) == ("refund", "correction", True)
+
+
 def test_correct_to_an_unknown_category_is_refused_with_the_hint(
     log: Delivery, database: Database
 ) -> None:
@@ -188,6 +196,47 @@ def test_replayed_topic_counts_nothing_again(log: Delivery, database: Database) 
         log.feed(consumer, batches)
     assert [total(database, measure) for measure in measures] == [1, 1, 1, 1]
     assert total(database, "duplicate") == 2
+
+
+OUTCOMES = "SELECT reason, value FROM dead_letter ORDER BY id"
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_what_becomes_of_a_record_does_not_depend_on_its_batch(
+    together: bool, log: Delivery, database: Database
+) -> None:
+    first = output("o-1")
+    other = output("o-1", value="tax")
+    # An event of the same id that is about a known output cannot be stored; this one can.
+    free = output("o-2")
+    taken = free.model_copy(
+        update={"data": free.data.model_copy(update={"output_id": "o-1", "value": "refund"})}
+    )
+    log.take(first)
+    rest = [other, first, other, taken, free, free, taken]
+    for batch in [rest] if together else [[said] for said in rest]:
+        log.take(*batch)
+    stored = rows(database, "SELECT output_id, value FROM output ORDER BY output_id")
+    assert stored == [("o-1", "billing"), ("o-2", "billing")]
+    assert total(database, "stored") == 2
+    assert total(database, "duplicate") == 2
+    refused = Counter(bytes(row.value) for row in rows(database, OUTCOMES))
+    assert refused == Counter(map(events.encode, (other, other, taken, taken)))
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_what_becomes_of_a_word_does_not_depend_on_its_batch(
+    together: bool, log: Delivery, database: Database
+) -> None:
+    said = correction("o-1", value="tax", event_id="c-1")
+    other = correction("o-1", value="refund", event_id="c-1")
+    log.take(output("o-1"), said)
+    rest = [other, said, other]
+    for batch in [rest] if together else [[word] for word in rest]:
+        log.take(*batch)
+    assert truth(database) == ("tax", "correction", True)
+    assert total(database, "duplicate") == 1
+    assert len(rows(database, OUTCOMES)) == 2
 
 
 def test_duplicate_is_known_for_one_behind_a_conflict(log: Delivery, database: Database) -> None:
