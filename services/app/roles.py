@@ -28,6 +28,7 @@ from services.kit.database import connect_alone
 from services.kit.eventlog.postgres import PostgresLog
 from services.kit.processes.loops import Loop
 from services.kit.wakeup import Wakeup
+from services.tools.queries import ToolCache
 
 MakeHandler = Callable[[Resources], Handler[Any]]
 
@@ -86,6 +87,7 @@ def make_consumer(resources: Resources, name: str) -> Consumer:
     """A member of the consumers called `name`."""
     role = ROLES[name]
     assert role.handler is not None
+    tools = ToolCache()
     return Consumer(
         name,
         role.topics,
@@ -97,6 +99,7 @@ def make_consumer(resources: Resources, name: str) -> Consumer:
             dead_letters.too_many_faults,
             consumer=name,
             limit=resources.settings.dead_letter_limit,
+            tools=lambda session: len(tools.tools(session)),
         ),
         counters=consumer_metrics.counters(name),
     )

@@ -14,7 +14,7 @@ _RETRY_AFTER = 60
 
 
 class Admission:
-    """Turns away tools of which too many dead letters were kept within the hour.
+    """Turns away tools of which too many records were kept within the hour, refused or parked.
 
     All others go on. What is known is two seconds old at most; whoever asks meanwhile shares
     the one read.
@@ -37,8 +37,8 @@ class Admission:
         if tool in self._over:
             raise TooMany(
                 f"More than {self._limit:,} events of '{tool}' could not be used within the last"
-                " hour. `secondlook dead-letters list` says why: correct the sender, then retry"
-                " or discard them.",
+                " hour, or not by this release. `secondlook dead-letters list` says why: correct"
+                " the sender, then retry or discard them.",
                 retry_after=_RETRY_AFTER,
             )
 

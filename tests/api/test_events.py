@@ -71,8 +71,8 @@ def test_post_in_binary_mode_is_parked_with_its_headers(api: Api) -> None:
     )
     assert answer.json()["results"] == [{"id": "e 1", "result": "parked"}]
     api.settle()
-    (kept,) = rows(api.database, "SELECT value, headers, parked FROM dead_letter")
-    assert (bytes(kept.value), kept.parked) == (b'{"new": 1}', True)
+    (kept,) = rows(api.database, "SELECT value, headers, parked, tool FROM dead_letter")
+    assert (bytes(kept.value), kept.parked, kept.tool) == (b'{"new": 1}', True, TOOL)
     assert "ce-type" in [name for name, _ in kept.headers]
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from secondlook import events
 
+from services.kit.consuming import dead_letters
 from services.kit.database import Database
 from tests.factories import (
     NOON,
@@ -248,3 +249,20 @@ def test_duplicate_is_known_for_one_behind_a_conflict(log: Delivery, database: D
     log.take(clash, first, clash)
     assert total(database, "duplicate") == 1
     assert total(database, "dead_lettered") == 2
+
+
+def test_fault_of_ours_is_kept_with_its_tool_and_counts_towards_a_pause(
+    log: Delivery, database: Database
+) -> None:
+    for record in log.records([output(f"o-{n}") for n in range(4)]):
+        with database.transaction() as session:
+            log.feedback.reject(session, record, RuntimeError("ours"))
+    kept = rows(database, "SELECT tool, reason FROM dead_letter")
+    assert kept == [(TOOL, "cannot_be_stored")] * 4
+
+    def at_fault(tools: int) -> bool:
+        with database.transaction() as session:
+            return dead_letters.too_many_faults(session, "feedback", limit=4, tools=lambda _: tools)
+
+    assert at_fault(1)
+    assert not at_fault(2)

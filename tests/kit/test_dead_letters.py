@@ -82,14 +82,14 @@ def test_tool_is_over_its_limit_by_what_waits_since_an_hour(
         with database.transaction() as session:
             return dead_letters.tools_over_limit(session, limit=limit)
 
-    assert over(2) == {"bad"}
-    assert over(3) == frozenset()
+    assert over(4) == {"bad"}
+    assert over(5) == frozenset()
     with database.transaction() as session:
         dead_letters.retry(session, 1, now=NOON)
-    assert over(2) == frozenset()
+    assert over(4) == frozenset()
     with database.transaction() as session:
         dead_letters.discard(session, 2, reason="a test", actor="ada", now=NOON)
-    assert over(1) == frozenset()
+    assert over(3) == frozenset()
     with database.transaction() as session:
         session.execute(
             text("UPDATE dead_letter SET kept_at = kept_at - :age"), {"age": timedelta(hours=1)}
@@ -100,17 +100,21 @@ def test_tool_is_over_its_limit_by_what_waits_since_an_hour(
 def test_no_tool_alone_makes_a_consumer_pause(stored: tuple[Database, PostgresLog]) -> None:
     database, _ = stored
 
-    def at_fault() -> bool:
+    def at_fault(tools: int) -> bool:
         with database.transaction() as session:
-            return dead_letters.too_many_faults(session, "feedback", limit=4)
+            return dead_letters.too_many_faults(session, "feedback", limit=4, tools=lambda _: tools)
 
-    keep(database, *range(50), tool="bad", reason="cannot_be_stored")
-    keep(database, *range(50, 90), tool="worse")
-    assert not at_fault()
-    keep(database, 90, 91, tool="other", reason="cannot_be_stored")
-    assert not at_fault()
-    keep(database, 92, tool="third", reason="crashed_consumer")
-    assert at_fault()
+    keep(database, *range(50), tool="worse")
+    assert not at_fault(1)
+    keep(database, *range(50, 53), tool="bad", reason="cannot_be_stored")
+    assert not at_fault(1)
+    keep(database, *range(53, 90), tool="bad", reason="cannot_be_stored")
+    assert at_fault(1)
+    assert not at_fault(2)
+    keep(database, 90, tool="other", reason="cannot_be_stored")
+    assert not at_fault(2)
+    keep(database, 91, tool="third", reason="crashed_consumer")
+    assert at_fault(3)
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 1001, "a\0b"])

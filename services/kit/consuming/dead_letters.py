@@ -1,6 +1,6 @@
 """Keeping what could not be used: whole, with the reason, in the consumer's transaction."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -95,33 +95,39 @@ def _headers(record: Record, refusal: Refusal) -> Headers:
 OUR_FAULTS = ("cannot_be_stored", "cannot_open_case", "crashed_consumer")
 """Reasons that speak of a fault of ours rather than of what was sent."""
 
-# No tool counts for more than half of the limit: its bad day alone pauses nobody.
 _FAULTS_LATELY = text(f"""
-SELECT coalesce(sum(least(n, :limit / 2)), 0) FROM (
-    SELECT count(*) AS n FROM dead_letter
-    WHERE consumer = :consumer AND kept_at > clock_timestamp() - interval '1 hour'
-      AND {WAITING} AND reason = ANY(:faults)
-    GROUP BY tool) by_tool
+SELECT count(*) FROM dead_letter
+WHERE consumer = :consumer AND kept_at > clock_timestamp() - interval '1 hour'
+  AND {WAITING} AND reason = ANY(:faults)
+GROUP BY tool
 """)
 
 
-def too_many_faults(session: Session, consumer: str, *, limit: int) -> bool:
-    """Whether this consumer seems to be at fault: it could not take over `limit` records of
-    several tools within the hour. What was retried or discarded does not count."""
-    given = {"consumer": consumer, "limit": limit, "faults": list(OUR_FAULTS)}
-    return int(session.execute(_FAULTS_LATELY, given).scalar_one()) > limit
+def too_many_faults(
+    session: Session, consumer: str, *, limit: int, tools: Callable[[Session], int]
+) -> bool:
+    """Whether this consumer seems to be at fault: it could not take `limit` records or more of
+    several tools within the hour. What was retried or discarded does not count.
+
+    No tool counts for more than half of the limit, since its bad day alone pauses nobody: but
+    where there is one alone, of the number that `tools` answers, nobody else is to be spared.
+    """
+    given = {"consumer": consumer, "faults": list(OUR_FAULTS)}
+    by_tool = list(session.scalars(_FAULTS_LATELY, given))
+    if sum(min(n, (limit + 1) // 2) for n in by_tool) >= limit:
+        return True
+    return sum(by_tool) >= limit and tools(session) <= 1
 
 
 _OVER_LIMIT = text(f"""
 SELECT tool FROM dead_letter
-WHERE kept_at > clock_timestamp() - interval '1 hour' AND {WAITING} AND NOT parked
-  AND tool IS NOT NULL
+WHERE kept_at > clock_timestamp() - interval '1 hour' AND {WAITING} AND tool IS NOT NULL
 GROUP BY tool HAVING count(*) > :limit
 """)
 
 
 def tools_over_limit(session: Session, *, limit: int) -> frozenset[str]:
-    """The tools of which more than `limit` dead letters were kept within the hour."""
+    """The tools of which more than `limit` records were kept within the hour, refused or parked."""
     return frozenset(row.tool for row in session.execute(_OVER_LIMIT, {"limit": limit}))
 
 
