@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from starlette.types import ASGIApp
 
 from services.app.resources import Resources, require_ready
+from services.app.roles import CONSUMED, readers
 from services.escalation import api as escalation_api
 from services.escalation import queries as escalation_queries
 from services.escalation.cases import as_answer
@@ -20,6 +21,7 @@ from services.feedback import api as feedback_api
 from services.feedback.admission import Admission
 from services.feedback.api import ShownCase
 from services.insight import api as insight_api
+from services.kit.consuming import offsets
 from services.kit.errors import NotFound
 from services.kit.processes import listening
 from services.kit.settings import Settings
@@ -73,6 +75,13 @@ def make_web(resources: Resources, *, api: bool, ui: bool) -> ASGIApp:
     return OneOrigin(pages=pages, api=make_api(resources), api_paths=_API_PATHS)
 
 
+def _backlog(resources: Resources) -> int:
+    """How many records wait for the consumer that is the furthest behind."""
+    ends = resources.log.bounds(sorted(readers()))
+    with resources.database.transaction() as session:
+        return offsets.backlog(session, CONSUMED, ends)
+
+
 def _https(settings: Settings) -> bool:
     """Whether people reach us over https."""
     return (settings.public_url or "").startswith("https:")
@@ -108,7 +117,11 @@ def make_api(resources: Resources) -> FastAPI:
     database, clock = resources.database, resources.clock
     identity = Identity(database)
     intake = resources.intake
-    admission = Admission(database, limit=resources.settings.dead_letter_limit)
+    admission = Admission(
+        database,
+        limit=resources.settings.dead_letter_limit,
+        backlog=partial(_backlog, resources),
+    )
     routes = escalation_api.RouteDependencies(
         database,
         clock,

@@ -90,7 +90,9 @@ class _Receiver:
         else:
             received = read(raw)
         if received.entries:
-            submitted = self._intake.worker.submit(Submission(received.entries))
+            await self._admission.count(caller.tool.slug, len(received.entries))
+            submission = Submission(received.entries)
+            submitted = self._intake.worker.submit(submission, caller.tool.slug)
             await asyncio.wrap_future(submitted)
         return received
 

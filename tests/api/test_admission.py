@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from services.feedback import admission
 from services.kit.database import Database
 from services.kit.web.problems import PROBLEM
-from tests.factories import TOOL
+from tests.factories import TOOL, rows
 from tests.factories.api import Api, open_api
 from tests.factories.installation import populate
 from tests.waiting import until
@@ -26,6 +27,12 @@ _DISCARD = text(
 def _send(api: Api, who: str, path: str = "/v1/outputs") -> Any:
     sent = {"Content-Type": "application/json", **api.bearer(who)}
     return api.client.post(path, content=b"[]", headers=sent)
+
+
+@pytest.fixture
+def fresh(fresh_database: Any) -> Any:
+    with open_api(fresh_database()) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -50,3 +57,34 @@ def test_tool_over_its_limit_is_turned_away_until_somebody_dealt_with_it(api: Ap
     with api.database.transaction() as session:
         session.execute(_DISCARD)
     until(lambda: _send(api, "tool").status_code == 202)
+
+
+def test_tool_that_sends_more_than_can_be_stored_waits_and_others_do_not(
+    fresh: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"_BACKLOG": 50, "_MUCH": 20, "_LATELY_SECONDS": 1e9}.items():
+        monkeypatch.setattr(admission, name, value)
+    accepted: list[str] = []
+
+    def send(who: str, count: int = 1) -> Any:
+        said = [
+            {"output_id": f"{who}-{n}", "kind": "category", "value": "tax", "confidence": 0.9}
+            for n in range(len(accepted), len(accepted) + count)
+        ]
+        sent = {"Content-Type": "application/json", **fresh.bearer(who)}
+        answer = fresh.client.post("/v1/outputs", content=json.dumps(said).encode(), headers=sent)
+        if answer.status_code == 202:
+            accepted.extend(one["output_id"] for one in said)
+        return answer
+
+    until(lambda: send("tool", 25).status_code == 429)
+    refused = send("tool")
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert "of yours" in json.loads(refused.content)["detail"]
+    assert send("foreign tool", 5).status_code == 202
+    fresh.settle()
+    until(lambda: send("tool").status_code == 202)
+    fresh.settle()
+    known = rows(fresh.database, "SELECT output_id FROM output")
+    kept = rows(fresh.database, "SELECT count(*) FROM dead_letter")
+    assert len(known) + kept[0][0] == len(accepted)

@@ -102,9 +102,8 @@ def read_consumers(
             if partition.topic not in topics:
                 continue
             at = reached.get((consumer, partition))
-            lag = max(0, held.next - (held.first if at is None else at.next_offset))
             place = (consumer, partition.topic, str(partition.number))
-            samples.set("secondlook_consumer_lag_events", lag, *place)
+            samples.set("secondlook_consumer_lag_events", offsets.behind(at, held), *place)
             last = last if at is None else max(last, at.progressed_at.timestamp())
         samples.set("secondlook_consumer_last_progress_timestamp_seconds", last, consumer)
         samples.set("secondlook_log_gaps", gaps.get(consumer, 0), consumer)

@@ -296,6 +296,29 @@ def positions(session: Session) -> list[Position]:
     return [Position(*row) for row in rows]
 
 
+def behind(at: Position | None, held: Bounds) -> int:
+    """How many offsets of a partition a consumer has not taken yet; all, where it never began."""
+    return max(0, held.next - (held.first if at is None else at.next_offset))
+
+
+def backlog(
+    session: Session, consumed: Mapping[str, Collection[str]], ends: Mapping[Partition, Bounds]
+) -> int:
+    """How many records wait for the consumer that is the furthest behind.
+
+    `consumed`: the topics that each reads; `ends`: what their partitions hold.
+    """
+    reached = {(at.consumer, Partition(at.topic, at.partition)): at for at in positions(session)}
+    return max(
+        sum(
+            behind(reached.get((consumer, partition)), held)
+            for partition, held in ends.items()
+            if partition.topic in topics
+        )
+        for consumer, topics in consumed.items()
+    )
+
+
 def consumed(session: Session, readers: Mapping[str, Collection[str]]) -> dict[Partition, int]:
     """Up to where every partition was consumed by all who have to: what retention may remove.
 
