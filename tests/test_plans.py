@@ -170,6 +170,23 @@ def test_one_output_of_which_much_is_said_costs_as_much_as_any(api: Api) -> None
     assert decided == "correction"
 
 
+def test_case_to_which_much_is_objected_costs_as_much_as_any(api: Api) -> None:
+    case = one(api.database, "SELECT case_id FROM case_output WHERE output_id = 'f-1'")
+    with psycopg.connect(api.resources.database_url, autocommit=True) as connection:
+        connection.execute(_MUCH_OBJECTED, {"case": case, "n": OUTPUTS})
+        connection.execute(_LONG_STORY, {"case": case, "n": OUTPUTS})
+        connection.execute("ANALYZE")
+    headers = browser(api, "owner.support@example.org")
+    with explained(api) as most:
+        api.log.take(correction("f-1", kind="dispute", event_id="d-1"))
+        api.log.take(withdrawal("d-1", "f-1"))
+        for path in ("/queue", f"/c/{case}", "/queue/new"):
+            assert api.client.get(path, headers=headers).status_code in (200, 303)
+        answer = api.client.get(f"/v1/cases/{case}", headers=api.bearer("owner.support"))
+    assert answer.json()["timeline"][-1]["event"] == "dispute withdrawn"
+    assert not over_a_page(most)
+
+
 def test_loops_read_what_is_due(api: Api) -> None:
     with explained(api) as most:
         for loop in app_roles.make_loops(api.resources):
@@ -215,6 +232,14 @@ FROM generate_series(1, %(n)s) n"""
 _MISSED = """
 INSERT INTO output (tool, output_id, awaited_since, unmatched_at)
 VALUES (%(tool)s, 'missing', now() - interval '1 hour', now() - interval '1 minute')"""
+
+
+_MUCH_OBJECTED = """
+INSERT INTO objection (case_id, correction_id, actor, said, at)
+SELECT %(case)s, 'o-' || n, 'rep@x.org', '{}', now() FROM generate_series(1, %(n)s) n"""
+_LONG_STORY = """
+INSERT INTO timeline_entry (case_id, at, event, actor)
+SELECT %(case)s, now(), 'commented', 'rep@x.org' FROM generate_series(1, %(n)s) n"""
 
 
 def send(api: Api, name: str) -> None:

@@ -116,6 +116,10 @@ CREATE TABLE objection (
     CONSTRAINT pk_objection PRIMARY KEY (case_id, correction_id),
     CONSTRAINT fk_objection_case_id_case FOREIGN KEY(case_id) REFERENCES "case" (id)
 );
+CREATE INDEX ix_objection_actor ON objection (case_id, actor) WHERE withdrawn_at IS NULL;
+CREATE INDEX ix_objection_last
+    ON objection (case_id, at, correction_id)
+    WHERE withdrawn_at IS NULL;
 
 CREATE TABLE timeline_entry (
     id BIGINT GENERATED ALWAYS AS IDENTITY,

@@ -132,7 +132,7 @@ def _add_reads(api: APIRouter, routes: RouteDependencies, identity: Identity) ->
 
     @api.get("/{case_id}")
     def get_case(case_id: CaseId, actor: Annotated[Actor, Depends(reader)]) -> Answer:
-        """One case with its timeline."""
+        """One case with its timeline: of a very long story, the newest 500 entries."""
         with routes.database.transaction() as session:
             return case_answer(session, actor, case_id)
 

@@ -136,10 +136,17 @@ class CaseOutput(Base):
     """The review condition that asked for it."""
 
 
+_STANDS = text("withdrawn_at IS NULL")
+
+
 class Objection(Base):
     """What somebody said against an output that has a case. It counts once, until withdrawn."""
 
     __tablename__ = "objection"
+    __table_args__ = (
+        Index("ix_objection_actor", "case_id", "actor", postgresql_where=_STANDS),
+        Index("ix_objection_last", "case_id", "at", "correction_id", postgresql_where=_STANDS),
+    )
 
     case_id: Mapped[int] = mapped_column(ForeignKey("case.id"), primary_key=True)
     correction_id: Mapped[str] = mapped_column(primary_key=True)

@@ -190,17 +190,18 @@ class TimelineRow(NamedTuple):
 
 _TIMELINE = text("""
 SELECT at, event, actor, note, detail FROM timeline_entry
-WHERE case_id = :id AND NOT (:hidden AND event = ANY(:objecting)) ORDER BY id
+WHERE case_id = :id AND NOT (:hidden AND event = ANY(:objecting)) ORDER BY id DESC LIMIT :limit
 """)
 
 
-def timeline(session: Session, case_: Listed) -> list[TimelineRow]:
-    """Everything that happened to a case, from its opening on.
+def timeline(session: Session, case_: Listed, *, limit: int = 500) -> list[TimelineRow]:
+    """What happened to a case, from its opening on; of a very long story the newest entries.
 
     Of a blind one nothing that was said against the tool's answer.
     """
-    given = {"id": case_.id, "hidden": case_.hidden, "objecting": list(OBJECTING)}
-    return [TimelineRow(*row) for row in session.execute(_TIMELINE, given)]
+    hidden = {"hidden": case_.hidden, "objecting": list(OBJECTING)}
+    found = session.execute(_TIMELINE, {"id": case_.id, **hidden, "limit": limit})
+    return [TimelineRow(*row) for row in found][::-1]
 
 
 _OF_OUTPUT = reading("o.tool = :tool AND o.output_id = :output_id")
