@@ -64,8 +64,7 @@ class EscalationConsumer:
             now=now,
             shard=min(batch.partition.number for batch in batches),
         )
-        for request in known:
-            objections.add(session, request, now=now)
+        objections.add(session, known, now=now)
         objections.withdraw(session, found.withdrawals, now=now)
         dead_letters.keep(session, NAME, found.refused, topic=events.DEAD_LETTERS)
 

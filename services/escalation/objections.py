@@ -1,7 +1,8 @@
 """What is said against outputs that have a case, and facts that come after the case did."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from pydantic_core import to_json
 from secondlook import events
@@ -11,27 +12,56 @@ from sqlalchemy.orm import Session
 from services.escalation.handling import begin_again
 from services.escalation.opening import OUTPUT_COLUMNS, Request, as_said, output_columns
 from services.escalation.rules import OPEN_STATES
-from services.escalation.timeline import Happening, tell_one
+from services.escalation.timeline import Entry, Happening, tell, tell_one
 from services.people.rules import SYSTEM
 
+
+class _Key(NamedTuple):
+    """What names an output."""
+
+    tool: str
+    output_id: str
+
+
+class _Case(NamedTuple):
+    """A case, locked; `kind` is None while its output has not come."""
+
+    id: int
+    state: str
+    kind: str | None
+
+
+# The cases before their objections, in the order in which everybody locks them.
 _LOCK = text("""
-SELECT c.id, c.state, o.kind FROM "case" c JOIN case_output o ON o.case_id = c.id
-WHERE o.tool = :tool AND o.output_id = :output_id FOR UPDATE OF c
+SELECT o.tool, o.output_id, c.id, c.state, o.kind
+FROM json_to_recordset(CAST(:rows AS json)) AS g(tool text, output_id text)
+JOIN case_output o ON o.tool = g.tool AND o.output_id = g.output_id
+JOIN "case" c ON c.id = o.case_id ORDER BY c.id FOR UPDATE OF c
 """)
 
 
-def add(session: Session, request: Request, *, now: datetime) -> None:
-    """A review is requested of an output that has a case.
+def _lock(session: Session, keys: Iterable[_Key]) -> dict[_Key, _Case]:
+    """The cases on these outputs."""
+    rows = [key._asdict() for key in dict.fromkeys(keys)]
+    found = session.execute(_LOCK, {"rows": to_json(rows).decode()})
+    return {_Key(tool, output_id): _Case(*case) for tool, output_id, *case in found}
 
-    Facts that the case lacks are added. An objection goes onto the case, once however often
+
+def add(session: Session, requests: Sequence[Request], *, now: datetime) -> None:
+    """Reviews are requested of outputs that have a case.
+
+    Facts that a case lacks are added. An objection goes onto its case, once however often
     it comes; one that was resolved is opened again for somebody else.
     """
-    which = {"tool": request.tool, "output_id": request.output_id}
-    case = session.execute(_LOCK, which).one()
-    if case.kind is None and request.output is not None:
-        _add_facts(session, case.id, request, now=now)
-    if request.objection is not None:
-        _object(session, case.id, case.state, request.objection, now=now)
+    if not requests:
+        return
+    cases = _lock(session, [_Key(one.tool, one.output_id) for one in requests])
+    known = [(cases[_Key(one.tool, one.output_id)], one) for one in requests]
+    arrived = {case.id: one for case, one in known[::-1] if case.kind is None and one.output}
+    for case_id, request in arrived.items():
+        _add_facts(session, case_id, request, now=now)
+    said = [(case, one.objection) for case, one in known if one.objection is not None]
+    _object(session, said, now=now)
 
 
 _ADD_FACTS = text(f"""
@@ -49,50 +79,66 @@ def _add_facts(session: Session, case_id: int, request: Request, *, now: datetim
     tell_one(session, case_id, Happening.OUTPUT_ARRIVED, SYSTEM, now=now)
 
 
-_OBJECT = text("""
+_GIVEN = """json_to_recordset(CAST(:rows AS json))
+    AS g(case_id bigint, correction_id text, actor text, said jsonb)"""
+_OBJECT = text(f"""
 INSERT INTO objection (case_id, correction_id, actor, said, at)
-VALUES (:id, :correction_id, :actor, CAST(:said AS jsonb), :now)
-ON CONFLICT DO NOTHING RETURNING case_id
+SELECT case_id, correction_id, actor, said, :now FROM {_GIVEN}
+ON CONFLICT DO NOTHING RETURNING case_id, correction_id
 """)
 
-_SHOW = text("""
-UPDATE "case" SET dispute = CAST(:said AS jsonb), disputed_by = :actor, version = version + 1
-WHERE id = :id
+_SHOW = text(f"""
+UPDATE "case" c SET dispute = g.said, disputed_by = g.actor, version = version + 1
+FROM {_GIVEN} WHERE c.id = g.case_id
 """)
 
 
 def _object(
-    session: Session, case_id: int, state: str, objection: events.Objection, *, now: datetime
+    session: Session, said: Sequence[tuple[_Case, events.Objection]], *, now: datetime
 ) -> None:
-    said, who = objection.correction, objection.correction.actor.id
-    given = {
-        "id": case_id,
-        "correction_id": objection.correction_id,
-        "actor": who,
-        "said": to_json(as_said(objection)).decode(),
-        "now": now,
-    }
-    if session.execute(_OBJECT, given).first() is None:
+    """Put objections onto their cases, in the order given."""
+    rows = {(case.id, one.correction_id): _row(case, one) for case, one in said}
+    if not rows:
         return
-    session.execute(_SHOW, given)
-    if state in OPEN_STATES:
-        tell_one(session, case_id, Happening.DISPUTED, who, now=now, note=said.note)
-    else:
-        begin_again(session, case_id, who=who, note=said.note, now=now)
+    given = {"rows": to_json(list(rows.values())).decode(), "now": now}
+    new = {(row.case_id, row.correction_id) for row in session.execute(_OBJECT, given)}
+    last = {case_id: row for (case_id, name), row in rows.items() if (case_id, name) in new}
+    session.execute(_SHOW, {"rows": to_json(list(last.values())).decode()})
+    entries, again = [], set[int]()
+    for case, one in said:
+        if (case.id, one.correction_id) not in new:
+            continue
+        new.discard((case.id, one.correction_id))
+        who, note = one.correction.actor.id, one.correction.note
+        if case.state in OPEN_STATES or case.id in again:
+            entries.append(Entry(case.id, Happening.DISPUTED, who, note))
+        else:
+            again.add(case.id)
+            begin_again(session, case.id, who=who, note=note, now=now)
+    tell(session, entries, now=now)
 
 
-_WITHDRAW = text("""
-UPDATE objection SET withdrawn_at = :now
-WHERE case_id = :id AND correction_id = :correction_id AND withdrawn_at IS NULL
-RETURNING case_id
+def _row(case: _Case, objection: events.Objection) -> dict[str, object]:
+    return {
+        "case_id": case.id,
+        "correction_id": objection.correction_id,
+        "actor": objection.correction.actor.id,
+        "said": as_said(objection),
+    }
+
+
+_WITHDRAW = text(f"""
+UPDATE objection o SET withdrawn_at = :now FROM {_GIVEN}
+WHERE o.case_id = g.case_id AND o.correction_id = g.correction_id AND o.withdrawn_at IS NULL
+RETURNING o.case_id, o.correction_id
 """)
 
 _SHOW_LAST = text("""
 UPDATE "case" c SET dispute = last.said, disputed_by = last.actor, version = c.version + 1
-FROM (SELECT) AS nothing LEFT JOIN LATERAL (
-    SELECT said, actor FROM objection WHERE case_id = :id AND withdrawn_at IS NULL
+FROM unnest(CAST(:ids AS bigint[])) AS g(id) LEFT JOIN LATERAL (
+    SELECT said, actor FROM objection WHERE case_id = g.id AND withdrawn_at IS NULL
     ORDER BY at DESC, correction_id DESC LIMIT 1) last ON true
-WHERE c.id = :id
+WHERE c.id = g.id
 """)
 
 
@@ -103,13 +149,21 @@ def withdraw(
 
     It stays open. Whoever owns it sees what happened, and decides.
     """
-    for said in withdrawals:
-        which = {"tool": said.tool, "output_id": said.output_id}
-        # The case before its objections, as everybody locks them.
-        case = session.execute(_LOCK, which).first()
-        if case is None:
-            continue
-        given = {"id": case.id, "correction_id": said.correction_id, "now": now}
-        if session.execute(_WITHDRAW, given).first() is not None:
-            session.execute(_SHOW_LAST, {"id": case.id})
-            tell_one(session, case.id, Happening.DISPUTE_WITHDRAWN, said.actor.id, now=now)
+    if not withdrawals:
+        return
+    cases = _lock(session, [_Key(one.tool, one.output_id) for one in withdrawals])
+    by = {
+        (cases[key].id, one.correction_id): one.actor.id
+        for one in withdrawals
+        if (key := _Key(one.tool, one.output_id)) in cases
+    }
+    rows = [{"case_id": case_id, "correction_id": name} for case_id, name in by]
+    given = {"rows": to_json(rows).decode(), "now": now}
+    taken_back = {(row.case_id, row.correction_id) for row in session.execute(_WITHDRAW, given)}
+    session.execute(_SHOW_LAST, {"ids": sorted({case_id for case_id, _ in taken_back})})
+    entries = [
+        Entry(case_id, Happening.DISPUTE_WITHDRAWN, who)
+        for (case_id, name), who in by.items()
+        if (case_id, name) in taken_back
+    ]
+    tell(session, entries, now=now)
