@@ -254,7 +254,7 @@ def _add_small_verbs(api: APIRouter, routes: RouteDependencies, person: Any, key
 
         def do(session: Session, now: datetime) -> Answer:
             service.reopen(session, actor, case_id, note=body.note, now=now)
-            return case_answer(session, actor, case_id)
+            return _if_in_sight(session, actor, case_id)
 
         return _run(routes, actor, key, ("reopen", case_id, body), do)
 
@@ -266,13 +266,13 @@ def _add_small_verbs(api: APIRouter, routes: RouteDependencies, person: Any, key
 
         def do(session: Session, now: datetime) -> Answer:
             service.undo(session, actor, case_id, window=routes.reopen_window, now=now)
-            return case_answer(session, actor, case_id)
+            return _if_in_sight(session, actor, case_id)
 
         return _run(routes, actor, key, ("undo", case_id), do)
 
 
 def _if_in_sight(session: Session, actor: Actor, case_id: int) -> Answer:
-    """The case, as far as the actor still sees it: a claim outlives a change of owner."""
+    """The case, as far as the actor still sees it, who may have for a claim's or verdict's sake."""
     try:
         return case_answer(session, actor, case_id)
     except NotFound:

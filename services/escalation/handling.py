@@ -13,11 +13,11 @@ from services.escalation.claims import case_for_reviewer, lost, renew, token_num
 from services.escalation.errors import MovedOn
 from services.escalation.notes import checked_note
 from services.escalation.rules import OPEN_STATES, CaseVerb, Owner, timed
-from services.escalation.timeline import Happening, tell_one
+from services.escalation.timeline import Happening, passed_over, tell, tell_one
 from services.escalation.transitions import IS_LIVE, PRESENT, move
 from services.kit.durations import parse_duration
 from services.kit.errors import invalid
-from services.people.rules import SYSTEM, Actor, Verb
+from services.people.rules import Actor, Verb
 
 _REASSIGN = move(
     CaseVerb.REASSIGN,
@@ -154,14 +154,11 @@ def begin_again(
     Where its owner is gone by now, the next of its ladder, its team or an admin is the owner.
     """
     before = queries.case(session, case_id)
-    had = before.owner
-    chain = [had, *(Owner(rung["kind"], rung["id"]) for rung in before.ladder)]
-    chain.append(Owner("team", before.team))
-    (owner,) = owners.first_able(session, [chain])
+    owner = owners.of_reopened(session, before)
     given = {
         "id": case_id,
         "now": now,
-        "kept": owner == had,
+        "kept": owner == before.owner,
         **owners.columns(owner),
         "team": owners.seen_by(owner),
         **_new_clocks(before, now),
@@ -170,11 +167,8 @@ def begin_again(
         return False
     clocks.start(session, case_id)
     tell_one(session, case_id, Happening.REOPENED, who, now=now, note=note)
-    if owner != had:
-        words, detail = f"{had} cannot own it; {owner} does", {"owner": str(had)}
-        tell_one(
-            session, case_id, Happening.RUNG_SKIPPED, SYSTEM, now=now, note=words, detail=detail
-        )
+    if owner != before.owner:
+        tell(session, [passed_over(case_id, before.owner, owner)], now=now)
     return True
 
 

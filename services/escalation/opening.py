@@ -14,7 +14,7 @@ from services.escalation import owners
 from services.escalation.clocks import FIRST_TIMED_RUNG
 from services.escalation.routing import Routed, Router
 from services.escalation.rules import SubjectKind
-from services.escalation.timeline import Entry, Happening, tell
+from services.escalation.timeline import Entry, Happening, passed_over, tell
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
 from services.tools.queries import ToolInfo
@@ -213,9 +213,7 @@ def _entries(case_id: int, one: Routed) -> list[Entry]:
     note = said.correction.note if said else None
     found = [Entry(case_id, Happening.OPENED, note=note, detail=detail)]
     if one.passed_over is not None:
-        words = f"{one.passed_over} cannot own it; {one.owner} does"
-        skipped = {"owner": str(one.passed_over)}
-        found.append(Entry(case_id, Happening.RUNG_SKIPPED, note=words, detail=skipped))
+        found.append(passed_over(case_id, one.passed_over, one.owner))
     return found
 
 

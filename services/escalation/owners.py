@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from services.escalation.cases import Case
 from services.escalation.policy.model import RoutingPolicy
 from services.escalation.rules import LAST_RESORT, Owner
 from services.kit.errors import InvalidInput, invalid
@@ -36,6 +37,17 @@ def first_able(session: Session, chains: Sequence[Sequence[Owner]]) -> list[Owne
     found = [next((owner for owner in chain if owner in there), None) for chain in chains]
     spare = _spare(session) if None in found else LAST_RESORT
     return [owner or spare for owner in found]
+
+
+def of_reopened(session: Session, case: Case) -> Owner:
+    """Who is accountable for a decided case that is open again.
+
+    Its owner, or where that one cannot be any more the next of its ladder, its team or a
+    stand-in.
+    """
+    chain = [case.owner, *(Owner(rung["kind"], rung["id"]) for rung in case.ladder)]
+    (owner,) = first_able(session, [[*chain, Owner("team", case.team)]])
+    return owner
 
 
 def _spare(session: Session) -> Owner:

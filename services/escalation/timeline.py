@@ -11,7 +11,7 @@ from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation.rules import CaseState
+from services.escalation.rules import CaseState, Owner
 from services.kit.consuming import outbox
 from services.kit.database import selecting
 from services.kit.eventlog.port import NewRecord
@@ -54,6 +54,12 @@ class Entry:
     detail: Mapping[str, Any] | None = None
     state: CaseState | None = None
     """The state it led to, where more has happened to the case since."""
+
+
+def passed_over(case_id: int, wanted: Owner, owner: Owner) -> Entry:
+    """That `wanted` cannot own the case, and `owner` does instead."""
+    words, detail = f"{wanted} cannot own it; {owner} does", {"owner": str(wanted)}
+    return Entry(case_id, Happening.RUNG_SKIPPED, note=words, detail=detail)
 
 
 _WRITE = text("""

@@ -9,13 +9,13 @@ from pydantic_core import to_json
 from secondlook import events
 from sqlalchemy.orm import Session
 
-from services.escalation import clocks
+from services.escalation import clocks, owners
 from services.escalation.cases import Case
 from services.escalation.claims import case_for_reviewer, fenced, require_no_objection, take
 from services.escalation.errors import MovedOn
 from services.escalation.notes import checked_note
 from services.escalation.rules import CaseState, CaseVerb
-from services.escalation.timeline import Entry, Happening, tell, tell_one
+from services.escalation.timeline import Entry, Happening, passed_over, tell
 from services.escalation.transitions import move
 from services.kit import counts
 from services.kit.consuming import outbox
@@ -170,6 +170,8 @@ _UNDO = move(
     CaseVerb.UNDO,
     sets="""verdict = NULL, verdict_value = NULL, verdict_by = NULL, verdict_note = NULL,
         verdict_id = NULL, resolved_at = NULL, blind = false,
+        owner_team = :owner_team, owner_person = :owner_person, team = coalesce(:team, team),
+        owner_since = CASE WHEN :kept THEN owner_since ELSE :now END,
         due_at = resolve_due_at""",
     where="verdict_id = :verdict_id AND resolved_at > :since",
     returning="id",
@@ -179,6 +181,7 @@ _UNDO = move(
 def undo(session: Session, actor: Actor, case_id: int, *, window: timedelta, now: datetime) -> None:
     """Take a verdict back: the case is open again, due when it was due before, unclaimed.
 
+    Where its owner is gone by now, the next of its ladder, its team or an admin is the owner.
     Whoever heard of the verdict hears that it counts no longer. What its reviewer saw of a
     blind case cannot be unseen, so it is not blind any more.
 
@@ -192,9 +195,32 @@ def undo(session: Session, actor: Actor, case_id: int, *, window: timedelta, now
         raise MovedOn(f"The case is {case.state}; only a verdict just given is undone.")
     if case.verdict_by != actor.email and not actor.may(Verb.TAKE_OVER):
         raise NotAllowed(f"{case.verdict_by} gave this verdict; they or a lead can undo it.")
-    event = _Told(
+    event = _event_undone(case, case.verdict_id, actor=actor, now=now)
+    owner = owners.of_reopened(session, case)
+    given = {
+        "id": case_id,
+        "verdict_id": case.verdict_id,
+        "since": now - window,
+        "now": now,
+        "kept": owner == case.owner,
+        **owners.columns(owner),
+        "team": owners.seen_by(owner),
+    }
+    if session.execute(_UNDO, given).first() is None:
+        raise MovedOn("The time to undo this verdict is over; reopen the case instead.")
+    clocks.restore(session, case_id, resolved_at=case.resolved_at, now=now)
+    entries = [Entry(case_id, Happening.UNDONE, actor.id, detail={"verdict": case.verdict})]
+    if owner != case.owner:
+        entries.append(passed_over(case_id, case.owner, owner))
+    tell(session, entries, now=now)
+    outbox.enqueue(session, [event.record])
+
+
+def _event_undone(case: Case, verdict_id: str, *, actor: Actor, now: datetime) -> _Told:
+    """`secondlook.verdict.undone.v1`."""
+    return _Told(
         events.verdict_undone(
-            verdict_id=case.verdict_id,
+            verdict_id=verdict_id,
             case_id=str(case.id),
             tool=case.tool,
             output_id=case.output_id,
@@ -202,13 +228,6 @@ def undo(session: Session, actor: Actor, case_id: int, *, window: timedelta, now
             at=now,
         )
     )
-    given = {"id": case_id, "verdict_id": case.verdict_id, "since": now - window}
-    if session.execute(_UNDO, given).first() is None:
-        raise MovedOn("The time to undo this verdict is over; reopen the case instead.")
-    clocks.restore(session, case_id, resolved_at=case.resolved_at, now=now)
-    detail = {"verdict": case.verdict}
-    tell_one(session, case_id, Happening.UNDONE, actor, now=now, detail=detail)
-    outbox.enqueue(session, [event.record])
 
 
 # --- closing ------------------------------------------------------------------------------

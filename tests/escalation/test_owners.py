@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -315,6 +316,32 @@ def test_reopen_after_the_owner_left_falls_to_the_next(populated: Database) -> N
     log.take(correction("o-1", kind="appeal", note="look again"))
     assert rows(populated, 'SELECT state, owner_person FROM "case"') == [("open", ADMIN)]
     assert [owner for owner, _ in skipped(populated)] == [f"user:{LEAD}"]
+
+
+@pytest.mark.parametrize("loss", [LOSSES[0], LOSSES[2]], ids=["role", "active"])
+def test_undo_after_the_owner_left_falls_to_the_next(
+    loss: dict[str, Any], populated: Database
+) -> None:
+    Delivery(populated, read_policy(POLICY)).take(output("o-1", value="tax", confidence=0.1))
+    Casework(populated).do("reassign", LEAD, 1, owner=Owner("person", TEAMMATE))
+    Casework(populated).give_verdict(OWNER, 1)
+    change_by_admin(populated, TEAMMATE, **loss)
+    Casework(populated).do("undo", OWNER, 1, window=timedelta(hours=1))
+    query = 'SELECT state, owner_person, owner_since = opened_at, verdict FROM "case"'
+    assert rows(populated, query) == [("open", LEAD, False, None)]
+    said = f"user:{TEAMMATE} cannot own it; user:{LEAD} does"
+    assert skipped(populated) == [(f"user:{TEAMMATE}", said)]
+    assert unowned(populated) == {}
+
+
+def test_undo_leaves_a_case_to_its_owner(populated: Database) -> None:
+    Delivery(populated, read_policy(POLICY)).take(output("o-1", value="tax", confidence=0.1))
+    since = 'SELECT owner_person, owner_since FROM "case"'
+    before = rows(populated, since)
+    Casework(populated).give_verdict(OWNER, 1)
+    Casework(populated).do("undo", OWNER, 1, window=timedelta(hours=1))
+    assert rows(populated, since) == before
+    assert skipped(populated) == []
 
 
 # --- the routing policy -------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
 from tests import factories
 from tests.factories import OPS
@@ -15,6 +17,7 @@ _EVENTS = "SELECT string_agg(event, ' ' ORDER BY id) FROM timeline_entry WHERE c
 _PUBLISHED = """SELECT count(*) FROM outbox WHERE topic = 'secondlook.cases'
     AND convert_from(value, 'UTF8')::jsonb->>'type' = 'secondlook.case.undone.v1'
     AND convert_from(value, 'UTF8')::jsonb->'data'->>'case_id' = :id"""
+_HAND_OVER = text('UPDATE "case" SET owner_person = :email WHERE id = :id')
 _OPEN = ("open", None, None, None)
 
 
@@ -71,6 +74,36 @@ def test_undo_twice_is_told_that_there_is_nothing_left(site: Site, decided: int)
     assert answer.status_code == 409
     assert "only a verdict just given is undone" in answer.text
     assert tuple(site.one(_STATE, id=decided)) == _OPEN
+
+
+def test_verdict_is_taken_back_after_the_owner_left(site: Site) -> None:
+    case, gone = site.case(), f"gone-{uuid4()}@example.org"
+    with site.database.transaction() as session:
+        factories.add_person(session, gone)
+    client = client_of(site, factories.OWNER)
+    assert post(client, f"/c/{case}/reassign", owner=f"user:{gone}").status_code == 303
+    post(client, f"/c/{case}/verdict", choice="is:tax", token="")
+    admin = client_of(site, factories.ADMIN)
+    assert post(admin, "/people/active", email=gone, active="no").status_code == 303
+    answer = post(client, f"/c/{case}/undo")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/c/{case}")
+    assert tuple(site.one(_STATE, id=case)) == _OPEN
+    owner = 'SELECT owner_team FROM "case" WHERE id = :id'
+    assert site.one(owner, id=case) == factories.TEAM
+
+
+def test_reviewer_of_another_team_takes_back_what_they_see_no_longer_then(site: Site) -> None:
+    case = site.case()
+    owner = client_of(site, factories.OWNER)
+    post(owner, f"/c/{case}/reassign", owner=f"user:{factories.OUTSIDER}")
+    outsider = client_of(site, factories.OUTSIDER)
+    post(outsider, f"/c/{case}/verdict", choice="is:tax", token="")
+    assert site.verdict(case) == ("corrected", "tax", factories.OUTSIDER)
+    with site.database.transaction() as session:
+        session.execute(_HAND_OVER, {"id": case, "email": factories.TEAMMATE})
+    answer = post(outsider, f"/c/{case}/undo")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/queue")
+    assert tuple(site.one(_STATE, id=case)) == _OPEN
 
 
 def test_undo_stands_beside_the_next_case_and_the_empty_queue(site: Site) -> None:

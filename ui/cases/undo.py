@@ -6,8 +6,8 @@ from starlette.responses import Response
 from services.escalation import service
 from services.kit.errors import Conflict, InvalidInput
 from services.people.rules import Verb
-from ui.cases.queue_filter import queue_filter
 from ui.cases.show import show_case
+from ui.cases.verbs import after_work
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm
 
@@ -23,7 +23,7 @@ def add_undo(routes: APIRouter, pages: PageContext) -> None:
                 service.undo(session, actor, case_id, window=pages.reopen_window, now=now)
         except Conflict as error:
             return show_case(pages, request, actor, case_id, status=409, problem=error.detail)
-        return pages.redirect(request, queue_filter(request).address(f"/c/{case_id}"))
+        return after_work(pages, request, actor, case_id)
 
     @routes.post("/c/{case_id}/reopen")
     def reopen(request: Request, case_id: int, form: PostedForm) -> Response:
@@ -37,4 +37,4 @@ def add_undo(routes: APIRouter, pages: PageContext) -> None:
             return show_case(
                 pages, request, actor, case_id, status=error.status, problem=said, typed=typed
             )
-        return pages.redirect(request, queue_filter(request).address(f"/c/{case_id}"))
+        return after_work(pages, request, actor, case_id)
