@@ -157,4 +157,4 @@ CREATE INDEX ix_timer_due
     WHERE fired_at IS NULL AND stopped_at IS NULL AND parked_until IS NULL;
 CREATE INDEX ix_timer_parked
     ON timer (parked_until)
-    WHERE parked_until IS NOT NULL AND fired_at IS NULL;
+    WHERE parked_until IS NOT NULL AND fired_at IS NULL AND stopped_at IS NULL;

@@ -193,7 +193,9 @@ class Timer(Base):
         Index(
             "ix_timer_parked",
             "parked_until",
-            postgresql_where=text("parked_until IS NOT NULL AND fired_at IS NULL"),
+            postgresql_where=text(
+                "parked_until IS NOT NULL AND fired_at IS NULL AND stopped_at IS NULL"
+            ),
         ),
     )
 

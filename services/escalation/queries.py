@@ -265,10 +265,12 @@ WHERE fired_at IS NULL AND stopped_at IS NULL AND parked_until IS NULL
 
 _PARKED = text("""
 SELECT id, case_id, kind, failures, error, parked_until FROM timer
-WHERE parked_until IS NOT NULL AND fired_at IS NULL ORDER BY parked_until LIMIT :limit
+WHERE parked_until IS NOT NULL AND fired_at IS NULL AND stopped_at IS NULL
+ORDER BY parked_until LIMIT :limit
 """)
 _PARKED_COUNT = text("""
-SELECT count(*) FROM timer WHERE parked_until IS NOT NULL AND fired_at IS NULL
+SELECT count(*) FROM timer
+WHERE parked_until IS NOT NULL AND fired_at IS NULL AND stopped_at IS NULL
 """)
 
 _STATES = text(f"""

@@ -105,6 +105,24 @@ def test_step_that_cannot_fire_holds_up_no_other(
     assert rows(database, parked) == []
 
 
+def test_failed_timer_of_a_case_is_told_of_until_the_case_is_decided(
+    case: int, casework: Casework, database: Database
+) -> None:
+    failed = "failures = 2, error = 'no such rung', parked_until = now() + interval '1h'"
+    rows(database, f"UPDATE timer SET {failed} WHERE kind = 'resolve' RETURNING 1")
+
+    def told() -> tuple[list[str], int]:
+        with database.transaction() as session:
+            kinds = [timer.kind for timer in queries.parked_timers(session)]
+            return kinds, queries.parked_timer_count(session)
+
+    assert told() == (["resolve"], 1)
+    casework.give_verdict(OWNER, case)
+    assert told() == ([], 0)
+    casework.do("undo", OWNER, case, window=timedelta(hours=1))
+    assert told() == (["resolve"], 1)
+
+
 def test_rung_whose_owner_left_is_passed_over(
     case: int, casework: Casework, database: Database
 ) -> None:
