@@ -36,13 +36,23 @@ CREATE TABLE verdict (
     blind BOOLEAN NOT NULL,
     at TIMESTAMP WITH TIME ZONE NOT NULL,
     recorded_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
-    undone_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_verdict PRIMARY KEY (event_id),
     CONSTRAINT ck_verdict_verdict CHECK (verdict IN ('upheld', 'corrected', 'undecidable',
         'not_actionable')),
     CONSTRAINT fk_verdict_tool_tool FOREIGN KEY(tool) REFERENCES tool (slug)
 );
 CREATE INDEX ix_verdict_output ON verdict (tool, output_id);
+
+CREATE TABLE undone_verdict (
+    verdict_id TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    tool TEXT NOT NULL,
+    output_id TEXT NOT NULL,
+    recorded_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT pk_undone_verdict PRIMARY KEY (verdict_id),
+    CONSTRAINT fk_undone_verdict_tool_tool FOREIGN KEY(tool) REFERENCES tool (slug)
+);
+CREATE INDEX ix_undone_verdict_output ON undone_verdict (tool, output_id);
 
 CREATE TABLE withdrawal (
     tool TEXT NOT NULL,

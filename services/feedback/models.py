@@ -183,4 +183,16 @@ class Verdict(Base):
     blind: Mapped[bool]
     at: Mapped[datetime]
     recorded_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    undone_at: Mapped[datetime | None]
+
+
+class UndoneVerdict(Base):
+    """A verdict that was taken back. It may arrive before the verdict does, and counts then too."""
+
+    __tablename__ = "undone_verdict"
+    __table_args__ = (Index("ix_undone_verdict_output", "tool", "output_id"),)
+
+    verdict_id: Mapped[str] = mapped_column(primary_key=True)
+    event_id: Mapped[str]
+    tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"))
+    output_id: Mapped[str]
+    recorded_at: Mapped[datetime] = mapped_column(server_default=NOW)

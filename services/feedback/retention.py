@@ -41,6 +41,8 @@ WITH gone AS (
                       AND w.output_id = o.output_id AND w.recorded_at >= :before)
       AND NOT EXISTS (SELECT FROM verdict v WHERE v.tool = o.tool
                       AND v.output_id = o.output_id AND v.recorded_at >= :before)
+      AND NOT EXISTS (SELECT FROM undone_verdict u WHERE u.tool = o.tool
+                      AND u.output_id = o.output_id AND u.recorded_at >= :before)
     RETURNING o.output_id
 ), words AS (
     DELETE FROM correction c USING gone WHERE c.tool = :tool AND c.output_id = gone.output_id
@@ -48,6 +50,9 @@ WITH gone AS (
     DELETE FROM withdrawal w USING gone WHERE w.tool = :tool AND w.output_id = gone.output_id
 ), verdicts AS (
     DELETE FROM verdict v USING gone WHERE v.tool = :tool AND v.output_id = gone.output_id
+), undone AS (
+    DELETE FROM undone_verdict u USING gone
+    WHERE u.tool = :tool AND u.output_id = gone.output_id
 )
 SELECT count(*) FROM gone
 """)

@@ -59,7 +59,7 @@ FROM {_KEYS} CROSS JOIN LATERAL (
 _VERDICTS = text(f"""
 SELECT v.tool, v.output_id, v.verdict, v.value, v.at
 FROM {_KEYS} JOIN verdict v ON v.tool = g.tool AND v.output_id = g.output_id
-WHERE v.undone_at IS NULL
+WHERE NOT EXISTS (SELECT FROM undone_verdict u WHERE u.verdict_id = v.event_id)
 """)
 
 _WRITE = text(f"""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.feedback import truth
@@ -14,7 +13,6 @@ from services.feedback.storing import (
     first_bearers,
     insert_of,
     known_events,
-    recordset,
     store_events,
 )
 
@@ -32,12 +30,15 @@ _COLUMNS = {
 }
 _INSERT = insert_of("verdict", _COLUMNS, order="event_id", returning="tool, event_id")
 _KNOWN = known_events("verdict")
-_UNDO = text(f"""
-UPDATE verdict v SET undone_at = :now
-FROM {recordset({"event_id": "text", "verdict_id": "text"})}
-WHERE v.event_id = g.verdict_id AND v.undone_at IS NULL
-RETURNING g.event_id
-""")
+_UNDONE_COLUMNS = {
+    "verdict_id": "text",
+    "event_id": "text",
+    "tool": "text",
+    "output_id": "text",
+}
+_INSERT_UNDONE = insert_of(
+    "undone_verdict", _UNDONE_COLUMNS, order="verdict_id", returning="verdict_id"
+)
 
 
 def store(
@@ -52,14 +53,17 @@ def store(
 def store_undone(
     session: Session, rows: Sequence[UndoneVerdictRow], *, now: datetime, shard: int
 ) -> StoreResult[UndoneVerdictRow]:
-    """Let verdicts count no longer, and decide the truth of their outputs without them."""
+    """Let verdicts count no longer, and decide the truth of their outputs without them.
+
+    A verdict that comes after this does not count either.
+    """
     result: StoreResult[UndoneVerdictRow] = StoreResult()
-    fresh, result.duplicates = first_bearers(rows, ("event_id",))
+    fresh, result.duplicates = first_bearers(rows, ("verdict_id",))
     if fresh:
-        answered = session.execute(_UNDO, {"rows": as_json(fresh), "now": now})
-        new = {row.event_id for row in answered}
+        answered = session.execute(_INSERT_UNDONE, {"rows": as_json(fresh), "now": now})
+        new = {row.verdict_id for row in answered}
         for row in fresh:
-            (result.stored if row["event_id"] in new else result.duplicates).append(row)
+            (result.stored if row["verdict_id"] in new else result.duplicates).append(row)
     _settle(session, result.stored, now=now, shard=shard)
     return result
 

@@ -60,8 +60,8 @@ UNION ALL
 SELECT 'stored', tool, 0, 'secondlook.corrections', NULL, count(*)
   FROM (SELECT tool FROM correction UNION ALL SELECT tool FROM withdrawal) s GROUP BY 2
 UNION ALL
-SELECT 'stored', tool, 0, 'secondlook.verdicts', NULL, count(*) + count(undone_at)
-  FROM verdict GROUP BY 2
+SELECT 'stored', tool, 0, 'secondlook.verdicts', NULL, count(*)
+  FROM (SELECT tool FROM verdict UNION ALL SELECT tool FROM undone_verdict) s GROUP BY 2
 UNION ALL
 SELECT CASE WHEN parked THEN 'parked' ELSE 'dead_lettered' END, coalesce(tool, ''), 0, topic,
        NULL, count(*)

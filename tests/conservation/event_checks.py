@@ -126,7 +126,8 @@ EVENT_CHECKS = (
              LEFT JOIN LATERAL (
                   SELECT v.verdict, v.value FROM verdict v
                    WHERE v.tool = o.tool AND v.output_id = o.output_id
-                     AND v.verdict IN ('upheld', 'corrected') AND v.undone_at IS NULL
+                     AND v.verdict IN ('upheld', 'corrected') AND NOT EXISTS (
+                         SELECT FROM undone_verdict u WHERE u.verdict_id = v.event_id)
                    ORDER BY v.at DESC LIMIT 1) reviewed ON true
             CROSS JOIN LATERAL (SELECT CASE
                   WHEN reviewed.verdict IS NOT NULL THEN reviewed.value IS DISTINCT FROM o.value

@@ -171,6 +171,36 @@ def test_verdict_beats_corrections_and_is_counted_once(log: Delivery, database: 
     assert total(database, "overridden") - total(database, "overrides_withdrawn") == 0
 
 
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_undone_verdict_counts_in_no_order(
+    order: tuple[int, ...], log: Delivery, database: Database
+) -> None:
+    case = {"case_id": "1", "tool": TOOL, "output_id": "o-1", "actor": "olga@example.org"}
+    verdict = events.verdict_given(
+        **case, event_id="v-1", verdict="corrected", value="tax", blind=False, at=NOON
+    )
+    undone = events.verdict_undone(**case, verdict_id="v-1", at=NOON)
+    given = [output("o-1"), verdict, undone]
+    for index in order:
+        log.take(given[index])
+    assert truth(database) == (None, None, None)
+    log.take(*given)
+    assert truth(database) == (None, None, None)
+    assert total(database, "overridden") == total(database, "overrides_withdrawn")
+    assert rows(database, "SELECT event_id FROM verdict") == [("v-1",)]
+    assert rows(database, "SELECT verdict_id, event_id FROM undone_verdict") == [("v-1", undone.id)]
+    assert (total(database, "stored"), total(database, "duplicate")) == (3, 3)
+
+
+def test_undone_verdict_leaves_one_that_is_given_later(log: Delivery, database: Database) -> None:
+    case = {"case_id": "1", "tool": TOOL, "output_id": "o-1", "actor": "olga@example.org"}
+    said = {"verdict": "corrected", "blind": False, "at": NOON}
+    log.take(output("o-1"), events.verdict_undone(**case, verdict_id="v-1", at=NOON))
+    log.take(events.verdict_given(**case, **said, event_id="v-2", value="refund"))
+    log.take(events.verdict_given(**case, **said, event_id="v-1", value="tax"))
+    assert truth(database) == ("refund", "verdict", True)
+
+
 def test_pairs_meet_in_reversed_and_concurrent_order(log: Delivery, database: Database) -> None:
     pairs = 400
     outputs = [output(f"o-{n}") for n in range(pairs)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -65,15 +66,18 @@ def test_resolved_case_that_is_not_closed_stays(kept: Kept) -> None:
 
 def test_closed_case_goes_with_its_output_after_the_retention(kept: Kept) -> None:
     kept.log.take(output("o-1", confidence=0.1), correction("o-1", kind="dispute", note="no"))
+    kept.work.give_verdict(OWNER, kept.case("o-1"))
+    kept.work.do("undo", OWNER, kept.case("o-1"), window=timedelta(hours=1))
     kept.work.give_verdict(OWNER, kept.case("o-1"), "corrected", value="tax")
     kept.log.relay()
+    assert (kept.count("verdict"), kept.count("undone_verdict")) == (2, 1)
     kept.pass_days(KEPT + 1)
     kept.close_cases()
     kept.purge()
     assert (kept.ids(), kept.count("case")) == (["o-1"], 1), "it was closed just now"
     kept.pass_days(KEPT + 1)
     kept.purge()
-    for table in ("output", "correction", "verdict", "case", "case_output"):
+    for table in ("output", "correction", "verdict", "undone_verdict", "case", "case_output"):
         assert kept.count(table) == 0, table
     for table in ("timeline_entry", "timer", "objection"):
         assert kept.count(table) == 0, table
