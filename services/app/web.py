@@ -16,10 +16,11 @@ from services.app.resources import Resources, require_ready
 from services.app.roles import CONSUMED, readers
 from services.escalation import api as escalation_api
 from services.escalation import queries as escalation_queries
-from services.escalation.cases import as_answer
+from services.escalation.cases import as_answer, hides_answer
 from services.feedback import api as feedback_api
 from services.feedback.admission import Admission
-from services.feedback.api import ShownCase
+from services.feedback.api import CaseLookup, ShownCase
+from services.feedback.queries import OutputWhole
 from services.insight import api as insight_api
 from services.kit.consuming import offsets
 from services.kit.errors import NotFound
@@ -136,7 +137,7 @@ def make_api(resources: Resources) -> FastAPI:
         redoc_url=None,
         dependencies=[Depends(require_storable)],
     )
-    app.include_router(feedback_api.router(database, intake, admission, identity, _case_of_output))
+    app.include_router(feedback_api.router(database, intake, admission, identity, CASES))
     app.include_router(escalation_api.router(routes, identity))
     app.include_router(tools_api.router(database, clock, identity, resources.policy_watch))
     app.include_router(insight_api.router(database, clock, identity))
@@ -149,13 +150,18 @@ def make_api(resources: Resources) -> FastAPI:
     return app
 
 
-def _case_of_output(session: Session, actor: Actor | None, tool: str, output_id: str) -> ShownCase:
+def _case_of_output(session: Session, actor: Actor | None, output: OutputWhole) -> ShownCase:
     """An output's case: for a person if it is in their sight, for its tool unless it is blind."""
-    case = escalation_queries.case_of_output(session, tool, output_id)
+    case = escalation_queries.case_of_output(session, output.tool, output.output_id)
+    blind = hides_answer(case, audit_pending=output.audit_pending)
     if case is None:
-        return ShownCase(None, blind=False)
-    seen = escalation_queries.sees(actor, case) if actor is not None else not case.hidden
-    return ShownCase(as_answer(case) if seen else None, blind=case.hidden)
+        return ShownCase(None, blind)
+    seen = escalation_queries.sees(actor, case) if actor is not None else not blind
+    return ShownCase(as_answer(case) if seen else None, blind)
+
+
+CASES = CaseLookup(_case_of_output, escalation_queries.blind_outputs)
+"""What feedback's routes are told of cases."""
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

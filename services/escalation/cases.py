@@ -99,6 +99,15 @@ class Case(Listed):
     cohort: str | None
 
 
+def hides_answer(case: Listed | None, *, audit_pending: bool) -> bool:
+    """Whether who reads cases must not be shown what the tool said: before a blind one's verdict.
+
+    An output that waits for an audit's verdict is as blind before its case is opened. A case
+    that is gone had its verdict, as only closed ones go.
+    """
+    return audit_pending if case is None else case.hidden
+
+
 _OF_OUTPUT = frozenset(
     {
         *("output_id", "model", "prompt", "kind", "value", "confidence", "subject", "failure"),

@@ -237,14 +237,21 @@ def objects(session: Session, email: str, case_id: int) -> bool:
 
 
 _BLIND = text("""
-SELECT o.output_id FROM case_output o JOIN "case" c ON c.id = o.case_id
-WHERE o.tool = :tool AND o.output_id = ANY(:output_ids) AND c.blind AND c.verdict IS NULL
+SELECT g.output_id
+FROM unnest(CAST(:output_ids AS text[]), CAST(:pending AS boolean[])) AS g(output_id, pending)
+LEFT JOIN case_output o ON o.tool = :tool AND o.output_id = g.output_id
+LEFT JOIN "case" c ON c.id = o.case_id
+WHERE CASE WHEN c.id IS NULL THEN g.pending ELSE c.blind AND c.verdict IS NULL END
 """)
 
 
-def blind_outputs(session: Session, tool: str, output_ids: Sequence[str]) -> set[str]:
-    """Those of these outputs whose case is shown blind until its verdict."""
-    found = session.execute(_BLIND, {"tool": tool, "output_ids": list(output_ids)})
+def blind_outputs(session: Session, tool: str, audit_pending: Mapping[str, bool]) -> set[str]:
+    """Those of these outputs of which `cases.hides_answer` holds.
+
+    They are given by their ids, each with whether it waits for an audit's verdict.
+    """
+    ids, pending = list(audit_pending), list(audit_pending.values())
+    found = session.execute(_BLIND, {"tool": tool, "output_ids": ids, "pending": pending})
     return {row.output_id for row in found}
 
 

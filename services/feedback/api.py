@@ -1,7 +1,7 @@
 """HTTP for tools and people: events in, outputs and their decided truth out."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 
@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from services.feedback import queries
 from services.feedback.admission import Admission
 from services.feedback.intake import Intake, Submission
+from services.feedback.queries import OutputWhole
 from services.feedback.receiving import (
     Received,
     receive_corrections,
@@ -38,8 +39,15 @@ class ShownCase(NamedTuple):
     """Whether nobody may be told yet what the tool said."""
 
 
-CaseOfOutput = Callable[[Session, Actor | None, str, str], ShownCase]
-"""What escalation knows of an output's case, for a person or, without one, for its tool."""
+class CaseLookup(NamedTuple):
+    """What escalation knows of the cases on outputs."""
+
+    of_output: Callable[[Session, Actor | None, OutputWhole], ShownCase]
+    """An output's case, for a person or, without one, for its tool."""
+    blind: Callable[[Session, str, Mapping[str, bool]], Collection[str]]
+    """Those of a tool's outputs of which nobody may be told yet what the tool said; they are
+    given by their ids, each with whether it waits for an audit's verdict."""
+
 
 BODY_MODELS = (events.OutputRecorded, events.Output, events.Correction)
 """The contracts that bodies are read by; the app puts them into the OpenAPI document."""
@@ -54,12 +62,12 @@ def router(
     intake: Intake,
     admission: Admission,
     identity: Identity,
-    case_of_output: CaseOfOutput,
+    cases: CaseLookup,
 ) -> APIRouter:
     """The routes of feedback."""
     api = APIRouter(prefix="/v1", tags=["feedback"])
     _add_intake(api, _Receiver(intake, admission), identity)
-    _add_reads(api, database, identity, case_of_output)
+    _add_reads(api, database, identity, cases)
     return api
 
 
@@ -157,9 +165,7 @@ def _body(model: str) -> dict[str, Any]:
 # --- out --------------------------------------------------------------------------------
 
 
-def _add_reads(
-    api: APIRouter, database: Database, identity: Identity, case_of_output: CaseOfOutput
-) -> None:
+def _add_reads(api: APIRouter, database: Database, identity: Identity, cases: CaseLookup) -> None:
     @api.get("/outputs/{output_id:path}")
     def get_output(
         output_id: str,
@@ -169,7 +175,7 @@ def _add_reads(
         """An output, what was said of it, its case and the decided value."""
         with database.transaction() as session:
             slug = _readable_tool(session, caller, tool)
-            return output_answer(session, caller, slug, output_id, case_of_output)
+            return output_answer(session, caller, slug, output_id, cases)
 
     @api.get("/datasets/corrections")
     def get_dataset(
@@ -178,23 +184,29 @@ def _add_reads(
     ) -> StreamingResponse:
         """Every output whose truth is decided, one JSON object a line, for training.
 
+        An audited one is not there before its verdict: whoever reads this may be its reviewer.
         The last line is `{"end": true, "rows": …}`: without it the answer was cut off.
         """
         with database.transaction() as session:
             tool_queries.tool_for(session, actor, tool)
             until = session.execute(text("SELECT clock_timestamp()")).scalar_one()
-        return StreamingResponse(_lines(database, tool, until), media_type="application/x-ndjson")
+        return StreamingResponse(
+            _lines(database, cases, tool, until), media_type="application/x-ndjson"
+        )
 
 
-def _lines(database: Database, tool: str, until: datetime) -> Iterator[bytes]:
+def _lines(database: Database, cases: CaseLookup, tool: str, until: datetime) -> Iterator[bytes]:
     """The rows page by page: no transaction waits for a reader who is slow."""
     rows, after = 0, queries.BEFORE_ALL
     while True:
         with database.transaction() as session:
             page = queries.decided_outputs(session, tool, until=until, after=after)
-        for row in page:
-            yield to_json(row) + b"\n"
-        rows += len(page)
+            pending = {row.output_id: row.audit_pending for row in page}
+            blind = cases.blind(session, tool, pending)
+        shown = [row for row in page if row.output_id not in blind]
+        for row in shown:
+            yield to_json(row, exclude={"audit_pending"}) + b"\n"
+        rows += len(shown)
         if not page:
             break
         after = (page[-1].recorded_at, page[-1].output_id)
@@ -229,7 +241,7 @@ def output_answer(
     caller: Actor | ToolCaller,
     tool: str,
     output_id: str,
-    case_of_output: CaseOfOutput,
+    cases: CaseLookup,
 ) -> dict[str, Any]:
     """An output as the API shows it.
 
@@ -239,7 +251,7 @@ def output_answer(
     """
     row = queries.output(session, tool, output_id)
     person = caller if isinstance(caller, Actor) else None
-    case = case_of_output(session, person, tool, output_id)
+    case = cases.of_output(session, person, row)
     hide = case.blind and person is not None and person.may(Verb.READ_CASES)
     said = [
         {**word._asdict(), "withdrawn": word.withdrawn}

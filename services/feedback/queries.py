@@ -32,6 +32,8 @@ class OutputListed:
     overridden: bool | None
     failure: Mapping[str, str] | None
     recorded_at: datetime
+    audit_pending: bool
+    """Whether it was drawn for an audit, and no verdict on it has come yet."""
     excerpt: str | None
 
 
@@ -59,9 +61,15 @@ class OutputWhole(OutputListed):
         return {name: part for name, part in parts.items() if part is not None}
 
 
+_AUDIT_PENDING = """audit AND NOT EXISTS (
+    SELECT FROM verdict v WHERE v.tool = output.tool AND v.output_id = output.output_id)"""
+_MADE = {"audit_pending": _AUDIT_PENDING, "excerpt": "left(input->>'text', 240)"}
+"""What is no column of the table."""
+
+
 def _columns(shape: type[OutputListed]) -> str:
-    listed = [field.name for field in fields(shape) if field.name != "excerpt"]
-    return ", ".join((*listed, "left(input->>'text', 240) AS excerpt"))
+    names = [field.name for field in fields(shape)]
+    return ", ".join(f"{_MADE[name]} AS {name}" if name in _MADE else name for name in names)
 
 
 _OUTPUT = text(f"""
@@ -219,12 +227,14 @@ class Decided:
     audit: bool
     inclusion_probability: float | None
     recorded_at: datetime
+    audit_pending: bool
+    """Whether it was drawn for an audit, and no verdict on it has come yet."""
 
 
-_DECIDED = text("""
+_DECIDED = text(f"""
 SELECT output_id, model, prompt, kind, input->>'text' AS text, value AS tool_value, confidence,
        decided_value, decided_by, decided_at, overridden, disposition, audit,
-       inclusion_probability, recorded_at
+       inclusion_probability, recorded_at, {_AUDIT_PENDING} AS audit_pending
 FROM output
 WHERE tool = :tool AND decided_by IS NOT NULL AND recorded_at <= :until
   AND (recorded_at, output_id) > (:after, :after_id)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from services.app import web as app_web
 from services.feedback import api as feedback_api
 from services.feedback import queries
 from tests.factories import TOOL, correction, output
@@ -32,7 +33,7 @@ def decided(api: Api) -> Api:
 
 
 def lines(api: Api) -> Iterator[bytes]:
-    return feedback_api._lines(api.database, TOOL, datetime.now(UTC))
+    return feedback_api._lines(api.database, app_web.CASES, TOOL, datetime.now(UTC))
 
 
 def test_every_decided_output_is_there_once_and_the_end_says_so(decided: Api) -> None:

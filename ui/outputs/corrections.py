@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from secondlook import events
 from starlette.responses import Response
 
+from services.escalation import queries as escalation
 from services.feedback import queries
 from services.feedback.queries import OutputWhole
 from services.kit.database import Session
@@ -20,7 +21,7 @@ from services.tools.rules import same_value, value_problem
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm
 from ui.kit.values import read_fields, read_text
-from ui.outputs.view import address, show_output
+from ui.outputs.view import address, hidden, is_hidden_from, show_output
 
 _FIELDS = {"note": "The note: ", "reason": "The reason: "}
 
@@ -60,6 +61,10 @@ def _record(
     with pages.transaction() as (session, now):
         tool = tool_queries.tool_for(session, actor, slug)
         row = queries.output(session, slug, output_id)
+        case = escalation.case_of_output(session, slug, output_id)
+    # What is refused, and what is not, would tell a reviewer what the tool said.
+    if is_hidden_from(actor, row, case):
+        return hidden(pages, request, case)
     try:
         kind, value = _read_choice(form, tool, row)
         data = _correction(output_id, kind, value, form, actor=actor, now=now)

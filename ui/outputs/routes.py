@@ -53,7 +53,9 @@ def _add_list(routes: APIRouter, pages: PageContext) -> None:
                 else []
             )
             blind = (
-                escalation.blind_outputs(session, slug, [row.output_id for row in found])
+                escalation.blind_outputs(
+                    session, slug, {row.output_id: row.audit_pending for row in found}
+                )
                 if actor.may(Verb.READ_CASES)
                 else set()
             )

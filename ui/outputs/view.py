@@ -8,9 +8,11 @@ from secondlook.conditions import version_label
 from starlette.responses import Response
 
 from services.escalation import queries as escalation
+from services.escalation.cases import Case, hides_answer
 from services.feedback import queries
 from services.feedback.queries import OutputWhole
 from services.feedback.rows import Word
+from services.kit.errors import NotFound
 from services.people.rules import Actor, Verb
 from services.tools import queries as tool_queries
 from services.tools.queries import ToolInfo
@@ -50,8 +52,8 @@ def show_output(
         row = queries.output(session, slug, output_id)
         words = queries.corrections(session, slug, output_id)
         case = escalation.case_of_output(session, slug, output_id)
-    if case is not None and case.hidden and actor.may(Verb.READ_CASES):
-        return pages.redirect(request, f"/c/{case.id}")
+    if is_hidden_from(actor, row, case):
+        return hidden(pages, request, case)
     return pages.templates.render(
         request,
         "outputs/output.html",
@@ -68,6 +70,22 @@ def show_output(
         problem=problem,
         typed=typed or {},
     )
+
+
+def is_hidden_from(actor: Actor, row: OutputWhole, case: Case | None) -> bool:
+    """Whether this person must not be shown what the tool said."""
+    return actor.may(Verb.READ_CASES) and hides_answer(case, audit_pending=row.audit_pending)
+
+
+def hidden(pages: PageContext, request: Request, case: Case | None) -> Response:
+    """Instead of an output whose answer is hidden: its case.
+
+    Raises:
+        NotFound: the case is not opened yet.
+    """
+    if case is None:
+        raise NotFound("This output was drawn for an audit. Its case is being opened.")
+    return pages.redirect(request, f"/c/{case.id}")
 
 
 def _output_context(
