@@ -6,16 +6,20 @@ where nobody waits for an answer, and nothing of it is stored.
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote_from_bytes
+from typing import Any
+from urllib.parse import quote, quote_from_bytes, urlencode
 
 import pytest
+from fastapi.routing import APIRoute, iter_route_contexts
 from secondlook import events
 from secondlook.testing import FakeSecondlook, a_policy
 from typer.testing import CliRunner
 
+from services.app.web import make_api, make_ui
 from services.cli import app as commands
+from services.escalation.rules import Owner
 from tests.api.test_authorisation import signed_in
-from tests.factories import TOOL
+from tests.factories import TOOL, Casework, add_person
 from tests.factories.api import Api, open_api
 
 FIT = {
@@ -70,6 +74,7 @@ _EVENT = (
     b'{"specversion": "1.0", "id": "e-1", "source": "/tools/%s", "time": "2026-11-28T12:00:00Z",'
     b' "type": "secondlook.output.recorded.v1", "data": %s}'
 )
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _MEDIA = {"json": "application/json", "events": "application/cloudevents+json"}
 
 
@@ -193,12 +198,9 @@ def page(api: Api, text: bytes, _: Path) -> str | None:
         "maturity": "72h",
     }
     form = "&".join(f"{name}={value}" for name, value in fields.items())
-    answer = signed_in(api, "admin.support")(
-        "POST",
-        "/tools/new",
-        content=f"{form}&categories={quote_from_bytes(text)}",
-        extra={"Content-Type": "application/x-www-form-urlencoded"},
-    )
+    content = f"{form}&categories={quote_from_bytes(text)}"
+    send = signed_in(api, "admin.support")
+    answer = send("POST", "/tools/new", content=content, extra=_FORM)
     assert answer.status_code < 500
     return _category(api) if answer.status_code == DONE else None
 
@@ -242,6 +244,149 @@ def test_unfit_text_names_nothing(door: str, api: Api, tmp_path: Path) -> None:
             assert _stored(api) is None, name
             assert _category(api) is None, name
             _forget(api)
+
+
+# --- what is stored is found ------------------------------------------------------------------
+
+STORED = "größe"
+TYPED = ("größe", "gro\u0308ße", " gro\u0308ße\t", "\ufeffgro\u0308ße")
+"""Ways in which the same name is written in an address."""
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_output_is_found_however_its_id_is_written(typed: str, api: Api) -> None:
+    assert outputs(api, STORED.encode(), Path()) == STORED
+    name, tool = quote(typed), quote(f" {TOOL}")
+    for who in ("tool", "lead.support"):
+        found = api.client.get(f"/v1/outputs/{name}?tool={tool}", headers=api.bearer(who))
+        assert found.json()["output"]["output_id"] == STORED
+    page = signed_in(api, "rep.support")
+    assert page("GET", f"/output?tool={tool}&id={name}").status_code == DONE
+    here = f"/output?{urlencode({'tool': TOOL, 'id': STORED})}"
+    for way in (f"/o/{tool}/{name}", f"/outputs?tool={tool}&id={name}"):
+        assert page("GET", way).headers["location"] == here
+    said = page("POST", f"/output?tool={tool}&id={name}", content="choice=keep", extra=_FORM)
+    assert said.headers["location"].startswith(here)
+    api.settle()
+    assert api.rows("SELECT output_id, kind FROM correction") == [(STORED, "confirmation")]
+
+
+@pytest.mark.parametrize(
+    ("name", "stored", "typed"),
+    [
+        ("owner", "adm@x.org", "Adm@X.org"),
+        ("claimant", "adm@x.org", "\ufeffADM@x.org "),
+        ("tool", TOOL, f" {TOOL}"),
+        ("queue", "support", "support\t"),
+    ],
+)
+def test_cases_are_found_however_the_filter_is_written(
+    name: str, stored: str, typed: str, api: Api
+) -> None:
+    with api.database.transaction() as session:
+        add_person(session, "adm@x.org")
+    _post(api, "/v1/outputs", b'{"output_id": "o", "kind": "category", "value": "a"}')
+    casework = Casework(api.database)
+    casework.do("reassign", "adm@x.org", 1, owner=Owner("person", "adm@x.org"))
+    casework.claim("adm@x.org", 1)
+    admin = api.bearer("admin.support")
+    for value in (stored, typed):
+        found = api.client.get("/v1/cases", params={name: value}, headers=admin).json()
+        assert [case["id"] for case in found["items"]] == [1], value
+    if name == "tool":
+        listed = signed_in(api, "admin.support")("GET", f"/queue?tool={quote(typed)}")
+        assert 'href="/c/1' in listed.text
+
+
+KEPT_AS_WRITTEN = {
+    *("cursor", "next", "token", "seen"),
+    # Words of our own, which choose what a page says.
+    *("said", "saved", "everything"),
+}
+"""Parameters that name nothing."""
+
+
+def _declared(api: Api) -> Iterator[tuple[str, Any]]:
+    """Every text in the path or the query of a route of the API or the pages."""
+    for app in (make_api(api.resources), make_ui(api.resources)):
+        for one in iter_route_contexts(app.routes):
+            if isinstance(one.original_route, APIRoute):
+                for field in (*one.dependant.path_params, *one.dependant.query_params):
+                    yield f"{one.path}: {field.alias}", field
+
+
+def test_every_route_reads_text_in_the_form_in_which_it_is_stored(api: Api) -> None:
+    texts = 0
+    for place, field in _declared(api):
+        made, problems = field.validate("gro\u0308ße", {}, loc=("query", field.alias))
+        if problems or field.alias in KEPT_AS_WRITTEN:
+            continue
+        texts += 1
+        assert made == STORED, place
+    assert texts > 20
+
+
+# --- what is nothing --------------------------------------------------------------------------
+
+NOTHING = ("\ufeff", " \ufeff ", "\ufeff\ufeff")
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+def test_note_with_nothing_in_it_is_none(nothing: str, api: Api) -> None:
+    _post(api, "/v1/outputs", b'{"output_id": "o", "kind": "category", "value": "a"}')
+    send = signed_in(api, "owner.support")
+    note = f"note={quote(nothing)}"
+    path, owner = "/v1/cases/1/comment", api.bearer("owner.support")
+    refused = api.client.post(path, json={"note": nothing}, headers=owner)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/note")
+    assert send("POST", "/c/1/comment", content=note, extra=_FORM).status_code == 422
+    assert send("POST", "/c/1/escalate", content=f"level=0&{note}", extra=_FORM).status_code == 303
+    written = "SELECT event FROM timeline_entry WHERE note IS NOT NULL"
+    assert api.rows(written) == []
+    rep, here = signed_in(api, "rep.support"), f"/output?tool={TOOL}&id=o"
+    rep("POST", here, content=f"choice=keep&{note}", extra=_FORM)
+    api.settle()
+    assert api.rows("SELECT note FROM correction") == [(None,)]
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+def test_name_with_nothing_in_it_is_refused(nothing: str, api: Api) -> None:
+    before = api.rows("SELECT name FROM tool UNION ALL SELECT name FROM person ORDER BY 1")
+    admin = api.bearer("admin.support")
+    answer = api.client.put(f"/v1/tools/{TOOL}", json={"name": nothing}, headers=admin)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/name")
+    fields = {"email": "new@x.org", "name": nothing, "role": "rep", "team": "support"}
+    send = signed_in(api, "admin.support")
+    page = send("POST", "/people", content=urlencode(fields), extra=_FORM)
+    assert page.status_code == 422
+    given = ["people", "add", "new@x.org", "--name", nothing, "--role", "rep"]
+    assert CliRunner().invoke(commands, given).exit_code
+    after = api.rows("SELECT name FROM tool UNION ALL SELECT name FROM person ORDER BY 1")
+    assert after == before
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+def test_dead_letter_is_not_discarded_without_a_reason(nothing: str, api: Api) -> None:
+    api.log.take(b"nonsense", topic=events.OUTPUTS)
+    number = api.one("SELECT id FROM dead_letter")
+    send = signed_in(api, "admin.support")
+    path = f"/dead-letters/{number}/discard"
+    page = send("POST", path, content=f"reason={quote(nothing)}", extra=_FORM)
+    assert page.status_code == 422
+    given = ["dead-letters", "discard", str(number), "--reason", nothing]
+    assert CliRunner().invoke(commands, given).exit_code
+    assert api.rows("SELECT discarded_at FROM dead_letter") == [(None,)]
+
+
+def test_verdict_takes_a_category_however_it_is_written(api: Api) -> None:
+    listed = {"categories": ["a", STORED]}
+    api.client.put(f"/v1/tools/{TOOL}", json=listed, headers=api.bearer("admin.support"))
+    _post(api, "/v1/outputs", b'{"output_id": "o", "kind": "category", "value": "a"}')
+    owner = api.bearer("owner.support")
+    token = api.client.post("/v1/cases/1/claim", headers=owner).json()["token"]
+    said = {"token": token, "verdict": "corrected", "value": TYPED[1]}
+    assert api.client.post("/v1/cases/1/verdict", json=said, headers=owner).status_code == DONE
+    assert api.one('SELECT verdict_value FROM "case"') == STORED
 
 
 def _forget(api: Api) -> None:

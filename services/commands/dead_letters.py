@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 import typer
+from secondlook.text import identifier
 
 from services.commands.shared import AsJson, answer, group, resources, transaction, whoami
 from services.kit import audit
@@ -83,7 +84,8 @@ def discard(
     as_json: AsJson = False,
 ) -> None:
     """Decide that a dead letter is never going to be used; it stays, with the reason."""
+    said = identifier(reason)
     with transaction() as (_, session, now):
-        dead_letters.discard(session, number, reason=reason, actor=whoami(), now=now)
-        audit.note(session, now, whoami(), "discard", "dead letter", str(number), reason=reason)
+        dead_letters.discard(session, number, reason=said, actor=whoami(), now=now)
+        audit.note(session, now, whoami(), "discard", "dead letter", str(number), reason=said)
     answer({"discarded": number}, as_json=as_json, lines=[f"{number} is discarded"])

@@ -20,6 +20,7 @@ from services.kit.errors import NotFound
 from services.kit.web.cursors import encode_cursor, read_cursor
 from services.kit.web.idempotency import once, request_digest
 from services.kit.web.storable import Storable, Text
+from services.people.fields import Named, NamedActor
 from services.people.rules import Actor, Verb
 from services.tools.identity import Identity
 from services.tools.rules import Trigger, VerdictKind
@@ -115,12 +116,12 @@ def _add_reads(api: APIRouter, routes: RouteDependencies, identity: Identity) ->
     @api.get("")
     def list_cases(
         actor: Annotated[Actor, Depends(reader)],
-        queue: str | None = None,
+        queue: Named | None = None,
         state: CaseState | None = None,
-        tool: str | None = None,
+        tool: Named | None = None,
         trigger: Trigger | None = None,
-        owner: str | None = None,
-        claimant: str | None = None,
+        owner: NamedActor | None = None,
+        claimant: NamedActor | None = None,
         overdue: bool | None = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         cursor: str | None = None,

@@ -1,6 +1,6 @@
 """What people write beside a verb."""
 
-from secondlook.text import NOTE_LENGTH, normalised, storable
+from secondlook.text import NOTE_LENGTH, identifier, normalised, storable
 
 from services.kit.errors import invalid
 
@@ -11,7 +11,7 @@ def checked_note(note: str | None) -> str | None:
     Raises:
         InvalidInput: it is too long, or cannot be stored.
     """
-    if not note or not note.strip():
+    if not note or not identifier(note):
         return None
     written = normalised(note)
     if len(written) > NOTE_LENGTH:

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from pydantic_core import to_json
 from secondlook import events
+from secondlook.text import normalised
 from sqlalchemy.orm import Session
 
 from services.escalation import clocks, owners
@@ -97,6 +98,8 @@ def _checked(
         if verdict is VerdictKind.UPHELD and case.value is None:
             raise invalid("verdict", "the tool gave no value to uphold", "Give the right value.")
         return verdict, None
+    if isinstance(value, str):
+        value = normalised(value)
     if value is None:
         raise invalid("value", "`corrected` needs the right value", "Send it as `value`.")
     tool = tool_queries.tool(session, case.tool)

@@ -26,6 +26,7 @@ from services.feedback.receiving import (
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, NotAllowed, NotFound, Problem
 from services.kit.web.idempotency import require_key
+from services.people.fields import Named
 from services.people.rules import Actor, Verb
 from services.tools import queries as tool_queries
 from services.tools.identity import Identity, ToolCaller
@@ -168,9 +169,9 @@ def _body(model: str) -> dict[str, Any]:
 def _add_reads(api: APIRouter, database: Database, identity: Identity, cases: CaseLookup) -> None:
     @api.get("/outputs/{output_id:path}")
     def get_output(
-        output_id: str,
+        output_id: Named,
         caller: Annotated[Actor | ToolCaller, Depends(identity.caller)],
-        tool: Annotated[str | None, Query(description="The tool's slug; people name it.")] = None,
+        tool: Annotated[Named | None, Query(description="The tool's slug; people name it.")] = None,
     ) -> dict[str, Any]:
         """An output, what was said of it, its case and the decided value."""
         with database.transaction() as session:
@@ -180,7 +181,7 @@ def _add_reads(api: APIRouter, database: Database, identity: Identity, cases: Ca
     @api.get("/datasets/corrections")
     def get_dataset(
         actor: Annotated[Actor, Depends(identity.may(Verb.EXPORT))],
-        tool: Annotated[str, Query(description="The tool's slug.")],
+        tool: Annotated[Named, Query(description="The tool's slug.")],
     ) -> StreamingResponse:
         """Every output whose truth is decided, one JSON object a line, for training.
 

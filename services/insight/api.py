@@ -10,6 +10,7 @@ from services.insight import queries
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import NotFound
+from services.people.fields import Named, Normalised
 from services.people.rules import Actor, Verb
 from services.tools import queries as tool_queries
 from services.tools.identity import Identity
@@ -24,9 +25,11 @@ def router(database: Database, clock: Clock, identity: Identity) -> APIRouter:
     @api.get("/rates")
     def get_rates(
         actor: Annotated[Actor, Depends(identity.may(Verb.READ_NUMBERS))],
-        tool: Annotated[str, Query(description="The tool's slug.")],
-        model: Annotated[str | None, Query(description="Of one version: its model.")] = None,
-        prompt: Annotated[str | None, Query(description="Of one version: its prompt.")] = None,
+        tool: Annotated[Named, Query(description="The tool's slug.")],
+        model: Annotated[Normalised | None, Query(description="Of one version: its model.")] = None,
+        prompt: Annotated[
+            Normalised | None, Query(description="Of one version: its prompt.")
+        ] = None,
         hours: Annotated[int, Query(ge=1, le=24 * 366, description="Window, in hours.")] = 28 * 24,
     ) -> dict[str, Any]:
         """Exception rate, override rate and coverage over the window that ends now."""

@@ -1,11 +1,27 @@
-"""Slugs and names, as people, teams and tools have them."""
+"""Slugs and names: as people, teams and tools have them, and as addresses hand them in."""
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
-from secondlook.text import NAME_LENGTH, SLUG, SLUG_LENGTH, storable
+from pydantic import AfterValidator
+from secondlook.text import (
+    NAME_LENGTH,
+    SLUG,
+    SLUG_LENGTH,
+    actor_id,
+    identifier,
+    normalised,
+    storable,
+)
 
 from services.kit.errors import invalid
+
+Named = Annotated[str, AfterValidator(identifier)]
+"""What names something in a path or a query, in the form in which it is stored."""
+NamedActor = Annotated[str, AfterValidator(actor_id)]
+"""The same of somebody: addresses are compared without letter case."""
+Normalised = Annotated[str, AfterValidator(normalised)]
+"""Any other text of a query."""
 
 _SLUG = re.compile(SLUG)
 
@@ -30,7 +46,7 @@ def name(field: str, value: Any) -> str:
     Raises:
         InvalidInput: it is empty or too long.
     """
-    given = value.strip() if isinstance(value, str) else ""
+    given = identifier(value) if isinstance(value, str) else ""
     if not given:
         raise invalid(field, "it is empty", "Write the name.")
     if len(given) > NAME_LENGTH:

@@ -11,6 +11,7 @@ from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, Problem
 from services.kit.web.storable import Storable, Text
+from services.people.fields import Named
 from services.people.rules import Actor, Verb
 from services.tools import queries, service
 from services.tools.identity import Identity, ToolCaller
@@ -90,7 +91,7 @@ def _add_tools(api: APIRouter, database: Database, clock: Clock, identity: Ident
 
     @api.get("/tools/{slug}")
     def get_tool(
-        slug: str, actor: Annotated[Actor, Depends(reader)], response: Response
+        slug: Named, actor: Annotated[Actor, Depends(reader)], response: Response
     ) -> dict[str, Any]:
         """One tool with its gate policy, taxonomy and state."""
         with database.transaction() as session:
@@ -100,7 +101,7 @@ def _add_tools(api: APIRouter, database: Database, clock: Clock, identity: Ident
 
     @api.put("/tools/{slug}")
     def put_tool(
-        slug: str,
+        slug: Named,
         body: ToolBody,
         request: Request,
         actor: Annotated[Actor, Depends(identity.may(Verb.SWITCH_TOOL))],

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from fastapi import Request
+from secondlook.text import identifier
 
 from services.escalation.queries import Filter
 from services.people.rules import Actor
@@ -45,4 +46,4 @@ class QueueFilter:
 def queue_filter(request: Request) -> QueueFilter:
     """What this request asks for."""
     query = request.query_params
-    return QueueFilter(**{name: query.get(name, "")[:100] for name in _SHOWN_FILTERS})
+    return QueueFilter(**{name: identifier(query.get(name, ""))[:100] for name in _SHOWN_FILTERS})

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from services.escalation import queries
+from services.people.fields import Normalised
 from services.people.rules import Verb
 from ui.cases.queue_filter import queue_filter
 from ui.cases.remarks import add_remarks
@@ -62,6 +63,6 @@ def _add_pages(routes: APIRouter, pages: PageContext) -> None:
         )
 
     @routes.get("/c/{case_id}")
-    def case_page(request: Request, case_id: int, q: str = "", done: int = 0) -> Response:
+    def case_page(request: Request, case_id: int, q: Normalised = "", done: int = 0) -> Response:
         actor = pages.actor(request, Verb.READ_CASES)
         return show_case(pages, request, actor, case_id, query=q, done_id=done)

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from secondlook.text import identifier
+
 from services.kit.audit import note
 from services.kit.consuming import dead_letters
 from services.kit.database import Session
@@ -65,5 +67,6 @@ def discard(session: Session, actor: Actor, number: int, *, reason: str, now: da
         InvalidInput: there is no reason.
     """
     one(session, actor, number)
-    dead_letters.discard(session, number, reason=reason, actor=actor.id, now=now)
-    note(session, now, actor.id, "discard", "dead letter", str(number), reason=reason)
+    said = identifier(reason)
+    dead_letters.discard(session, number, reason=said, actor=actor.id, now=now)
+    note(session, now, actor.id, "discard", "dead letter", str(number), reason=said)

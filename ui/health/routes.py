@@ -11,6 +11,7 @@ from services.feedback import queries as feedback
 from services.insight import queries as insight
 from services.insight.rules import DAYS_FOR_LIMITS, Ratio, control_limits
 from services.kit.database import Session
+from services.people.fields import Named
 from services.people.rules import Verb
 from services.tools import queries as tool_queries
 from services.tools import service as tool_service
@@ -67,7 +68,7 @@ def router(pages: PageContext) -> APIRouter:
         return pages.templates.render(request, "health/overview.html", now=now, rows=rows)
 
     @routes.get("/health/{slug}")
-    def one(request: Request, slug: str) -> Response:
+    def one(request: Request, slug: Named) -> Response:
         actor = pages.actor(request, Verb.READ_NUMBERS)
         with pages.transaction() as (session, now):
             tool = tool_queries.tool_for(session, actor, slug)
@@ -91,7 +92,7 @@ def router(pages: PageContext) -> APIRouter:
         )
 
     @routes.post("/health/{slug}/state")
-    def switch(request: Request, slug: str, form: PostedForm) -> Response:
+    def switch(request: Request, slug: Named, form: PostedForm) -> Response:
         actor = pages.actor(request, Verb.SWITCH_TOOL)
         with pages.transaction() as (session, now):
             tool_queries.tool_for(session, actor, slug)

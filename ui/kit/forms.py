@@ -1,11 +1,11 @@
 """Forms that are posted: read once, within limits, as text that can be stored."""
 
-import unicodedata
 from collections.abc import Iterable
 from typing import Annotated
 from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request
+from secondlook.text import identifier, normalised
 from starlette.concurrency import run_in_threadpool
 
 from services.kit.errors import InvalidInput, Problem, SecondlookError
@@ -36,8 +36,8 @@ class NoForm(SecondlookError):
 class Form:
     """What was typed and pressed: names with one value or several, each text that can be stored.
 
-    Letters are in their composed form (NFC), as everywhere behind the doors, so that the same
-    word typed on another system is the same word.
+    Each is normalised, as everywhere behind the doors, so that the same word typed on another
+    system is the same word.
     """
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
@@ -50,8 +50,8 @@ class Form:
         return self._values.get(name, [default])[0]
 
     def line(self, name: str) -> str:
-        """The same, without the blanks around it."""
-        return self.text(name).strip()
+        """The same as a name: without the blanks around it."""
+        return identifier(self.text(name))
 
     def all(self, name: str) -> list[str]:
         """Every value under this name, in the order of the form."""
@@ -76,7 +76,8 @@ class Form:
         Only line feeds end a line: other characters that some tools break lines at stay part
         of what was typed.
         """
-        return [line.strip() for line in split_lines(self.text(name)) if line.strip()]
+        named = (identifier(line) for line in split_lines(self.text(name)))
+        return [line for line in named if line]
 
     def first_values(self) -> dict[str, str]:
         """Every name with its first value."""
@@ -141,17 +142,12 @@ def _parse(body: bytes) -> Form:
         problem = Problem("", f"it has more than {FORM_FIELDS} fields", "Send less at once.")
         raise InvalidInput("The form has too many fields.", problems=(problem,)) from None
     _require_storable(pairs)
-    return Form([(compose(name), compose(value)) for name, value in pairs])
+    return Form([(normalised(name), normalised(value)) for name, value in pairs])
 
 
 def split_lines(text: str) -> list[str]:
     """The lines of a text that was typed, blank ones too."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-
-
-def compose(text: str) -> str:
-    """`text` with its letters composed: the one form in which texts are kept and compared."""
-    return unicodedata.normalize("NFC", text)
 
 
 def _require_storable(pairs: list[tuple[str, str]]) -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ui.kit.forms import compose
+from secondlook.text import normalised
 
 
 def format_value(value: Any, failure: Mapping[str, Any] | None = None) -> str:
@@ -45,7 +45,7 @@ def read_text(form: Mapping[str, str], said: Any) -> str:
     Browsers change how lines end, and forms how letters are composed: neither is an edit.
     """
     typed = form.get("value", "").replace("\r\n", "\n")
-    if isinstance(said, str) and typed == compose(said).replace("\r\n", "\n"):
+    if isinstance(said, str) and typed == normalised(said).replace("\r\n", "\n"):
         return said
     return typed
 
@@ -70,7 +70,7 @@ def read_fields(form: Mapping[str, str], said: Any) -> dict[str, Any]:
 
 def _as_before(words: str, before: Any) -> Any:
     """`words` as the type of what was there: a number stays one."""
-    if words == compose(format_field(before)):
+    if words == normalised(format_field(before)):
         return before
     if before is None or isinstance(before, str):
         return words

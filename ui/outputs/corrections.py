@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from secondlook import events
+from secondlook.text import identifier
 from starlette.responses import Response
 
 from services.escalation import queries as escalation
@@ -13,6 +14,7 @@ from services.feedback import queries
 from services.feedback.queries import OutputWhole
 from services.kit.database import Session
 from services.kit.errors import InvalidInput, NotFound, Problem
+from services.people.fields import Named
 from services.people.rules import Actor, Verb
 from services.tools import queries as tool_queries
 from services.tools.contracts import refused
@@ -30,11 +32,11 @@ def add_corrections(routes: APIRouter, pages: PageContext) -> None:
     """Add the routes that take corrections and withdrawals."""
 
     @routes.post("/output")
-    def record(request: Request, tool: str, id: str, form: PostedForm) -> Response:  # noqa: A002 - the address's word
+    def record(request: Request, tool: Named, id: Named, form: PostedForm) -> Response:  # noqa: A002 - the address's word
         return _record(pages, request, tool, id, form.first_values())
 
     @routes.post("/output/undo")
-    def undo(request: Request, tool: str, id: str, form: PostedForm) -> Response:  # noqa: A002
+    def undo(request: Request, tool: Named, id: Named, form: PostedForm) -> Response:  # noqa: A002
         correction = form.text("correction")
         actor = pages.actor(request, Verb.CORRECT)
         with pages.transaction() as (session, now):
@@ -94,7 +96,7 @@ def _correction(
             kind=kind,
             value=value,
             reason=form.get("reason") or None,
-            note=form.get("note", "").strip().replace("\r\n", "\n") or None,
+            note=identifier(form.get("note", "")).replace("\r\n", "\n") or None,
             actor=events.Actor(id=actor.email),
             channel="ui",
             occurred_at=now,

@@ -11,6 +11,7 @@ from services.feedback import queries
 from services.feedback.queries import OutputListed
 from services.kit.errors import NotFound
 from services.kit.web.cursors import encode_cursor, read_cursor
+from services.people.fields import Named, Normalised
 from services.people.rules import Verb
 from services.tools import queries as tool_queries
 from ui.kit.context import PageContext
@@ -34,9 +35,9 @@ def _add_list(routes: APIRouter, pages: PageContext) -> None:
     @routes.get("/outputs")
     def outputs(
         request: Request,
-        tool: str = "",
+        tool: Named = "",
         cursor: str | None = None,
-        id: str = "",  # noqa: A002 - the address's word
+        id: Named = "",  # noqa: A002 - the address's word
     ) -> Response:
         actor = pages.actor(request, Verb.READ_OUTPUTS)
         with pages.transaction() as (session, now):
@@ -44,8 +45,8 @@ def _add_list(routes: APIRouter, pages: PageContext) -> None:
             slug = tool or (tools[0].slug if tools else "")
             if slug and slug not in {one.slug for one in tools}:
                 raise NotFound(f"There is no tool '{slug[:63]}'.")
-            if id.strip():
-                return pages.redirect(request, address(slug, id.strip()))
+            if id:
+                return pages.redirect(request, address(slug, id))
             before = read_cursor(cursor, str)
             found = (
                 queries.recent_outputs(session, slug, before=before, limit=_PAGE + 1)
@@ -90,15 +91,15 @@ def _add_page(routes: APIRouter, pages: PageContext) -> None:
     @routes.get("/output")
     def output_page(
         request: Request,
-        tool: str,
-        id: str,  # noqa: A002 - the address's word
-        q: str = "",
+        tool: Named,
+        id: Named,  # noqa: A002 - the address's word
+        q: Normalised = "",
         said: str = "",
     ) -> Response:
         actor = pages.actor(request, Verb.READ_OUTPUTS)
         return show_output(pages, request, actor, tool, id, query=q, said=said)
 
     @routes.get("/o/{tool}/{output_id:path}")
-    def short(request: Request, tool: str, output_id: str) -> Response:
+    def short(request: Request, tool: Named, output_id: Named) -> Response:
         """The short address, for links in a helpdesk."""
         return pages.redirect(request, address(tool, output_id))

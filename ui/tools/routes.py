@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from services.kit.errors import ChangedMeanwhile, Conflict, InvalidInput
 from services.people import queries as people_queries
+from services.people.fields import Named
 from services.people.rules import Verb
 from services.tools import keys as tool_keys
 from services.tools import queries as tool_queries
@@ -139,19 +140,19 @@ def _register(pages: PageContext, request: Request, form: Form) -> Response:
 
 def _add_tool(routes: APIRouter, pages: PageContext) -> None:
     @routes.get("/tools/{slug}")
-    def tool_page(request: Request, slug: str, saved: str = "") -> Response:
+    def tool_page(request: Request, slug: Named, saved: str = "") -> Response:
         return _show(pages, request, slug, saved=bool(saved))
 
     @routes.post("/tools/{slug}")
-    def change(request: Request, slug: str, form: PostedForm) -> Response:
+    def change(request: Request, slug: Named, form: PostedForm) -> Response:
         return _change(pages, request, slug, form)
 
     @routes.post("/tools/{slug}/review-when")
-    def change_conditions(request: Request, slug: str, form: PostedForm) -> Response:
+    def change_conditions(request: Request, slug: Named, form: PostedForm) -> Response:
         return _change_conditions(pages, request, slug, form)
 
     @routes.post("/tools/{slug}/keys")
-    def make_key(request: Request, slug: str) -> Response:
+    def make_key(request: Request, slug: Named) -> Response:
         actor = pages.actor(request, Verb.MANAGE_TOOLS)
         try:
             with pages.transaction() as (session, now):
@@ -162,7 +163,7 @@ def _add_tool(routes: APIRouter, pages: PageContext) -> None:
         return _show(pages, request, slug, key=key)
 
     @routes.post("/tools/{slug}/keys/{prefix}/revoke")
-    def revoke(request: Request, slug: str, prefix: str) -> Response:
+    def revoke(request: Request, slug: Named, prefix: Named) -> Response:
         actor = pages.actor(request, Verb.MANAGE_TOOLS)
         with pages.transaction() as (session, now):
             tool_queries.tool_for(session, actor, slug)
