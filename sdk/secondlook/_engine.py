@@ -55,7 +55,7 @@ class Stats:
     """Waiting on disk alone."""
     sent: int
     refused: int
-    """The server will never take them."""
+    """The server said that it will never take them; nobody sees them, and the log says why."""
     dropped: int
     """Lost for want of room, or corrections that were not valid."""
     invalid: int

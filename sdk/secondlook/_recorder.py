@@ -9,7 +9,7 @@ from typing import Literal
 
 from secondlook._arguments import Given, message_of, output_facts, shared_facts
 from secondlook._engine import Engine
-from secondlook._problems import InvalidEvent
+from secondlook._problems import InvalidEvent, invalid
 from secondlook._salvage import failure_of, what_was_wrong
 from secondlook._warn import Warner
 from secondlook.events import (
@@ -62,10 +62,12 @@ class Recorder:
         """Decide about an output and queue it, with what was decided.
 
         Raises:
-            InvalidEvent: it breaks the contract, and `on_invalid` is `raise`.
+            InvalidEvent: it breaks the contract or is of another kind than the tool's, and
+                `on_invalid` is `raise`.
         """
         try:
             output = valid(Output, **output_facts(given))
+            self._require_kind(output)
             decision = self._decide(output)
             decided = {
                 "disposition": decision.disposition,
@@ -119,6 +121,13 @@ class Recorder:
             return Decision(self._safe_default, "no_policy", None)
         age = self._engine.policy_age_seconds if policy.max_stale_seconds else None
         return decide_output(policy, output, age_seconds=age, safe_default=self._safe_default)
+
+    def _require_kind(self, output: Output) -> None:
+        """Refuse what the server would refuse later, where nobody would see it any more."""
+        policy = self._engine.policy
+        if policy is not None and output.kind != policy.kind:
+            problem = f"'{policy.tool}' returns {policy.kind}, not {output.kind}"
+            raise invalid(("kind",), problem, f"Send {policy.kind}.")
 
     def _record_invalid(self, given: Given, error: Exception) -> Decision:
         """Record an output that is not valid as one that failed, and send it to a person."""

@@ -65,7 +65,7 @@ class Verbs:
         Args:
             output_id: 1 to 200 bytes, unique among the tool's outputs; the same id again with the
                 same facts counts once.
-            kind: `category`, `text`, `flag` or `fields`.
+            kind: the tool's: `category`, `text`, `flag` or `fields`.
             value: a category or text; True or False; or `{name: {"value": …, "confidence": …}}`.
             confidence: the tool's own number from 0 to 1, None where it has none.
             input_text, language, url: what the tool was given, cut beyond 64 KiB; a tag such as

@@ -225,7 +225,7 @@ def test_closing_without_threads_ends_soon_and_counts(
 SCRIPT = """
 import sys
 from secondlook import Secondlook
-Secondlook(sys.argv[1], sys.argv[2]).output("t-1", kind="flag", value=True)
+Secondlook(sys.argv[1], sys.argv[2]).output("t-1", kind="category", value="refund")
 """
 
 FORKED_WITHOUT_THREADS = """
@@ -239,7 +239,7 @@ if pid == 0:
     def refuse(thread):
         raise RuntimeError("can't start new thread")
     threading.Thread.start = refuse
-    decision = look.output("t-1", kind="flag", value=True, confidence=0.9)
+    decision = look.output("t-1", kind="category", value="refund", confidence=0.9)
     os._exit(0 if decision.proceed else 1)
 sys.exit(os.waitpid(pid, 0)[1])
 """

@@ -104,7 +104,7 @@ def proxy(server: Any, environment: pytest.MonkeyPatch) -> Iterator[Proxy]:
 
 def record(look: Secondlook) -> None:
     assert look.wait_for_policy()
-    look.output("t-1", kind="flag", value=True, confidence=0.9)
+    look.output("t-1", kind="category", value="refund", confidence=0.9)
     assert look.flush(10)
 
 

@@ -195,7 +195,7 @@ def test_asyncio_records_at_once_and_waits_only_to_end(server: Any) -> None:
     async def work() -> Stats:
         async with AsyncSecondlook(server.url, server.key) as look:
             for number in range(20):
-                look.output(f"t-{number}", kind="flag", value=True, confidence=0.9)
+                look.output(f"t-{number}", kind="category", value="refund", confidence=0.9)
             assert await look.flush()
             return look.stats()
 

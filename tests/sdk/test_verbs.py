@@ -60,7 +60,7 @@ def test_output_records_all_that_it_is_told() -> None:
     ],
 )
 def test_output_takes_every_kind(kind: Any, value: Any) -> None:
-    look = FakeSecondlook(a_policy())
+    look = FakeSecondlook(a_policy(kind=kind))
     assert look.output("t-1", kind=kind, value=value, confidence=0.9).proceed
     assert decode(encode(look.events[0])) == look.events[0]
 
@@ -74,14 +74,15 @@ def test_the_same_output_again_is_the_same_event() -> None:
 
 
 def test_numbers_of_numpy_are_taken() -> None:
-    look = FakeSecondlook(a_policy())
+    look = FakeSecondlook(a_policy(kind="flag"))
     look.output("t-1", kind="flag", value=np.bool_(True), confidence=np.float32(0.75))
+    look.use(a_policy())
     look.output("t-2", kind="category", value=np.str_("refund"), confidence=np.float64(0.5))
     assert [(o.value, o.confidence) for o in look.outputs] == [(True, 0.75), ("refund", 0.5)]
 
 
 def test_what_users_wrote_never_makes_a_tool_fail() -> None:
-    look = FakeSecondlook(a_policy())
+    look = FakeSecondlook(a_policy(kind="flag"))
     look.output("t-1", kind="flag", value=True, input_text="a\0b\ud800" + "ü" * 70_000)
     look.failed("t-2", message="\0" + "x" * 9_000, input_text="\udfff")
     text = look.outputs[0].input.text
@@ -132,6 +133,35 @@ def test_a_bad_argument_raises_and_is_named(changes: dict[str, Any], pointer: st
     assert look.events == []
 
 
+@pytest.mark.parametrize("state", ["live", "shadow", "fallback", "stopped"])
+def test_output_of_another_kind_than_the_tools_is_recorded_as_a_failed_one(state: Any) -> None:
+    look = FakeSecondlook(a_policy(state=state), on_invalid="record")
+    decision = look.output("t-1", kind="text", value="Dear Ana", confidence=0.99)
+    answer = {"live": ("review", "invalid"), "stopped": ("stop", "stopped")}
+    expected = answer.get(state, ("fallback", state))
+    assert (decision.disposition, decision.reason) == expected
+    assert look.outputs == []
+    (failure,) = look.failures
+    assert (failure.output_id, failure.error.kind) == ("t-1", "invalid")
+    assert "/kind: 'ticket-categoriser' returns category, not text" in failure.error.message
+    assert '"Dear Ana"' in failure.error.message
+    assert look.stats().invalid == 1
+
+
+def test_output_of_another_kind_raises_where_that_is_asked_for() -> None:
+    look = FakeSecondlook(a_policy())
+    with pytest.raises(InvalidEvent, match="returns category, not flag") as caught:
+        look.output("t-1", kind="flag", value=True)
+    assert [problem.pointer for problem in caught.value.problems] == ["/kind"]
+    assert look.events == []
+
+
+def test_output_of_any_kind_is_taken_while_there_is_no_policy() -> None:
+    look = FakeSecondlook(None)
+    assert look.output("t-1", kind="flag", value=True).reason == "no_policy"
+    assert [output.kind for output in look.outputs] == ["flag"]
+
+
 def test_an_event_over_1_mib_is_refused_to_its_sender(down: Any) -> None:
     look = down.client(on_invalid="raise")
     fields = {f"f{n}": {"value": "x" * 60_000} for n in range(20)}
@@ -175,7 +205,7 @@ def test_failed_records_why() -> None:
 def test_the_fake_changes_its_policy() -> None:
     look = FakeSecondlook()
     assert look.output("t-1", kind="flag", value=True).reason == "no_policy"
-    look.use(a_policy(state="stopped"))
+    look.use(a_policy(kind="flag", state="stopped"))
     assert look.output("t-2", kind="flag", value=True).stop
     with look as same:
         assert same.flush()
@@ -224,7 +254,7 @@ def test_from_env_names_what_is_missing(missing: str) -> None:
 
 def test_the_fake_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    FakeSecondlook(a_policy()).output("t-1", kind="flag", value=True)
+    FakeSecondlook(a_policy(kind="flag")).output("t-1", kind="flag", value=True)
     assert caplog.text == ""
 
 
