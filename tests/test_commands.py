@@ -163,6 +163,54 @@ def test_check_warns_of_a_tool_that_is_not_registered(
     assert answer == {"sound": True, "problems": [], "warnings": [warning]}
 
 
+_UNSOUND = """
+version: 1
+catch_all: {team: nowhere, sla: {claim: 30m, resolve: 2h}}
+rules:
+  - {id: all, when: {tool: "*"}, owner: {user: rita@example.org}}
+  - {id: early, when: {tool: no-such-tool}, owner: {team: support}}
+  - {id: again, when: {tool: "*"}, owner: {team: support}}
+ladders:
+  long:
+    - {at: 0m, own: team:support}
+    - {at: 1h, own: user:x@y.org}
+tests:
+  - {case: {trigger: dispute}, expect: {team: support}}
+"""
+_FOUND = [
+    "line 7: rule 'again' is never reached: 'all' matches first",
+    "line 3: catch_all names team:nowhere: team 'nowhere' has nobody active who may review",
+    "line 5: rule 'all' names user:rita@example.org: rita@example.org is a rep, who may not review",
+    "line 11: ladder 'long', rung 2 names user:x@y.org: nobody active has the address 'x@y.org'",
+    "line 13: test 1: team is nowhere, expected support",
+]
+_WARNED = "line 6: rule 'early': no tool 'no-such-tool' is registered"
+
+
+def test_check_and_doctor_find_the_same_in_a_policy(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "unsound.yaml"
+    file.write_text(_UNSOUND)
+    done = run("route", "check", "--file", str(file), "--json")
+    assert done.exit_code == 1
+    answer = json.loads(done.output)
+    assert answer == {"sound": False, "problems": _FOUND, "warnings": [_WARNED]}
+    monkeypatch.setenv("SECONDLOOK_ROUTING_FILE", str(file))
+    assert f"routing policy: {'; '.join(_FOUND)} (warning: {_WARNED})" in run("doctor").output
+    told = {one.pop("looked_at"): one for one in json.loads(run("doctor", "--json").output)}
+    assert told["routing policy"] == {"problem": "; ".join(_FOUND), "warning": _WARNED}
+
+
+def test_doctor_says_well_of_a_policy_with_a_warning(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "early.yaml"
+    file.write_text(POLICY.replace('{predicted.category: "ta*"}', "{tool: no-such-tool}"))
+    monkeypatch.setenv("SECONDLOOK_ROUTING_FILE", str(file))
+    assert "routing policy: well (warning: line 5: rule 'taxes'" in run("doctor").output
+
+
 def test_doctor_tells_of_a_timer_that_failed_and_of_dead_letters(run: Callable[..., Any]) -> None:
     database = Database(make_engine(os.environ["SECONDLOOK_DATABASE_URL"]))
     with database.transaction() as session:

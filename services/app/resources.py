@@ -121,7 +121,7 @@ def check_routing(resources: Resources) -> None:
     policy = resources.router.policy
     if policy is not None:
         with resources.database.transaction() as session:
-            escalation_service.check_policy(session, policy)
+            escalation_service.check_owners(session, policy)
 
 
 @contextmanager

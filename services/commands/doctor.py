@@ -9,6 +9,7 @@ from services.app import resources as app_resources
 from services.app.resources import Resources
 from services.commands.shared import AsJson, answer, in_words, resources
 from services.escalation import queries as escalation
+from services.escalation import service as escalation_service
 from services.insight.account import TOPICS
 from services.kit import audit
 from services.kit.consuming import dead_letters, offsets, outbox
@@ -16,26 +17,33 @@ from services.kit.errors import SecondlookError
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at; `problem` is empty where all is well."""
+    """One thing that was looked at; `problem` is empty where all is well.
+
+    A `warning` tells of what may be meant so.
+    """
 
     looked_at: str
     problem: str = ""
+    warning: str = ""
+
+    def __str__(self) -> str:
+        warning = f" (warning: {self.warning})" if self.warning else ""
+        return f"{self.looked_at}: {self.problem or 'well'}{warning}"
 
 
 def doctor(as_json: AsJson = False) -> None:
     """Look at everything that can be wrong; exit 1 where something is."""
     with resources("doctor") as found:
         findings = list(_findings(found))
-    lines = [f"{f.looked_at}: {f.problem or 'well'}" for f in findings]
-    answer([f._asdict() for f in findings], as_json=as_json, lines=lines)
+    answer([f._asdict() for f in findings], as_json=as_json, lines=[str(f) for f in findings])
     if any(finding.problem for finding in findings):
         raise typer.Exit(1)
 
 
 def _findings(found: Resources) -> Iterator[Finding]:
-    unreachable = _looked(_look_at_database, found)
-    yield Finding("database", unreachable)
-    if unreachable:  # All that follows would say the same.
+    database = _looked("database", _look_at_database, found)
+    yield database
+    if database.problem:  # All that follows would say the same.
         return
     for name, look in (
         ("schema and log", _look_at_readiness),
@@ -45,15 +53,16 @@ def _findings(found: Resources) -> Iterator[Finding]:
         ("timers", _look_at_timers),
         ("audit log", _look_at_audit),
     ):
-        yield Finding(name, _looked(look, found))
+        yield _looked(name, look, found)
 
 
-def _looked(look: Callable[[Resources], str], found: Resources) -> str:
+def _looked(name: str, look: Callable[[Resources], str | Finding], found: Resources) -> Finding:
     try:
         with in_words():
-            return look(found)
+            looked = look(found)
     except SecondlookError as error:
-        return error.detail
+        return Finding(name, error.detail)
+    return looked if isinstance(looked, Finding) else Finding(name, looked)
 
 
 def _look_at_database(found: Resources) -> str:
@@ -66,9 +75,14 @@ def _look_at_readiness(found: Resources) -> str:
     return ""
 
 
-def _look_at_routing(found: Resources) -> str:
-    app_resources.load_routing(found.settings)
-    return ""
+def _look_at_routing(found: Resources) -> Finding:
+    policy = found.router.policy
+    if policy is None:
+        return Finding("routing policy")
+    with found.database.transaction() as session:
+        seen = escalation_service.policy_findings(session, policy)
+    problems, warnings = ("; ".join(map(str, findings)) for findings in seen)
+    return Finding("routing policy", problems, warnings)
 
 
 def _look_at_events(found: Resources) -> str:

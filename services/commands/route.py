@@ -7,13 +7,13 @@ import typer
 
 from services.app.resources import load_routing
 from services.commands.shared import AsJson, answer, group, transaction
-from services.escalation import owners, queries
-from services.escalation.policy.check import run_tests, unknown_tools, unreachable_rules
+from services.escalation import queries
+from services.escalation import service as escalation
+from services.escalation.policy.check import run_tests
 from services.escalation.policy.model import RoutingPolicy
 from services.escalation.routing import facts_of_case
 from services.kit.errors import InvalidInput
 from services.kit.settings import load_settings
-from services.tools import queries as tool_queries
 
 route = group("The routing policy: check, test, explain.")
 
@@ -34,14 +34,9 @@ def _policy(file: Path | None) -> RoutingPolicy:
 def check(file: File = None, as_json: AsJson = False) -> None:
     """Check the policy against the people, teams and tools there are; exit 1 where it is wrong."""
     policy = _policy(file)
-    problems = [str(finding) for finding in unreachable_rules(policy)]
     with transaction() as (_, session, _now):
-        missing = policy.owners - owners.able(session, policy.owners)
-        problems += [f"owner: {owners.why_not(session, one)}" for one in sorted(missing, key=str)]
-        # No problem: a policy may be written before its tool is registered.
-        known = tool_queries.cache(session).tools(session)
-        warnings = [str(finding) for finding in unknown_tools(policy, known)]
-    problems += run_tests(policy)
+        found = escalation.policy_findings(session, policy)
+    problems, warnings = [str(one) for one in found.problems], [str(one) for one in found.warnings]
     data = {"sound": not problems, "problems": problems, "warnings": warnings}
     lines = [*(f"warning: {warning}" for warning in warnings), *(problems or ["sound"])]
     answer(data, as_json=as_json, lines=lines)
@@ -53,7 +48,7 @@ def check(file: File = None, as_json: AsJson = False) -> None:
 def test(file: File = None, as_json: AsJson = False) -> None:
     """Run the policy's inline tests; exit 1 where one fails."""
     policy = _policy(file)
-    failures = run_tests(policy)
+    failures = [str(finding) for finding in run_tests(policy)]
     data = {"tests": len(policy.tests), "failures": failures}
     answer(data, as_json=as_json, lines=failures or [f"{len(policy.tests)} passed"])
     if failures:

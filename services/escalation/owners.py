@@ -6,9 +6,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from services.escalation.cases import Case
-from services.escalation.policy.model import RoutingPolicy
 from services.escalation.rules import LAST_RESORT, Owner
-from services.kit.errors import InvalidInput, invalid
+from services.kit.errors import invalid
 from services.people import ownership
 from services.people import queries as people
 from services.people.rules import REVIEWERS
@@ -94,17 +93,3 @@ def why_not(session: Session, owner: Owner) -> str:
         return f"nobody active has the address '{owner.id}'"
     assert who.role not in REVIEWERS
     return f"{owner.id} is a {who.role}, who may not review"
-
-
-def check_policy(session: Session, policy: RoutingPolicy) -> None:
-    """Refuse a routing policy that names somebody who cannot be accountable.
-
-    Raises:
-        InvalidInput: who cannot, and why.
-    """
-    there = able(session, policy.owners)
-    for owner in sorted(policy.owners - there, key=str):
-        raise InvalidInput(
-            f"The routing policy names {owner}: {why_not(session, owner)}. Change that with"
-            " `secondlook people`, or name another owner in the policy."
-        )

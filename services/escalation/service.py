@@ -4,12 +4,12 @@ from services.escalation.claims import Claim, claim, expire_leases, release
 from services.escalation.handling import comment, escalate, reassign, reopen
 from services.escalation.ladder import fire_due
 from services.escalation.leaving import hand_over
-from services.escalation.owners import check_policy
+from services.escalation.policy.findings import check_owners, policy_findings
 from services.escalation.verdicts import close_resolved, give_verdict, undo
 
 __all__ = [
     "Claim",
-    "check_policy",
+    "check_owners",
     "claim",
     "close_resolved",
     "comment",
@@ -18,6 +18,7 @@ __all__ = [
     "fire_due",
     "give_verdict",
     "hand_over",
+    "policy_findings",
     "reassign",
     "release",
     "reopen",

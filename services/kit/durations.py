@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 _PATTERN = re.compile(r"(\d{1,6})(s|m|h|d|bd)")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+DAY = 86_400
+"""The seconds of a day."""
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": DAY}
 _SATURDAY = 5
+_WORKING_DAYS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +28,15 @@ class Duration:
         """The moment at which this duration, begun at `moment` (with its zone), is over."""
         elapsed = moment.astimezone(UTC) + timedelta(seconds=self.seconds)
         result = elapsed.astimezone(moment.tzinfo)
-        for _ in range(self.business_days):
+        if self.business_days == 0:
+            return result
+        # After the first step it is a working day, from which five more are a week.
+        weeks, more = divmod(self.business_days - 1, _WORKING_DAYS)
+        for _ in range(more + 1):
             result += timedelta(days=1)
             while result.weekday() >= _SATURDAY:
                 result += timedelta(days=1)
-        return result
+        return result + timedelta(weeks=weeks)
 
     def __str__(self) -> str:
         if self.business_days:

@@ -378,6 +378,6 @@ def test_person_who_leaves_hands_nothing_to_a_team_without_a_reviewer(populated:
 
 def test_policy_is_checked_against_the_people(populated: Database) -> None:
     with populated.transaction() as session:
-        service.check_policy(session, read_policy(POLICY))
-        with pytest.raises(InvalidInput, match=r"names user:never@example\.org: nobody active"):
-            service.check_policy(session, read_policy(OF_PAT))
+        service.check_owners(session, read_policy(POLICY))
+        with pytest.raises(InvalidInput, match=r"line 5: rule 'all' names user:pat@ex"):
+            service.check_owners(session, read_policy(OF_PAT))

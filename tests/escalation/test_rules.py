@@ -223,6 +223,31 @@ rules:
     ]
 
 
+@pytest.mark.parametrize("span", ["999999bd", "1311bd", "1831d", "43921h"])
+@pytest.mark.parametrize(
+    ("part", "pointer"),
+    [
+        ("rules: [{{id: a, when: {{kind: text}}, owner: {{team: a}}, sla: {sla}}}]", "/sla/claim"),
+        ("ladders: {{a: [{{at: {span}, own: team:a}}]}}", "/at"),
+        ("ladders: {{a: [{{at: 1h, own: team:a, repeat: {span}}}]}}", "/repeat"),
+    ],
+)
+def test_span_over_five_years_is_refused(part: str, pointer: str, span: str) -> None:
+    part = part.format(span=span, sla=f"{{claim: {span}, resolve: 1h}}")
+    with pytest.raises(InvalidInput) as refused:
+        read_policy(f"{WHOLE}\n{part}")
+    (problem,) = refused.value.problems
+    assert problem.pointer.endswith(pointer)
+    assert f"line {WHOLE.count(chr(10)) + 2}" in problem.problem
+    assert "is over five years" in problem.problem
+    assert problem.hint == "Write 1830d or 1310bd at most."
+
+
+def test_spans_of_five_years_are_taken() -> None:
+    ladder = "ladders: {a: [{at: 1830d, own: team:a}, {at: 1310bd, own: team:b}]}"
+    assert len(read_policy(WHOLE + ladder).ladders["a"]) == 2
+
+
 def test_old_ways_are_told_of_the_new_ones() -> None:
     """Reviews are asked for by the gate, and ladders are called ladders."""
     with pytest.raises(InvalidInput) as refused:

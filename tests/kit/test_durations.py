@@ -1,5 +1,6 @@
 """Elapsed time is elapsed time, on the nights too on which clocks are set."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.kit.durations import parse_duration
+from services.kit.durations import Duration, parse_duration
 
 BERLIN = ZoneInfo("Europe/Berlin")
 A_YEAR = datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None)
@@ -35,6 +36,27 @@ def berlin(day: int, hour: int, minute: int = 0, *, month: int, fold: int = 0) -
 )
 def test_duration_over_a_change_of_the_clocks(begun: datetime, lasts: str, over: datetime) -> None:
     assert parse_duration(lasts).after(begun).astimezone(UTC) == over.astimezone(UTC)
+
+
+@given(
+    st.datetimes(A_YEAR, A_YEAR.replace(year=2027), timezones=st.just(BERLIN)),
+    st.integers(0, 60),
+)
+def test_business_days_are_counted_one_by_one(begun: datetime, number: int) -> None:
+    day = begun.astimezone(UTC).astimezone(BERLIN)  # of a moment that there is
+    for _ in range(number):
+        day += timedelta(days=1)
+        while day.strftime("%a") in ("Sat", "Sun"):
+            day += timedelta(days=1)
+    over = Duration(business_days=number).after(begun)
+    assert (over, over.astimezone(UTC)) == (day, day.astimezone(UTC))
+
+
+def test_many_business_days_cost_no_more_than_few() -> None:
+    begun = time.process_time()
+    for _ in range(20):
+        Duration(business_days=999_999).after(berlin(27, 10, month=3))
+    assert time.process_time() - begun < 0.1
 
 
 @given(

@@ -1,11 +1,12 @@
 """What can be found in a routing policy before any case meets it. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from secondlook.conditions import Clause, Condition
 
 from services.escalation.policy.model import RoutingPolicy
+from services.escalation.rules import Owner
 
 
 class Finding(NamedTuple):
@@ -27,16 +28,28 @@ def unreachable_rules(policy: RoutingPolicy) -> list[Finding]:
                 rule.when.get(fact) == clause for fact, clause in earlier.when.items()
             ):
                 words = f"rule '{rule.id}' is never reached: '{earlier.id}' matches first"
-                found.append(Finding(policy.line_of(rule.id), words))
+                found.append(Finding(policy.line_of("rules", later), words))
                 break
     return found
+
+
+def absent_owners(policy: RoutingPolicy, absent: Mapping[Owner, str]) -> list[Finding]:
+    """Every place that names somebody of `absent`, with why they cannot be accountable."""
+    return [
+        Finding(
+            policy.line_of(*naming.place),
+            f"{naming.where} names {naming.owner}: {absent[naming.owner]}",
+        )
+        for naming in policy.namings
+        if naming.owner in absent
+    ]
 
 
 def unknown_tools(policy: RoutingPolicy, registered: Collection[str]) -> list[Finding]:
     """Rules that name a tool that is not registered; it may be, later."""
     return [
-        Finding(policy.line_of(rule.id), f"rule '{rule.id}': no tool '{name}' is registered")
-        for rule in policy.rules
+        Finding(policy.line_of("rules", n), f"rule '{rule.id}': no tool '{name}' is registered")
+        for n, rule in enumerate(policy.rules)
         for name in _listed(rule.when.get("tool", []))
         if not any(Condition({"tool": name}).holds({"tool": slug}) for slug in registered)
     ]
@@ -46,10 +59,10 @@ def _listed(clause: Clause) -> list[str]:
     return [str(one) for one in clause] if isinstance(clause, list) else [str(clause)]
 
 
-def run_tests(policy: RoutingPolicy) -> list[str]:
-    """Run the inline tests; answers what failed, in words, empty when all passed."""
+def run_tests(policy: RoutingPolicy) -> list[Finding]:
+    """Run the inline tests; answers what failed, empty when all passed."""
     failures = []
-    for number, test in enumerate(policy.tests, start=1):
+    for position, test in enumerate(policy.tests):
         route = policy.route(test.facts)
         got = {
             "rule": route.rule,
@@ -60,5 +73,6 @@ def run_tests(policy: RoutingPolicy) -> list[str]:
         }
         for field, wanted in test.expect.model_dump(exclude_none=True).items():
             if got[field] != wanted:
-                failures.append(f"test {number}: {field} is {got[field]}, expected {wanted}")
+                words = f"test {position + 1}: {field} is {got[field]}, expected {wanted}"
+                failures.append(Finding(policy.line_of("tests", position), words))
     return failures

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -24,7 +24,7 @@ from secondlook.conditions import FACTS, Clause, Condition, Facts, FactType
 from secondlook.text import SLUG, normalised
 
 from services.escalation.rules import Owner, Priority, parse_address, parse_owner
-from services.kit.durations import Duration, parse_duration
+from services.kit.durations import DAY, Duration, parse_duration
 from services.tools.rules import Trigger
 
 CASE_FACTS = {**FACTS, "trigger": FactType("text", tuple(t.value for t in Trigger))}
@@ -33,11 +33,20 @@ CASE_FACTS = {**FACTS, "trigger": FactType("text", tuple(t.value for t in Trigge
 Slug = Annotated[str, Field(pattern=SLUG)]
 
 
-def _duration(value: Any) -> Any:
-    return value if isinstance(value, Duration) else parse_duration(str(value))
+# A case that may wait longer than five years has no deadline.
+_LONGEST = Duration(seconds=5 * 366 * DAY), Duration(business_days=5 * 262)
 
 
-Span = Annotated[Duration, BeforeValidator(_duration)]
+def _span(value: Any) -> Duration:
+    span = value if isinstance(value, Duration) else parse_duration(str(value))
+    elapsed, working = _LONGEST
+    if span.seconds > elapsed.seconds or span.business_days > working.business_days:
+        problem = f"{span} is over five years"
+        raise _wrong((), problem, f"Write {elapsed} or {working} at most.")
+    return span
+
+
+Span = Annotated[Duration, BeforeValidator(_span)]
 When = Annotated[dict[str, Clause], BeforeValidator(conditions.checked(CASE_FACTS))]
 
 
@@ -153,6 +162,19 @@ class InlineTest(_Part):
         }
 
 
+Place = tuple[str | int, ...]
+"""Where something stands in the document, such as `("rules", 0)`."""
+
+
+class Naming(NamedTuple):
+    """A place of a policy that makes somebody accountable."""
+
+    place: Place
+    where: str
+    """The place as its author knows it."""
+    owner: Owner
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """What the policy decided for one case."""
@@ -184,8 +206,8 @@ class RoutingPolicy(_Part):
     ladders: dict[str, list[Rung]] = {}
     tests: list[InlineTest] = []
     revision: str = ""
-    lines: dict[str, int] = {}
-    """Of each rule by its id, in the file that it was read from."""
+    lines: dict[Place, int] = {}
+    """Of the catch-all and each rule, rung and test, in the file that it was read from."""
 
     @model_validator(mode="after")
     def _sound(self) -> "RoutingPolicy":
@@ -204,15 +226,30 @@ class RoutingPolicy(_Part):
                 raise _wrong((*place, "escalate"), problem, "Name one that stands in `ladders`.")
         return self
 
-    def line_of(self, rule: str) -> int:
-        """The line of a rule, 1 where it was not read from a file."""
-        return self.lines.get(rule, 1)
+    def line_of(self, *place: str | int) -> int:
+        """The line of the catch-all, a rule, rung or test; 1 if it was not read from a file."""
+        return self.lines.get(place, 1)
+
+    @cached_property
+    def namings(self) -> tuple[Naming, ...]:
+        """Everybody that the policy names, as often as it does."""
+        return (
+            Naming(("catch_all",), "catch_all", self.catch_all.owner.owner),
+            *(
+                Naming(("rules", n), f"rule '{rule.id}'", rule.owner.owner)
+                for n, rule in enumerate(self.rules)
+            ),
+            *(
+                Naming(("ladders", name, n), f"ladder '{name}', rung {n + 1}", rung.own)
+                for name, ladder in self.ladders.items()
+                for n, rung in enumerate(ladder)
+            ),
+        )
 
     @cached_property
     def owners(self) -> frozenset[Owner]:
         """Everybody that the policy names."""
-        named = {rule.owner.owner for rule in self.rules} | {self.catch_all.owner.owner}
-        return frozenset(named | {rung.own for ladder in self.ladders.values() for rung in ladder})
+        return frozenset(naming.owner for naming in self.namings)
 
     @cached_property
     def _conditions(self) -> list[tuple[Rule, Condition]]:

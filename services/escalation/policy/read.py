@@ -5,13 +5,13 @@ the rule and a hint, never passed over.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from services.escalation.policy.model import RoutingPolicy
+from services.escalation.policy.model import Place, RoutingPolicy
 from services.kit.errors import InvalidInput, Problem
 from services.kit.strict_yaml import StrictLoader
 
@@ -42,10 +42,14 @@ def read(text: str) -> RoutingPolicy:
         detail = "; ".join(f"{p.pointer or '/'}: {p.problem}" for p in problems)
         raise InvalidInput(f"The routing policy: {detail}", problems=problems) from None
     revision = hashlib.sha256(text.encode()).hexdigest()[:12]
-    lines = {
-        rule.id: _line(node, ("rules", position)) for position, rule in enumerate(policy.rules)
-    }
+    lines = {place: _line(node, place) for place in _places(policy)}
     return policy.model_copy(update={"revision": revision, "lines": lines})
+
+
+def _places(policy: RoutingPolicy) -> Iterator[Place]:
+    """Every place that somebody may be told about."""
+    yield from (naming.place for naming in policy.namings)
+    yield from (("tests", position) for position in range(len(policy.tests)))
 
 
 def _read_yaml(text: str) -> tuple[Any, yaml.Node | None]:
