@@ -19,7 +19,8 @@ from services.people import models
 DEVICE_LENGTH = timedelta(days=180)
 """How long a browser is known after somebody signed in there."""
 
-_ACCOUNT_FROM_ONE_PLACE = Throttle(free=5, first=1.0, longest=4.0, patience=10.0)
+# The pages let twenty wait, who all have had their turn before a proxy gives up on the last.
+_ACCOUNT_FROM_ONE_PLACE = Throttle(free=5, first=1.0, longest=2.0, patience=50.0)
 _ACCOUNT = Throttle(free=20, first=0.5, longest=2.0)
 _NETWORK = Throttle(free=30, first=0.25, longest=1.0)
 _NAME_LENGTH = 254
@@ -71,7 +72,7 @@ def succeeded(session: Session, attempt: Attempt, *, now: datetime) -> None:
 
 def _names(session: Session, attempt: Attempt, now: datetime) -> list[tuple[str, Throttle]]:
     account = attempt.account
-    if _is_known(session, attempt, now):
+    if is_known(session, attempt, now=now):
         device = token_hash(attempt.device).hex()
         return [(f"sign-in {account} in {device}", _ACCOUNT_FROM_ONE_PLACE)]
     return [
@@ -81,7 +82,8 @@ def _names(session: Session, attempt: Attempt, now: datetime) -> list[tuple[str,
     ]
 
 
-def _is_known(session: Session, attempt: Attempt, now: datetime) -> bool:
+def is_known(session: Session, attempt: Attempt, *, now: datetime) -> bool:
+    """Whether the person has signed in before in the browser that the try comes from."""
     if not attempt.device:
         return False
     found = select(models.KnownDevice.person).where(
@@ -93,7 +95,7 @@ def _is_known(session: Session, attempt: Attempt, now: datetime) -> bool:
 
 def remember_device(session: Session, attempt: Attempt, *, now: datetime) -> str | None:
     """The secret by which this browser is known from now on; None where it is known already."""
-    if _is_known(session, attempt, now):
+    if is_known(session, attempt, now=now):
         return None
     secret = new_token("sld")
     session.add(

@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from services.kit.errors import InvalidInput, TooMany
@@ -25,24 +26,21 @@ def router(pages: PageContext) -> APIRouter:
         return _account(pages, request, saved=bool(saved))
 
     @routes.post("/account/password")
-    def set_password(request: Request, form: PostedForm) -> Response:
+    async def set_password(request: Request, form: PostedForm) -> Response:
         password, current = form.text("password"), form.text("current")
         actor = pages.signed_in(request).actor
         try:
-            if _must_show_password(pages, request):
+            if await run_in_threadpool(_must_show_password, pages, request):
                 attempt = attempt_of(pages, request, actor.email)
-                passwords.confirm(attempt, lambda: _require_password(pages, actor, current))
-            with pages.transaction() as (session, now):
-                access.set_password(session, actor.email, password, actor=actor, now=now)
-                secret, _ = access.sign_in(
-                    session, actor.email, password, now=now, length=pages.session_length
-                )
+                await passwords.confirm(attempt, lambda: _require_password(pages, actor, current))
+            secret = await run_in_threadpool(_set_password, pages, actor, password)
         except InvalidInput as error:
-            return _account(pages, request, status=422, errors=field_errors(error))
+            errors, status = field_errors(error), 422
         except TooMany as error:
-            errors = {"current": error.detail}
-            return _account(pages, request, status=error.status, errors=errors)
-        return enter(pages, request, secret, "/account?saved=1")
+            errors, status = {"current": error.detail}, error.status
+        else:
+            return enter(pages, request, secret, "/account?saved=1")
+        return await run_in_threadpool(_account, pages, request, status=status, errors=errors)
 
     @routes.post("/account/token")
     def make_token(request: Request) -> Response:
@@ -57,6 +55,15 @@ def router(pages: PageContext) -> APIRouter:
 def _require_password(pages: PageContext, actor: Actor, current: str) -> None:
     with pages.transaction() as (session, _):
         access.require_password(session, actor, current)
+
+
+def _set_password(pages: PageContext, actor: Actor, password: str) -> str:
+    """Set it and begin a session under it; answers the session's secret."""
+    with pages.transaction() as (session, now):
+        access.set_password(session, actor.email, password, actor=actor, now=now)
+        length = pages.session_length
+        secret, _ = access.sign_in(session, actor.email, password, now=now, length=length)
+        return secret
 
 
 def _account(pages: PageContext, request: Request, *, status: int = 200, **more: Any) -> Response:
