@@ -14,6 +14,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from services.cli import app
+from services.commands.shared import operator
 from services.kit.clock import DatabaseClock
 from services.kit.consuming import dead_letters
 from services.kit.database import Database, make_engine
@@ -122,6 +123,20 @@ def test_retried_letter_waits_no_longer(run: Callable[..., Any]) -> None:
     assert [one["id"] for one in json.loads(run("dead-letters", "list", "--json").output)] == [1]
     assert json.loads(run("dead-letters", "retry", "--all", "--json").output) == {"retried": [1]}
     assert json.loads(run("dead-letters", "list", "--json").output) == []
+
+
+def test_dead_letters_are_handled_under_the_operators_name(run: Callable[..., Any]) -> None:
+    run("dead-letters", "retry", "1")
+    database = Database(make_engine(os.environ["SECONDLOOK_DATABASE_URL"]))
+    Delivery(database).take(b"more", topic=events.OUTPUTS, key=b"x")
+    run("dead-letters", "discard", "2", "--reason", "a test")
+    query = """SELECT verb, object_id, actor, detail FROM audit_entry
+        WHERE object_kind = 'dead letter' ORDER BY id"""
+    with database.transaction() as session:
+        kept = [tuple(row) for row in session.execute(text(query))]
+    database.close()
+    who = operator().id
+    assert kept == [("retry", "1", who, {}), ("discard", "2", who, {"reason": "a test"})]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,10 @@
 from typing import Annotated, Any
 
 import typer
-from secondlook.text import identifier
 
-from services.commands.shared import AsJson, answer, group, resources, transaction, whoami
-from services.kit import audit
-from services.kit.consuming import dead_letters
+from services.commands.shared import AsJson, answer, group, operator, resources, transaction
+from services.kit.consuming.dead_letters import DeadLetterListed, DeadLetterRow, each_waiting
+from services.tools import dead_letters
 
 commands = group("Events that could not be used: list, show, retry, discard.")
 
@@ -15,7 +14,7 @@ commands = group("Events that could not be used: list, show, retry, discard.")
 Number = Annotated[int, typer.Argument(help="The dead letter's number.")]
 
 
-def _summary(row: dead_letters.DeadLetterListed | dead_letters.DeadLetterRow) -> dict[str, Any]:
+def _summary(row: DeadLetterListed | DeadLetterRow) -> dict[str, Any]:
     names = ("id", "topic", "partition", "offset", "reason", "received_at", "parked", "tool")
     return {name: getattr(row, name) for name in names}
 
@@ -27,7 +26,7 @@ def list_waiting(
 ) -> None:
     """List what waits for somebody, the oldest first."""
     with transaction() as (_, session, _now):
-        found = list(dead_letters.each_waiting(session, everything=everything))
+        found = list(each_waiting(session, everything=everything))
     lines = [
         f"{r.id}  {r.received_at:%F %T}  {r.topic}/{r.partition}/{r.offset}  {r.reason}"
         for r in found
@@ -39,7 +38,7 @@ def list_waiting(
 def show(number: Number, as_json: AsJson = False) -> None:
     """Show one with its bytes and all that is wrong with it."""
     with transaction() as (_, session, _now):
-        row = dead_letters.one(session, number)
+        row = dead_letters.one(session, operator(), number)
     data = {
         **_summary(row),
         "problems": row.problems,
@@ -67,12 +66,11 @@ def retry(
     with resources() as found:
         if everything:
             with found.database.transaction() as session:
-                numbers = [row.id for row in dead_letters.each_waiting(session)]
+                numbers = [row.id for row in each_waiting(session)]
         for number in numbers or ():
             with found.database.transaction() as session:
                 now = found.clock.now(session)
-                dead_letters.retry(session, number, now=now)
-                audit.note(session, now, whoami(), "retry", "dead letter", str(number))
+                dead_letters.retry(session, operator(), number, now=now)
             done.append(number)
     answer({"retried": done}, as_json=as_json, lines=[f"{len(done)} are sent again"])
 
@@ -84,8 +82,6 @@ def discard(
     as_json: AsJson = False,
 ) -> None:
     """Decide that a dead letter is never going to be used; it stays, with the reason."""
-    said = identifier(reason)
     with transaction() as (_, session, now):
-        dead_letters.discard(session, number, reason=said, actor=whoami(), now=now)
-        audit.note(session, now, whoami(), "discard", "dead letter", str(number), reason=said)
+        dead_letters.discard(session, operator(), number, reason=reason, now=now)
     answer({"discarded": number}, as_json=as_json, lines=[f"{number} is discarded"])

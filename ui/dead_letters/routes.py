@@ -11,7 +11,7 @@ from starlette.responses import Response
 from services.kit.consuming.dead_letters import DeadLetterRow
 from services.kit.errors import InvalidInput
 from services.people.rules import Verb
-from ui.dead_letters import actions
+from services.tools import dead_letters
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm, field_errors, invalid_field
 
@@ -35,7 +35,7 @@ def _add_reads(routes: APIRouter, pages: PageContext) -> None:
     def waiting(request: Request, after: After = 0, everything: str = "") -> Response:
         actor = pages.actor(request, Verb.HANDLE_DEAD_LETTERS)
         with pages.transaction() as (session, now):
-            found = actions.waiting(
+            found = dead_letters.waiting(
                 session, actor, after=after, limit=_PAGE + 1, everything=bool(everything)
             )
         following = found[_PAGE - 1].id if len(found) > _PAGE else None
@@ -59,7 +59,7 @@ def _add_acts(routes: APIRouter, pages: PageContext) -> None:
     def retry(request: Request, number: int) -> Response:
         actor = pages.actor(request, Verb.HANDLE_DEAD_LETTERS)
         with pages.transaction() as (session, now):
-            actions.retry(session, actor, number, now=now)
+            dead_letters.retry(session, actor, number, now=now)
         return pages.redirect(request, f"/dead-letters/{number}")
 
     @routes.post("/dead-letters/{number}/discard")
@@ -69,7 +69,7 @@ def _add_acts(routes: APIRouter, pages: PageContext) -> None:
             if not reason:
                 raise invalid_field("reason", "it is empty", "Say why nobody needs it.")
             with pages.transaction() as (session, now):
-                actions.discard(session, actor, number, reason=reason, now=now)
+                dead_letters.discard(session, actor, number, reason=reason, now=now)
         except InvalidInput as error:
             errors = field_errors(error, otherwise="reason")
             return _show(pages, request, number, reason=reason, errors=errors, status=422)
@@ -87,7 +87,7 @@ def _show(
 ) -> Response:
     actor = pages.actor(request, Verb.HANDLE_DEAD_LETTERS)
     with pages.transaction() as (session, now):
-        found = actions.one(session, actor, number)
+        found = dead_letters.one(session, actor, number)
     value = bytes(found.value)
     return pages.templates.render(
         request,

@@ -1,4 +1,7 @@
-"""What can be done with dead letters: read, retry, discard. Each act leaves an audit entry."""
+"""What people do with dead letters: read, retry, discard. Each act leaves an audit entry.
+
+The kit keeps them and knows nobody; who may handle one goes by its tool.
+"""
 
 from datetime import datetime
 
@@ -52,6 +55,7 @@ def retry(session: Session, actor: Actor, number: int, *, now: datetime) -> None
     """Send it again, as it came.
 
     Raises:
+        NotAllowed: the role does not look after dead letters.
         NotFound: it is not in sight, or waits no longer.
     """
     one(session, actor, number)
@@ -63,6 +67,7 @@ def discard(session: Session, actor: Actor, number: int, *, reason: str, now: da
     """Decide that it is never going to be used, and why.
 
     Raises:
+        NotAllowed: the role does not look after dead letters.
         NotFound: it is not in sight, or waits no longer.
         InvalidInput: there is no reason.
     """
