@@ -68,19 +68,26 @@ CREATE TABLE "case" (
 );
 CREATE INDEX ix_case_claimant ON "case" (claimant) WHERE claimant IS NOT NULL;
 CREATE INDEX ix_case_closed ON "case" (closed_at) WHERE state = 'closed';
-CREATE INDEX ix_case_due
-    ON "case" (due_at, id)
-    WHERE state IN ('open', 'claimed', 'waiting', 'snoozed');
 CREATE INDEX ix_case_lease ON "case" (lease_expires_at) WHERE state = 'claimed';
-CREATE INDEX ix_case_person_due
-    ON "case" (owner_person, due_at, id)
-    WHERE state IN ('open', 'claimed', 'waiting', 'snoozed');
-CREATE INDEX ix_case_queue
-    ON "case" (queue)
-    WHERE state IN ('open', 'claimed', 'waiting', 'snoozed');
+CREATE INDEX ix_case_owner_person
+    ON "case" (owner_person, team, due_at, id)
+    WHERE owner_person IS NOT NULL AND state IN ('open', 'claimed', 'waiting', 'snoozed');
+CREATE INDEX ix_case_owner_team
+    ON "case" (owner_team, team, due_at, id)
+    WHERE owner_team IS NOT NULL AND state IN ('open', 'claimed', 'waiting', 'snoozed');
 CREATE INDEX ix_case_resolved ON "case" (resolved_at) WHERE state = 'resolved';
 CREATE INDEX ix_case_team_due
-    ON "case" (team, due_at, id)
+    ON "case" (team, (overdue_since IS NULL), due_at, id)
+    WHERE state IN ('open', 'claimed', 'waiting', 'snoozed');
+CREATE INDEX ix_case_team_queue
+    ON "case" (team, queue, due_at, id)
+    WHERE state IN ('open', 'claimed', 'waiting', 'snoozed');
+CREATE INDEX ix_case_team_state ON "case" (team, state, due_at, id) WHERE state <> 'open';
+CREATE INDEX ix_case_team_tool
+    ON "case" (team, tool, due_at, id)
+    WHERE state IN ('open', 'claimed', 'waiting', 'snoozed');
+CREATE INDEX ix_case_team_trigger
+    ON "case" (team, trigger, due_at, id)
     WHERE state IN ('open', 'claimed', 'waiting', 'snoozed');
 CREATE INDEX ix_case_tool_state ON "case" (tool, state);
 

@@ -54,10 +54,38 @@ class Case(Base):
         ),
         CheckConstraint("verdict <> 'corrected' OR verdict_value IS NOT NULL", name="corrected"),
         CheckConstraint("level >= 0 AND cycle >= 1 AND claim_seq >= 0", name="counters"),
-        Index("ix_case_due", "due_at", "id", postgresql_where=text(OPEN)),
-        Index("ix_case_team_due", "team", "due_at", "id", postgresql_where=text(OPEN)),
-        Index("ix_case_person_due", "owner_person", "due_at", "id", postgresql_where=text(OPEN)),
-        Index("ix_case_queue", "queue", postgresql_where=text(OPEN)),
+        # One for each way in which a list of cases is narrowed, in the order of the list.
+        Index(
+            "ix_case_team_due",
+            "team",
+            text("(overdue_since IS NULL)"),
+            "due_at",
+            "id",
+            postgresql_where=text(OPEN),
+        ),
+        *(
+            Index(f"ix_case_team_{name}", "team", name, "due_at", "id", postgresql_where=text(OPEN))
+            for name in ("queue", "tool", "trigger")
+        ),
+        *(
+            Index(
+                f"ix_case_{name}",
+                name,
+                "team",
+                "due_at",
+                "id",
+                postgresql_where=text(f"{name} IS NOT NULL AND {OPEN}"),
+            )
+            for name in ("owner_team", "owner_person")
+        ),
+        Index(
+            "ix_case_team_state",
+            "team",
+            "state",
+            "due_at",
+            "id",
+            postgresql_where=text("state <> 'open'"),
+        ),
         Index("ix_case_claimant", "claimant", postgresql_where=text("claimant IS NOT NULL")),
         Index("ix_case_lease", "lease_expires_at", postgresql_where=text("state = 'claimed'")),
         Index("ix_case_resolved", "resolved_at", postgresql_where=text("state = 'resolved'")),

@@ -5,15 +5,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from secondlook.text import is_address
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.escalation.cases import FROM, LISTED, Case, Listed, listed, reading, whole
 from services.escalation.models import OPEN
-from services.escalation.rules import OPEN_STATES
+from services.escalation.rules import CaseState
 from services.escalation.timeline import OBJECTING
 from services.kit.errors import NotFound
 from services.people import ownership
+from services.people import queries as people
 from services.people.rules import Actor, Verb
 
 _BY_ID = reading("c.id = :id")
@@ -68,6 +70,12 @@ class Filter:
     reviewable_by: str | None = None
     """Nobody else holds it, and this person does not object to its output."""
 
+    @property
+    def by_due_alone(self) -> bool:
+        """Whether no index but that of due times narrows the list."""
+        narrowed = (self.queue, self.tool, self.trigger, self.owner, self.claimant)
+        return self.state in (None, CaseState.OPEN) and not any(narrowed)
+
 
 def cases(
     session: Session,
@@ -77,49 +85,62 @@ def cases(
     after: tuple[datetime, int] | None = None,
     limit: int = 50,
 ) -> list[Listed]:
-    """Cases in the actor's sight, the soonest due first, from `after` (due_at, id) on.
-
-    Each way of seeing a case (by team, as owner) is a short walk along an index of its
-    own, so the length of the queue does not matter.
-    """
+    """Cases in the actor's sight, the soonest due first, from `after` (due_at, id) on."""
     clauses, parameters = _clauses(wanted)
     if after is not None:
         clauses.append("(c.due_at, c.id) > (:after_due, :after_id)")
         parameters |= {"after_due": after[0], "after_id": after[1]}
-    where = " AND ".join(clauses)
-    walk = f"SELECT {LISTED} FROM {FROM} WHERE {where}"
     order = "ORDER BY due_at, id LIMIT :limit"
-    if actor.sees_all_teams:
-        statement = f"{walk} {order}"
-    else:
-        statement = f"""
-            SELECT DISTINCT ON (due_at, id) * FROM (
-                SELECT mine.* FROM unnest(CAST(:teams AS text[])) AS t(team)
-                CROSS JOIN LATERAL ({walk} AND c.team = t.team {order}) mine
-                UNION ALL ({walk} AND c.owner_person = :me {order})
-            ) seen {order}"""
-        parameters |= {"teams": sorted(actor.teams), "me": actor.email}
-    found = session.execute(text(statement), {**parameters, "limit": limit})
+    walks, sight = _walks(session, actor, wanted, clauses, tail=order)
+    statement = text(f"""
+        SELECT {LISTED} FROM (SELECT id FROM ({walks}) walked {order}) soonest
+        JOIN {FROM} ON c.id = soonest.id ORDER BY c.due_at, c.id""")
+    found = session.execute(statement, {**parameters, **sight, "limit": limit})
     return [listed(row) for row in found]
-
-
-def _in_sight(actor: Actor, wanted: Filter) -> tuple[str, dict[str, Any]]:
-    """Every clause of a count: what is asked for, and what the actor may see."""
-    clauses, parameters = _clauses(wanted)
-    if not actor.sees_all_teams:
-        clauses.append("(c.team = ANY(:teams) OR c.owner_person = :me)")
-        parameters |= {"teams": sorted(actor.teams), "me": actor.email}
-    return " AND ".join(clauses), parameters
 
 
 def count(session: Session, actor: Actor, wanted: Filter, *, most: int) -> int:
     """How many cases there are, counted up to `most`: a queue's length must not cost more."""
-    where, parameters = _in_sight(actor, wanted)
-    statement = text(
-        f'SELECT count(*) FROM (SELECT FROM "case" c WHERE {where} LIMIT :most) counted'
-    )
-    found: int = session.execute(statement, {**parameters, "most": most}).scalar_one()
+    clauses, parameters = _clauses(wanted)
+    walks, sight = _walks(session, actor, wanted, clauses, tail="LIMIT :most")
+    statement = text(f"SELECT count(*) FROM (SELECT FROM ({walks}) walked LIMIT :most) counted")
+    found: int = session.execute(statement, {**parameters, **sight, "most": most}).scalar_one()
     return found
+
+
+def _walks(
+    session: Session, actor: Actor, wanted: Filter, clauses: Sequence[str], *, tail: str
+) -> tuple[str, dict[str, Any]]:
+    """Ids and due times of the cases in sight that the clauses hold for, each team's to `tail`.
+
+    Each team is a short walk along the index of what is asked for, in the order of the list: it
+    matters neither how long the queue is nor how few of it are meant. Where nothing else narrows
+    the list, what is overdue is walked apart from what is not.
+    """
+    teams = people.team_slugs(session)
+    parameters: dict[str, Any] = {"teams": [slug for slug in teams if actor.sees(slug)]}
+    overdue = _overdue(wanted)
+    source = "unnest(CAST(:teams AS text[])) AS t(team)"
+    which = [*clauses, *overdue]
+    if wanted.by_due_alone:
+        source += ", unnest(CAST(:on_time AS boolean[])) AS o(on_time)"
+        which = [*clauses, "(c.overdue_since IS NULL) = o.on_time"]
+        parameters["on_time"] = [True, False] if wanted.overdue is None else [not wanted.overdue]
+    walks = _walk(source, which, tail)
+    if not actor.sees_all_teams:
+        # What somebody owns is in their sight whatever its team is.
+        parameters |= {"others": [slug for slug in teams if not actor.sees(slug)]}
+        parameters |= {"me": actor.email}
+        own = [*clauses, *overdue, "c.owner_person = :me"]
+        walks += " UNION ALL " + _walk("unnest(CAST(:others AS text[])) AS t(team)", own, tail)
+    return walks, parameters
+
+
+def _walk(source: str, which: Sequence[str], tail: str) -> str:
+    return f"""
+        SELECT found.* FROM {source} CROSS JOIN LATERAL (
+            SELECT c.id, c.due_at FROM "case" c
+            WHERE {" AND ".join(which)} AND c.team = t.team {tail}) found"""
 
 
 def newest(session: Session) -> int:
@@ -130,7 +151,12 @@ def newest(session: Session) -> int:
 
 def newer_than(session: Session, actor: Actor, wanted: Filter, case_id: int, *, most: int) -> int:
     """How many cases in sight have opened since the one of this number, up to `most`."""
-    where, parameters = _in_sight(actor, wanted)
+    clauses, parameters = _clauses(wanted)
+    clauses += _overdue(wanted)
+    if not actor.sees_all_teams:
+        clauses.append("(c.team = ANY(:teams) OR c.owner_person = :me)")
+        parameters |= {"teams": sorted(actor.teams), "me": actor.email}
+    where = " AND ".join(clauses)
     statement = text(
         f'SELECT count(*) FROM (SELECT FROM "case" c WHERE c.id > :since AND {where}'
         " LIMIT :most) counted"
@@ -150,21 +176,22 @@ def next_case(
 
 
 def _clauses(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
-    clauses, parameters = [], dict[str, Any]()
-    if wanted.state is None:
-        clauses.append(f"c.{OPEN}")
-    else:
-        clauses.append("c.state = :state")
+    """What is asked for, but for `overdue`."""
+    clauses, parameters = [f"c.{OPEN}"], dict[str, Any]()
+    if wanted.state == CaseState.OPEN:
+        clauses.append("c.state = 'open'")
+    elif wanted.state is not None:
+        # As the index of all other states has it.
+        clauses = ["c.state <> 'open'", "c.state = :state"]
         parameters["state"] = wanted.state
-        if wanted.state in OPEN_STATES:
-            clauses.append(f"c.{OPEN}")
     for column in ("queue", "tool", "trigger", "claimant"):
         value = getattr(wanted, column)
         if value is not None:
             clauses.append(f"c.{column} = :{column}")
             parameters[column] = value
     if wanted.owner is not None:
-        clauses.append("(c.owner_team = :owner OR c.owner_person = :owner)")
+        kind = "person" if is_address(wanted.owner) else "team"
+        clauses.append(f"c.owner_{kind} = :owner")
         parameters["owner"] = wanted.owner
     if wanted.reviewable_by is not None:
         clauses.append("(c.state = 'open' OR c.claimant = :reviewer)")
@@ -173,9 +200,13 @@ def _clauses(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
             " AND o.withdrawn_at IS NULL)"
         )
         parameters["reviewer"] = wanted.reviewable_by
-    if wanted.overdue is not None:
-        clauses.append(f"c.overdue_since IS {'NOT' if wanted.overdue else ''} NULL")
     return clauses, parameters
+
+
+def _overdue(wanted: Filter) -> list[str]:
+    if wanted.overdue is None:
+        return []
+    return [f"c.overdue_since IS {'NOT' if wanted.overdue else ''} NULL"]
 
 
 class TimelineRow(NamedTuple):
