@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from services.cli import app
+from services.commands import dead_letters
 from services.commands.shared import operator
 from services.kit.clock import DatabaseClock
-from services.kit.consuming import dead_letters
 from services.kit.database import Database, make_engine
-from services.kit.errors import InvalidInput, Unavailable
+from services.kit.errors import InvalidInput, NotFound, Unavailable
 from services.kit.eventlog.port import TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
 from services.tools import keys as tool_keys
@@ -121,7 +120,7 @@ def test_command_ends_well_and_speaks_json(
 
 def test_retried_letter_waits_no_longer(run: Callable[..., Any]) -> None:
     assert [one["id"] for one in json.loads(run("dead-letters", "list", "--json").output)] == [1]
-    assert json.loads(run("dead-letters", "retry", "--all", "--json").output) == {"retried": [1]}
+    assert json.loads(run("dead-letters", "retry", "--all", "--json").output) == {"retried": 1}
     assert json.loads(run("dead-letters", "list", "--json").output) == []
 
 
@@ -267,14 +266,77 @@ def test_condition_that_names_a_fact_twice_is_refused(
     assert "stands here twice" in str(done.exception)
 
 
+def _more_dead_letters(count: int, *, tool: str | None = None) -> Database:
+    database = Database(make_engine(os.environ["SECONDLOOK_DATABASE_URL"]))
+    insert = """INSERT INTO dead_letter (consumer, topic, partition, "offset", value, tool, parked,
+            reason, received_at)
+        SELECT 'feedback', :topic, 0, 1000 + n, 'x', :tool, false, 'too_costly', now()
+        FROM generate_series(1, :count) n"""
+    with database.transaction() as session:
+        given = {"topic": events.OUTPUTS, "tool": tool, "count": count}
+        session.execute(text(insert), given)
+    return database
+
+
 def test_dead_letters_are_listed_page_by_page(
     run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waiting = dead_letters.waiting
-    monkeypatch.setattr(dead_letters, "waiting", partial(waiting, limit=1))
-    database = Database(make_engine(os.environ["SECONDLOOK_DATABASE_URL"]))
-    delivery = Delivery(database)
-    for n in range(3):
-        delivery.take(b"broken", topic=events.OUTPUTS, key=f"x-{n}".encode())
+    _more_dead_letters(120).close()
+    first = run("dead-letters", "list").output.splitlines()
+    assert len(first) == 51
+    last = first[49].split()[0]
+    assert first[50] == f"There are more: go on with --after {last}."
+    following = run("dead-letters", "list", "--after", last, "--limit", "71").output.splitlines()
+    assert [int(line.split()[0]) for line in following] == list(range(int(last) + 1, 122))
+    monkeypatch.setattr(dead_letters, "_PAGE", 7)
+    listed = json.loads(run("dead-letters", "list", "--json", "--limit", "20").output)
+    assert [one["id"] for one in listed] == [int(line.split()[0]) for line in first[:20]]
+
+
+_ENDS = """SELECT count(*) FILTER (WHERE retried_at IS NOT NULL),
+        count(*) FILTER (WHERE discarded_at IS NOT NULL), count(*) FROM dead_letter"""
+_NOTED = """SELECT verb, sum(jsonb_array_length(detail -> 'numbers')) FROM audit_entry
+        WHERE object_kind = 'dead letters' GROUP BY verb"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ends"),
+    [
+        (["retry", "--tool", TOOL], (250, 0, 251)),
+        (["retry", "--all"], (251, 0, 251)),
+        (["discard", "--refused-for", "too_costly", "--reason", "a test"], (0, 250, 251)),
+        (["discard", "--tool", TOOL, "--refused-for", "invalid", "--reason", "x"], (0, 0, 251)),
+    ],
+)
+def test_dead_letters_are_dealt_with_by_tool_and_reason(
+    arguments: list[str], ends: tuple[int, ...], run: Callable[..., Any]
+) -> None:
+    database = _more_dead_letters(250, tool=TOOL)
+    done = run("dead-letters", *arguments, "--json")
+    how_many = ends[0] + ends[1]
+    assert json.loads(done.output) == {f"{arguments[0]}ed".replace("yed", "ied"): how_many}
+    with database.transaction() as session:
+        assert tuple(session.execute(text(_ENDS)).one()) == ends
+        noted = [tuple(row) for row in session.execute(text(_NOTED))]
     database.close()
-    assert len(run("dead-letters", "list").output.strip().splitlines()) >= 3
+    assert noted == ([(arguments[0], how_many)] if how_many else [])
+
+
+def test_several_dead_letters_are_discarded_together_or_not_at_all(run: Callable[..., Any]) -> None:
+    database = _more_dead_letters(2)
+    numbers = [one["id"] for one in json.loads(run("dead-letters", "list", "--json").output)]
+    given = [str(number) for number in numbers]
+    refused = run("dead-letters", "discard", *given, "999", "--reason", "a test")
+    assert isinstance(refused.exception, NotFound)
+    with database.transaction() as session:
+        assert tuple(session.execute(text(_ENDS)).one()) == (0, 0, 3)
+    assert "3 are discarded" in run("dead-letters", "discard", *given, "--reason", "a test").output
+    with database.transaction() as session:
+        assert tuple(session.execute(text(_ENDS)).one()) == (0, 3, 3)
+    database.close()
+
+
+@pytest.mark.parametrize("also", [[], ["1", "--tool", TOOL]])
+def test_dead_letters_are_named_in_one_way(also: list[str], run: Callable[..., Any]) -> None:
+    done = run("dead-letters", "discard", *also, "--reason", "a test")
+    assert (done.exit_code, "by their numbers" in done.output) == (2, True)

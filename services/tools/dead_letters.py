@@ -9,10 +9,14 @@ from secondlook.text import identifier
 
 from services.kit.audit import note
 from services.kit.consuming import dead_letters
+from services.kit.consuming.dead_letters import Matching
 from services.kit.database import Session
 from services.kit.errors import NotFound
 from services.people.rules import Actor, Verb
 from services.tools import queries as tool_queries
+
+# Their bytes are read to be sent again, a MiB each at most.
+_AT_ONCE = 100
 
 
 def waiting(
@@ -24,9 +28,12 @@ def waiting(
         NotAllowed: the role does not look after dead letters.
     """
     actor.require(Verb.HANDLE_DEAD_LETTERS)
-    tools = None if actor.sees_all_teams else _tools_in_sight(session, actor)
     return dead_letters.waiting(
-        session, everything=everything, tools=tools, after=after, limit=limit
+        session,
+        everything=everything,
+        tools=_tools_in_sight(session, actor),
+        after=after,
+        limit=limit,
     )
 
 
@@ -39,39 +46,109 @@ def one(session: Session, actor: Actor, number: int) -> dead_letters.DeadLetterR
     """
     actor.require(Verb.HANDLE_DEAD_LETTERS)
     found = dead_letters.one(session, number) if 0 < number < 2**63 else None
-    in_sight = found is not None and (
-        actor.sees_all_teams or found.tool in _tools_in_sight(session, actor)
-    )
-    if found is None or not in_sight:
+    tools = _tools_in_sight(session, actor)
+    if found is None or (tools is not None and found.tool not in tools):
         raise NotFound(f"There is no dead letter {number}.")
     return found
 
 
-def _tools_in_sight(session: Session, actor: Actor) -> set[str]:
+def _tools_in_sight(session: Session, actor: Actor) -> set[str] | None:
+    """The tools whose dead letters the actor sees; None for those who see all, also of none."""
+    if actor.sees_all_teams:
+        return None
     return {tool.slug for tool in tool_queries.visible_tools(session, actor)}
 
 
-def retry(session: Session, actor: Actor, number: int, *, now: datetime) -> None:
-    """Send it again, as it came.
+def retry(session: Session, actor: Actor, *numbers: int, now: datetime) -> None:
+    """Send them again, as they came.
 
     Raises:
         NotAllowed: the role does not look after dead letters.
-        NotFound: it is not in sight, or waits no longer.
+        NotFound: one is not in sight, or waits no longer.
     """
-    one(session, actor, number)
-    dead_letters.retry(session, number, now=now)
-    note(session, now, actor.id, "retry", "dead letter", str(number))
+    for number in numbers:
+        one(session, actor, number)
+    dead_letters.retry(session, *numbers, now=now)
+    for number in numbers:
+        note(session, now, actor.id, "retry", "dead letter", str(number))
 
 
-def discard(session: Session, actor: Actor, number: int, *, reason: str, now: datetime) -> None:
-    """Decide that it is never going to be used, and why.
+def discard(session: Session, actor: Actor, *numbers: int, reason: str, now: datetime) -> None:
+    """Decide that they are never going to be used, and why.
 
     Raises:
         NotAllowed: the role does not look after dead letters.
-        NotFound: it is not in sight, or waits no longer.
+        NotFound: one is not in sight, or waits no longer.
         InvalidInput: there is no reason.
     """
-    one(session, actor, number)
+    for number in numbers:
+        one(session, actor, number)
     said = identifier(reason)
-    dead_letters.discard(session, number, reason=said, actor=actor.id, now=now)
-    note(session, now, actor.id, "discard", "dead letter", str(number), reason=said)
+    dead_letters.discard(session, *numbers, reason=said, actor=actor.id, now=now)
+    for number in numbers:
+        note(session, now, actor.id, "discard", "dead letter", str(number), reason=said)
+
+
+def match(
+    session: Session, actor: Actor, *, tool: str | None = None, reason: str | None = None
+) -> Matching:
+    """What waits at this moment of a tool, with a reason, or both; else all.
+
+    Raises:
+        NotAllowed: the role does not look after dead letters.
+    """
+    actor.require(Verb.HANDLE_DEAD_LETTERS)
+    return Matching(tool, reason, dead_letters.newest(session))
+
+
+def retry_matching(session: Session, actor: Actor, which: Matching, *, now: datetime) -> int:
+    """Send some of those in sight again; answers how many, 0 where none is left.
+
+    Raises:
+        NotAllowed: the role does not look after dead letters.
+    """
+    numbers = _some_matching(session, actor, which)
+    if numbers:
+        dead_letters.retry(session, *numbers, now=now)
+        _note_matching(session, actor, "retry", which, numbers, now=now)
+    return len(numbers)
+
+
+def discard_matching(
+    session: Session, actor: Actor, which: Matching, *, reason: str, now: datetime
+) -> int:
+    """Decide of some of those in sight that they are never used; answers how many, 0 at the end.
+
+    Raises:
+        NotAllowed: the role does not look after dead letters.
+        InvalidInput: there is no reason.
+    """
+    numbers = _some_matching(session, actor, which)
+    said = identifier(reason)
+    # With none left, too, it says that the reason cannot be used.
+    dead_letters.discard(session, *numbers, reason=said, actor=actor.id, now=now)
+    if numbers:
+        _note_matching(session, actor, "discard", which, numbers, now=now, why=said)
+    return len(numbers)
+
+
+def _some_matching(session: Session, actor: Actor, which: Matching) -> list[int]:
+    actor.require(Verb.HANDLE_DEAD_LETTERS)
+    tools = _tools_in_sight(session, actor)
+    return dead_letters.matching(session, which, tools=tools, limit=_AT_ONCE)
+
+
+def _note_matching(
+    session: Session,
+    actor: Actor,
+    verb: str,
+    which: Matching,
+    numbers: list[int],
+    *,
+    now: datetime,
+    **said: str,
+) -> None:
+    """One entry with all the numbers: an entry for each would take the log for itself."""
+    detail = {"tool": which.tool, "reason": which.reason, "numbers": numbers, **said}
+    place = f"{numbers[0]} to {numbers[-1]}"
+    note(session, now, actor.id, verb, "dead letters", place, **detail)

@@ -1,11 +1,11 @@
 """Keeping what could not be used: whole, with the reason, in the consumer's transaction."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import text, update
+from sqlalchemy import Update, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -131,36 +131,31 @@ def tools_over_limit(session: Session, *, limit: int) -> frozenset[str]:
     return frozenset(row.tool for row in session.execute(_OVER_LIMIT, {"limit": limit}))
 
 
-def retry(session: Session, number: int, *, now: datetime) -> None:
-    """Send a dead letter's bytes to their topic again, so that every consumer sees them.
+def retry(session: Session, *numbers: int, now: datetime) -> None:
+    """Send dead letters' bytes to their topics again, so that every consumer sees them.
 
     They leave through the outbox, written with the mark that they were retried.
 
     Raises:
-        NotFound: there is no such dead letter, or it was retried already.
+        NotFound: there is no such dead letter, or it was retried or discarded already.
     """
-    kept = session.execute(
-        update(DeadLetter)
-        .where(
-            DeadLetter.id == number,
-            DeadLetter.retried_at.is_(None),
-            DeadLetter.discarded_at.is_(None),
-        )
-        .values(retried_at=now)
-        .returning(DeadLetter)
-    ).scalar_one_or_none()
-    if kept is None:
-        raise NotFound(f"There is no dead letter {number} that waits.")
+    statement = _those_waiting(numbers).values(retried_at=now).returning(DeadLetter)
+    kept = sorted(session.execute(statement).scalars(), key=lambda one: one.id)
+    _require_all(numbers, [one.id for one in kept])
+    outbox.enqueue(session, [_again(one) for one in kept])
+
+
+def _again(kept: DeadLetter) -> NewRecord:
     headers = (h for h in headers_from_json(kept.headers) if h[0] != RETRY_HEADER)
-    again = (*headers, (RETRY_HEADER, str(kept.id).encode()))
-    outbox.enqueue(session, [NewRecord(kept.topic, kept.key or b"", kept.value, again)])
+    mark = (RETRY_HEADER, str(kept.id).encode())
+    return NewRecord(kept.topic, kept.key or b"", kept.value, (*headers, mark))
 
 
-def discard(session: Session, number: int, *, reason: str, actor: str, now: datetime) -> None:
-    """Let a dead letter be: it stays where it is, with who decided so and why.
+def discard(session: Session, *numbers: int, reason: str, actor: str, now: datetime) -> None:
+    """Let dead letters be: they stay where they are, with who decided so and why.
 
     Raises:
-        NotFound: there is no such dead letter, or somebody has retried or discarded it already.
+        NotFound: there is no such dead letter, or it was retried or discarded already.
         InvalidInput: no reason is given, or it is too long.
     """
     said = reason.strip()
@@ -168,17 +163,17 @@ def discard(session: Session, number: int, *, reason: str, actor: str, now: date
     problem = unstorable(said) or too_long if said else "it is empty"
     if problem:
         raise invalid("reason", problem, f"Say why, in {_REASON_LENGTH:,} characters at most.")
-    found = session.execute(
-        update(DeadLetter)
-        .where(
-            DeadLetter.id == number,
-            DeadLetter.retried_at.is_(None),
-            DeadLetter.discarded_at.is_(None),
-        )
-        .values(discarded_at=now, discarded_by=actor, discard_reason=said)
-        .returning(DeadLetter.id)
-    ).first()
-    if found is None:
+    end = {"discarded_at": now, "discarded_by": actor, "discard_reason": said}
+    statement = _those_waiting(numbers).values(end).returning(DeadLetter.id)
+    _require_all(numbers, list(session.scalars(statement)))
+
+
+def _those_waiting(numbers: Sequence[int]) -> Update:
+    return update(DeadLetter).where(DeadLetter.id.in_(numbers), text(WAITING))
+
+
+def _require_all(numbers: Sequence[int], found: Sequence[int]) -> None:
+    for number in sorted(set(numbers).difference(found)):
         raise NotFound(f"There is no dead letter {number} that waits.")
 
 
@@ -257,12 +252,44 @@ def waiting(
     return [DeadLetterListed(*row) for row in found]
 
 
-def each_waiting(session: Session, *, everything: bool = False) -> Iterator[DeadLetterListed]:
-    """All of them, read page by page."""
-    after = 0
-    while page := waiting(session, everything=everything, after=after):
-        yield from page
-        after = page[-1].id
+class Matching(NamedTuple):
+    """Which dead letters are meant: those of a tool, those with a reason, or both; else all.
+
+    `up_to` is the last number: what comes while they are dealt with nobody has looked at.
+    """
+
+    tool: str | None
+    reason: str | None
+    up_to: int
+
+
+_MATCHING = text(f"""
+SELECT id FROM dead_letter
+WHERE {WAITING} AND id <= :up_to AND (CAST(:tool AS text) IS NULL OR tool = :tool)
+  AND (CAST(:reason AS text) IS NULL OR reason = :reason)
+  AND (CAST(:tools AS text[]) IS NULL OR tool = ANY(:tools))
+ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+""")
+
+
+def matching(
+    session: Session, which: Matching, *, tools: Collection[str] | None, limit: int
+) -> list[int]:
+    """The first that wait and match, kept from others until the transaction ends.
+
+    `tools`: as for `waiting`.
+    """
+    seen = None if tools is None else list(tools)
+    given = {**which._asdict(), "tools": seen, "limit": limit}
+    return list(session.scalars(_MATCHING, given))
+
+
+_NEWEST = text("SELECT coalesce(max(id), 0) FROM dead_letter")
+
+
+def newest(session: Session) -> int:
+    """The number of the last one."""
+    return int(session.execute(_NEWEST).scalar_one())
 
 
 def one(session: Session, number: int) -> DeadLetterRow:
