@@ -82,7 +82,7 @@ class CommentBody(Body):
 class EscalateBody(Body):
     """The level that was seen; where the case has moved on, nothing happens."""
 
-    level: Annotated[int, Field(ge=0, le=1000)]
+    level: Annotated[int, Field(strict=True, ge=0, le=1000)]
     note: Note | None = None
 
 

@@ -11,9 +11,11 @@ from secondlook import events
 from services.feedback import queries
 from services.feedback.receiving import Entry, Identity, entry_of
 from services.kit.database import KeptConnection
-from services.kit.errors import Conflict, Problem
-from services.kit.eventlog.port import EventLog, NewRecord
+from services.kit.errors import Conflict, Problem, Unavailable
+from services.kit.eventlog.port import EventLog, LogUnavailable, NewRecord
 from services.kit.web.group_commit import GroupWorker
+
+_PATIENCE_SECONDS = 10.0
 
 Append = Callable[[psycopg.Connection[Any], Sequence[NewRecord]], None]
 """Appends to the log on a connection to the database that it lies in."""
@@ -47,10 +49,25 @@ class Intake:
         )
 
     def say(self, said: Sequence[events.AnyEvent]) -> None:
-        """Put events of ours, such as a rep's on a page, onto the log; returns once durable."""
+        """Put events of ours, such as a rep's on a page, onto the log; returns once durable.
+
+        Raises:
+            Conflict: an id is taken by another payload.
+            TooMany: more waits already than can be stored just now.
+            Unavailable: the log cannot be reached, or takes too long.
+        """
         entries = [entry_of(f"/{position}", event) for position, event in enumerate(said)]
         # A tool that sends too much does not keep its people from saying so.
-        self.worker.submit(Submission(entries), caller="people").result(timeout=10)
+        try:
+            submitted = self.worker.submit(Submission(entries), caller="people")
+            submitted.result(timeout=_PATIENCE_SECONDS)
+        except TimeoutError:
+            raise Unavailable(
+                "Storing takes longer than usual. Look in a moment whether it is there before"
+                " you send it again."
+            ) from None
+        except LogUnavailable:
+            raise Unavailable("The event log cannot be reached just now. Try again.") from None
 
     def close(self) -> None:
         """Finish what was submitted, then stop."""

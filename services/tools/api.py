@@ -21,7 +21,8 @@ from services.tools.watch import PolicyWatch, policy_tag
 
 _LONGEST_WAIT = 60
 _ASK_AGAIN_SECONDS = 10
-Share = Annotated[float, Field(ge=0, le=1)]
+# Not strict, true and "1" would be numbers.
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 
 
 class ToolBody(BaseModel):
@@ -38,9 +39,11 @@ class ToolBody(BaseModel):
     ) = None
     audit_rate: Share | None = None
     holdout_rate: Share | None = None
-    maturity_seconds: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    maturity_seconds: Annotated[int, Field(strict=True, ge=0, lt=2**31)] | None = None
     review_when: Annotated[list[Any], Storable, Field(max_length=REVIEW_CONDITIONS)] | None = None
-    max_stale_seconds: Annotated[int, Field(ge=LEAST_STALE_SECONDS, lt=2**31)] | None = None
+    max_stale_seconds: (
+        Annotated[int, Field(strict=True, ge=LEAST_STALE_SECONDS, lt=2**31)] | None
+    ) = None
     categories: Annotated[list[Text], Field(max_length=CATEGORIES)] | None = None
 
 

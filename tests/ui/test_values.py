@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from secondlook.text import normalised
 
 from ui.kit.values import format_field, format_value, read_fields, read_text
 
@@ -29,6 +30,11 @@ def test_empty_field_that_the_tool_has_not_is_none() -> None:
     assert read_fields({"field.total": "", "field.name": "Ada", "csrf_token": "x"}, None) == {
         "name": {"value": "Ada"}
     }
+
+
+def test_text_is_not_changed_by_a_byte_order_mark() -> None:
+    said = "\ufeffGru\u0308n"
+    assert read_text({"value": normalised(said)}, said) is said
 
 
 def test_text_is_not_changed_by_the_ends_of_its_lines() -> None:

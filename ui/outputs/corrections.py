@@ -13,7 +13,7 @@ from services.escalation import queries as escalation
 from services.feedback import queries
 from services.feedback.queries import OutputWhole
 from services.kit.database import Session
-from services.kit.errors import InvalidInput, NotFound, Problem
+from services.kit.errors import Conflict, InvalidInput, NotFound, Problem, TooMany, Unavailable
 from services.people.fields import Named
 from services.people.rules import Actor, Verb
 from services.tools import queries as tool_queries
@@ -76,7 +76,19 @@ def _record(
             pages, request, actor, slug, output_id, status=422, problem=said, typed=form
         )
     event = events.correction_recorded(slug, data, time=now)
-    pages.publish([event])
+    try:
+        pages.publish([event])
+    except (Conflict, TooMany, Unavailable) as error:
+        return show_output(
+            pages,
+            request,
+            actor,
+            slug,
+            output_id,
+            status=error.status,
+            problem=error.detail,
+            typed=form,
+        )
     shown = pages.wait_until(lambda session: _is_stored(session, slug, output_id, event.id))
     return _again(pages, request, actor, slug, output_id, "recorded" if shown else "late")
 
