@@ -101,6 +101,26 @@ def test_dead_letter_is_sent_again_once(site: Site) -> None:
     assert site.one(_SENT, value=_JUNK) == before + 1
 
 
+def test_all_of_one_tool_and_reason_are_discarded_by_one_press(site: Site) -> None:
+    ours = [_dead_letter(site) for _ in range(3)]
+    others = [_dead_letter(site, tool=FOREIGN), _dead_letter(site, tool=None)]
+    client, path = client_of(site, OPS), f"/dead-letters/{ours[1]}"
+    assert f"ones of {factories.TOOL}" in client.get(path).text
+    assert post(client, f"{path}/discard", alike="1", reason="").status_code == 422
+    ended = """SELECT count(*) FROM dead_letter
+        WHERE id = ANY(:ids) AND discarded_by = :who AND discard_reason = 'noise'"""
+    assert site.one(ended, ids=ours, who=OPS) == 0
+    assert post(client, f"{path}/discard", alike="1", reason="noise").status_code == 303
+    assert site.one(ended, ids=ours, who=OPS) == 3
+    assert site.one(ended, ids=others, who=OPS) == 0
+    noted = """SELECT detail ->> 'why' FROM audit_entry
+        WHERE object_kind = 'dead letters' AND actor = :who"""
+    assert site.one(noted, who=OPS) == "noise"
+    admin, nobodys = client_of(site, factories.ADMIN), f"/dead-letters/{others[1]}"
+    assert 'name="alike"' not in admin.get(nobodys).text
+    assert post(admin, f"{nobodys}/discard", alike="1", reason="noise").status_code == 422
+
+
 @pytest.mark.parametrize("number", ["0", "-1", str(2**63), "999999"])
 def test_dead_letter_that_is_not_there(site: Site, number: str) -> None:
     client = client_of(site, factories.ADMIN)

@@ -10,12 +10,14 @@ from starlette.responses import Response
 
 from services.kit.consuming.dead_letters import DeadLetterRow
 from services.kit.errors import InvalidInput
-from services.people.rules import Verb
+from services.people.rules import Actor, Verb
 from services.tools import dead_letters
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm, field_errors, invalid_field
 
 _PAGE = 50
+# So that a press is answered in seconds: a hundred are discarded in each.
+_STEPS = 100
 _SHOWN_BYTES = 64 * 1024
 # Control characters, and those that turn the direction of what follows them.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -68,12 +70,28 @@ def _add_acts(routes: APIRouter, pages: PageContext) -> None:
         try:
             if not reason:
                 raise invalid_field("reason", "it is empty", "Say why nobody needs it.")
+            if form.text("alike"):
+                _discard_alike(pages, actor, number, reason)
+                return pages.redirect(request, "/dead-letters")
             with pages.transaction() as (session, now):
                 dead_letters.discard(session, actor, number, reason=reason, now=now)
         except InvalidInput as error:
             errors = field_errors(error, otherwise="reason")
             return _show(pages, request, number, reason=reason, errors=errors, status=422)
         return pages.redirect(request, f"/dead-letters/{number}")
+
+
+def _discard_alike(pages: PageContext, actor: Actor, number: int, reason: str) -> None:
+    """Discard what waits of the same tool for the same reason, in steps, up to a limit a press."""
+    with pages.transaction() as (session, _):
+        seen = dead_letters.one(session, actor, number)
+        if seen.tool is None:
+            raise invalid_field("reason", "no tool is known of it", "Discard it alone.")
+        which = dead_letters.match(session, actor, tool=seen.tool, reason=seen.reason)
+    for _step in range(_STEPS):
+        with pages.transaction() as (session, now):
+            if not dead_letters.discard_matching(session, actor, which, reason=reason, now=now):
+                return
 
 
 def _show(
