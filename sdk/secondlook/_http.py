@@ -1,6 +1,10 @@
 """Sends batches of events to the server, and asks it for the gate policy."""
 
 import contextlib
+
+# `getaddrinfo` imports it at its first use. A process that forks while a thread is at that leaves
+# its child a lock that nobody gives back.
+import encodings.idna  # noqa: F401
 import http.client
 import json
 import socket

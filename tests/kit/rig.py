@@ -53,6 +53,7 @@ class Rig:
                 stale=lambda _: self.counted.update(stale=1),
                 paused=lambda yes: self.counted.update(paused=int(yes) - self.counted["paused"]),
             ),
+            look_seconds=0.5,
             **more,
         )
 

@@ -3,8 +3,6 @@
 import json
 import logging
 import math
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -220,98 +218,6 @@ def test_closing_without_threads_ends_soon_and_counts(
         assert not look.close()
     assert without.stats().dropped == 1
     assert with_folder.stats().spilled == 1
-
-
-SCRIPT = """
-import sys
-from secondlook import Secondlook
-Secondlook(sys.argv[1], sys.argv[2]).output("t-1", kind="category", value="refund")
-"""
-
-FORKED_WITHOUT_THREADS = """
-import os, resource, sys
-from secondlook import Secondlook
-look = Secondlook(sys.argv[1], sys.argv[2])
-assert look.wait_for_policy()
-pid = os.fork()
-if pid == 0:
-    import threading
-    def refuse(thread):
-        raise RuntimeError("can't start new thread")
-    threading.Thread.start = refuse
-    decision = look.output("t-1", kind="category", value="refund", confidence=0.9)
-    os._exit(0 if decision.proceed else 1)
-sys.exit(os.waitpid(pid, 0)[1])
-"""
-
-
-def run(script: str, *arguments: str, **env: str) -> "subprocess.CompletedProcess[bytes]":
-    command = [sys.executable, "-W", "ignore", "-c", script, *arguments]
-    return subprocess.run(command, capture_output=True, timeout=60, env=env or None)
-
-
-def test_a_script_that_ends_after_its_first_output_has_sent_it(server: Any) -> None:
-    done = run(SCRIPT, server.url, server.key)
-    assert done.returncode == 0, done.stderr.decode()
-    assert server.ids == ["t-1"]
-
-
-def test_a_forked_child_without_threads_decides_all_the_same(server: Any) -> None:
-    done = run(FORKED_WITHOUT_THREADS, server.url, server.key)
-    assert done.returncode == 0, done.stderr.decode()
-
-
-WAITS_AFTER_FORK = """
-import os, sys
-from secondlook import Secondlook
-look = Secondlook(sys.argv[1], sys.argv[2])
-pid = os.fork()
-if pid == 0:
-    os._exit(0 if look.wait_for_policy(20) else 1)
-sys.exit(os.waitpid(pid, 0)[1])
-"""
-
-
-def test_a_forked_child_can_wait_for_the_policy(server: Any) -> None:
-    server.longest_wait = 0.0
-    done = run(WAITS_AFTER_FORK, server.url, server.key)
-    assert done.returncode == 0, done.stderr.decode()
-
-
-STALE_AFTER_FORK = """
-import os, sys
-from secondlook import Secondlook
-look = Secondlook(sys.argv[1], sys.argv[2])
-assert look.wait_for_policy()
-pid = os.fork()
-if pid == 0:
-    age = look.stats().policy_age_seconds
-    os._exit(0 if age is not None and age < 30 else 1)
-sys.exit(os.waitpid(pid, 0)[1])
-"""
-
-
-def test_a_forked_child_knows_how_old_the_policy_is(server: Any) -> None:
-    done = run(STALE_AFTER_FORK, server.url, server.key)
-    assert done.returncode == 0, done.stderr.decode()
-
-
-COUNTS_AFTER_FORK = """
-import dataclasses, os, sys
-from secondlook import Secondlook
-look = Secondlook(sys.argv[1], sys.argv[2])
-look.output("t-1", kind="flag", value="no flag")
-pid = os.fork()
-if pid == 0:
-    counts = dataclasses.asdict(look.stats())
-    os._exit(0 if not any(n for name, n in counts.items() if "policy" not in name) else 1)
-sys.exit(os.waitpid(pid, 0)[1])
-"""
-
-
-def test_a_forked_child_counts_from_nothing(server: Any) -> None:
-    done = run(COUNTS_AFTER_FORK, server.url, server.key)
-    assert done.returncode == 0, done.stderr.decode()
 
 
 @pytest.mark.parametrize("act", ["200 html", "202 html", "404 html", "422 html", 200, 302])

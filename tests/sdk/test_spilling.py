@@ -245,7 +245,7 @@ status = os.waitpid(pid, 0)[1]
 work(400)
 assert look.close()
 assert look.stats().sent == 200, look.stats()
-sys.exit(status)
+sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 

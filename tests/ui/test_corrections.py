@@ -26,13 +26,13 @@ def site(postgres_url: str) -> Iterator[Site]:
 def _full(site: Site, _: pytest.MonkeyPatch) -> Iterator[str]:
     """So much waits to be stored that no more is taken."""
     worker = site.resources.intake.worker
-    with worker._lock:
-        worker._waiting += worker._waiting_size
+    with worker._ready:
+        worker._waiting["others"] += worker._waiting_size
     try:
         yield "More comes in than can be stored just now"
     finally:
-        with worker._lock:
-            worker._waiting -= worker._waiting_size
+        with worker._ready:
+            worker._waiting["others"] -= worker._waiting_size
 
 
 @contextmanager

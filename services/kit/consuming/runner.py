@@ -29,7 +29,6 @@ CRASHED = "crashed_consumer"
 UNREADABLE = "unreadable"
 
 _POLL_SECONDS = 1.0
-_LOOK_SECONDS = 4.0
 _NAG_SECONDS = 60.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _SLICE = 0.05
@@ -89,9 +88,9 @@ class Counters:
 class Consumer:
     """One member of the group of consumers called `name`.
 
-    `should_pause` is asked every few seconds and before a record is rejected; from a yes to the
-    next no, nothing is read. `hang_seconds` is how long the loop may stand
-    still before the process is ended.
+    `should_pause` is asked every `look_seconds` and before a record is rejected; from a yes to
+    the next no, nothing is read. `hang_seconds` is how long the loop may stand still before the
+    process is ended.
     """
 
     def __init__(
@@ -106,6 +105,7 @@ class Consumer:
         should_pause: Callable[[Session], bool] | None = None,
         counters: Counters | None = None,
         hang_seconds: float = 60.0,
+        look_seconds: float = 4.0,
     ) -> None:
         self.name = name
         self._topics = list(topics)
@@ -122,7 +122,7 @@ class Consumer:
         self._tried: dict[Partition, int] = {}
         self._paused = False
         self._failures = 0
-        self._look_at = 0.0
+        self._look_seconds, self._look_at = look_seconds, 0.0
         self._nagged_at: dict[Partition, float] = {}
         self._stopping = False
 
@@ -237,7 +237,7 @@ class Consumer:
         now = time.monotonic()
         if now < self._look_at:
             return
-        self._look_at = now + _LOOK_SECONDS
+        self._look_at = now + self._look_seconds
         with self._database.transaction() as session:
             stored = self._offsets.current(session)
             pause = self._asks_to_pause(session)
