@@ -59,11 +59,12 @@ _CASES = f"""
 WITH made AS (
     INSERT INTO "case" (subject_kind, subject_key, tool, trigger, queue, team, owner_team, priority,
         rule, routing_revision, ladder, state, owner_since, opened_at, cycle_opened_at,
-        claim_within, claim_due_at, resolve_due_at, due_at, verdict, verdict_id, verdict_by,
-        resolved_at, closed_at)
+        timezone, claim_within, resolve_within, claim_due_at, resolve_due_at, due_at, verdict,
+        verdict_id, verdict_by, resolved_at, closed_at)
     SELECT 'output', %(tool)s || '/old-' || n, %(tool)s, 'low_confidence', %(team)s, %(team)s,
         %(team)s, 'P3', 'catch-all', 'bench', '[]', 'closed', {_OLD}, {_OLD}, {_OLD},
-        interval '4h', {_OLD}, {_OLD}, {_OLD}, 'upheld', 'old-v-' || n, %(owner)s, {_OLD}, {_OLD}
+        'UTC', '4h', '2d', {_OLD}, {_OLD}, {_OLD}, 'upheld', 'old-v-' || n, %(owner)s, {_OLD},
+        {_OLD}
     FROM generate_series(1, %(outputs)s, {_WITH_CASE}) n
     RETURNING id, split_part(subject_key, '/', 2) AS output_id
 ), facts AS (
