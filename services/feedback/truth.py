@@ -4,10 +4,10 @@ Rows are always taken in (tool, output_id) order, so that two consumers wait for
 instead of deadlocking.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -44,22 +44,22 @@ JOIN correction c ON c.tool = g.tool AND c.output_id = g.output_id
     Word._fields,
 )
 
-# The one word that can win (`rules.decide`): however much is said of an output, one is read.
-_STANDING = text(f"""
-SELECT g.tool, g.output_id, newest.*
-FROM {_KEYS} CROSS JOIN LATERAL (
+# The one word and the one verdict that can win (`rules.decide`): however much is said of an
+# output, no more than that is read.
+_LAST_SAID = text(f"""
+SELECT g.tool, g.output_id, word.*, reviewed.*
+FROM {_KEYS} LEFT JOIN LATERAL (
     SELECT c.kind, c.value, least(c.occurred_at, c.recorded_at) AS said_at, c.event_id
     FROM correction c
     WHERE c.tool = g.tool AND c.output_id = g.output_id AND c.withdrawn_at IS NULL
       AND c.kind IN ('correction', 'confirmation')
     ORDER BY least(c.occurred_at, c.recorded_at) DESC, c.event_id COLLATE "C" DESC LIMIT 1
-) AS newest
-""")
-
-_VERDICTS = text(f"""
-SELECT v.tool, v.output_id, v.verdict, v.value, v.at
-FROM {_KEYS} JOIN verdict v ON v.tool = g.tool AND v.output_id = g.output_id
-WHERE NOT EXISTS (SELECT FROM undone_verdict u WHERE u.verdict_id = v.event_id)
+) AS word ON true LEFT JOIN LATERAL (
+    SELECT v.verdict, v.value AS verdict_value, v.at AS reviewed_at FROM verdict v
+    WHERE v.tool = g.tool AND v.output_id = g.output_id AND v.verdict IN ('upheld', 'corrected')
+      AND NOT EXISTS (SELECT FROM undone_verdict u WHERE u.verdict_id = v.event_id)
+    ORDER BY v.at DESC LIMIT 1
+) AS reviewed ON true
 """)
 
 _WRITE = text(f"""
@@ -111,12 +111,11 @@ def settle(
     recorded = {key: row for key, row in outputs.items() if row.recorded_at is not None}
     if not recorded:
         return
-    standing = _standing(session, recorded)
-    given = _verdicts(session, recorded)
+    said = _last_said(session, recorded)
     changed: list[dict[str, Any]] = []
     tally: Counts = Counter()
     for key, output in recorded.items():
-        decided = rules.decide(output.value, standing[key], given[key])
+        decided = rules.decide(output.value, *said[key])
         if decided != _truth_of(output):
             changed.append({**key._asdict(), **_columns(decided)})
             _count_override(tally, output, decided)
@@ -134,20 +133,23 @@ def _count_override(tally: Counts, output: LockedOutput, decided: rules.Truth) -
     tally[Count(measure, *place, output.disposition or "")] += 1
 
 
-def _standing(session: Session, keys: Iterable[Key]) -> dict[Key, list[rules.SaidWord]]:
-    found: dict[Key, list[rules.SaidWord]] = defaultdict(list)
-    for row in session.execute(_STANDING, {"rows": keys_json(keys)}):
-        kind = rules.CorrectionKind(row.kind)
-        word = rules.SaidWord(kind, row.value, row.said_at, row.event_id)
-        found[Key(row.tool, row.output_id)].append(word)
-    return found
+class _LastSaid(NamedTuple):
+    """The newest word that stands and the newest verdict that settles, where there is one."""
+
+    words: list[rules.SaidWord]
+    verdicts: list[rules.GivenVerdict]
 
 
-def _verdicts(session: Session, keys: Iterable[Key]) -> dict[Key, list[rules.GivenVerdict]]:
-    found: dict[Key, list[rules.GivenVerdict]] = defaultdict(list)
-    for row in session.execute(_VERDICTS, {"rows": keys_json(keys)}):
-        verdict = rules.GivenVerdict(VerdictKind(row.verdict), row.value, row.at)
-        found[Key(row.tool, row.output_id)].append(verdict)
+def _last_said(session: Session, keys: Iterable[Key]) -> dict[Key, _LastSaid]:
+    found = {}
+    for row in session.execute(_LAST_SAID, {"rows": keys_json(keys)}):
+        last = found[Key(row.tool, row.output_id)] = _LastSaid([], [])
+        if row.kind is not None:
+            kind = rules.CorrectionKind(row.kind)
+            last.words.append(rules.SaidWord(kind, row.value, row.said_at, row.event_id))
+        if row.verdict is not None:
+            verdict = VerdictKind(row.verdict)
+            last.verdicts.append(rules.GivenVerdict(verdict, row.verdict_value, row.reviewed_at))
     return found
 
 
