@@ -64,7 +64,7 @@ def a_correction(**changes: Any) -> Correction:
 
 
 def a_policy(**changes: Any) -> GatePolicy:
-    """A live policy with the threshold 0.7, with the fields that are given changed."""
+    """A live policy for a `category` tool with the threshold 0.7; the fields given are changed."""
     facts: dict[str, Any] = {
         "tool": TOOL,
         "revision": 1,

@@ -32,6 +32,7 @@ RefusedFor = Annotated[
     str | None, typer.Option("--refused-for", help="All that wait with this reason, as listed.")
 ]
 _PAGE = 1_000
+_MOST_NUMBERS = 100  # they are read together, a MiB each at most
 
 
 def _summary(row: DeadLetterListed | DeadLetterRow) -> dict[str, Any]:
@@ -163,9 +164,11 @@ def discard(
 def _require_one_way(numbers: list[int] | None, *, matching: bool, ways: str) -> None:
     if bool(numbers) == matching:
         raise typer.BadParameter(f"name some by their numbers, or say {ways}")
+    if numbers and len(numbers) > _MOST_NUMBERS:
+        raise typer.BadParameter(f"name {_MOST_NUMBERS} at most, or say {ways}")
 
 
-_Step = Callable[[Session, Matching, datetime], int]
+_Step = Callable[[Session, Matching, datetime], list[int]]
 
 
 def _in_steps(tool: str | None, reason: str | None, step: _Step) -> int:
@@ -179,4 +182,4 @@ def _in_steps(tool: str | None, reason: str | None, step: _Step) -> int:
                 taken = step(session, which, found.clock.now(session))
             if not taken:
                 return done
-            done += taken
+            done, which = done + len(taken), which.beyond(taken)

@@ -154,7 +154,7 @@ def begin_again(
     Where its owner is gone by now, the next of its ladder, its team or an admin is the owner.
     """
     before = queries.case(session, case_id)
-    owner = owners.of_reopened(session, before)
+    owner = owners.of_reopened(session, before, level=0)
     given = {
         "id": case_id,
         "now": now,

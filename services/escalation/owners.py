@@ -38,13 +38,14 @@ def first_able(session: Session, chains: Sequence[Sequence[Owner]]) -> list[Owne
     return [owner or spare for owner in found]
 
 
-def of_reopened(session: Session, case: Case) -> Owner:
+def of_reopened(session: Session, case: Case, *, level: int) -> Owner:
     """Who is accountable for a decided case that is open again.
 
-    Its owner, or where that one cannot be any more the next of its ladder, its team or a
-    stand-in.
+    Its owner, or where that one cannot be any more the first of its ladder who can, from a level
+    on, its team or a stand-in.
     """
-    chain = [case.owner, *(Owner(rung["kind"], rung["id"]) for rung in case.ladder)]
+    rungs = case.ladder[level:]
+    chain = [case.owner, *(Owner(rung["kind"], rung["id"]) for rung in rungs)]
     (owner,) = first_able(session, [[*chain, Owner("team", case.team)]])
     return owner
 

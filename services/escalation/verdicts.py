@@ -199,7 +199,7 @@ def undo(session: Session, actor: Actor, case_id: int, *, window: timedelta, now
     if case.verdict_by != actor.email and not actor.may(Verb.TAKE_OVER):
         raise NotAllowed(f"{case.verdict_by} gave this verdict; they or a lead can undo it.")
     event = _event_undone(case, case.verdict_id, actor=actor, now=now)
-    owner = owners.of_reopened(session, case)
+    owner = owners.of_reopened(session, case, level=case.level)
     given = {
         "id": case_id,
         "verdict_id": case.verdict_id,

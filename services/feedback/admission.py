@@ -44,7 +44,7 @@ class _Shared(Generic[Known]):
 
 class Admission:
     """Turns away tools of which too many records were kept within the hour, refused or parked;
-    and, while much waits to be stored, those of which most of it is.
+    and, while much waits to be stored, those that sent much just now.
 
     All others go on. What is known is two seconds old at most.
     """

@@ -28,6 +28,9 @@ class Submission:
     entries: Sequence[Entry]
 
 
+_PEOPLE = "people on pages"  # no tool can be called so
+
+
 class Intake:
     """Puts requests' events onto the log, many requests in one append.
 
@@ -59,7 +62,7 @@ class Intake:
         entries = [entry_of(f"/{position}", event) for position, event in enumerate(said)]
         # A tool that sends too much does not keep its people from saying so.
         try:
-            submitted = self.worker.submit(Submission(entries), caller="people")
+            submitted = self.worker.submit(Submission(entries), caller=_PEOPLE)
             submitted.result(timeout=_PATIENCE_SECONDS)
         except TimeoutError:
             raise Unavailable(

@@ -17,6 +17,7 @@ from services.feedback.storing import (
     insert_of,
     picked,
     recordset,
+    sift,
 )
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
@@ -76,6 +77,9 @@ WHERE o.output_id IS NOT NULL OR e.output_id IS NOT NULL
 """)
 
 
+_IDENTITIES = ("output_id", "event_id")
+
+
 def store(
     session: Session, rows: Sequence[OutputRow], *, now: datetime, shard: int
 ) -> StoreResult[OutputRow]:
@@ -83,20 +87,14 @@ def store(
 
     Those that were awaited meet their corrections. A row whose output id or event id is
     known is a duplicate where the digest is the same and a conflict where it is not; in both
-    cases what was there first stays.
+    cases what was there first stays. It is the same however the log was cut into batches.
     """
     result: StoreResult[OutputRow] = StoreResult()
-    met: list[OutputRow] = []
-    waiting: Sequence[OutputRow] = rows
-    while waiting:
-        fresh, repeated = first_bearers(waiting, ("output_id", "event_id"))
-        inserted, rest = _write(session, _INSERT, fresh, now)
-        filled, refused = _write(session, _FILL_AWAITED, rest, now) if rest else ([], [])
-        result.stored += inserted + filled
-        met += filled
-        result.conflicts += file_known(session, _KNOWN, refused, result)
-        # Where the first bearer of its id was refused, a row is as good as new.
-        waiting = file_known(session, _KNOWN, repeated, result)
+    fresh, repeated = first_bearers(rows, _IDENTITIES)
+    met = _put(session, fresh, result, now)
+    # Where what they repeat was refused, they are judged as if it had never come.
+    unknown = file_known(session, _KNOWN, repeated, result)
+    met += _put(session, sift(unknown, _IDENTITIES, result), result, now)
     if not result.stored:
         return result
     reviews.request_for_outputs(session, result.stored, now=now)
@@ -104,6 +102,19 @@ def store(
     if met:
         corrections.meet(session, map(key_of, met), now=now, shard=shard)
     return result
+
+
+def _put(
+    session: Session, rows: Sequence[OutputRow], result: StoreResult[OutputRow], now: datetime
+) -> list[OutputRow]:
+    """Write rows that share no ids, and file them; answers those that were awaited."""
+    if not rows:
+        return []
+    inserted, rest = _write(session, _INSERT, rows, now)
+    met, refused = _write(session, _FILL_AWAITED, rest, now) if rest else ([], [])
+    result.stored += inserted + met
+    result.conflicts += file_known(session, _KNOWN, refused, result)
+    return met
 
 
 def _write(

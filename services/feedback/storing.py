@@ -52,18 +52,44 @@ ON CONFLICT DO NOTHING RETURNING {returning}
 """)
 
 
+_Name = tuple[str, str, str]
+
+
 def first_bearers(rows: Sequence[Row], identities: tuple[str, ...]) -> tuple[list[Row], list[Row]]:
-    """The rows that bear each of their ids first within the batch, and all the others."""
-    first, others = [], []
-    seen: set[tuple[str, str, str]] = set()
+    """The rows that share no id with one before them in the batch, and all the others."""
+    first: list[Row] = []
+    others: list[Row] = []
+    seen: set[_Name] = set()
     for row in rows:
-        names = [(identity, row["tool"], str(row[identity])) for identity in identities]  # type: ignore[literal-required]
-        if seen.isdisjoint(names):
-            seen.update(names)
-            first.append(row)
-        else:
-            others.append(row)
+        names = _names(row, identities)
+        (first if seen.isdisjoint(names) else others).append(row)
+        seen.update(names)
     return first, others
+
+
+def sift(rows: Sequence[Row], identities: tuple[str, ...], result: StoreResult[Row]) -> list[Row]:
+    """Of rows that the database knows nothing of: answer those to store, file the others."""
+    fresh = []
+    taken: dict[_Name, Row] = {}
+    for row in rows:
+        names = _names(row, identities)
+        earlier = [taken[name] for name in names if name in taken]
+        if not earlier:
+            taken.update(dict.fromkeys(names, row))
+            fresh.append(row)
+        else:
+            is_same = all(_is_same(row, other) for other in earlier)
+            (result.duplicates if is_same else result.conflicts).append(row)
+    return fresh
+
+
+def _names(row: Row, identities: tuple[str, ...]) -> list[_Name]:
+    return [(identity, row["tool"], str(row[identity])) for identity in identities]  # type: ignore[literal-required]
+
+
+def _is_same(row: Row, other: Row) -> bool:
+    """Whether two rows are one payload: same digest, about the same output."""
+    return row["digest"] == other["digest"] and row["output_id"] == other["output_id"]
 
 
 def store_events(
@@ -92,10 +118,7 @@ FROM {recordset(IDENTITY_COLUMNS)} JOIN {table} k ON k.tool = g.tool AND k.event
 def file_known(
     session: Session, known: TextClause, rows: Sequence[Row], result: StoreResult[Row]
 ) -> list[Row]:
-    """File rows that the database has already as duplicates or as conflicts; answers the others.
-
-    What a row is depends on what is stored alone, never on what else is in its batch.
-    """
+    """File rows that the database has already as duplicates or as conflicts; answers the others."""
     if not rows:
         return []
     wanted = ("tool", "output_id", "event_id", "digest")

@@ -1,8 +1,9 @@
-"""Tries to sign in: slowed down where they go wrong, and never so that they keep anybody out.
+"""Tries to sign in: slowed down where they go wrong, and nobody is locked out by others' tries.
 
 What somebody tries on an account from one network does not slow down others on it, and a
-browser in which the person has signed in before is a place of its own. Whatever goes on, the
-right password is checked after some seconds. None of these verbs commits.
+browser in which the person has signed in before is a place of its own. The right password is
+checked within a minute, as long as no more wait than may (docs/operating.md). None of these
+verbs commits.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,11 @@
 """HTTP for tools' policies and for those who look after tools."""
 
+from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 from secondlook.policy import LEAST_STALE_SECONDS, REVIEW_CONDITIONS, write_document
 from secondlook.text import CATEGORIES, NAME_LENGTH
 
@@ -21,6 +23,8 @@ from services.tools.watch import PolicyWatch, policy_tag
 
 _LONGEST_WAIT = 60
 _ASK_AGAIN_SECONDS = 10
+_MOST = 20
+"""So many problems of one field are listed; more are one problem."""
 # Not strict, true and "1" would be numbers.
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 
@@ -45,6 +49,41 @@ class ToolBody(BaseModel):
         Annotated[int, Field(strict=True, ge=LEAST_STALE_SECONDS, lt=2**31)] | None
     ) = None
     categories: Annotated[list[Text], Field(max_length=CATEGORIES)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_problems(cls, given: Any) -> Any:
+        """Refuse at once what is wrong in very many places: each problem costs far more than a
+        value, and nobody reads them all.
+        """
+        if not isinstance(given, dict):
+            return given
+        if len(given) > 2 * len(cls.model_fields):
+            raise PydanticCustomError("many", "it has {n} members", {"n": len(given)})
+        for field, is_sound in (("category_thresholds", _is_threshold), ("categories", _is_name)):
+            held = given.get(field)
+            entries = list(held.items()) if isinstance(held, dict) else held
+            wrong = (one for one in _listed(entries) if not is_sound(one))
+            if len(list(islice(wrong, _MOST))) == _MOST:
+                raise PydanticCustomError(
+                    "many", "{n} or more of `{field}` are wrong", {"n": _MOST, "field": field}
+                )
+        return given
+
+
+def _listed(given: object) -> list[object]:
+    return given if isinstance(given, list) else []
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= NAME_LENGTH
+
+
+def _is_threshold(given: object) -> bool:
+    """Whether this is a category's name with a share from 0 to 1."""
+    name, share = given if isinstance(given, tuple) else ("", None)
+    is_number = isinstance(share, int | float) and not isinstance(share, bool)
+    return _is_name(name) and is_number and 0 <= share <= 1
 
 
 def router(database: Database, clock: Clock, identity: Identity, watch: PolicyWatch) -> APIRouter:

@@ -101,8 +101,8 @@ def match(
     return Matching(tool, reason, dead_letters.newest(session))
 
 
-def retry_matching(session: Session, actor: Actor, which: Matching, *, now: datetime) -> int:
-    """Send some of those in sight again; answers how many, 0 where none is left.
+def retry_matching(session: Session, actor: Actor, which: Matching, *, now: datetime) -> list[int]:
+    """Send the first of those in sight again; answers their numbers, none where none is left.
 
     Raises:
         NotAllowed: the role does not look after dead letters.
@@ -111,13 +111,13 @@ def retry_matching(session: Session, actor: Actor, which: Matching, *, now: date
     if numbers:
         dead_letters.retry(session, *numbers, now=now)
         _note_matching(session, actor, "retry", which, numbers, now=now)
-    return len(numbers)
+    return numbers
 
 
 def discard_matching(
     session: Session, actor: Actor, which: Matching, *, reason: str, now: datetime
-) -> int:
-    """Decide of some of those in sight that they are never used; answers how many, 0 at the end.
+) -> list[int]:
+    """Decide of the first of those in sight that they are never used; answers their numbers.
 
     Raises:
         NotAllowed: the role does not look after dead letters.
@@ -129,7 +129,7 @@ def discard_matching(
     dead_letters.discard(session, *numbers, reason=said, actor=actor.id, now=now)
     if numbers:
         _note_matching(session, actor, "discard", which, numbers, now=now, why=said)
-    return len(numbers)
+    return numbers
 
 
 def _some_matching(session: Session, actor: Actor, which: Matching) -> list[int]:

@@ -334,6 +334,16 @@ def test_undo_after_the_owner_left_falls_to_the_next(
     assert unowned(populated) == {}
 
 
+def test_undo_never_goes_down_the_ladder(populated: Database) -> None:
+    Delivery(populated, read_policy(POLICY)).take(output("o-1", confidence=0.1))
+    Casework(populated).do("escalate", OWNER, 1, level=0)
+    Casework(populated).give_verdict(OWNER, 1)
+    change_by_admin(populated, LEAD, active=False)
+    Casework(populated).do("undo", OWNER, 1, window=timedelta(hours=1))
+    query = 'SELECT state, level, owner_person FROM "case"'
+    assert rows(populated, query) == [("open", 1, ADMIN)]
+
+
 def test_undo_leaves_a_case_to_its_owner(populated: Database) -> None:
     Delivery(populated, read_policy(POLICY)).take(output("o-1", value="tax", confidence=0.1))
     since = 'SELECT owner_person, owner_since FROM "case"'

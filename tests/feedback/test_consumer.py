@@ -256,6 +256,25 @@ def test_what_becomes_of_a_record_does_not_depend_on_its_batch(
 
 
 @pytest.mark.parametrize("together", [False, True])
+def test_record_waits_for_one_before_it_that_shares_an_id(
+    together: bool, log: Delivery, database: Database
+) -> None:
+    known = output("o-known")
+    log.take(known)
+    refused = known.model_copy(update={"data": output("o-1", value="tax").data})
+    stored = output("o-1")
+    late = stored.model_copy(update={"data": output("o-2").data})
+    rest = [refused, stored, late]
+    for batch in [rest] if together else [[said] for said in rest]:
+        log.take(*batch)
+    assert rows(database, "SELECT output_id, value FROM output ORDER BY output_id") == [
+        ("o-1", "billing"),
+        ("o-known", "billing"),
+    ]
+    assert total(database, "dead_lettered") == 2
+
+
+@pytest.mark.parametrize("together", [False, True])
 def test_what_becomes_of_a_word_does_not_depend_on_its_batch(
     together: bool, log: Delivery, database: Database
 ) -> None:

@@ -47,3 +47,27 @@ def test_handle_dead_letter_of_others(
     untouched = "SELECT retried_at IS NULL AND discarded_at IS NULL FROM dead_letter"
     assert one(database, untouched)
     assert one(database, "SELECT count(*) FROM audit_entry WHERE object_kind = 'dead letter'") == 0
+
+
+_ALIKE: dict[str, Callable[[Session, Actor, dead_letters.Matching], list[int]]] = {
+    "retry": lambda s, who, which: dead_letters.retry_matching(s, who, which, now=NOON),
+    "discard": lambda s, who, which: dead_letters.discard_matching(
+        s, who, which, reason="x", now=NOON
+    ),
+}
+
+
+@pytest.mark.parametrize("act", _ALIKE.values(), ids=_ALIKE)
+def test_handle_all_alike_leaves_those_of_others(
+    act: Callable[..., list[int]], of_another_team: int, database: Database
+) -> None:
+    with database.transaction() as session:
+        nobody, ops = people.actor(session, REP), people.actor(session, OPS)
+        assert nobody is not None
+        assert ops is not None
+        which = dead_letters.match(session, ops)
+        with pytest.raises(NotAllowed):
+            act(session, nobody, which)
+        assert act(session, ops, which) == []
+    untouched = "SELECT retried_at IS NULL AND discarded_at IS NULL FROM dead_letter"
+    assert one(database, untouched)

@@ -90,8 +90,10 @@ def _discard_alike(pages: PageContext, actor: Actor, number: int, reason: str) -
         which = dead_letters.match(session, actor, tool=seen.tool, reason=seen.reason)
     for _step in range(_STEPS):
         with pages.transaction() as (session, now):
-            if not dead_letters.discard_matching(session, actor, which, reason=reason, now=now):
-                return
+            done = dead_letters.discard_matching(session, actor, which, reason=reason, now=now)
+        if not done:
+            return
+        which = which.beyond(done)
 
 
 def _show(

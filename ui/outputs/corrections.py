@@ -28,6 +28,10 @@ from ui.outputs.view import address, hidden, is_hidden_from, show_output
 _FIELDS = {"note": "The note: ", "reason": "The reason: "}
 
 
+_NOT_NOW = (Conflict, TooMany, Unavailable)
+"""Why something could not be put onto the log, for whoever pressed the button to read."""
+
+
 def add_corrections(routes: APIRouter, pages: PageContext) -> None:
     """Add the routes that take corrections and withdrawals."""
 
@@ -50,7 +54,11 @@ def add_corrections(routes: APIRouter, pages: PageContext) -> None:
             actor=events.Actor(id=actor.email),
             channel="ui",
         )
-        pages.publish([events.correction_withdrawn(tool, data, time=now)])
+        try:
+            pages.publish([events.correction_withdrawn(tool, data, time=now)])
+        except _NOT_NOW as error:
+            said_why, status = error.detail, error.status
+            return show_output(pages, request, actor, tool, id, status=status, problem=said_why)
         shown = pages.wait_until(lambda session: _is_withdrawn(session, tool, id, correction))
         return _again(pages, request, actor, tool, id, "undone" if shown else "late")
 
@@ -78,16 +86,10 @@ def _record(
     event = events.correction_recorded(slug, data, time=now)
     try:
         pages.publish([event])
-    except (Conflict, TooMany, Unavailable) as error:
+    except _NOT_NOW as error:
+        said, status = error.detail, error.status
         return show_output(
-            pages,
-            request,
-            actor,
-            slug,
-            output_id,
-            status=error.status,
-            problem=error.detail,
-            typed=form,
+            pages, request, actor, slug, output_id, status=status, problem=said, typed=form
         )
     shown = pages.wait_until(lambda session: _is_stored(session, slug, output_id, event.id))
     return _again(pages, request, actor, slug, output_id, "recorded" if shown else "late")

@@ -255,17 +255,23 @@ def waiting(
 class Matching(NamedTuple):
     """Which dead letters are meant: those of a tool, those with a reason, or both; else all.
 
-    `up_to` is the last number: what comes while they are dealt with nobody has looked at.
+    `up_to` is the last number: what comes while they are dealt with nobody has looked at. `after`
+    is the last one that was dealt with.
     """
 
     tool: str | None
     reason: str | None
     up_to: int
+    after: int = 0
+
+    def beyond(self, numbers: Sequence[int]) -> "Matching":
+        """The same without these, which were the first."""
+        return self._replace(after=numbers[-1])
 
 
 _MATCHING = text(f"""
 SELECT id FROM dead_letter
-WHERE {WAITING} AND id <= :up_to AND (CAST(:tool AS text) IS NULL OR tool = :tool)
+WHERE {WAITING} AND id > :after AND id <= :up_to AND (CAST(:tool AS text) IS NULL OR tool = :tool)
   AND (CAST(:reason AS text) IS NULL OR reason = :reason)
   AND (CAST(:tools AS text[]) IS NULL OR tool = ANY(:tools))
 ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
