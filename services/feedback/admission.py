@@ -58,10 +58,11 @@ class Admission:
         self._lately_since = time.monotonic()
 
     async def require(self, tool: str) -> None:
-        """Let this tool send.
+        """Let this tool send; asked before anything of its request is read.
 
         Raises:
-            TooMany: it is over its limit; says what to do.
+            TooMany: it is over its limit; says what to do. Or more waits to be stored than
+                should, and it has sent much of late.
         """
         if tool in await self._over.value():
             raise TooMany(
@@ -70,22 +71,21 @@ class Admission:
                 " the sender, then retry or discard them.",
                 retry_after=_RETRY_AFTER,
             )
-
-    async def count(self, tool: str, entries: int) -> None:
-        """Let so many entries of this tool in.
-
-        Raises:
-            TooMany: more waits to be stored than should, and this tool has sent much of it.
-        """
-        if time.monotonic() - self._lately_since > _LATELY_SECONDS:
-            self._lately_since = time.monotonic()
-            self._lately.clear()
-        if self._lately[tool] > _MUCH and await self._backlog.value() > _BACKLOG:
+        if self._sent_lately(tool) > _MUCH and await self._backlog.value() > _BACKLOG:
             raise TooMany(
                 "More comes in of yours than can be stored just now. Try again in a second.",
                 retry_after=_RETRY_SOON,
             )
+
+    def count(self, tool: str, entries: int) -> None:
+        """Note that so many entries of this tool were taken."""
         self._lately[tool] += entries
+
+    def _sent_lately(self, tool: str) -> int:
+        if time.monotonic() - self._lately_since > _LATELY_SECONDS:
+            self._lately_since = time.monotonic()
+            self._lately.clear()
+        return self._lately[tool]
 
     def _tools_over_limit(self) -> frozenset[str]:
         with self._database.transaction() as session:

@@ -99,9 +99,9 @@ class _Receiver:
         else:
             received = read(raw)
         if received.entries:
-            await self._admission.count(caller.tool.slug, len(received.entries))
             submission = Submission(received.entries)
             submitted = self._intake.worker.submit(submission, caller.tool.slug)
+            self._admission.count(caller.tool.slug, len(received.entries))
             await asyncio.wrap_future(submitted)
         return received
 
