@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from secondlook import events
@@ -29,6 +30,11 @@ from tests.factories import (
 def log(database: Database) -> Delivery:
     populate(database)
     return Delivery(database)
+
+
+def under_the_id_of(event: Any, other: Any) -> Any:
+    """What `other` says, under the event id of another."""
+    return event.model_copy(update={"data": other.data, "subject": other.subject})
 
 
 def truth(database: Database, output_id: str = "o-1") -> tuple[object, ...]:
@@ -240,9 +246,7 @@ def test_what_becomes_of_a_record_does_not_depend_on_its_batch(
     other = output("o-1", value="tax")
     # An event of the same id that is about a known output cannot be stored; this one can.
     free = output("o-2")
-    taken = free.model_copy(
-        update={"data": free.data.model_copy(update={"output_id": "o-1", "value": "refund"})}
-    )
+    taken = under_the_id_of(free, output("o-1", value="refund"))
     log.take(first)
     rest = [other, first, other, taken, free, free, taken]
     for batch in [rest] if together else [[said] for said in rest]:
@@ -261,9 +265,9 @@ def test_record_waits_for_one_before_it_that_shares_an_id(
 ) -> None:
     known = output("o-known")
     log.take(known)
-    refused = known.model_copy(update={"data": output("o-1", value="tax").data})
+    refused = under_the_id_of(known, output("o-1", value="tax"))
     stored = output("o-1")
-    late = stored.model_copy(update={"data": output("o-2").data})
+    late = under_the_id_of(stored, output("o-2"))
     rest = [refused, stored, late]
     for batch in [rest] if together else [[said] for said in rest]:
         log.take(*batch)
@@ -292,9 +296,7 @@ def test_what_becomes_of_a_word_does_not_depend_on_its_batch(
 def test_duplicate_is_known_for_one_behind_a_conflict(log: Delivery, database: Database) -> None:
     first = output("o-1")
     log.take(first)
-    clash = first.model_copy(
-        update={"data": first.data.model_copy(update={"output_id": "o-2", "value": "tax"})}
-    )
+    clash = under_the_id_of(first, output("o-2", value="tax"))
     log.take(clash, first, clash)
     assert total(database, "duplicate") == 1
     assert total(database, "dead_lettered") == 2
