@@ -120,18 +120,15 @@ def retry(
     """Send dead letters again, as they came; each gets a new place on the log."""
     matching = everything or tool is not None or refused_for is not None
     _require_one_way(numbers, matching=matching, ways="--all, --tool or --refused-for")
-    if numbers:
-        with transaction() as (_, session, now):
-            dead_letters.retry(session, operator(), *set(numbers), now=now)
-        done = len(set(numbers))
-    else:
-        done = _in_steps(
-            tool,
-            refused_for,
-            lambda session, which, now: dead_letters.retry_matching(
-                session, operator(), which, now=now
-            ),
-        )
+    done = _deal_with(
+        numbers,
+        tool,
+        refused_for,
+        named=lambda session, some, now: dead_letters.retry(session, operator(), *some, now=now),
+        matching=lambda session, which, now: dead_letters.retry_matching(
+            session, operator(), which, now=now
+        ),
+    )
     answer({"retried": done}, as_json=as_json, lines=[f"{done} are sent again"])
 
 
@@ -146,18 +143,17 @@ def discard(
     """Decide that dead letters are never going to be used; they stay, with the reason."""
     matching = tool is not None or refused_for is not None
     _require_one_way(numbers, matching=matching, ways="--tool or --refused-for")
-    if numbers:
-        with transaction() as (_, session, now):
-            dead_letters.discard(session, operator(), *set(numbers), reason=reason, now=now)
-        done = len(set(numbers))
-    else:
-        done = _in_steps(
-            tool,
-            refused_for,
-            lambda session, which, now: dead_letters.discard_matching(
-                session, operator(), which, reason=reason, now=now
-            ),
-        )
+    done = _deal_with(
+        numbers,
+        tool,
+        refused_for,
+        named=lambda session, some, now: dead_letters.discard(
+            session, operator(), *some, reason=reason, now=now
+        ),
+        matching=lambda session, which, now: dead_letters.discard_matching(
+            session, operator(), which, reason=reason, now=now
+        ),
+    )
     answer({"discarded": done}, as_json=as_json, lines=[f"{done} are discarded"])
 
 
@@ -169,6 +165,25 @@ def _require_one_way(numbers: list[int] | None, *, matching: bool, ways: str) ->
 
 
 _Step = Callable[[Session, Matching, datetime], list[int]]
+
+
+_Named = Callable[[Session, set[int], datetime], None]
+
+
+def _deal_with(
+    numbers: list[int] | None,
+    tool: str | None,
+    reason: str | None,
+    *,
+    named: _Named,
+    matching: _Step,
+) -> int:
+    """Deal with those that are numbered, together, or with all that match; answers how many."""
+    if not numbers:
+        return _in_steps(tool, reason, matching)
+    with transaction() as (_, session, now):
+        named(session, set(numbers), now)
+    return len(set(numbers))
 
 
 def _in_steps(tool: str | None, reason: str | None, step: _Step) -> int:
