@@ -85,7 +85,7 @@ def test_polling_does_not_take_the_page_away(site: Site, visit: Visit) -> None:
         box.fill(_TYPED)
         _end_session(site, view)
         polls: list[str] = []
-        page.on("response", lambda answer: polls.append(answer.url))
+        page.on("request", lambda request: polls.append(request.url))
         page.clock.run_for(25_000)
         expect(page.locator("#notice")).to_contain_text("You are signed out")
         expect(box).to_have_value(_TYPED)
