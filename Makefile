@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Python's packages and the system's are brought at the same time.
+MAKEFLAGS += --jobs=2
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -31,9 +34,12 @@ lint: $(VENV)/.dev ## Check style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+.PHONY: tools
+tools: ## Bring the programs that the tests need beside Python
+	@$(PYTHON) -m tests.install
+
 .PHONY: test
-test: lint ## Run everything that must pass before a commit
-	$(BIN)/python -m tests.install
+test: lint tools ## Run everything that must pass before a commit
 	$(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: bench

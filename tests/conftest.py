@@ -16,7 +16,7 @@ from services.kit.database import Database, make_engine
 from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from tests.factories import broker
 from tests.factories.broker import Broker, running_broker, why_no_kafka
-from tests.factories.installation import cloned, named
+from tests.factories.installation import cloned, named, populated_template
 
 IN_CI = os.environ.get("CI") == "true"
 
@@ -120,11 +120,26 @@ def fresh_database(postgres_url: str) -> Iterator[Callable[[], str]]:
 
 
 @pytest.fixture
-def database(fresh_database: Callable[[], str]) -> Iterator[Database]:
+def empty(fresh_database: Callable[[], str]) -> Iterator[Database]:
     """A migrated, empty database; commits are real."""
     opened = Database(make_engine(fresh_database()))
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def populated(postgres_url: str) -> Iterator[Database]:
+    """The same with people and the tool."""
+    with cloned(postgres_url, populated_template(postgres_url)) as url:
+        opened = Database(make_engine(url))
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def database(empty: Database) -> Database:
+    """The database of a test; an empty one, where the tests around it say nothing else."""
+    return empty
 
 
 @pytest.fixture
@@ -142,7 +157,7 @@ def kafka_broker(public_folder: Path) -> Iterator[Broker]:
         if IN_CI:
             pytest.fail(why)
         pytest.skip(why)
-    with running_broker(public_folder) as broker:
+    with running_broker(public_folder, briefly=True) as broker:
         yield broker
 
 

@@ -62,7 +62,7 @@ def _play(folder: Path, **more: str) -> Played:
 @pytest.fixture
 def empty_broker(kafka_broker: Broker, public_folder: Path) -> Iterator[Broker]:
     """A broker on which no other test has our topics."""
-    with running_broker(public_folder) as broker:
+    with running_broker(public_folder, briefly=True) as broker:
         assert broker.address != kafka_broker.address
         yield broker
 

@@ -4,7 +4,7 @@ Every statement that the real apps send is run under EXPLAIN ANALYZE first, on a
 with much in it, and no step of its plan may have read more than a page's or a batch's rows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -66,9 +66,9 @@ PAGES = (
 
 
 @pytest.fixture
-def api(fresh_database: Callable[[], str]) -> Iterator[Api]:
+def api(postgres_url: str) -> Iterator[Api]:
     """An installation with much in it."""
-    with open_api(fresh_database(), pages=True) as opened:
+    with open_api(postgres_url, pages=True) as opened:
         with psycopg.connect(opened.resources.database_url, autocommit=True) as connection:
             fill(connection, tool=TOOL, team="support", outputs=OUTPUTS, cases=CASES)
         yield opened
@@ -280,23 +280,26 @@ def test_loops_read_what_is_due(api: Api) -> None:
 
 
 def test_intake_looks_names_up_under_a_plan_that_was_made_for_empty_tables(
-    fresh_database: Callable[[], str],
+    postgres_url: str,
 ) -> None:
-    url = fresh_database()
-    with psycopg.connect(url, autocommit=True) as connection:
+    with (
+        open_api(postgres_url) as api,
+        psycopg.connect(api.resources.database_url, autocommit=True) as connection,
+    ):
         name = connection.info.dbname
         # As the server does by itself where it takes the two kinds of plan for equally good.
         connection.execute(f'ALTER DATABASE "{name}" SET plan_cache_mode = force_generic_plan')
         for table in ASKED:
             connection.execute(f'ALTER TABLE "{table}" SET (autovacuum_enabled = false)')
-        with open_api(url) as api:
-            for turn in range(PREPARED_AFTER):
-                send(api, f"few-{turn}")
-            fill(connection, tool=TOOL, team="support", outputs=OUTPUTS, cases=0, analysed=False)
-            connection.execute(_CORRECTIONS, {"tool": TOOL, "n": OUTPUTS})
-            before = rows_looked_at(connection)
-            send(api, "many")
+        api.database.engine.dispose()
+        for turn in range(PREPARED_AFTER):
+            send(api, f"few-{turn}")
+        fill(connection, tool=TOOL, team="support", outputs=OUTPUTS, cases=0, analysed=False)
+        connection.execute(_CORRECTIONS, {"tool": TOOL, "n": OUTPUTS})
+        before = rows_looked_at(connection)
+        send(api, "many")
         # A connection that is closed has told what it read.
+        api.database.engine.dispose()
         assert rows_looked_at(connection) - before < OF_A_PAGE
 
 

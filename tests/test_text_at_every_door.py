@@ -51,9 +51,9 @@ Door = Callable[[Api, bytes, Path], str | None]
 
 
 @pytest.fixture
-def api(fresh_database: Callable[[], str]) -> Iterator[Api]:
+def api(postgres_url: str) -> Iterator[Api]:
     """The API, the pages and the commands over one database."""
-    with open_api(fresh_database(), pages=True) as opened:
+    with open_api(postgres_url, pages=True) as opened:
         yield opened
 
 

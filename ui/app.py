@@ -24,7 +24,7 @@ from ui.kit.csrf import CsrfProtection, StalePage
 from ui.kit.forms import FORM_BYTES
 from ui.kit.security import SecurityHeaders
 from ui.kit.shell import NavItem, Person, Shell
-from ui.kit.static_files import StaticFiles
+from ui.kit.static_files import static_files
 from ui.kit.templating import Templates, make_templates
 from ui.outputs import routes as outputs
 from ui.people import routes as people
@@ -56,7 +56,7 @@ def make_app(
     make_context: Callable[[Templates], PageContext], *, public_url: str | None
 ) -> FastAPI:
     """The pages as an application. `make_context` is given the templates that pages share."""
-    static = StaticFiles()
+    static = static_files()
     pages = make_context(make_templates(static=static, shell=shell))
     app = FastAPI(
         docs_url=None,

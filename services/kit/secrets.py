@@ -2,13 +2,12 @@
 
 import hashlib
 import secrets
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 _hasher = PasswordHasher()
-# Checked where there is no such account, so that both answers take the same time.
-_NOBODY = _hasher.hash(secrets.token_urlsafe(16))
 
 
 def new_token(prefix: str) -> str:
@@ -29,6 +28,15 @@ def hash_password(password: str) -> str:
 def password_matches(stored: str | None, password: str) -> bool:
     """Whether `password` is the one that was hashed. Takes as long where nothing is stored."""
     try:
-        return _hasher.verify(stored or _NOBODY, password) and stored is not None
+        return _hasher.verify(stored or _of_nobody(), password) and stored is not None
     except (VerificationError, InvalidHashError):
         return False
+
+
+@cache
+def _of_nobody() -> str:
+    """Checked where there is no such account, so that both answers take the same time.
+
+    Made when it is first needed, as few commands need it and it costs a tenth of a second.
+    """
+    return _hasher.hash(secrets.token_urlsafe(16))

@@ -1,6 +1,6 @@
 """The real apps over a real database, with people who are signed in."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.factories.api import Api, open_api
 
 
 @pytest.fixture
-def api(fresh_database: Callable[[], str]) -> Iterator[Api]:
+def api(postgres_url: str) -> Iterator[Api]:
     """The apps over a database of this test's own."""
-    with open_api(fresh_database()) as opened:
+    with open_api(postgres_url) as opened:
         yield opened

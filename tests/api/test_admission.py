@@ -29,20 +29,21 @@ def _send(api: Api, who: str, path: str = "/v1/outputs") -> Any:
     return api.client.post(path, content=b"[]", headers=sent)
 
 
+def _with_dead_letters(database: Database) -> None:
+    populate(database)
+    with database.transaction() as session:
+        session.execute(_KEEP, {"tool": TOOL, "count": 10_001})
+
+
 @pytest.fixture
-def fresh(fresh_database: Any) -> Any:
-    with open_api(fresh_database()) as opened:
+def fresh(postgres_url: str) -> Any:
+    with open_api(postgres_url) as opened:
         yield opened
 
 
 @pytest.fixture
-def api(fresh_database: Any) -> Any:
-    def with_dead_letters(database: Database) -> None:
-        populate(database)
-        with database.transaction() as session:
-            session.execute(_KEEP, {"tool": TOOL, "count": 10_001})
-
-    with open_api(fresh_database(), with_dead_letters) as opened:
+def api(postgres_url: str) -> Any:
+    with open_api(postgres_url, _with_dead_letters) as opened:
         yield opened
 
 

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Mount
 
 from services.people import queries as people_queries
 from services.people.rules import ALLOWED, EVERY_TEAM, Role, Verb
-from tests.factories import FOREIGN, TOOL, add_person, cloned, output
+from tests.factories import FOREIGN, TOOL, add_person, output
 from tests.factories.api import Api, open_api
 
 # What a route needs: nothing, a tool's key, a sign-in, or a verb; and whether it is about
@@ -117,7 +117,7 @@ SEE_OTHER, UNAUTHENTICATED, FORBIDDEN, MISSING = 303, 401, 403, 404
 @pytest.fixture(scope="module")
 def api(postgres_url: str) -> Iterator[Api]:
     """One installation for the whole matrix: a case and an output of each team."""
-    with cloned(postgres_url) as url, open_api(url, pages=True) as opened:
+    with open_api(postgres_url, pages=True) as opened:
         foreign = output("o-2", tool=FOREIGN, confidence=0.1)
         opened.log.take(output("o-1", confidence=0.1), foreign)
         with opened.database.transaction() as session:

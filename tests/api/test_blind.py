@@ -1,7 +1,7 @@
 """What a tool said of an audited output is told to nobody who may review it, before the verdict."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -19,10 +19,13 @@ PAGE = f"/output?tool={TOOL}&id=o-1"
 TELLING = {"value", "confidence", "alternatives"}
 
 
+_ALL_DRAWN = partial(populate, audit_rate=1.0)
+
+
 @pytest.fixture
-def api(fresh_database: Callable[[], str]) -> Iterator[Api]:
+def api(postgres_url: str) -> Iterator[Api]:
     """The apps, with a tool of which every output is drawn for an audit."""
-    with open_api(fresh_database(), partial(populate, audit_rate=1.0), pages=True) as opened:
+    with open_api(postgres_url, _ALL_DRAWN, pages=True) as opened:
         yield opened
 
 

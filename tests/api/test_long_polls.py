@@ -59,10 +59,8 @@ def test_whoever_waited_in_vain_makes_room_for_another(database: Database) -> No
     _run(database, 1, wait)
 
 
-def test_poll_beyond_the_capacity_is_told_when_to_ask_again(
-    fresh_database: Callable[[], str],
-) -> None:
-    with open_api(fresh_database()) as api:
+def test_poll_beyond_the_capacity_is_told_when_to_ask_again(postgres_url: str) -> None:
+    with open_api(postgres_url) as api:
         tag = {"If-None-Match": _tag(api.database), **api.bearer("tool")}
         api.resources.policy_watch._capacity = 0
         answer = api.client.get("/v1/policy?wait=30", headers=tag)

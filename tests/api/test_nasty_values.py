@@ -19,7 +19,7 @@ from services.people import attempts
 from services.people.rules import Role
 from services.tools.rules import OutputKind
 from tests.api.test_authorisation import API, BODIES, KEY, PAGES, signed_in
-from tests.factories import TOOL, add_person, add_tool, cloned, output
+from tests.factories import TOOL, add_person, add_tool, output
 from tests.factories.api import Api, open_api
 from ui.kit import context as page_context
 from ui.kit.forms import read_form
@@ -182,7 +182,7 @@ def api(postgres_url: str) -> Iterator[Api]:
     patch.setattr(page_context, "_SETTLE_SECONDS", 0)
     # Nor should the hundredth wrong password wait for its turn.
     patch.setattr(attempts, "_wait", lambda *_: 0.0)
-    with cloned(postgres_url) as url, open_api(url, pages=True) as opened:
+    with open_api(postgres_url, pages=True) as opened:
         _add_kinds(opened)
         opened.log.take(output("o-1", confidence=0.1))
         yield opened

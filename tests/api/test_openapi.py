@@ -12,7 +12,7 @@ from schemathesis import GenerationMode
 
 from services.app import web as app_web
 from tests.browser.harness import serve_app
-from tests.factories import cloned, output
+from tests.factories import output
 from tests.factories.api import Api, open_api
 
 FAILED, REFUSED = 500, 400
@@ -21,7 +21,7 @@ FAILED, REFUSED = 500, 400
 @pytest.fixture(scope="module")
 def described(postgres_url: str) -> Iterator[Api]:
     """An installation with a case, an output and everything that the paths speak of."""
-    with cloned(postgres_url) as url, open_api(url) as opened:
+    with open_api(postgres_url) as opened:
         opened.log.take(output("o-1", confidence=0.1))
         yield opened
 

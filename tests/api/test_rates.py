@@ -1,6 +1,6 @@
 """Rates where cases are counted and their outputs are not: never, not yet, or not any more."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -15,9 +15,9 @@ from tests.factories.api import Api, open_api
 
 
 @pytest.fixture
-def api(fresh_database: Callable[[], str]) -> Iterator[Api]:
+def api(postgres_url: str) -> Iterator[Api]:
     """The apps with their pages, over a database of this test's own."""
-    with open_api(fresh_database(), pages=True) as opened:
+    with open_api(postgres_url, pages=True) as opened:
         yield opened
 
 

@@ -27,7 +27,7 @@ def test_conservation_on_kafka() -> None:
     if (why := why_no_kafka()) is not None:
         assert not IN_CI, why
         pytest.skip(why)
-    with running_broker() as broker:
+    with running_broker(briefly=True) as broker:
         report = campaign(size=2_000, kills=6, seed=SEED, pace=2, broker=broker)
     assert report.violations == [], report
     assert report.kills["broker"] == 1

@@ -4,13 +4,18 @@ import pytest
 
 from services.escalation.policy.read import read as read_policy
 from services.kit.database import Database
-from tests.factories import POLICY, Casework, Delivery, one, output, populate
+from tests.factories import POLICY, Casework, Delivery, one, output
+
+
+@pytest.fixture
+def database(populated: Database) -> Database:
+    """People and the tool are there."""
+    return populated
 
 
 @pytest.fixture
 def log(database: Database) -> Delivery:
-    """Both consumers, with people and the tool."""
-    populate(database)
+    """Both consumers."""
     return Delivery(database, read_policy(POLICY))
 
 

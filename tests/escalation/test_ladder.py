@@ -25,7 +25,6 @@ from tests.factories import (
     Delivery,
     one,
     output,
-    populate,
     rows,
     total,
 )
@@ -145,7 +144,6 @@ def test_escalate_by_a_person_needs_the_level_seen(
 
 
 def test_timed_rung_is_reached_past_one_that_has_no_time(database: Database) -> None:
-    populate(database)
     untimed = POLICY.replace("{at: 1h, own: user:lea", "{own: user:lea")
     Delivery(database, read_policy(untimed)).take(output("o-1", confidence=0.1))
     timed = "SELECT rung, due_at - now() FROM timer WHERE kind = 'rung' AND fired_at IS NULL"
@@ -168,7 +166,6 @@ def test_reminder_every_working_day_stays_at_its_hour_where_the_case_is() -> Non
 
 
 def test_case_is_reminded_in_the_zone_that_it_was_opened_in(database: Database) -> None:
-    populate(database)
     delivery = Delivery(database)
     policy = read_policy(POLICY.replace("repeat: 1h", "repeat: 1bd"))
     delivery.escalation = EscalationConsumer(

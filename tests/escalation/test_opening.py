@@ -75,37 +75,37 @@ def test_open_case_for_a_policy_hit(log: Delivery, database: Database) -> None:
     assert rows(database, f"SELECT output_id, trigger FROM {CASES}") == [("o-1", "policy")]
 
 
-def test_open_audit_case_blind_and_not_as_an_exception(database: Database) -> None:
-    populate(database, audit_rate=1.0)
-    Delivery(database).take(output("o-1"))
-    assert one(database, 'SELECT trigger FROM "case" WHERE blind') == "audit"
-    assert total(database, "exceptions") == 0
-    with database.transaction() as session:
+def test_open_audit_case_blind_and_not_as_an_exception(empty: Database) -> None:
+    populate(empty, audit_rate=1.0)
+    Delivery(empty).take(output("o-1"))
+    assert one(empty, 'SELECT trigger FROM "case" WHERE blind') == "audit"
+    assert total(empty, "exceptions") == 0
+    with empty.transaction() as session:
         shown = as_answer(queries.case(session, 1))
     assert not {"value", "confidence", "alternatives"} & shown["output"].keys()
 
 
-def test_dispute_of_an_audited_output_counts_once(database: Database) -> None:
-    populate(database, audit_rate=1.0)
-    log = Delivery(database)
+def test_dispute_of_an_audited_output_counts_once(empty: Database) -> None:
+    populate(empty, audit_rate=1.0)
+    log = Delivery(empty)
     log.take(output("o-1"))
     dispute = correction("o-1", kind="dispute", event_id="d-1")
     log.take(dispute)
     log.take(dispute)
-    assert total(database, "exceptions", "dispute") == 1
-    assert total(database, "cases") == 1
+    assert total(empty, "exceptions", "dispute") == 1
+    assert total(empty, "cases") == 1
 
 
-def test_blind_case_keeps_what_was_said_against_the_tool_to_itself(database: Database) -> None:
-    populate(database, audit_rate=1.0)
-    log, casework = Delivery(database), Casework(database)
+def test_blind_case_keeps_what_was_said_against_the_tool_to_itself(empty: Database) -> None:
+    populate(empty, audit_rate=1.0)
+    log, casework = Delivery(empty), Casework(empty)
     log.take(output("o-1"), correction("o-1", kind="dispute", note="it said tax"))
-    with database.transaction() as session:
+    with empty.transaction() as session:
         shown = case_answer(session, actor_of(session, OWNER), 1)
     assert shown["blind"]
     assert "it said tax" not in repr(shown)
     casework.give_verdict(OWNER, 1, "corrected", value="refund")
-    with database.transaction() as session:
+    with empty.transaction() as session:
         shown = case_answer(session, actor_of(session, OWNER), 1)
     assert shown["dispute"]["note"] == "it said tax"
     assert "disputed" in [entry["event"] for entry in shown["timeline"]]
@@ -121,7 +121,6 @@ def test_route_by_the_first_rule_that_matches(log: Delivery, database: Database)
 def test_record_under_an_odd_key_is_kept_and_holds_nobody_up(
     key: bytes, database: Database
 ) -> None:
-    populate(database)
     delivery = Delivery(database)
     delivery.take(b"garbage", topic=events.REVIEWS, key=key)
     delivery.take(output("o-1", confidence=0.1))

@@ -38,7 +38,6 @@ from tests.factories import (
     correction,
     one,
     output,
-    populate,
     rows,
 )
 from tests.factories.people import OPERATOR
@@ -58,12 +57,6 @@ ladders:
 """
 OF_OTHER = "version: 1\ncatch_all: {team: other, sla: {claim: 30m, resolve: 2h}}"
 SHORT = re.sub(r"  long:.*", "  long: [{at: 0s, own: team:other}]\n", OF_PAT, flags=re.DOTALL)
-
-
-@pytest.fixture
-def populated(database: Database) -> Database:
-    populate(database)
-    return database
 
 
 def change(populated: Database, email: str, **given: Any) -> None:

@@ -73,16 +73,16 @@ def test_review_with_an_unfit_value_names_the_field(
     ],
 )
 def test_review_with_a_value_that_the_contract_refuses_writes_nothing(
-    kind: str, said: Any, value: Any, field: str, database: Database
+    kind: str, said: Any, value: Any, field: str, empty: Database
 ) -> None:
-    populate(database, kind=OutputKind(kind))
-    Delivery(database).take(output("o-1", kind=kind, value=said, confidence=0.1))
+    populate(empty, kind=OutputKind(kind))
+    Delivery(empty).take(output("o-1", kind=kind, value=said, confidence=0.1))
     with pytest.raises(InvalidInput) as refused:
-        Casework(database).give_verdict(OWNER, 1, "corrected", value=value)
+        Casework(empty).give_verdict(OWNER, 1, "corrected", value=value)
     problem = refused.value.problems[0]
     assert problem.pointer == field
     assert problem.hint
-    assert one(database, 'SELECT state FROM "case"') == "open"
+    assert one(empty, 'SELECT state FROM "case"') == "open"
 
 
 def test_review_with_a_note_that_the_contract_refuses_names_it(
@@ -94,10 +94,10 @@ def test_review_with_a_note_that_the_contract_refuses_names_it(
     casework.give_verdict(OWNER, case, note="x" * 4_000)
 
 
-def test_review_blind_with_the_tools_value_upholds(database: Database) -> None:
-    populate(database, audit_rate=1.0)
-    Delivery(database).take(output("o-1"))
-    assert Casework(database).give_verdict(OWNER, 1, "corrected", value="billing") == "upheld"
+def test_review_blind_with_the_tools_value_upholds(empty: Database) -> None:
+    populate(empty, audit_rate=1.0)
+    Delivery(empty).take(output("o-1"))
+    assert Casework(empty).give_verdict(OWNER, 1, "corrected", value="billing") == "upheld"
 
 
 def test_review_own_dispute_is_refused(
@@ -153,7 +153,6 @@ ladders:
 def test_reopened_case_counts_working_days_from_the_day_on_which_it_is(
     later: int, database: Database, casework: Casework
 ) -> None:
-    populate(database)
     Delivery(database, read_policy(IN_WORKING_DAYS), timezone="Pacific/Auckland").take(
         output("o-1", confidence=0.1)
     )

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
+from typing import NamedTuple
 
 from starlette.testclient import TestClient
 
@@ -16,7 +17,13 @@ from services.kit.eventlog.port import Partition
 from services.people.rules import Role
 from tests.factories import people, tools
 from tests.factories.delivery import Delivery, take_all
-from tests.factories.installation import Installation, open_resources, populate
+from tests.factories.installation import (
+    Installation,
+    cloned,
+    make_template,
+    open_resources,
+    populate,
+)
 
 
 class Api(Installation):
@@ -26,11 +33,10 @@ class Api(Installation):
     `<role>.<team>`.
     """
 
-    def __init__(self, resources: Resources, *, pages: bool) -> None:
+    def __init__(self, resources: Resources, ways_in: "WaysIn", *, pages: bool) -> None:
         super().__init__(resources)
         self.log = Delivery(resources.database)
-        self.tool_key, self.foreign_key = self.key(), self.key(tools.FOREIGN)
-        self.tokens = {name: self.token(f"{name}@example.org") for name in _each_role_and_team()}
+        self.tool_key, self.foreign_key, self.tokens = ways_in
         self.client = TestClient(
             app_web.make_web(resources, api=True, ui=pages),
             raise_server_exceptions=False,
@@ -64,30 +70,53 @@ def _each_role_and_team() -> list[str]:
     return [f"{role.value}.{team}" for role in Role for team in (people.TEAM, people.OTHER_TEAM)]
 
 
-def _add_each_role(database: Database) -> None:
+class WaysIn(NamedTuple):
+    """The keys of both tools, and everybody's token by `<role>.<team>`."""
+
+    tool_key: str
+    foreign_key: str
+    tokens: dict[str, str]
+
+
+def _add_each_role(database: Database) -> WaysIn:
     """The foreign tool, and one person of each role in each team."""
+    tokens = {}
     with database.transaction() as session:
         tools.add_tool(session, tools.FOREIGN, team=people.OTHER_TEAM)
         for name in _each_role_and_team():
             role, _, team = name.partition(".")
             email = f"{name}@example.org"
             people.add_person(session, email, role=Role(role), teams=[team])
+            tokens[name] = people.personal_token(session, email)
+        own, foreign = tools.tool_key(session), tools.tool_key(session, tools.FOREIGN)
+    return WaysIn(own, foreign, tokens)
+
+
+@cache
+def _template(postgres_url: str, populated: Callable[[Database], None]) -> tuple[str, WaysIn]:
+    ways_in = []
+
+    def fill(database: Database) -> None:
+        populated(database)
+        ways_in.append(_add_each_role(database))
+
+    return make_template(postgres_url, fill), ways_in[0]
 
 
 @contextmanager
 def open_api(
-    url: str, populated: Callable[[Database], None] = populate, *, pages: bool = False
+    postgres_url: str, populated: Callable[[Database], None] = populate, *, pages: bool = False
 ) -> Iterator[Api]:
-    """The apps over the database at `url`, once `populated` has put people and tools there.
+    """The apps over a database of their own, where `populated` has put people and tools.
 
-    The pages, too, where they are asked for: their templates take a third of a second.
+    The pages, too, where they are asked for.
     """
-    resources = open_resources(url)
-    try:
-        populated(resources.database)
-        _add_each_role(resources.database)
-        opened = Api(resources, pages=pages)
-        with opened.client:
-            yield opened
-    finally:
-        resources.close()
+    template, ways_in = _template(postgres_url, populated)
+    with cloned(postgres_url, template) as url:
+        resources = open_resources(url)
+        try:
+            opened = Api(resources, ways_in, pages=pages)
+            with opened.client:
+                yield opened
+        finally:
+            resources.close()

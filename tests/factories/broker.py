@@ -14,6 +14,7 @@ from pathlib import Path
 _ROOT = Path(__file__).parent.parent.parent
 _JARS = _ROOT / "build" / "kafka" / "libs"
 _SCRIPT = _ROOT / "deploy" / "kafka" / "broker.py"
+_BRIEFLY = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1"}
 
 
 def free_port() -> int:
@@ -37,17 +38,21 @@ def why_no_kafka() -> str | None:
 
 
 class Broker:
-    """One broker, on a port that it will find free again after a kill."""
+    """One broker, on a port that it will find free again after a kill.
 
-    def __init__(self, folder: Path, port: int) -> None:
+    One that lives `briefly` does not compile its code well: that would take longer than it saves.
+    """
+
+    def __init__(self, folder: Path, port: int, *, briefly: bool = False) -> None:
         self.folder, self.port = folder, port
+        self._more = _BRIEFLY if briefly else {}
         self.address = f"127.0.0.1:{port}"
 
     def run(self, command: str) -> None:
         """Carry out one command of `deploy/kafka/broker.py`."""
         done = subprocess.run(
             [sys.executable, _SCRIPT, command, "--dir", self.folder, "--port", str(self.port)],
-            env={**os.environ, "SECONDLOOK_KAFKA_JARS": str(_JARS)},
+            env={**os.environ, "SECONDLOOK_KAFKA_JARS": str(_JARS), **self._more},
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
@@ -61,10 +66,10 @@ class Broker:
 
 
 @contextmanager
-def running_broker(parent: Path | None = None) -> Iterator[Broker]:
+def running_broker(parent: Path | None = None, *, briefly: bool = False) -> Iterator[Broker]:
     """A broker in a folder of its own, which goes with it."""
     with tempfile.TemporaryDirectory(prefix="secondlook-kafka-", dir=parent) as folder:
-        broker = Broker(Path(folder), free_port())
+        broker = Broker(Path(folder), free_port(), briefly=briefly)
         broker.run("start")
         try:
             yield broker

@@ -1,8 +1,9 @@
 """A database with people and tools in it, and what tests ask of one."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -96,11 +97,32 @@ def named(url: str, database: str) -> str:
 @contextmanager
 def cloned(postgres_url: str, template: str = "template") -> Iterator[str]:
     """A database of its own made from another one; answers its address."""
-    name = f"test_{next(_NUMBERS)}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        # Half the work of the default way, which writes every page to the log of changes.
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        name = _clone(connection, template)
         try:
             yield named(postgres_url, name)
         finally:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def make_template(postgres_url: str, fill: Callable[[Database], None]) -> str:
+    """A migrated database that `fill` has put something into, to clone; stays with the server."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        name = _clone(connection, "template")
+    database = Database(make_engine(named(postgres_url, name)))
+    fill(database)
+    database.close()
+    return name
+
+
+@cache
+def populated_template(postgres_url: str) -> str:
+    """The template of what `populate` puts there."""
+    return make_template(postgres_url, populate)
+
+
+def _clone(connection: psycopg.Connection[Any], template: str) -> str:
+    name = f"test_{next(_NUMBERS)}"
+    # Half the work of the default way, which writes every page to the log of changes.
+    connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    return name

@@ -19,7 +19,6 @@ from tests.factories import (
     failure,
     one,
     output,
-    populate,
     rows,
     total,
     withdrawal,
@@ -27,8 +26,12 @@ from tests.factories import (
 
 
 @pytest.fixture
+def database(populated: Database) -> Database:
+    return populated
+
+
+@pytest.fixture
 def log(database: Database) -> Delivery:
-    populate(database)
     return Delivery(database)
 
 

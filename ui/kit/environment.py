@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -111,12 +112,14 @@ def _loader(folders: Sequence[Path]) -> ChoiceLoader:
     return ChoiceLoader([FileSystemLoader([SHARED, *folders]), PrefixLoader(areas)])
 
 
+@cache
 def make_environment(
-    static_url: Callable[[str], str], *, folders: Sequence[Path] = (), reload: bool = False
+    static_url: Callable[[str], str], *, folders: tuple[Path, ...] = (), reload: bool = False
 ) -> Environment:
     """Always escaping, strict about what is undefined, with the macros as `ui`.
 
-    Templates of all areas are found by themselves; `folders` hold others.
+    Templates of all areas are found by themselves; `folders` hold others. The same environment
+    for the same arguments: its macros take a third of a second to compile.
     """
     environment = Environment(
         loader=_loader(folders),

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import mimetypes
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from starlette.datastructures import Headers, QueryParams
@@ -108,3 +109,9 @@ class StaticFiles:
         if asset.zipped is not None and "gzip" in asked.get("accept-encoding", ""):
             return Response(asset.zipped, headers=headers | {"Content-Encoding": "gzip"})
         return Response(asset.body, headers=headers)
+
+
+@cache
+def static_files() -> StaticFiles:
+    """The product's own, read and compressed once."""
+    return StaticFiles()

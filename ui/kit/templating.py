@@ -215,7 +215,7 @@ def make_templates(
     *,
     static: StaticFiles,
     shell: Callable[[Request], Shell],
-    folders: Sequence[Path] = (),
+    folders: tuple[Path, ...] = (),
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     reload: bool = False,
 ) -> Templates:
