@@ -40,7 +40,7 @@ tools: ## Bring the programs that the tests need beside Python
 
 .PHONY: test
 test: lint tools ## Run everything that must pass before a commit
-	$(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n 4 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure, and write benchmarks/RESULTS.md
