@@ -134,23 +134,28 @@ _LISTED_NAMES, _WHOLE_NAMES = _names(Listed), _names(Case)
 
 
 def listed(row: Iterable[Any]) -> Listed:
-    """A row of `LISTED`, whose order is that of the fields."""
+    """A row of `reading_listed`, whose order is that of the fields."""
     return Listed(**dict(zip(_LISTED_NAMES, row, strict=True)))
 
 
 def whole(row: Iterable[Any]) -> Case:
-    """A row of `WHOLE`, whose order is that of the fields."""
+    """A row of `reading`, whose order is that of the fields."""
     return Case(**dict(zip(_WHOLE_NAMES, row, strict=True)))
 
 
-LISTED = _select(Listed)
-WHOLE = _select(Case)
+_LISTED = _select(Listed)
+_WHOLE = _select(Case)
 FROM = '"case" c LEFT JOIN case_output o ON o.case_id = c.id'
 
 
 def reading(which: str) -> TextualSelect:
     """The select of whole cases that `which` holds for."""
-    return selecting(f"SELECT {WHOLE} FROM {FROM} WHERE {which}", _WHOLE_NAMES)
+    return selecting(f"SELECT {_WHOLE} FROM {FROM} WHERE {which}", _WHOLE_NAMES)
+
+
+def reading_listed(source: str, order: str) -> TextualSelect:
+    """The select of cases as lists show them, from a `source` that holds `FROM`."""
+    return selecting(f"SELECT {_LISTED} FROM {source} ORDER BY {order}", _LISTED_NAMES)
 
 
 def as_answer(case: Listed) -> dict[str, Any]:

@@ -137,11 +137,6 @@ def teams(session: Session) -> list[TeamInfo]:
     return [TeamInfo(t.slug, t.name, t.active, tuple(members.get(t.slug, []))) for t in rows]
 
 
-def team_slugs(session: Session) -> list[str]:
-    """What every team is named by, those that are not active too."""
-    return list(session.scalars(select(models.Team.slug).order_by(models.Team.slug)))
-
-
 def team_exists(session: Session, slug: str) -> bool:
     """Whether there is a team of that name."""
     return session.get(models.Team, slug) is not None

@@ -240,7 +240,7 @@ def test_format_duration(seconds: Any, words: str) -> None:
     ],
 )
 def test_format_due(minutes: int, level: str, words: str) -> None:
-    told = formatting.format_due(NOW + timedelta(minutes=minutes), NOW, timedelta(minutes=15))
+    told = formatting.format_due(NOW + timedelta(minutes=minutes), NOW, soon_minutes=15)
     assert (told[0], told[1].replace("\xa0", " ")) == (level, words)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,10 @@ rendering: ContextVar[Rendering] = ContextVar("rendering")
 """What macros and filters read while a page is rendered."""
 
 
+_ALWAYS_ALIKE = frozenset({"icon"})
+"""Macros that answer by their arguments alone, of which there are few: drawn once for each."""
+
+
 class Macros:
     """`ui.button(…)` in every template, block and macro, without an import to forget.
 
@@ -59,7 +63,8 @@ class Macros:
                     raise ValueError(f"macro '{macro}' is in {self._home[macro]} and {name}")
                 self._home[macro] = name
                 if not self._environment.auto_reload:  # then it stays what it is
-                    vars(self)[macro] = getattr(module, macro)
+                    drawn = getattr(module, macro)
+                    vars(self)[macro] = cache(drawn) if macro in _ALWAYS_ALIKE else drawn
 
     def __getattr__(self, macro: str) -> Any:
         home = self.__dict__.get("_home", {}).get(macro)
@@ -82,7 +87,7 @@ def _now() -> datetime:
 
 
 def _due(due_at: datetime, soon_minutes: float = 15) -> tuple[str, str]:
-    return formatting.format_due(due_at, _now(), timedelta(minutes=soon_minutes))
+    return formatting.format_due(due_at, _now(), soon_minutes=soon_minutes)
 
 
 def _theme() -> str:

@@ -3,6 +3,7 @@
 import math
 from datetime import UTC, datetime, timedelta
 
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _NBSP = "\N{NO-BREAK SPACE}"
 
 
@@ -59,18 +60,18 @@ def format_relative(moment: datetime, now: datetime) -> str:
     return f"in {format_coarse(seconds)}" if seconds > 0 else f"{format_coarse(seconds)} ago"
 
 
-def format_due(due_at: datetime, now: datetime, soon: timedelta) -> tuple[str, str]:
+def format_due(due_at: datetime, now: datetime, *, soon_minutes: float) -> tuple[str, str]:
     """Level (`late`, `soon`, `ok`) and words (`Late 3 min`, `14 min`)."""
     seconds = (due_at - now).total_seconds()
     if seconds <= 0:
         return "late", f"Late {format_coarse(seconds)}"
-    return "soon" if seconds <= soon.total_seconds() else "ok", format_coarse(seconds)
+    return "soon" if seconds <= soon_minutes * 60 else "ok", format_coarse(seconds)
 
 
 def format_absolute(moment: datetime) -> str:
     """`21 Nov 2026, 14:05 UTC`; the browser rewrites it in the reader's own zone."""
-    moment = moment.astimezone(UTC)
-    return f"{moment.day} {moment:%b %Y, %H:%M} UTC"
+    at = moment.astimezone(UTC)
+    return f"{at.day} {_MONTHS[at.month - 1]} {at.year}, {at.hour:02}:{at.minute:02} UTC"
 
 
 def format_iso(moment: datetime) -> str:
