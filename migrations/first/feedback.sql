@@ -54,6 +54,19 @@ CREATE TABLE undone_verdict (
 );
 CREATE INDEX ix_undone_verdict_output ON undone_verdict (tool, output_id);
 
+CREATE TABLE correction_backlog (
+    tool TEXT NOT NULL,
+    output_id TEXT NOT NULL,
+    trigger TEXT NOT NULL,
+    after_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    after_id TEXT NOT NULL,
+    until_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_correction_backlog PRIMARY KEY (tool, output_id),
+    CONSTRAINT ck_correction_backlog_trigger CHECK (trigger IN ('dispute', 'unmatched')),
+    CONSTRAINT fk_correction_backlog_tool_tool FOREIGN KEY(tool) REFERENCES tool (slug)
+);
+CREATE INDEX ix_correction_backlog_until ON correction_backlog (until_at);
+
 CREATE TABLE withdrawal (
     tool TEXT NOT NULL,
     event_id TEXT NOT NULL,

@@ -154,7 +154,8 @@ def _case_loops(resources: Resources) -> list[Loop]:
 def _report_unmatched(resources: Resources, session: Session) -> int:
     now = resources.clock.now(session)
     before = now - timedelta(seconds=resources.settings.unmatched_after)
-    return feedback_service.report_unmatched(session, now=now, before=before, limit=_BATCH)
+    found = feedback_service.report_unmatched(session, now=now, before=before, limit=_BATCH)
+    return _BATCH if feedback_service.send_on(session, now=now) else found
 
 
 def _relay_loop(resources: Resources, relay: Relay) -> Loop:

@@ -1,7 +1,7 @@
 """What people say of outputs: stored, met with its output, sent on where it objects."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import text
@@ -62,6 +62,12 @@ _KNOWN_CORRECTIONS = known_events("correction")
 _INSERT_WITHDRAWALS = insert_of("withdrawal", _WITHDRAWAL_COLUMNS, order=_EVENT, returning=_EVENT)
 _KNOWN_WITHDRAWALS = known_events("withdrawal")
 
+# Nobody says anything later than it is heard: a clock that is ahead must not win for ever.
+WORD = """
+c.tool, c.output_id, c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel,
+least(c.occurred_at, c.recorded_at) AS occurred_at, c.withdrawn_at IS NOT NULL AS withdrawn"""
+"""A word's columns, in the order of the shape, of `correction c`."""
+
 # Run under the lock of the output: whichever of the two comes second meets the other.
 _TAKE_BACK = selecting(
     f"""
@@ -69,8 +75,7 @@ UPDATE correction c SET withdrawn_at = :now FROM {recordset({"tool": "text", "ev
 WHERE c.tool = g.tool AND c.event_id = g.event_id AND c.withdrawn_at IS NULL AND EXISTS (
     SELECT FROM withdrawal w WHERE w.tool = c.tool AND w.correction_id = c.event_id
     AND w.actor = c.actor AND w.output_id = c.output_id)
-RETURNING c.tool, c.output_id, c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel,
-    least(c.occurred_at, c.recorded_at), true
+RETURNING {WORD}
 """,
     Word._fields,
 )
@@ -98,13 +103,15 @@ def store(
             for row in result.stored
             if outputs[key_of(row)].recorded_at
         ]
-        _note_met(session, words, outputs, now=now, shard=shard)
+        met = Counter((word.tool, outputs[word.key].version or 0, word.kind) for word in words)
+        objections = [word for word in words if word.kind in OBJECTIONS and not word.withdrawn]
+        note_met(session, met, objections, now=now, shard=shard)
         truth.settle(session, outputs, now=now, shard=shard)
     return result
 
 
 def _as_word(row: CorrectionRow, *, withdrawn: bool, now: datetime) -> Word:
-    """A word that is stored now, as `truth.words` would read it."""
+    """A word that is stored now, as `WORD` would read it."""
     said = {name: row[name] for name in Word._fields if name in row}  # type: ignore[literal-required]
     return Word(**said | {"occurred_at": min(row["occurred_at"], now)}, withdrawn=withdrawn)
 
@@ -160,36 +167,26 @@ def await_outputs(
     session.execute(_AWAIT, {"rows": keys_json(keys), "now": now, "anew": anew})
 
 
-def meet(session: Session, keys: Iterable[Key], *, now: datetime, shard: int) -> None:
-    """Outputs have come that corrections were waiting for."""
-    outputs = truth.lock(session, keys)
-    words = truth.words(session, outputs)
-    reviews.tell_of_arrival(session, [key for key, row in outputs.items() if row.sought], now=now)
-    _note_met(session, words, outputs, now=now, shard=shard)
-    truth.settle(session, outputs, now=now, shard=shard)
-
-
-def _note_met(
+def note_met(
     session: Session,
-    words: Sequence[Word],
-    outputs: truth.Locked,
+    met: Mapping[tuple[str, int, str], int],
+    objections: Sequence[Word],
     *,
     now: datetime,
     shard: int,
 ) -> None:
     """Count words that have met their output, and request reviews for the objections.
 
-    What was taken back before is counted as well, as it is where it is taken back later.
+    `met` says how many by tool, version and kind. What was taken back before is counted as
+    well, as it is where it is taken back later.
     """
     hour = hour_of(now)
-    alike = Counter((word.tool, outputs[word.key].version or 0, word.kind) for word in words)
     tally: Counts = Counter(
         {
             Count("corrections", tool, hour, version, kind): n
-            for (tool, version, kind), n in alike.items()
+            for (tool, version, kind), n in met.items()
         }
     )
-    objections = [word for word in words if word.kind in OBJECTIONS and not word.withdrawn]
     if objections:
         reviews.request_for_objections(session, objections, now=now)
         tally.update(_become_exceptions(session, {word.key for word in objections}))
@@ -210,42 +207,3 @@ def _become_exceptions(session: Session, keys: Iterable[Key]) -> Counts:
         Count("exceptions", row.tool, hour_of(row.recorded_at), row.version, Trigger.DISPUTE.value)
         for row in session.execute(_BECOME_EXCEPTIONS, given)
     )
-
-
-# --- corrections whose output never comes -------------------------------------------------
-
-_UNMATCHED = text("""
-UPDATE output SET unmatched_at = :now
-WHERE (tool, output_id) IN (
-    SELECT tool, output_id FROM output
-    WHERE recorded_at IS NULL AND unmatched_at IS NULL AND awaited_since <= :before
-    ORDER BY awaited_since LIMIT :limit FOR UPDATE SKIP LOCKED)
-RETURNING tool, output_id
-""")
-
-
-_SEEK = text(f"""
-UPDATE output o SET sought = true FROM {recordset(KEY_COLUMNS)}
-WHERE o.tool = g.tool AND o.output_id = g.output_id
-""")
-
-
-def report_unmatched(session: Session, *, now: datetime, before: datetime, limit: int = 100) -> int:
-    """Request reviews for what has waited for its output since `before` in vain.
-
-    A confirmation that nobody can hold against an output asks for nobody.
-
-    Answers how many outputs were found missing; call again while it is `limit`.
-    """
-    given = {"now": now, "before": before, "limit": limit}
-    missing = [Key(*row) for row in session.execute(_UNMATCHED, given)]
-    if missing:
-        words = [
-            word
-            for word in truth.words(session, missing)
-            if not word.withdrawn and word.kind != CorrectionKind.CONFIRMATION
-        ]
-        words.sort(key=lambda word: word.occurred_at)
-        reviews.request_for_unmatched(session, words, now=now)
-        session.execute(_SEEK, {"rows": keys_json({word.key for word in words})})
-    return len(missing)

@@ -145,6 +145,25 @@ class Correction(Base):
     """When it and its withdrawal met; None while it stands."""
 
 
+class CorrectionBacklog(Base):
+    """What was said of one output, where it is too much to be sent on in one transaction."""
+
+    __tablename__ = "correction_backlog"
+    __table_args__ = (
+        CheckConstraint("trigger IN ('dispute', 'unmatched')", name="trigger"),
+        Index("ix_correction_backlog_until", "until_at"),
+    )
+
+    tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"), primary_key=True)
+    output_id: Mapped[str] = mapped_column(primary_key=True)
+    trigger: Mapped[str]
+    after_at: Mapped[datetime]
+    """When the last one that was sent on was recorded, and its event's id."""
+    after_id: Mapped[str]
+    until_at: Mapped[datetime]
+    """What is recorded later is sent on by itself."""
+
+
 class Withdrawal(Base):
     """A correction taken back by its author. It may arrive before the correction does."""
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
-from services.feedback import corrections, reviews
+from services.feedback import reviews, waiting
 from services.feedback.rows import Key, OutputRow, StoreResult, key_of
 from services.feedback.storing import (
     IDENTITY_COLUMNS,
@@ -100,7 +100,7 @@ def store(
     reviews.request_for_outputs(session, result.stored, now=now)
     _count(session, result.stored, now=now, shard=shard)
     if met:
-        corrections.meet(session, map(key_of, met), now=now, shard=shard)
+        waiting.meet(session, map(key_of, met), now=now, shard=shard)
     return result
 
 

@@ -4,6 +4,6 @@ Every verb that touches output rows takes them in (tool, output_id) order, so th
 consumers wait for each other instead of deadlocking.
 """
 
-from services.feedback.corrections import report_unmatched
+from services.feedback.waiting import report_unmatched, send_on
 
-__all__ = ["report_unmatched"]
+__all__ = ["report_unmatched", "send_on"]

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.feedback import rules
-from services.feedback.rows import Key, LockedOutput, Word
+from services.feedback.rows import Key, LockedOutput
 from services.feedback.storing import KEY_COLUMNS, as_json, keys_json, recordset
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
@@ -30,18 +30,6 @@ FROM {_KEYS} JOIN output o ON o.tool = g.tool AND o.output_id = g.output_id
 ORDER BY o.tool, o.output_id FOR UPDATE OF o
 """,
     LockedOutput._fields,
-)
-
-# Nobody says anything later than it is heard: a clock that is ahead must not win for ever.
-_WORDS = selecting(
-    f"""
-SELECT c.tool, c.output_id, c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel,
-       least(c.occurred_at, c.recorded_at) AS occurred_at, c.withdrawn_at IS NOT NULL
-FROM {_KEYS} JOIN output o ON o.tool = g.tool AND o.output_id = g.output_id
-JOIN correction c ON c.tool = g.tool AND c.output_id = g.output_id
-    AND c.recorded_at >= CASE WHEN o.recorded_at IS NULL THEN o.awaited_since ELSE '-infinity' END
-""",
-    Word._fields,
 )
 
 # The one word and the one verdict that can win (`rules.decide`): however much is said of an
@@ -86,14 +74,6 @@ def lock(session: Session, keys: Iterable[Key]) -> Locked:
     """Lock those of these outputs that there are, in order, and answer them by key."""
     found = (LockedOutput(*row) for row in session.execute(_LOCK, {"rows": keys_json(keys)}))
     return {row.key: row for row in found}
-
-
-def words(session: Session, keys: Iterable[Key]) -> list[Word]:
-    """Everything that was said of these outputs, what was taken back included.
-
-    Of an output that has not come, what was said since it is awaited, or awaited anew.
-    """
-    return [Word(*row) for row in session.execute(_WORDS, {"rows": keys_json(keys)})]
 
 
 def settle(
