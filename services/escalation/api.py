@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from secondlook.text import ID_BYTES, NOTE_LENGTH
 from sqlalchemy.orm import Session
 
-from services.escalation import queries, service
+from services.escalation import lists, queries, service
 from services.escalation.cases import as_answer
-from services.escalation.queries import Filter
+from services.escalation.lists import Filter
 from services.escalation.rules import CaseState, Owner
 from services.kit.clock import Clock
 from services.kit.database import Database
@@ -143,7 +143,7 @@ def page(
 ) -> Answer:
     """A page of the list, as the API answers it."""
     after = read_cursor(cursor, int)
-    found = queries.cases(session, actor, wanted, after=after, limit=limit + 1)
+    found = lists.cases(session, actor, wanted, after=after, limit=limit + 1)
     last = found[limit - 1] if len(found) > limit else None
     return {
         "items": [as_answer(case) for case in found[:limit]],

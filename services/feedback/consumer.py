@@ -101,7 +101,7 @@ class _Store(Protocol[Row]):
     """Stores rows of one kind."""
 
     def __call__(
-        self, session: Session, rows: Sequence[Row], *, now: datetime, shard: int
+        self, session: Session, rows: Sequence[Row], *, now: datetime
     ) -> StoreResult[Row]: ...
 
 
@@ -112,7 +112,8 @@ def _store(
     if not pairs:
         return []
     rows = [row for row, _ in pairs]
-    result = verb(work.session, rows, now=work.now, shard=work.shard)
+    result = verb(work.session, rows, now=work.now)
+    work.tally.update(result.tally)
     for measure, alike in (("stored", result.stored), ("duplicate", result.duplicates)):
         for tool, n in Counter(row["tool"] for row in alike).items():
             work.tally[Count(measure, tool, hour_of(work.now), 0, topic)] += n

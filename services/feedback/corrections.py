@@ -27,7 +27,6 @@ from services.feedback.storing import (
     recordset,
     store_events,
 )
-from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.database import selecting
 from services.tools.rules import Trigger
@@ -54,12 +53,12 @@ _WITHDRAWAL_COLUMNS = {
     "correction_id": "text",
     "actor": "text",
 }
-_EVENT = "tool, event_id"
+_EVENT = ("tool", "event_id")
 
 
-_INSERT_CORRECTIONS = insert_of("correction", _CORRECTION_COLUMNS, order=_EVENT, returning=_EVENT)
+_INSERT_CORRECTIONS = insert_of("correction", _CORRECTION_COLUMNS, _EVENT)
 _KNOWN_CORRECTIONS = known_events("correction")
-_INSERT_WITHDRAWALS = insert_of("withdrawal", _WITHDRAWAL_COLUMNS, order=_EVENT, returning=_EVENT)
+_INSERT_WITHDRAWALS = insert_of("withdrawal", _WITHDRAWAL_COLUMNS, _EVENT)
 _KNOWN_WITHDRAWALS = known_events("withdrawal")
 
 # Nobody says anything later than it is heard: a clock that is ahead must not win for ever.
@@ -85,7 +84,7 @@ OBJECTIONS = frozenset({CorrectionKind.DISPUTE, CorrectionKind.APPEAL})
 
 
 def store(
-    session: Session, rows: Sequence[CorrectionRow], *, now: datetime, shard: int
+    session: Session, rows: Sequence[CorrectionRow], *, now: datetime
 ) -> StoreResult[CorrectionRow]:
     """Store what people said, decide the truth anew, and request reviews of what is disputed.
 
@@ -105,8 +104,8 @@ def store(
         ]
         met = Counter((word.tool, outputs[word.key].version or 0, word.kind) for word in words)
         objections = [word for word in words if word.kind in OBJECTIONS and not word.withdrawn]
-        note_met(session, met, objections, now=now, shard=shard)
-        truth.settle(session, outputs, now=now, shard=shard)
+        result.tally = note_met(session, met, objections, now=now)
+        result.tally.update(truth.settle(session, outputs))
     return result
 
 
@@ -126,7 +125,7 @@ def _take_back(
 
 
 def store_withdrawals(
-    session: Session, rows: Sequence[WithdrawalRow], *, now: datetime, shard: int
+    session: Session, rows: Sequence[WithdrawalRow], *, now: datetime
 ) -> StoreResult[WithdrawalRow]:
     """Take corrections back, decide the truth without them, and tell who was asked to review."""
     result = store_events(session, rows, _INSERT_WITHDRAWALS, _KNOWN_WITHDRAWALS, now=now)
@@ -138,7 +137,7 @@ def store_withdrawals(
         words = _take_back(session, ids, now=now)
         sent_on = [word for word in words if _was_sent_on(word, outputs[word.key])]
         reviews.withdraw(session, sent_on, now=now)
-        truth.settle(session, outputs, now=now, shard=shard)
+        result.tally = truth.settle(session, outputs)
     return result
 
 
@@ -173,9 +172,8 @@ def note_met(
     objections: Sequence[Word],
     *,
     now: datetime,
-    shard: int,
-) -> None:
-    """Count words that have met their output, and request reviews for the objections.
+) -> Counts:
+    """Request reviews for the objections to outputs that have come; answers all that has met one.
 
     `met` says how many by tool, version and kind. What was taken back before is counted as
     well, as it is where it is taken back later.
@@ -190,7 +188,7 @@ def note_met(
     if objections:
         reviews.request_for_objections(session, objections, now=now)
         tally.update(_become_exceptions(session, {word.key for word in objections}))
-    counts.add(session, tally, shard=shard)
+    return tally
 
 
 _BECOME_EXCEPTIONS = text(f"""

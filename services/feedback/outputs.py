@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import Executable, text
 from sqlalchemy.orm import Session
 
 from services.feedback import reviews, waiting
@@ -19,7 +19,6 @@ from services.feedback.storing import (
     recordset,
     sift,
 )
-from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.database import affected
 
@@ -53,7 +52,7 @@ _COLUMNS = {
     "occurred_at": "timestamptz",
 }
 
-_INSERT = insert_of("output", _COLUMNS, order="g.tool, g.output_id", returning="tool, output_id")
+_INSERT = insert_of("output", _COLUMNS, ("tool", "output_id"))
 
 # Rows that corrections made before their output came. The event's id may be another output's.
 _filled = [name for name in _COLUMNS if name not in ("tool", "output_id")]
@@ -80,9 +79,7 @@ WHERE o.output_id IS NOT NULL OR e.output_id IS NOT NULL
 _IDENTITIES = ("output_id", "event_id")
 
 
-def store(
-    session: Session, rows: Sequence[OutputRow], *, now: datetime, shard: int
-) -> StoreResult[OutputRow]:
+def store(session: Session, rows: Sequence[OutputRow], *, now: datetime) -> StoreResult[OutputRow]:
     """Store outputs and output failures, and request a review of each that needs a person.
 
     Those that were awaited meet their corrections. A row whose output id or event id is
@@ -98,9 +95,9 @@ def store(
     if not result.stored:
         return result
     reviews.request_for_outputs(session, result.stored, now=now)
-    _count(session, result.stored, now=now, shard=shard)
+    result.tally = _counted(result.stored, now=now)
     if met:
-        waiting.meet(session, map(key_of, met), now=now, shard=shard)
+        result.tally.update(waiting.meet(session, map(key_of, met), now=now))
     return result
 
 
@@ -118,7 +115,7 @@ def _put(
 
 
 def _write(
-    session: Session, statement: TextClause, rows: Sequence[OutputRow], now: datetime
+    session: Session, statement: Executable, rows: Sequence[OutputRow], now: datetime
 ) -> tuple[list[OutputRow], list[OutputRow]]:
     """Write rows; answers those that are written, and those that `statement` passed over."""
     answered = session.execute(statement, {"rows": as_json(rows), "now": now})
@@ -129,7 +126,7 @@ def _write(
     return [row for row in rows if key_of(row) in written], passed_over
 
 
-def _count(session: Session, stored: Sequence[OutputRow], *, now: datetime, shard: int) -> None:
+def _counted(stored: Sequence[OutputRow], *, now: datetime) -> Counts:
     hour = hour_of(now)
     tally: Counts = Counter()
     for row in stored:
@@ -139,4 +136,4 @@ def _count(session: Session, stored: Sequence[OutputRow], *, now: datetime, shar
             tally[Count("exceptions", *place, row["exception"])] += 1
         if row["disposition"] != row["gate_disposition"]:
             tally[Count("gate_disagreements", row["tool"], hour, 0, row["disposition"])] += 1
-    counts.add(session, tally, shard=shard)
+    return tally

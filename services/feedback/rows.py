@@ -1,5 +1,6 @@
 """The shapes of what feedback stores and reads: rows on their way into and out of the database."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, NotRequired, TypedDict, TypeVar
@@ -7,6 +8,7 @@ from typing import Any, Generic, NamedTuple, NotRequired, TypedDict, TypeVar
 from secondlook import events
 
 from services.kit.consuming.dead_letters import Refusal
+from services.kit.counts import Counts
 from services.kit.eventlog.port import Record
 from services.tools.rules import Trigger
 
@@ -151,6 +153,8 @@ class StoreResult(Generic[Row]):
     stored: list[Row] = field(default_factory=list)
     duplicates: list[Row] = field(default_factory=list)
     conflicts: list[Row] = field(default_factory=list)
+    tally: Counts = field(default_factory=Counter)
+    """What is to be counted because of it."""
 
 
 def key_of(row: Identified) -> Key:

@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import TextClause, text
+from sqlalchemy import TextClause, TextualSelect, text
 from sqlalchemy.orm import Session
 
 from services.feedback.rows import Key, Row, StoreResult
+from services.kit.database import selecting
 
 Columns = Mapping[str, str]
 """Names of columns, each with its type in PostgreSQL."""
@@ -43,13 +44,19 @@ def keys_json(keys: Iterable[Key]) -> str:
     return as_json(key._asdict() for key in keys)
 
 
-def insert_of(table: str, columns: Columns, *, order: str, returning: str) -> TextClause:
-    """An insert of the whole batch that leaves known rows alone and answers the new ones."""
-    return text(f"""
+def insert_of(table: str, columns: Columns, key: Sequence[str]) -> TextualSelect:
+    """An insert of the batch, in the key's order, that leaves known rows alone.
+
+    Answers the keys of the new ones.
+    """
+    return selecting(
+        f"""
 INSERT INTO {table} ({", ".join(columns)}, recorded_at)
-SELECT {picked(columns)}, :now FROM {recordset(columns)} ORDER BY {order}
-ON CONFLICT DO NOTHING RETURNING {returning}
-""")
+SELECT {picked(columns)}, :now FROM {recordset(columns)} ORDER BY {", ".join(key)}
+ON CONFLICT DO NOTHING RETURNING {", ".join(key)}
+""",
+        key,
+    )
 
 
 _Name = tuple[str, str, str]
@@ -93,7 +100,12 @@ def _is_same(row: Row, other: Row) -> bool:
 
 
 def store_events(
-    session: Session, rows: Sequence[Row], insert: TextClause, known: TextClause, *, now: datetime
+    session: Session,
+    rows: Sequence[Row],
+    insert: TextualSelect,
+    known: TextClause,
+    *,
+    now: datetime,
 ) -> StoreResult[Row]:
     """Store the rows of events that have no other id than the event's own."""
     result: StoreResult[Row] = StoreResult()

@@ -6,7 +6,6 @@ instead of deadlocking.
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import text
@@ -15,7 +14,6 @@ from sqlalchemy.orm import Session
 from services.feedback import rules
 from services.feedback.rows import Key, LockedOutput
 from services.feedback.storing import KEY_COLUMNS, as_json, keys_json, recordset
-from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.database import selecting
 from services.tools.rules import VerdictKind
@@ -34,7 +32,8 @@ ORDER BY o.tool, o.output_id FOR UPDATE OF o
 
 # The one word and the one verdict that can win (`rules.decide`): however much is said of an
 # output, no more than that is read.
-_LAST_SAID = text(f"""
+_LAST_SAID = selecting(
+    f"""
 SELECT g.tool, g.output_id, word.*, reviewed.*
 FROM {_KEYS} LEFT JOIN LATERAL (
     SELECT c.kind, c.value, least(c.occurred_at, c.recorded_at) AS said_at, c.event_id
@@ -48,7 +47,12 @@ FROM {_KEYS} LEFT JOIN LATERAL (
       AND NOT EXISTS (SELECT FROM undone_verdict u WHERE u.verdict_id = v.event_id)
     ORDER BY v.at DESC LIMIT 1
 ) AS reviewed ON true
-""")
+""",
+    (
+        *("tool", "output_id", "kind", "value", "said_at", "event_id"),
+        *("verdict", "verdict_value", "reviewed_at"),
+    ),
+)
 
 _WRITE = text(f"""
 UPDATE output AS o
@@ -76,21 +80,15 @@ def lock(session: Session, keys: Iterable[Key]) -> Locked:
     return {row.key: row for row in found}
 
 
-def settle(
-    session: Session,
-    outputs: Locked,
-    *,
-    now: datetime,
-    shard: int,
-) -> None:
-    """Decide the truth of locked outputs anew, write what changed and count overrides.
+def settle(session: Session, outputs: Locked) -> Counts:
+    """Decide the truth of locked outputs anew and write what changed; answers the overrides.
 
     An override counts in the hour of its output. One that is taken back after it was
     counted is counted as withdrawn, so that both counts only ever rise.
     """
     recorded = {key: row for key, row in outputs.items() if row.recorded_at is not None}
     if not recorded:
-        return
+        return Counter()
     said = _last_said(session, recorded)
     changed: list[dict[str, Any]] = []
     tally: Counts = Counter()
@@ -101,7 +99,7 @@ def settle(
             _count_override(tally, output, decided)
     if changed:
         session.execute(_WRITE, {"rows": as_json(changed)})
-    counts.add(session, tally, shard=shard)
+    return tally
 
 
 def _count_override(tally: Counts, output: LockedOutput, decided: rules.Truth) -> None:

@@ -1,5 +1,6 @@
 """Verdicts that came back from escalation, and those that were taken back."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -15,6 +16,7 @@ from services.feedback.storing import (
     known_events,
     store_events,
 )
+from services.kit.counts import Counts
 
 _COLUMNS = {
     "event_id": "text",
@@ -28,7 +30,7 @@ _COLUMNS = {
     "blind": "boolean",
     "at": "timestamptz",
 }
-_INSERT = insert_of("verdict", _COLUMNS, order="event_id", returning="tool, event_id")
+_INSERT = insert_of("verdict", _COLUMNS, ("tool", "event_id"))
 _KNOWN = known_events("verdict")
 _UNDONE_COLUMNS = {
     "verdict_id": "text",
@@ -36,22 +38,20 @@ _UNDONE_COLUMNS = {
     "tool": "text",
     "output_id": "text",
 }
-_INSERT_UNDONE = insert_of(
-    "undone_verdict", _UNDONE_COLUMNS, order="verdict_id", returning="verdict_id"
-)
+_INSERT_UNDONE = insert_of("undone_verdict", _UNDONE_COLUMNS, ("verdict_id",))
 
 
 def store(
-    session: Session, rows: Sequence[VerdictRow], *, now: datetime, shard: int
+    session: Session, rows: Sequence[VerdictRow], *, now: datetime
 ) -> StoreResult[VerdictRow]:
     """Store verdicts, and decide the truth of their outputs anew."""
     result = store_events(session, rows, _INSERT, _KNOWN, now=now)
-    _settle(session, result.stored, now=now, shard=shard)
+    result.tally = _settle(session, result.stored, now=now)
     return result
 
 
 def store_undone(
-    session: Session, rows: Sequence[UndoneVerdictRow], *, now: datetime, shard: int
+    session: Session, rows: Sequence[UndoneVerdictRow], *, now: datetime
 ) -> StoreResult[UndoneVerdictRow]:
     """Let verdicts count no longer, and decide the truth of their outputs without them.
 
@@ -64,13 +64,13 @@ def store_undone(
         new = {row.verdict_id for row in answered}
         for row in fresh:
             (result.stored if row["verdict_id"] in new else result.duplicates).append(row)
-    _settle(session, result.stored, now=now, shard=shard)
+    result.tally = _settle(session, result.stored, now=now)
     return result
 
 
-def _settle(session: Session, rows: Sequence[Identified], *, now: datetime, shard: int) -> None:
+def _settle(session: Session, rows: Sequence[Identified], *, now: datetime) -> Counts:
     keys = {key_of(row) for row in rows}
-    if keys:
-        await_outputs(session, keys, now=now)
-        outputs = truth.lock(session, keys)
-        truth.settle(session, outputs, now=now, shard=shard)
+    if not keys:
+        return Counter()
+    await_outputs(session, keys, now=now)
+    return truth.settle(session, truth.lock(session, keys))

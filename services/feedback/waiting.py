@@ -16,6 +16,7 @@ from services.feedback import reviews, truth
 from services.feedback.corrections import WORD, note_met
 from services.feedback.rows import Key, Word
 from services.feedback.storing import KEY_COLUMNS, as_json, keys_json, recordset
+from services.kit.counts import Counts
 from services.kit.database import selecting
 from services.tools.rules import Trigger
 
@@ -60,8 +61,8 @@ GROUP BY c.tool, o.version, c.kind
 """)
 
 
-def meet(session: Session, keys: Iterable[Key], *, now: datetime, shard: int) -> None:
-    """Outputs have come that corrections were waiting for."""
+def meet(session: Session, keys: Iterable[Key], *, now: datetime) -> Counts:
+    """Outputs have come that corrections were waiting for; answers what is to be counted."""
     outputs = truth.lock(session, keys)
     sought = [key for key, row in outputs.items() if row.sought]
     reviews.tell_of_arrival(session, sought, now=now)
@@ -71,8 +72,9 @@ def meet(session: Session, keys: Iterable[Key], *, now: datetime, shard: int) ->
     _forget(session, sought)
     _keep(session, remaining)
     by_kind = {(tool, version, kind): n for tool, version, kind, n in met}
-    note_met(session, by_kind, objections, now=now, shard=shard)
-    truth.settle(session, outputs, now=now, shard=shard)
+    tally = note_met(session, by_kind, objections, now=now)
+    tally.update(truth.settle(session, outputs))
+    return tally
 
 
 # --- outputs that never come --------------------------------------------------------------

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from services.escalation import queries, service
+from services.escalation import lists, queries, service
 from services.escalation.leaving import CaseDuty
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
@@ -106,12 +106,12 @@ def test_list_shows_the_soonest_due_first_and_only_what_is_in_sight(
 ) -> None:
     log.take(*(output(f"o-{n}", confidence=0.1) for n in range(5)), failure("f-1"))
     with database.transaction() as session:
-        mine = queries.cases(session, actor_of(session, OWNER), queries.Filter())
-        theirs = queries.cases(session, actor_of(session, OUTSIDER), queries.Filter())
-        everything = queries.cases(session, actor_of(session, ADMIN), queries.Filter())
-        first = queries.cases(session, actor_of(session, OWNER), queries.Filter(), limit=2)
+        mine = lists.cases(session, actor_of(session, OWNER), lists.Filter())
+        theirs = lists.cases(session, actor_of(session, OUTSIDER), lists.Filter())
+        everything = lists.cases(session, actor_of(session, ADMIN), lists.Filter())
+        first = lists.cases(session, actor_of(session, OWNER), lists.Filter(), limit=2)
         after = (first[-1].due_at, first[-1].id)
-        rest = queries.cases(session, actor_of(session, OWNER), queries.Filter(), after=after)
+        rest = lists.cases(session, actor_of(session, OWNER), lists.Filter(), after=after)
     assert len(mine) == len(everything) == 6
     assert theirs == []
     assert [row.id for row in mine] == [row.id for row in first + rest]
@@ -122,9 +122,9 @@ def test_counts_tell_nothing_of_other_teams(log: Delivery, database: Database) -
     log.take(output("o-1", confidence=0.1))
     with database.transaction() as session:
         for who, seen in ((OWNER, 1), (OUTSIDER, 0), (ADMIN, 1)):
-            actor, everything = actor_of(session, who), queries.Filter()
-            assert queries.count(session, actor, everything, most=9) == seen
-            assert queries.newer_than(session, actor, everything, 0, most=9) == seen
+            actor, everything = actor_of(session, who), lists.Filter()
+            assert lists.count(session, actor, everything, most=9) == seen
+            assert lists.newer_than(session, actor, everything, 0, most=9) == seen
 
 
 def test_next_case_is_found_behind_any_number_that_others_hold(
@@ -132,18 +132,16 @@ def test_next_case_is_found_behind_any_number_that_others_hold(
 ) -> None:
     log.take(*(output(f"o-{n}", confidence=0.1) for n in range(30)))
     with database.transaction() as session:
-        listed = [
-            row.id for row in queries.cases(session, actor_of(session, OWNER), queries.Filter())
-        ]
+        listed = [row.id for row in lists.cases(session, actor_of(session, OWNER), lists.Filter())]
     for case in listed[:-2]:
         casework.claim(TEAMMATE, case)
     log.take(correction(output_of(database, listed[-2]), kind="dispute", reason="no"))
     with database.transaction() as session:
-        rep = queries.Filter(reviewable_by=REP)
-        assert [row.id for row in queries.cases(session, actor_of(session, OWNER), rep)] == [
+        rep = lists.Filter(reviewable_by=REP)
+        assert [row.id for row in lists.cases(session, actor_of(session, OWNER), rep)] == [
             listed[-1]
         ]
-        assert queries.next_case(session, actor_of(session, OWNER), queries.Filter()) == listed[-2]
+        assert lists.next_case(session, actor_of(session, OWNER), lists.Filter()) == listed[-2]
 
 
 def output_of(database: Database, case: int) -> str:

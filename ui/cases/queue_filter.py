@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from fastapi import Request
 from secondlook.text import identifier
 
-from services.escalation.queries import Filter
+from services.escalation.lists import Filter
 from services.people.rules import Actor
 
 _SHOWN_FILTERS = ("tool", "trigger", "overdue", "mine", "state")

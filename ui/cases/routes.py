@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from services.escalation import queries
+from services.escalation import lists
 from services.people.fields import Normalised
 from services.people.rules import Verb
 from ui.cases.queue_filter import queue_filter
@@ -55,9 +55,7 @@ def _add_pages(routes: APIRouter, pages: PageContext) -> None:
         if not wants_fragment(request):
             return pages.redirect(request, asked.address())
         with pages.transaction() as (session, _):
-            count = queries.newer_than(
-                session, actor, asked.filter(actor), since, most=MOST_COUNTED
-            )
+            count = lists.newer_than(session, actor, asked.filter(actor), since, most=MOST_COUNTED)
         return pages.templates.render(
             request, "cases/queue.html", "arrivals", count=count, asked=asked, newest=since
         )

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import Response
 
-from services.escalation import queries
+from services.escalation import lists, queries
 from services.escalation.cases import Case, Listed
 from services.feedback import queries as feedback
 from services.kit.database import Session
@@ -31,7 +31,7 @@ MOST_COUNTED = 1000
 
 def _count_context(session: Session, actor: Actor, asked: QueueFilter) -> dict[str, Any]:
     """How long the queue is: all of it that changes beside a case in the pane."""
-    total = queries.count(session, actor, asked.filter(actor), most=MOST_COUNTED)
+    total = lists.count(session, actor, asked.filter(actor), most=MOST_COUNTED)
     return {"asked": asked, "total": total, "counted": MOST_COUNTED}
 
 
@@ -46,7 +46,7 @@ def list_context(
 ) -> dict[str, Any]:
     """The rows of the queue and what surrounds them."""
     after = read_cursor(cursor, int)
-    found = queries.cases(session, actor, asked.filter(actor), after=after, limit=_PAGE + 1)
+    found = lists.cases(session, actor, asked.filter(actor), after=after, limit=_PAGE + 1)
     last = found[_PAGE - 1] if len(found) > _PAGE else None
     following = encode_cursor(last.due_at.isoformat(), last.id) if last else None
     shown += min(len(found), _PAGE)
@@ -55,7 +55,7 @@ def list_context(
         "rows": [_row(case, actor) for case in found[:_PAGE]],
         "shown": shown,
         "next": asked.address(cursor=following, shown=str(shown)) if following else "",
-        "newest": queries.newest(session),
+        "newest": lists.newest(session),
         "tools": [tool.slug for tool in tool_queries.visible_tools(session, actor)],
         "now": now,
     }

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from services.escalation import queries, service
+from services.escalation import lists, queries, service
 from services.escalation.cases import Case
 from services.kit.database import Session
 from services.kit.errors import Conflict, InvalidInput, Problem
@@ -85,9 +85,9 @@ def _next(pages: PageContext, request: Request, actor: Actor, done: Case) -> Res
     with pages.transaction() as (session, now):
         wanted = asked.filter(actor)
         # The next one in the list: nobody is thrown back to its top while there is one.
-        following = queries.next_case(
+        following = lists.next_case(
             session, actor, wanted, after=(done.due_at, done.id)
-        ) or queries.next_case(session, actor, wanted)
+        ) or lists.next_case(session, actor, wanted)
         if following is not None and wants_fragment(request):
             shown = pane_context(request, session, actor, following, done_id=done.id, now=now)
             return render_pane(pages, request, shown)
