@@ -7,7 +7,6 @@ from uuid import uuid4
 
 from pydantic_core import to_json
 from secondlook import events
-from secondlook.text import normalised
 from sqlalchemy.orm import Session
 
 from services.escalation import clocks, owners
@@ -26,7 +25,7 @@ from services.kit.eventlog.port import NewRecord
 from services.people.rules import Actor, Verb
 from services.tools import queries as tool_queries
 from services.tools.contracts import refused
-from services.tools.rules import VerdictKind, same_value, value_problem
+from services.tools.rules import VerdictKind, normal_value, same_value, value_problem
 from services.tools.versions import ToolVersion, VersionCache
 
 _RESOLVE = move(
@@ -98,10 +97,9 @@ def _checked(
         if verdict is VerdictKind.UPHELD and case.value is None:
             raise invalid("verdict", "the tool gave no value to uphold", "Give the right value.")
         return verdict, None
-    if isinstance(value, str):
-        value = normalised(value)
     if value is None:
         raise invalid("value", "`corrected` needs the right value", "Send it as `value`.")
+    value = normal_value(value)
     tool = tool_queries.tool(session, case.tool)
     problem = value_problem(tool.kind, tool.ever_categories, value, pointer="/value")
     if problem is not None:

@@ -4,6 +4,8 @@ from collections.abc import Collection
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from secondlook.text import normalised
+
 from services.kit.errors import Problem
 
 
@@ -54,6 +56,15 @@ def _equal(one: Any, other: Any) -> bool:
 def _plain(field: Any) -> Any:
     """A field's value without its confidence."""
     return field["value"] if isinstance(field, dict) and "value" in field else field
+
+
+def normal_value(value: Any) -> Any:
+    """A JSON value with its texts and names as they are stored and compared."""
+    if isinstance(value, str):
+        return normalised(value)
+    if isinstance(value, dict):
+        return {normalised(name): normal_value(inner) for name, inner in value.items()}
+    return [normal_value(inner) for inner in value] if isinstance(value, list) else value
 
 
 def value_problem(

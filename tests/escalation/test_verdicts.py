@@ -85,6 +85,17 @@ def test_review_with_a_value_that_the_contract_refuses_writes_nothing(
     assert one(empty, 'SELECT state FROM "case"') == "open"
 
 
+def test_fields_of_a_verdict_are_stored_as_the_contract_has_them(empty: Database) -> None:
+    populate(empty, kind=OutputKind.FIELDS)
+    said = {"caf\u00e9": {"value": "th\u00e9"}, "city": {"value": "Porto"}}
+    Delivery(empty).take(output("o-1", kind="fields", value=said, confidence=0.1))
+    casework = Casework(empty)
+    with pytest.raises(InvalidInput, match="what the tool said"):
+        casework.give_verdict(OWNER, 1, "corrected", value={"cafe\u0301": "the\u0301"})
+    casework.give_verdict(OWNER, 1, "corrected", value={"cafe\u0301": "cre\u0300me"})
+    assert one(empty, 'SELECT verdict_value FROM "case"') == {"caf\u00e9": "cr\u00e8me"}
+
+
 def test_review_with_a_note_that_the_contract_refuses_names_it(
     case: int, casework: Casework
 ) -> None:

@@ -58,7 +58,7 @@ def test_clauses_are_shown_as_they_are_read(when: dict[str, Any]) -> None:
         ("- kind", "it names no facts"),
         ("a: &x [b]\nc: *x", "it refers to another place"),
         ("a: !!python/object:os.system b", "line 1: "),
-        ("a: " + "[" * 3000, "it is no YAML"),
+        ("a: " + "[" * 3000, "line 1: it is nested too deeply"),
         ("a: " + "x" * 20_000, "it is too long"),
         ("a: 2026-13-45", "it is no YAML"),
     ],
