@@ -1,7 +1,7 @@
 """The ladder that a case climbs, and what its timers set off."""
 
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -117,9 +117,12 @@ def next_reminder(due_at: datetime, repeat: str, now: datetime) -> datetime:
     """
     every = parse_duration(repeat)
     following = every.after(due_at)
-    step = following - due_at
-    if following <= now and not every.business_days and step > timedelta(0):
-        following += step * ((now - following) // step + 1)
+    if not every.business_days:
+        # Elapsed time: two times of one zone would be subtracted as if no clock ever changed.
+        begun = due_at.astimezone(UTC)
+        step = following.astimezone(UTC) - begun
+        missed = (now - begun) // step if step > timedelta(0) else 0
+        return max(following, begun + step * (missed + 1))
     while following <= now:
         following = every.after(following)
     return following

@@ -14,6 +14,7 @@ from services.escalation.opening import OUTPUT_COLUMNS, Request, as_said, output
 from services.escalation.rules import OPEN_STATES
 from services.escalation.timeline import Entry, Happening, tell, tell_one
 from services.people.rules import SYSTEM
+from services.tools.rules import Trigger
 
 
 class _Key(NamedTuple):
@@ -50,7 +51,8 @@ def _lock(session: Session, keys: Iterable[_Key]) -> dict[_Key, _Case]:
 def add(session: Session, requests: Sequence[Request], *, now: datetime) -> None:
     """Reviews are requested of outputs that have a case.
 
-    Facts that a case lacks are added. An objection goes onto its case, once however often
+    Facts that a case lacks are added; where the gate holds an output whose case was decided
+    before it came, the case is opened again. An objection goes onto its case, once however often
     it comes; one that was resolved is opened again for somebody else.
     """
     if not requests:
@@ -60,8 +62,17 @@ def add(session: Session, requests: Sequence[Request], *, now: datetime) -> None
     arrived = {case.id: one for case, one in known[::-1] if case.kind is None and one.output}
     for case_id, request in arrived.items():
         _add_facts(session, case_id, request, now=now)
+    again = {case.id for case, one in known if case.id in arrived and _is_held_anew(case, one)}
+    for case_id in sorted(again):
+        begin_again(session, case_id, who=SYSTEM, now=now)
     said = [(case, one.objection) for case, one in known if one.objection is not None]
-    _object(session, said, now=now)
+    _object(session, said, again, now=now)
+
+
+def _is_held_anew(case: _Case, request: Request) -> bool:
+    """Whether the gate asks for a person, whose case was decided before its output came."""
+    by_gate = request.objection is None and request.trigger != Trigger.UNMATCHED.value
+    return by_gate and case.state not in OPEN_STATES
 
 
 _ADD_FACTS = text(f"""
@@ -73,7 +84,7 @@ WHERE o.case_id = :id
 
 
 def _add_facts(session: Session, case_id: int, request: Request, *, now: datetime) -> None:
-    """The output has come after all; nobody can have reviewed it yet."""
+    """The output has come after all."""
     facts = to_json(output_columns(request)).decode()
     session.execute(_ADD_FACTS, {"id": case_id, "facts": facts})
     tell_one(session, case_id, Happening.OUTPUT_ARRIVED, SYSTEM, now=now)
@@ -94,9 +105,13 @@ FROM {_GIVEN} WHERE c.id = g.case_id
 
 
 def _object(
-    session: Session, said: Sequence[tuple[_Case, events.Objection]], *, now: datetime
+    session: Session,
+    said: Sequence[tuple[_Case, events.Objection]],
+    again: set[int],
+    *,
+    now: datetime,
 ) -> None:
-    """Put objections onto their cases, in the order given."""
+    """Put objections onto their cases, in the order given; `again` are those opened anew."""
     rows = {(case.id, one.correction_id): _row(case, one) for case, one in said}
     if not rows:
         return
@@ -104,7 +119,7 @@ def _object(
     new = {(row.case_id, row.correction_id) for row in session.execute(_OBJECT, given)}
     last = {case_id: row for (case_id, name), row in rows.items() if (case_id, name) in new}
     session.execute(_SHOW, {"rows": to_json(list(last.values())).decode()})
-    entries, again = [], set[int]()
+    entries = []
     for case, one in said:
         if (case.id, one.correction_id) not in new:
             continue

@@ -108,16 +108,17 @@ def open_cases(
     now: datetime,
     shard: int,
 ) -> list[Request]:
-    """Open a case for each subject that has none; answers the requests that open nothing.
+    """Open a case for each subject that has none; answers the requests that open nothing, in order.
 
     The case, its timers, its first timeline entry, its event and its counts are one
     transaction, and the owner is there from the first moment.
     Every request's tool must be in `tools`.
     """
     first: dict[str, Request] = {}
-    rest = [one for one in requests if first.setdefault(subject_key(one), one) is not one]
+    for one in requests:
+        first.setdefault(subject_key(one), one)
     if not first:
-        return rest
+        return []
     routed = router.route(session, list(first.values()), tools=tools, now=now)
     given = {"rows": to_json([_row(one) for one in routed]).decode(), "now": now}
     ids = {row.subject_key: row.id for row in session.execute(_OPEN, given)}
@@ -125,7 +126,8 @@ def open_cases(
     entries = [entry for one in opened for entry in _entries(ids[subject_key(one.request)], one)]
     tell(session, entries, now=now)
     _count(session, opened, versions, now=now, shard=shard)
-    return rest + [one for key, one in first.items() if key not in ids]
+    used = {id(one.request) for one in opened}
+    return [one for one in requests if id(one) not in used]
 
 
 def subject_key(request: Request) -> str:

@@ -165,6 +165,17 @@ def test_reminder_every_working_day_stays_at_its_hour_where_the_case_is() -> Non
     assert following == datetime(2026, 10, 26, 9, tzinfo=berlin)
 
 
+@pytest.mark.parametrize("repeat", ["1h", "12h", "1d", "7d"])
+@pytest.mark.parametrize("month", [3, 10])
+def test_reminders_that_nobody_looked_for_count_elapsed_time(month: int, repeat: str) -> None:
+    due = datetime(2026, month, 24, 9, tzinfo=ZoneInfo("Europe/Berlin"))
+    every = {"1h": 1, "12h": 12, "1d": 24, "7d": 168}[repeat]
+    for hours in (0, 1, 23, 24, 100, 121, 200):
+        now = due.astimezone(UTC) + timedelta(hours=hours)
+        elapsed = ladder.next_reminder(due, repeat, now).astimezone(UTC) - due.astimezone(UTC)
+        assert elapsed == timedelta(hours=every * (hours // every + 1))
+
+
 def test_case_is_reminded_in_the_zone_that_it_was_opened_in(database: Database) -> None:
     delivery = Delivery(database)
     policy = read_policy(POLICY.replace("repeat: 1h", "repeat: 1bd"))

@@ -67,6 +67,12 @@ def test_disputes_that_come_again_change_nothing(
     assert total(database, "exceptions") == 1
 
 
+def test_case_shows_what_was_said_last(log: Delivery, database: Database) -> None:
+    log.take(output("o-1"), disputed("a"))
+    log.take(disputed("b", TEAMMATE), disputed("c", LEAD))
+    assert value_of(database, 'SELECT disputed_by FROM "case"') == LEAD
+
+
 @pytest.mark.parametrize("who", [OWNER, TEAMMATE])
 def test_nobody_who_objects_reviews_whoever_objected_last(
     log: Delivery, casework: Casework, who: str
@@ -127,6 +133,21 @@ def test_case_learns_of_its_output_however_sure_that_is(
     assert value_of(database, told) == 1
     # Without its output nothing was an exception; with it, what is unsure is.
     assert total(database, "exceptions") == (confidence < 0.7)
+
+
+@pytest.mark.parametrize(("confidence", "state"), [(0.1, "open"), (0.97, "resolved")])
+def test_output_that_needs_a_person_opens_a_case_again_that_was_decided_without_it(
+    log: Delivery, casework: Casework, database: Database, confidence: float, state: str
+) -> None:
+    log.take(disputed("a"))
+    miss(database, log)
+    casework.give_verdict(OWNER, 1, "not_actionable")
+    log.take(output("o-1", confidence=confidence))
+    # The dispute was decided upon; what the gate holds was not.
+    assert value_of(database, 'SELECT state FROM "case"') == state
+    casework.give_verdict(OWNER, 1, "upheld") if state == "open" else None
+    log.take(output("o-1", confidence=confidence))
+    assert value_of(database, 'SELECT state FROM "case"') == "resolved"
 
 
 def test_dispute_that_waited_makes_its_output_an_exception_once(

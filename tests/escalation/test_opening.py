@@ -6,10 +6,13 @@ from secondlook import events
 from services.escalation import queries
 from services.escalation.api import case_answer
 from services.escalation.cases import as_answer
+from services.escalation.policy.read import read as read_policy
+from services.escalation.routing import facts_of_case
 from services.kit.database import Database
 from tests.factories import (
     LEAD,
     OWNER,
+    POLICY,
     REP,
     Casework,
     Delivery,
@@ -83,6 +86,18 @@ def test_open_audit_case_blind_and_not_as_an_exception(empty: Database) -> None:
     with empty.transaction() as session:
         shown = as_answer(queries.case(session, 1))
     assert not {"value", "confidence", "alternatives"} & shown["output"].keys()
+
+
+def test_audit_is_not_routed_by_what_the_tool_said(empty: Database) -> None:
+    populate(empty, audit_rate=1.0)
+    log = Delivery(empty, read_policy(POLICY))
+    log.take(output("o-1", value="tax"), output("o-2", value="billing"))
+    routed = rows(empty, 'SELECT DISTINCT trigger, queue, rule, priority, owner_team FROM "case"')
+    assert len(routed) == 1
+    assert routed[0].rule == "catch-all"
+    with empty.transaction() as session:
+        tried = list(read_policy(POLICY).explain(facts_of_case(queries.case(session, 1))))
+    assert tried[0].failed == "predicted.category is hidden while an output is audited"
 
 
 def test_dispute_of_an_audited_output_counts_once(empty: Database) -> None:

@@ -258,14 +258,14 @@ class RoutingPolicy(_Part):
     def route(self, facts: Facts) -> Route:
         """Where a case goes: by the first active rule that matches, else by the catch-all."""
         for rule, condition in self._conditions:
-            if rule.mode == "active" and condition.holds(facts):
+            if rule.mode == "active" and condition.holds(facts) and not _hidden(rule, facts):
                 return self._as_route(rule.id, rule.owner.owner, rule)
         return self._as_route("catch-all", self.catch_all.owner.owner, self.catch_all)
 
     def explain(self, facts: Facts) -> Iterator[RuleTrace]:
         """Each rule in turn, up to the one that decides, with the clause that failed."""
         for rule, condition in self._conditions:
-            failed = condition.failed(facts)
+            failed = _hidden(rule, facts) or condition.failed(facts)
             yield RuleTrace(rule.id, failed is None, failed)
             if failed is None and rule.mode == "active":
                 return
@@ -286,6 +286,20 @@ class RoutingPolicy(_Part):
             resolve=sla.resolve,
             ladder=(first, *later),
         )
+
+
+_OF_ANSWER = ("predicted.category", "predicted.flag", "confidence", "failure")
+
+
+def _hidden(rule: Rule, facts: Facts) -> str | None:
+    """What the rule asks for that an audit hides, in words; None where it asks for no such thing.
+
+    Queue, priority and owner would tell the reviewer what the tool said, who is not to know.
+    """
+    if facts.get("trigger") != Trigger.AUDIT:
+        return None
+    asked = next((fact for fact in _OF_ANSWER if fact in rule.when), None)
+    return f"{asked} is hidden while an output is audited" if asked else None
 
 
 def _wrong(at: tuple[str | int, ...], problem: str, hint: str) -> PydanticCustomError:
