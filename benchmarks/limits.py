@@ -33,6 +33,7 @@ class Limits:
         """A rate of ours beside the limits; `read` is that of its log."""
         return [
             Row("… beside plain COPY", rate, "events/s", self.copied, "COPY"),
+            Row("… of plain COPY", rate / self.copied, "", 0.2, "aim"),
             Row(f"… beside reading {log}", rate, "events/s", read, "reading"),
         ]
 

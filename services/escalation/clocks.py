@@ -12,9 +12,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 FIRST_TIMED_RUNG = """LATERAL (
-    SELECT place - 1 AS rung, CAST(step->>'at' AS timestamptz) AS at
-    FROM jsonb_array_elements(ladder) WITH ORDINALITY AS listed (step, place)
-    WHERE place > 1 AND step->>'at' IS NOT NULL ORDER BY place LIMIT 1) AS first_timed"""
+    SELECT place - 1 AS rung, CAST(rung->>'at' AS timestamptz) AS at
+    FROM jsonb_array_elements(ladder) WITH ORDINALITY AS listed (rung, place)
+    WHERE place > 1 AND rung->>'at' IS NOT NULL ORDER BY place LIMIT 1) AS first_timed"""
 """The first rung after the owner's that has a time, beside rows that have a `ladder`."""
 
 _START = text(f"""
