@@ -42,6 +42,10 @@ tools: ## Bring the programs that the tests need beside Python
 test: lint tools ## Run everything that must pass before a commit
 	$(BIN)/pytest -n 4 --dist loadgroup --no-loadscope-reorder
 
+.PHONY: sdk
+sdk: $(VENV)/.dev ## Test the SDK alone, e.g. make sdk PYTHON=python3.13 VENV=.venv-3.13
+	$(BIN)/pytest -n 2 tests/sdk
+
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure, and write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
