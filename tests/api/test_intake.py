@@ -269,6 +269,21 @@ def test_claim_and_review_over_the_api(api: Api) -> None:
     assert found["case"]["state"] == "resolved"
 
 
+def test_bytes_that_are_no_utf8_are_nobodys_id(api: Api) -> None:
+    assert post(api, "/v1/outputs", an_output("x\ufffdy")).status_code == 202
+    api.settle()
+    tool, owner = api.bearer("tool"), api.bearer("owner.support")
+    assert api.client.get("/v1/outputs/x%ef%bf%bdy", headers=tool).status_code == 200
+    for path, pointer in (
+        ("/v1/outputs/x%ffy", "/path"),
+        ("/v1/cases?tool=%ff", "/tool"),
+        ("/v1/cases?queue=%ff", "/queue"),
+    ):
+        refused = api.client.get(path, headers=tool if "outputs" in path else owner)
+        pointers = [error["pointer"] for error in refused.json()["errors"]]
+        assert (refused.status_code, pointers) == (422, [pointer])
+
+
 def test_undo_takes_back_the_verdict_that_was_seen_alone(api: Api) -> None:
     post(api, "/v1/outputs", an_output(confidence=0.1))
     api.settle()
