@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.kit.errors import NotSignedIn, SecondlookError
 from services.kit.web.bodies import NO_BODY, BodyLimits, BodyRule, CloseUnread
 from services.kit.web.problems import install_errors
-from services.kit.web.storable import require_storable
+from services.kit.web.storable import Utf8Addresses, require_storable
 from services.people.rules import Verb
 from services.tools.identity import Identity
 from ui.account import routes as account
@@ -73,6 +73,7 @@ def make_app(
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_FROM)
     app.add_middleware(Sessions, identity=pages.identity)
     app.add_middleware(BodyLimits, rule_of=_body_rule)
+    app.add_middleware(Utf8Addresses)
     install_errors(app, lambda request, error: _refused(pages, request, error))
     app.add_middleware(CloseUnread)
     app.add_middleware(SecurityHeaders, https=pages.https)

@@ -30,7 +30,7 @@ from services.kit.web.addresses import ClientAddresses
 from services.kit.web.bodies import NO_BODY, BodyLimits, BodyRule, CloseUnread
 from services.kit.web.origin import OneOrigin
 from services.kit.web.problems import install_errors
-from services.kit.web.storable import require_storable
+from services.kit.web.storable import Utf8Addresses, require_storable
 from services.people.rules import Actor
 from services.tools import api as tools_api
 from services.tools.identity import Identity
@@ -143,6 +143,7 @@ def make_api(resources: Resources) -> FastAPI:
     app.include_router(insight_api.router(database, clock, identity))
     _add_probes(app, resources)
     app.add_middleware(BodyLimits, rule_of=body_rule)
+    app.add_middleware(Utf8Addresses)
     install_errors(app)
     app.add_middleware(CloseUnread)
     app.add_middleware(SecurityHeaders, https=_https(resources.settings))

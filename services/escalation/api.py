@@ -86,6 +86,12 @@ class EscalateBody(Body):
     note: Note | None = None
 
 
+class UndoBody(Body):
+    """The verdict that was seen; where the case has another by now, nothing happens."""
+
+    verdict_id: Annotated[Text, Field(strict=True, min_length=1, max_length=ID_BYTES)]
+
+
 class ReopenBody(Body):
     """Why it is opened again."""
 
@@ -260,16 +266,21 @@ def _add_small_verbs(api: APIRouter, routes: RouteDependencies, person: Any, key
         return _run(routes, actor, key, ("reopen", case_id, body), do)
 
     @api.post("/{case_id}/undo")
-    def undo(
-        case_id: CaseId, actor: person, body: EmptyBody | None = None, key: key_ = None
-    ) -> Answer:
+    def undo(case_id: CaseId, actor: person, body: UndoBody, key: key_ = None) -> Answer:
         """Take back the verdict just given: by its reviewer, or by a lead."""
 
         def do(session: Session, now: datetime) -> Answer:
-            service.undo(session, actor, case_id, window=routes.reopen_window, now=now)
+            service.undo(
+                session,
+                actor,
+                case_id,
+                verdict_id=body.verdict_id,
+                window=routes.reopen_window,
+                now=now,
+            )
             return _if_in_sight(session, actor, case_id)
 
-        return _run(routes, actor, key, ("undo", case_id), do)
+        return _run(routes, actor, key, ("undo", case_id, body), do)
 
 
 def _if_in_sight(session: Session, actor: Actor, case_id: int) -> Answer:

@@ -40,6 +40,7 @@ class Listed:
     resolve_due_at: datetime
     overdue_since: datetime | None
     verdict: str | None
+    verdict_id: str | None
     verdict_value: Json
     verdict_by: str | None
     resolved_at: datetime | None
@@ -90,7 +91,6 @@ class Case(Listed):
     timezone: str
     claim_within: str
     resolve_within: str
-    verdict_id: str | None
     verdict_note: str | None
     closed_at: datetime | None
     alternatives: list[Json] | None
@@ -179,6 +179,7 @@ def as_answer(case: Listed) -> dict[str, Any]:
         "blind": case.hidden,
         "dispute": None if case.hidden else case.dispute,
         "verdict": case.verdict,
+        "verdict_id": case.verdict_id,
         "verdict_value": case.verdict_value,
         "verdict_by": case.verdict_by,
         "output": _shown_output(case),

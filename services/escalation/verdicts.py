@@ -179,9 +179,18 @@ _UNDO = move(
 )
 
 
-def undo(session: Session, actor: Actor, case_id: int, *, window: timedelta, now: datetime) -> None:
+def undo(
+    session: Session,
+    actor: Actor,
+    case_id: int,
+    *,
+    verdict_id: str,
+    window: timedelta,
+    now: datetime,
+) -> None:
     """Take a verdict back: the case is open again, due when it was due before, unclaimed.
 
+    `verdict_id` is the verdict that the actor saw: one that was given since stays.
     Where its owner is gone by now, the next of its ladder, its team or an admin is the owner.
     Whoever heard of the verdict hears that it counts no longer. What its reviewer saw of a
     blind case cannot be unseen, so it is not blind any more.
@@ -189,18 +198,20 @@ def undo(session: Session, actor: Actor, case_id: int, *, window: timedelta, now
     Raises:
         NotFound: there is no such case in the actor's sight.
         NotAllowed: somebody else gave the verdict, and the actor is no lead.
-        MovedOn: the case has no verdict, or the reopen window is over.
+        MovedOn: the case has no verdict or another one, or the reopen window is over.
     """
     case = case_for_reviewer(session, actor, case_id)
-    if case.state != CaseState.RESOLVED or case.resolved_at is None or case.verdict_id is None:
+    if case.state != CaseState.RESOLVED or case.resolved_at is None:
         raise MovedOn(f"The case is {case.state}; only a verdict just given is undone.")
+    if case.verdict_id != verdict_id:
+        raise MovedOn(f"{case.verdict_by} has given another verdict since; look at that one first.")
     if case.verdict_by != actor.email and not actor.may(Verb.TAKE_OVER):
         raise NotAllowed(f"{case.verdict_by} gave this verdict; they or a lead can undo it.")
-    event = _event_undone(case, case.verdict_id, actor=actor, now=now)
+    event = _event_undone(case, verdict_id, actor=actor, now=now)
     owner = owners.of_reopened(session, case, level=case.level)
     given = {
         "id": case_id,
-        "verdict_id": case.verdict_id,
+        "verdict_id": verdict_id,
         "since": now - window,
         "now": now,
         "kept": owner == case.owner,

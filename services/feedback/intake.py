@@ -1,6 +1,6 @@
 """From a request onto the log: checked in groups, durable before it is answered."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,11 +80,12 @@ class Intake:
     def _handle(self, group: Sequence[Submission]) -> list[Exception | None]:
         """Refuse the submissions that clash, append all others."""
         with self._connection.open() as connection:
-            clashes = self._clashes(connection, [e for one in group for e in one.entries])
+            stored = _stored_clashes(connection, [e for one in group for e in one.entries])
             outcomes: list[Exception | None] = []
             records: list[NewRecord] = []
+            held: dict[Identity, str] = {}
             for submission in group:
-                wrong = [clashes[id(e)] for e in submission.entries if id(e) in clashes]
+                wrong = _problems(submission, stored, held)
                 outcomes.append(_conflict(wrong) if wrong else None)
                 if not wrong:
                     records += [entry.record for entry in submission.entries]
@@ -94,25 +95,40 @@ class Intake:
             self._log.append(records)
         return outcomes
 
-    @staticmethod
-    def _clashes(
-        connection: psycopg.Connection[Any], entries: Sequence[Entry]
-    ) -> dict[int, Problem]:
-        """What is wrong with entries of which an id is taken, here or in the database."""
-        first: dict[Identity, str] = {}
-        clashes: dict[int, Problem] = {}
-        rows: list[dict[str, object]] = []
-        asked: list[tuple[Entry, Identity]] = []
-        for entry in entries:
-            for identity in entry.identities:
-                if first.setdefault(identity, entry.digest) != entry.digest:
-                    clashes[id(entry)] = _clash(entry, identity)
-                row = {"position": len(rows), "digest": entry.digest}
-                rows.append(row | identity._asdict())
-                asked.append((entry, identity))
-        for position in _taken(connection, rows):
-            clashes[id(asked[position][0])] = _clash(*asked[position])
-        return clashes
+
+def _problems(
+    submission: Submission, stored: Mapping[int, Problem], held: dict[Identity, str]
+) -> list[Problem]:
+    """What is wrong with a submission's entries.
+
+    `held`: the digests of those that this group appends, by their ids. A submission that is
+    taken adds its own; one that is refused holds none, as if it had never come.
+    """
+    own: dict[Identity, str] = {}
+    wrong = []
+    for entry in submission.entries:
+        problem = stored.get(id(entry))
+        for identity in entry.identities:
+            first = held.get(identity) or own.setdefault(identity, entry.digest)
+            if first != entry.digest and problem is None:
+                problem = _clash(entry, identity)
+        if problem is not None:
+            wrong.append(problem)
+    if not wrong:
+        held.update(own)
+    return wrong
+
+
+def _stored_clashes(
+    connection: psycopg.Connection[Any], entries: Sequence[Entry]
+) -> dict[int, Problem]:
+    """What is wrong with the entries of which an id is taken in the database, by `id(entry)`."""
+    asked = [(entry, identity) for entry in entries for identity in entry.identities]
+    rows = [
+        {"position": position, "digest": entry.digest, **identity._asdict()}
+        for position, (entry, identity) in enumerate(asked)
+    ]
+    return {id(asked[at][0]): _clash(*asked[at]) for at in _taken(connection, rows)}
 
 
 def _taken(connection: psycopg.Connection[Any], rows: Sequence[dict[str, object]]) -> list[int]:

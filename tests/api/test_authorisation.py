@@ -53,6 +53,7 @@ BODIES: dict[str, Any] = {
     "/v1/cases/{case_id}/comment": {"note": "hello"},
     "/v1/cases/{case_id}/reopen": {"note": "hello"},
     "/v1/cases/{case_id}/escalate": {"level": 0},
+    "/v1/cases/{case_id}/undo": {"verdict_id": "verdict-1"},
     "/v1/tools/{slug}": {"state": "live"},
 }
 PAGES: dict[tuple[str, str], tuple[Need, bool]] = {

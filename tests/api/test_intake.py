@@ -269,6 +269,49 @@ def test_claim_and_review_over_the_api(api: Api) -> None:
     assert found["case"]["state"] == "resolved"
 
 
+def test_bytes_that_are_no_utf8_are_nobodys_id(api: Api) -> None:
+    assert post(api, "/v1/outputs", an_output("x\ufffdy")).status_code == 202
+    api.settle()
+    tool, owner = api.bearer("tool"), api.bearer("owner.support")
+    assert api.client.get("/v1/outputs/x%ef%bf%bdy", headers=tool).status_code == 200
+    for path, pointer in (
+        ("/v1/outputs/x%ffy", "/path"),
+        ("/v1/cases?tool=%ff", "/tool"),
+        ("/v1/cases?queue=%ff", "/queue"),
+    ):
+        refused = api.client.get(path, headers=tool if "outputs" in path else owner)
+        pointers = [error["pointer"] for error in refused.json()["errors"]]
+        assert (refused.status_code, pointers) == (422, [pointer])
+
+
+def test_undo_takes_back_the_verdict_that_was_seen_alone(api: Api) -> None:
+    post(api, "/v1/outputs", an_output(confidence=0.1))
+    api.settle()
+    owner, lead = api.bearer("owner.support"), api.bearer("lead.support")
+
+    def decide(verdict: str, who: dict[str, str]) -> Any:
+        token = api.client.post("/v1/cases/1/claim", headers=who).json()["token"]
+        body = {"token": token, "verdict": verdict}
+        return api.client.post("/v1/cases/1/verdict", json=body, headers=who).json()
+
+    def undo(body: Any, who: dict[str, str]) -> Any:
+        return api.client.post("/v1/cases/1/undo", json=body, headers=who)
+
+    assert api.client.get("/v1/cases/1", headers=owner).json()["verdict_id"] is None
+    first = {"verdict_id": decide("upheld", owner)["verdict_id"]}
+    for body in ({}, {"verdict_id": None}, {"verdict_id": 1}):
+        refused = undo(body, owner)
+        pointers = [problem["pointer"] for problem in refused.json()["errors"]]
+        assert (refused.status_code, pointers) == (422, ["/verdict_id"])
+    taken_back = undo(first, owner)
+    assert (taken_back.status_code, taken_back.json()["verdict_id"]) == (200, None)
+    second = decide("undecidable", owner)
+    assert [undo(first, who).status_code for who in (owner, lead)] == [409, 409]
+    (listed,) = api.client.get("/v1/cases?state=resolved", headers=lead).json()["items"]
+    assert (listed["verdict"], listed["verdict_id"]) == ("undecidable", second["verdict_id"])
+    assert undo({"verdict_id": listed["verdict_id"]}, lead).json()["state"] == "open"
+
+
 def test_idempotent_verb_answers_the_same_again(api: Api) -> None:
     post(api, "/v1/outputs", an_output(confidence=0.1))
     api.settle()

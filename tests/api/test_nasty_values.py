@@ -90,6 +90,7 @@ FORMS: dict[str, dict[str, str]] = {
     "/tools/{slug}/review-when": {"condition": "a", "when": "kind: text", "revision": "1"},
     "/c/{case_id}/reopen": {"note": "n"},
     "/c/{case_id}/escalate": {"level": "0", "note": "n"},
+    "/c/{case_id}/undo": {"verdict_id": "verdict-1"},
     "/health/{slug}/state": {"state": "live"},
     "/output/undo": {"correction": "none"},
     "/c/{case_id}/verdict": {
@@ -153,7 +154,7 @@ JSON_BODIES: dict[str, list[Any]] = {path: [body] for path, body in BODIES.items
     "/v1/cases/{case_id}/comment": [{"note": "hello", "token": "1"}],
     "/v1/cases/{case_id}/escalate": [{"level": 0, "note": "n"}],
     "/v1/cases/{case_id}/reopen": [{"note": "n"}],
-    "/v1/cases/{case_id}/undo": [{}],
+    "/v1/cases/{case_id}/undo": [{"verdict_id": "verdict-1"}],
     "/v1/tools/{slug}": [
         {
             "name": "n",

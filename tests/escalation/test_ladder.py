@@ -118,7 +118,7 @@ def test_failed_timer_of_a_case_is_told_of_until_the_case_is_decided(
     assert told() == (["resolve"], 1)
     casework.give_verdict(OWNER, case)
     assert told() == ([], 0)
-    casework.do("undo", OWNER, case, window=timedelta(hours=1))
+    casework.undo(OWNER, case)
     assert told() == (["resolve"], 1)
 
 

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -319,7 +318,7 @@ def test_undo_after_the_owner_left_falls_to_the_next(
     Casework(populated).do("reassign", LEAD, 1, owner=Owner("person", TEAMMATE))
     Casework(populated).give_verdict(OWNER, 1)
     change_by_admin(populated, TEAMMATE, **loss)
-    Casework(populated).do("undo", OWNER, 1, window=timedelta(hours=1))
+    Casework(populated).undo(OWNER, 1)
     query = 'SELECT state, owner_person, owner_since = opened_at, verdict FROM "case"'
     assert rows(populated, query) == [("open", LEAD, False, None)]
     said = f"user:{TEAMMATE} cannot own it; user:{LEAD} does"
@@ -332,7 +331,7 @@ def test_undo_never_goes_down_the_ladder(populated: Database) -> None:
     Casework(populated).do("escalate", OWNER, 1, level=0)
     Casework(populated).give_verdict(OWNER, 1)
     change_by_admin(populated, LEAD, active=False)
-    Casework(populated).do("undo", OWNER, 1, window=timedelta(hours=1))
+    Casework(populated).undo(OWNER, 1)
     query = 'SELECT state, level, owner_person FROM "case"'
     assert rows(populated, query) == [("open", 1, ADMIN)]
 
@@ -342,7 +341,7 @@ def test_undo_leaves_a_case_to_its_owner(populated: Database) -> None:
     since = 'SELECT owner_person, owner_since FROM "case"'
     before = rows(populated, since)
     Casework(populated).give_verdict(OWNER, 1)
-    Casework(populated).do("undo", OWNER, 1, window=timedelta(hours=1))
+    Casework(populated).undo(OWNER, 1)
     assert rows(populated, since) == before
     assert skipped(populated) == []
 

@@ -72,7 +72,7 @@ BY_PEOPLE: dict[CaseVerb, Callable[[Casework, int], Any]] = {
     CaseVerb.CLAIM: _as_people("claim", OWNER, lease=timedelta(minutes=1)),
     CaseVerb.RELEASE: lambda work, case: work.do("release", OWNER, case, token=_token(work, case)),
     CaseVerb.RESOLVE: lambda work, case: work.give_verdict(OWNER, case, token=_token(work, case)),
-    CaseVerb.UNDO: _as_people("undo", LEAD, window=timedelta(hours=1)),
+    CaseVerb.UNDO: lambda work, case: work.undo(LEAD, case),
     CaseVerb.REOPEN: _as_people("reopen", LEAD, note="look again"),
     CaseVerb.REASSIGN: _as_people("reassign", LEAD, owner=Owner("person", TEAMMATE), note="n"),
 }

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from services.escalation import service
+from services.escalation import queries, service
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.tools.rules import VerdictKind
@@ -41,6 +41,14 @@ class Casework:
         """A verdict, under a claim made now unless `token` names one."""
         given |= {"token": token, "lease": LEASE, "verdict": VerdictKind(verdict)}
         return self.do("give_verdict", who, case, **given)
+
+    def undo(self, who: str, case: int, *, window: timedelta = timedelta(hours=1)) -> None:
+        """Take back the verdict that the case has now."""
+        with self.database.transaction() as session:
+            actor = actor_of(session, who)
+            seen = queries.case(session, case).verdict_id or "none"
+            now = self.clock.now(session)
+            service.undo(session, actor, case, verdict_id=seen, window=window, now=now)
 
     def fire(self, ahead: timedelta = timedelta()) -> int:
         """Fire what is due so far from now, in one batch; answers how many steps that were."""

@@ -4,6 +4,7 @@ import asyncio
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -19,7 +20,7 @@ from services.kit.database import Database
 from services.kit.errors import InvalidInput
 from services.kit.web.cursors import encode_cursor, read_cursor
 from services.kit.web.problems import install_errors
-from services.kit.web.storable import require_storable
+from services.kit.web.storable import Utf8Addresses, require_storable
 
 NOON = datetime(2026, 11, 16, 12, 0, tzinfo=UTC)
 
@@ -43,6 +44,7 @@ def make_app() -> FastAPI:
     def says(word: str) -> str:
         return word
 
+    app.add_middleware(Utf8Addresses)
     install_errors(app)
     return app
 
@@ -73,6 +75,41 @@ def test_text_that_no_column_takes_is_refused_by_name(path: str, pointer: str) -
     answer = TestClient(make_app()).get(path)
     assert answer.status_code == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("path", "pointers"),
+    [
+        ("/says/x%ffy", ["/path"]),
+        ("/says/%ed%a0%80", ["/path"]),
+        ("/says/x?a=1&q=%ff", ["/q"]),
+        ("/says/x?%ff=1&a%20b=%c3&c=%c3%a4", ["/\N{REPLACEMENT CHARACTER}", "/a b"]),
+        ("/says/%80?q=%80", ["/path", "/q"]),
+        ("/nowhere/%ff", ["/path"]),
+    ],
+)
+def test_address_that_is_no_utf8_is_refused_by_name(path: str, pointers: list[str]) -> None:
+    answer = TestClient(make_app()).get(path)
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == pointers
+
+
+def test_query_with_bytes_that_are_not_escaped_is_refused() -> None:
+    # Starlette takes them for Latin-1: one letter would become two others.
+    scope = {"type": "http", "raw_path": b"/", "query_string": "q=\xe4".encode()}
+
+    async def nobody(*_: Any) -> None:
+        raise AssertionError("this is not passed on")
+
+    with pytest.raises(InvalidInput) as refused:
+        asyncio.run(Utf8Addresses(nobody)(scope, nobody, nobody))  # type: ignore[arg-type]
+    assert [problem.pointer for problem in refused.value.problems] == ["/q"]
+
+
+@pytest.mark.parametrize("word", ["\xe4\ufffd\N{SNOWMAN}", "100 %", "a+b"])
+def test_address_in_utf8_is_passed_on(word: str) -> None:
+    answer = TestClient(make_app()).get(f"/says/{quote(word)}", params={"q": word})
+    assert (answer.status_code, answer.json()) == (200, word)
 
 
 def test_what_the_database_refuses_is_the_senders_mistake(database: Database) -> None:

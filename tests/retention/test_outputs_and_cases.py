@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -67,7 +66,7 @@ def test_resolved_case_that_is_not_closed_stays(kept: Kept) -> None:
 def test_closed_case_goes_with_its_output_after_the_retention(kept: Kept) -> None:
     kept.log.take(output("o-1", confidence=0.1), correction("o-1", kind="dispute", note="no"))
     kept.work.give_verdict(OWNER, kept.case("o-1"))
-    kept.work.do("undo", OWNER, kept.case("o-1"), window=timedelta(hours=1))
+    kept.work.undo(OWNER, kept.case("o-1"))
     kept.work.give_verdict(OWNER, kept.case("o-1"), "corrected", value="tax")
     kept.log.relay()
     assert (kept.count("verdict"), kept.count("undone_verdict")) == (2, 1)

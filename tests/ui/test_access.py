@@ -56,6 +56,14 @@ def _case(site: Site, output_id: str) -> int:
     )
 
 
+@pytest.mark.parametrize("address", ["/o/x/a%ffb", "/queue?tool=%ff", "/output?tool=x&id=%ff"])
+@pytest.mark.parametrize("email", [factories.OWNER, None])
+def test_address_that_is_no_utf8_is_refused(site: Site, email: str | None, address: str) -> None:
+    answer = client_of(site, email).get(address)
+    assert answer.status_code == 422
+    assert "it is no UTF-8" in answer.text
+
+
 @pytest.mark.parametrize("email", [factories.OWNER, factories.LEAD, factories.REP, OPS])
 def test_read_what_another_team_has(site: Site, email: str) -> None:
     client, case = client_of(site, email), _case(site, _THEIRS)

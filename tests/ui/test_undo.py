@@ -1,10 +1,13 @@
 """A slip of a reviewer is taken back, and a decided case is opened again."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
 from sqlalchemy import text
 
 from tests import factories
@@ -18,6 +21,7 @@ _PUBLISHED = """SELECT count(*) FROM outbox WHERE topic = 'secondlook.cases'
     AND convert_from(value, 'UTF8')::jsonb->>'type' = 'secondlook.case.undone.v1'
     AND convert_from(value, 'UTF8')::jsonb->'data'->>'case_id' = :id"""
 _HAND_OVER = text('UPDATE "case" SET owner_person = :email WHERE id = :id')
+_VERDICT_ID = 'SELECT verdict_id FROM "case" WHERE id = :id'
 _OPEN = ("open", None, None, None)
 
 
@@ -37,11 +41,26 @@ def decided(site: Site) -> int:
     return case
 
 
+def undo(site: Site, client: TestClient, case: int) -> Response:
+    """Undo, on a page that shows the verdict which the case has now."""
+    return post(client, f"/c/{case}/undo", verdict_id=site.one(_VERDICT_ID, id=case) or "")
+
+
+def shown_verdict(client: TestClient, address: str, case: int) -> str:
+    """The verdict that the page's Undo of this case takes back."""
+    form = re.compile(
+        rf'action="/c/{case}/undo[^>]*>.*?name="verdict_id" value="([^"]+)"', re.DOTALL
+    )
+    found = form.search(client.get(address).text)
+    assert found is not None
+    return found[1]
+
+
 @pytest.mark.parametrize("email", [factories.OWNER, factories.LEAD])
 def test_verdict_is_taken_back(site: Site, decided: int, email: str) -> None:
     client = client_of(site, email)
-    assert f"/c/{decided}/undo" in client.get(f"/c/{decided}").text
-    answer = post(client, f"/c/{decided}/undo")
+    seen = shown_verdict(client, f"/c/{decided}", decided)
+    answer = post(client, f"/c/{decided}/undo", verdict_id=seen)
     assert (answer.status_code, answer.headers["location"]) == (303, f"/c/{decided}")
     assert tuple(site.one(_STATE, id=decided)) == _OPEN
     assert site.one(_EVENTS, id=decided) == "opened claimed resolved undone"
@@ -53,7 +72,7 @@ def test_case_is_due_again_when_it_was_due_before_a_verdict_without_a_claim(site
     due = site.one('SELECT due_at, claim_due_at FROM "case" WHERE id = :id', id=case)
     client = client_of(site, factories.OWNER)
     post(client, f"/c/{case}/verdict", choice="is:tax", token="")
-    post(client, f"/c/{case}/undo")
+    undo(site, client, case)
     again = site.one('SELECT due_at, claim_due_at FROM "case" WHERE id = :id', id=case)
     assert again.due_at == again.claim_due_at
     assert timedelta() <= again.due_at - due.due_at < timedelta(minutes=1)
@@ -63,17 +82,33 @@ def test_case_is_due_again_when_it_was_due_before_a_verdict_without_a_claim(site
 def test_verdict_of_somebody_else_stands(site: Site, decided: int, email: str) -> None:
     client = client_of(site, email)
     assert f"/c/{decided}/undo" not in client.get(f"/c/{decided}").text
-    assert post(client, f"/c/{decided}/undo").status_code in (403, 404)
+    assert undo(site, client, decided).status_code in (403, 404)
     assert site.verdict(decided) == ("corrected", "tax", factories.OWNER)
 
 
 def test_undo_twice_is_told_that_there_is_nothing_left(site: Site, decided: int) -> None:
     client = client_of(site, factories.OWNER)
-    post(client, f"/c/{decided}/undo")
-    answer = post(client, f"/c/{decided}/undo")
+    undo(site, client, decided)
+    answer = undo(site, client, decided)
     assert answer.status_code == 409
     assert "only a verdict just given is undone" in answer.text
     assert tuple(site.one(_STATE, id=decided)) == _OPEN
+
+
+@pytest.mark.parametrize("presser", [factories.OWNER, factories.LEAD])
+@pytest.mark.parametrize("reviewer", [factories.OWNER, factories.TEAMMATE])
+def test_late_undo_leaves_a_verdict_that_was_not_seen(
+    site: Site, decided: int, presser: str, reviewer: str
+) -> None:
+    client = client_of(site, presser)
+    seen = shown_verdict(client, f"/c/{decided}", decided)
+    undo(site, client_of(site, factories.OWNER), decided)
+    again = {"choice": "undecidable", "token": ""}
+    post(client_of(site, reviewer), f"/c/{decided}/verdict", **again)
+    answer = post(client, f"/c/{decided}/undo", verdict_id=seen)
+    assert answer.status_code == 409
+    assert f"{reviewer} has given another verdict since" in answer.text
+    assert site.verdict(decided) == ("undecidable", None, reviewer)
 
 
 def test_verdict_is_taken_back_after_the_owner_left(site: Site) -> None:
@@ -85,7 +120,7 @@ def test_verdict_is_taken_back_after_the_owner_left(site: Site) -> None:
     post(client, f"/c/{case}/verdict", choice="is:tax", token="")
     admin = client_of(site, factories.ADMIN)
     assert post(admin, "/people/active", email=gone, active="no").status_code == 303
-    answer = post(client, f"/c/{case}/undo")
+    answer = undo(site, client, case)
     assert (answer.status_code, answer.headers["location"]) == (303, f"/c/{case}")
     assert tuple(site.one(_STATE, id=case)) == _OPEN
     owner = 'SELECT owner_team FROM "case" WHERE id = :id'
@@ -101,7 +136,7 @@ def test_reviewer_of_another_team_takes_back_what_they_see_no_longer_then(site: 
     assert site.verdict(case) == ("corrected", "tax", factories.OUTSIDER)
     with site.database.transaction() as session:
         session.execute(_HAND_OVER, {"id": case, "email": factories.TEAMMATE})
-    answer = post(outsider, f"/c/{case}/undo")
+    answer = undo(site, outsider, case)
     assert (answer.status_code, answer.headers["location"]) == (303, "/queue")
     assert tuple(site.one(_STATE, id=case)) == _OPEN
 
@@ -112,12 +147,13 @@ def test_undo_stands_beside_the_next_case_and_the_empty_queue(site: Site) -> Non
     client = client_of(site, factories.OWNER)
     following = post(client, f"/c/{first}/verdict", choice="upheld", token="")
     assert following.headers["location"] == f"/c/{second}?done={first}"
-    assert f"/c/{first}/undo" in client.get(following.headers["location"]).text
+    seen = shown_verdict(client, following.headers["location"], first)
+    assert seen == site.one(_VERDICT_ID, id=first)
     following = post(client, f"/c/{second}/verdict", choice="upheld", token="")
     assert following.headers["location"] == f"/queue?done={second}"
-    page = client.get(following.headers["location"]).text
-    assert f"Case {second} upheld" in page
-    assert f"/c/{second}/undo" in page
+    assert f"Case {second} upheld" in client.get(following.headers["location"]).text
+    seen = shown_verdict(client, following.headers["location"], second)
+    assert seen == site.one(_VERDICT_ID, id=second)
 
 
 def test_case_is_opened_again_by_a_teammate_with_a_reason(site: Site, decided: int) -> None:

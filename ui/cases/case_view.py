@@ -46,6 +46,7 @@ def _tools_answer(case: Case, *, blind: bool, names: list[str]) -> dict[str, Any
         "confidence": None if blind else case.confidence,
         "failure": None if blind else case.failure,
         "verdict": case.verdict,
+        "verdict_id": case.verdict_id,
         "verdict_value": format_value(case.verdict_value),
         "verdict_by": case.verdict_by,
         "verdict_note": case.verdict_note,

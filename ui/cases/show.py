@@ -182,16 +182,17 @@ def _possible_owners(session: Session) -> list[dict[str, str]]:
 
 
 def outcome_context(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:
-    """What became of the case that got its verdict just now, and whether it can be undone.
+    """What became of the case that got its verdict just now, and the id to undo that by.
 
     Nothing where there is none, or it is not to be seen.
     """
     try:
         case = queries.case_for(session, actor, case_id)
     except NotFound:
-        return {"done": "", "done_id": 0, "done_undoable": False}
+        return {"done": "", "done_id": 0, "done_verdict_id": None}
     outcome = str(case.verdict or case.state).replace("_", " ")
     if case.verdict == VerdictKind.CORRECTED:
         outcome = f"corrected to {format_value(case.verdict_value)[:60]}"
     done = f"Case {case_id} {outcome}"
-    return {"done": done, "done_id": case_id, "done_undoable": may_undo(actor, case)}
+    undoable = case.verdict_id if may_undo(actor, case) else None
+    return {"done": done, "done_id": case_id, "done_verdict_id": undoable}

@@ -16,11 +16,12 @@ def add_undo(routes: APIRouter, pages: PageContext) -> None:
     """Add undo and reopen."""
 
     @routes.post("/c/{case_id}/undo")
-    def undo(request: Request, case_id: int) -> Response:
+    def undo(request: Request, case_id: int, form: PostedForm) -> Response:
         actor = pages.actor(request, Verb.REVIEW)
+        seen, window = form.text("verdict_id"), pages.reopen_window
         try:
             with pages.transaction() as (session, now):
-                service.undo(session, actor, case_id, window=pages.reopen_window, now=now)
+                service.undo(session, actor, case_id, verdict_id=seen, window=window, now=now)
         except Conflict as error:
             return show_case(pages, request, actor, case_id, status=409, problem=error.detail)
         return after_work(pages, request, actor, case_id)

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any
+from urllib.parse import unquote_plus, unquote_to_bytes
 
 from fastapi import Request
 from pydantic import AfterValidator
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit.errors import InvalidInput, Problem
-from services.kit.web.problems import pointer_step
+from services.kit.web.problems import MOST_PROBLEMS, pointer_step
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -53,6 +55,52 @@ async def require_storable(request: Request) -> None:
         InvalidInput: naming the parameters.
     """
     _require_storable((*request.path_params.items(), *request.query_params.multi_items()))
+
+
+class Utf8Addresses:
+    """Refuses addresses that are no UTF-8, before anything looks at their path or query.
+
+    Everything behind this is given text in which such bytes are replaced by U+FFFD, and that
+    may be somebody else's id.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on.
+
+        Raises:
+            InvalidInput: naming the path or the parameters.
+        """
+        if scope["type"] == "http":
+            path, query = scope.get("raw_path") or b"", scope["query_string"]
+            if not (_is_utf8(path) and _is_utf8(query)):
+                raise _no_utf8(path, query)
+        await self._app(scope, receive, send)
+
+
+def _is_utf8(escaped: bytes) -> bool:
+    """Whether this part of an address is text, each byte beyond ASCII escaped as it must be."""
+    if not escaped.isascii():
+        return False
+    try:
+        unquote_to_bytes(escaped).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _no_utf8(path: bytes, query: bytes) -> InvalidInput:
+    names = [] if _is_utf8(path) else ["path"]
+    wrong = (parameter for parameter in query.split(b"&") if not _is_utf8(parameter))
+    names += [unquote_plus(one.partition(b"=")[0].decode("ascii", "replace")) for one in wrong]
+    hint = "Write it in UTF-8, each byte beyond ASCII as %XX."
+    problems = tuple(
+        Problem(f"/{pointer_step(name)}", "it is no UTF-8", hint) for name in names[:MOST_PROBLEMS]
+    )
+    more = {"more": len(names) - len(problems)} if len(names) > len(problems) else {}
+    return InvalidInput(f"{problems[0].pointer[1:]}: it is no UTF-8.", problems=problems, **more)
 
 
 def _require_storable(given: Iterable[tuple[str, Any]]) -> None:
