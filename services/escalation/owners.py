@@ -75,6 +75,13 @@ def able(session: Session, wanted: Iterable[Owner]) -> set[Owner]:
     }
 
 
+def able_now(session: Session) -> set[Owner]:
+    """All who can be accountable just now, of whom any may leave the next moment."""
+    found = ownership.everybody_able(session)
+    teams = {Owner("team", slug) for slug in found.teams}
+    return teams | {Owner("person", email) for email in found.people}
+
+
 def require_able(session: Session, owner: Owner) -> None:
     """Refuse somebody who cannot be accountable.
 
