@@ -150,14 +150,17 @@ def _freed(session: Session, cases: Sequence[int], *, by: str, now: datetime) ->
 # --- what every verb on a case begins with --------------------------------------------------
 
 
-def case_for_reviewer(session: Session, actor: Actor, case_id: int) -> Case:
+def case_for_reviewer(session: Session, actor: Actor, case_id: int, *, lock: bool = False) -> Case:
     """A case in sight of an actor who may work on it.
+
+    A verb that asks who can own the case has it locked first. Everybody locks cases before
+    teams and people, so that no two wait for each other.
 
     Raises:
         NotFound: there is no such case in the actor's sight.
         NotAllowed: the actor's role may not review.
     """
-    case = queries.case_for(session, actor, case_id)
+    case = queries.case_for(session, actor, case_id, lock=lock)
     actor.require(Verb.REVIEW, "Owners, leads and admins work on cases; your role reads them.")
     return case
 

@@ -191,7 +191,7 @@ def undo(session: Session, actor: Actor, case_id: int, *, window: timedelta, now
         NotAllowed: somebody else gave the verdict, and the actor is no lead.
         MovedOn: the case has no verdict, or the reopen window is over.
     """
-    case = case_for_reviewer(session, actor, case_id)
+    case = case_for_reviewer(session, actor, case_id, lock=True)
     if case.state != CaseState.RESOLVED or case.resolved_at is None or case.verdict_id is None:
         raise MovedOn(f"The case is {case.state}; only a verdict just given is undone.")
     if case.verdict_by != actor.email and not actor.may(Verb.TAKE_OVER):
