@@ -122,9 +122,7 @@ _EXPIRE = move(
 )
 _DROP = move(
     CaseVerb.DROP,
-    which="""id IN (
-        SELECT id FROM "case" WHERE state = 'claimed' AND claimant = :email
-        ORDER BY id FOR UPDATE)""",
+    which="id = ANY(:cases) AND claimant = :email",
     returning="id",
 )
 
@@ -136,9 +134,9 @@ def expire_leases(session: Session, *, now: datetime, limit: int = 100) -> int:
     return len(freed)
 
 
-def drop_claims(session: Session, email: str, *, now: datetime) -> None:
-    """Free the cases that somebody holds who is leaving."""
-    freed = [row.id for row in session.execute(_DROP, {"email": email})]
+def drop_claims(session: Session, email: str, cases: Sequence[int], *, now: datetime) -> None:
+    """Free those of these cases, locked already, that somebody holds who is leaving."""
+    freed = [row.id for row in session.execute(_DROP, {"cases": list(cases), "email": email})]
     _freed(session, freed, by="deactivation", now=now)
 
 
@@ -152,14 +150,17 @@ def _freed(session: Session, cases: Sequence[int], *, by: str, now: datetime) ->
 # --- what every verb on a case begins with --------------------------------------------------
 
 
-def case_for_reviewer(session: Session, actor: Actor, case_id: int) -> Case:
+def case_for_reviewer(session: Session, actor: Actor, case_id: int, *, lock: bool = False) -> Case:
     """A case in sight of an actor who may work on it.
+
+    A verb that asks who can own the case has it locked first. Everybody locks cases before
+    teams and people, so that no two wait for each other.
 
     Raises:
         NotFound: there is no such case in the actor's sight.
         NotAllowed: the actor's role may not review.
     """
-    case = queries.case_for(session, actor, case_id)
+    case = queries.case_for(session, actor, case_id, lock=lock)
     actor.require(Verb.REVIEW, "Owners, leads and admins work on cases; your role reads them.")
     return case
 

@@ -55,12 +55,14 @@ class EscalationConsumer:
         tools = self._tools.tools(session)
         found = _place(prepared, tools.keys())
         now = self._clock.now(session)
+        wanted = objections.lock_cases(session, found.requests, found.withdrawals)
         known = opening.open_cases(
             session,
             self._router,
             found.requests,
             tools=tools,
             versions=self._versions,
+            beside=wanted,
             now=now,
             shard=min(batch.partition.number for batch in batches),
         )

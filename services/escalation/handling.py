@@ -48,7 +48,7 @@ def reassign(
         HeldBySomebody: another person's claim is live.
         MovedOn: the case is no longer open.
     """
-    case_for_reviewer(session, actor, case_id)
+    case_for_reviewer(session, actor, case_id, lock=True)
     note = checked_note(note)
     owners.require_able(session, owner)
     if owner.kind == "person" and queries.objects(session, owner.id, case_id):
@@ -109,7 +109,7 @@ def escalate(
     Raises:
         MovedOn: the case is on another level by now, no longer open, or on its last rung.
     """
-    case = case_for_reviewer(session, actor, case_id)
+    case = case_for_reviewer(session, actor, case_id, lock=True)
     note = checked_note(note)
     if case.level != level or case.state not in OPEN_STATES:
         raise MovedOn(f"The case is {case.state} on level {case.level} by now.")
@@ -141,7 +141,7 @@ def reopen(
     Raises:
         MovedOn: the case is open anyway.
     """
-    case_for_reviewer(session, actor, case_id)
+    case_for_reviewer(session, actor, case_id, lock=True)
     if not begin_again(session, case_id, who=actor.id, note=checked_note(note), now=now):
         raise MovedOn("The case is open already.")
 
@@ -153,7 +153,7 @@ def begin_again(
 
     Where its owner is gone by now, the next of its ladder, its team or an admin is the owner.
     """
-    before = queries.case(session, case_id)
+    before = queries.case(session, case_id, lock=True)
     owner = owners.of_reopened(session, before, level=0)
     given = {
         "id": case_id,

@@ -1,6 +1,7 @@
 """The ladder that a case climbs, and what its timers set off."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -30,6 +31,7 @@ def fire_due(session: Session, *, now: datetime, limit: int = 100) -> int:
     again, in a new transaction, while it answers `limit`.
     """
     found = clocks.due(session, now=now, limit=limit)
+    _hold_owners(session, [timer.case_id for timer in found])
     for timer in found:
         try:
             with session.begin_nested():
@@ -41,6 +43,21 @@ def fire_due(session: Session, *, now: datetime, limit: int = 100) -> int:
             _log.error("timer parked", case=timer.case_id, kind=timer.kind, exc_info=error)
             clocks.park(session, timer, error, now=now)
     return len(found)
+
+
+_ON_LADDERS = text("""
+SELECT DISTINCT rung->>'kind' AS kind, rung->>'id' AS id
+FROM "case" CROSS JOIN LATERAL jsonb_array_elements(ladder) AS listed (rung)
+WHERE id = ANY(:cases)
+""")
+
+
+def _hold_owners(session: Session, cases: Sequence[int]) -> None:
+    """Lock at once all whom these cases may climb to: one case after the other, teams and people
+    would not be locked in the order in which everybody locks them."""
+    if cases:
+        found = session.execute(_ON_LADDERS, {"cases": list(cases)})
+        owners.able(session, {Owner(row.kind, row.id) for row in found})
 
 
 def _fire(session: Session, timer: Timer, *, now: datetime) -> None:
@@ -144,12 +161,14 @@ WHERE id = :case AND level = :from_level AND {OPEN} RETURNING tool
 def climb(session: Session, case: Case, *, to: int | None = None, now: datetime) -> bool:
     """Make the owner of rung `to`, else of the next one, accountable; False at the ladder's end.
 
-    A rung whose owner is no longer there, or may not review, is passed over at once.
+    The case is locked. A rung whose owner is no longer there, or may not review, is passed
+    over at once.
     """
-    for level in range(to or case.level + 1, len(case.ladder)):
-        rung = case.ladder[level]
-        owner = Owner(rung["kind"], rung["id"])
-        if not owners.can_own(session, owner):
+    lowest = to or case.level + 1
+    above = owners.of_ladder(case.ladder[lowest:])
+    able = owners.able(session, above)
+    for level, owner in enumerate(above, lowest):
+        if owner not in able:
             skipped = {"owner": owner.id}
             tell_one(session, case.id, Happening.RUNG_SKIPPED, SYSTEM, now=now, detail=skipped)
             continue

@@ -1,20 +1,22 @@
 """What happens to cases when somebody leaves, or may no longer review."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import claims, owners
-from services.escalation.handling import reassign
+from services.escalation import claims, clocks, owners
 from services.escalation.models import OPEN
 from services.escalation.policy.model import RoutingPolicy
-from services.escalation.rules import Owner
+from services.escalation.rules import CaseVerb, Owner
+from services.escalation.timeline import Entry, Happening, tell
+from services.escalation.transitions import move
 from services.people import service as people_service
 from services.people.errors import StillOwns
-from services.people.rules import Actor
+from services.people.rules import Actor, Verb
 from services.people.service import PersonChange
 
 
@@ -33,41 +35,105 @@ class CaseDuty:
                 none any more.
         """
         named = self._policy.owners if self._policy is not None else frozenset[Owner]()
-        before = owners.able(session, named)
+        # Whoever leaves is locked by the change itself, and cases come before people: so this
+        # only looks.
+        before = named & owners.able_now(session)
         moved = 0
         if change.active is False:
-            claims.drop_claims(session, change.email, now=change.now)
             moved = hand_over(session, change.email, actor=change.actor, now=change.now)
         yield moved
-        for owner in sorted(before - owners.able(session, before), key=str):
+        for owner in sorted(before - owners.able_now(session), key=str):
             raise StillOwns(
                 f"The routing policy names {owner}, who could own no case any more;"
                 " change the policy first."
             )
 
 
-_LOCK_OWNED = text(f"""
-SELECT id, team FROM "case" WHERE owner_person = :email AND {OPEN} ORDER BY id FOR UPDATE
-""")
-
-
 def hand_over(session: Session, email: str, *, actor: Actor, now: datetime) -> int:
-    """Give every open case of a person who is leaving to the case's team; answers how many.
+    """End the claims of a person who is leaving, and give every open case that they own to the
+    case's team; answers how many they owned.
 
-    Call it in the transaction that deactivates the person.
+    All at once, because the cases and the person's teams are locked while it lasts. Call it in
+    the transaction that deactivates the person.
 
     Raises:
+        NotAllowed: the actor does not manage people.
         StillOwns: a case's team has nobody who may review.
     """
-    session.execute(_LOCK_OWNED, {"email": email})
-    people_service.hold_person(session, email)
-    freed = session.execute(_LOCK_OWNED, {"email": email}).all()
-    for case in freed:
-        owner = Owner("team", case.team)
-        if not owners.can_own(session, owner):
+    actor.require(Verb.MANAGE_PEOPLE)
+    cases = _hold(session, email)
+    claims.drop_claims(session, email, [case.id for case in cases], now=now)
+    owned = [case for case in cases if case.owned]
+    if owned:
+        _require_able(session, email, owned)
+        _give_to_teams(session, owned, actor=actor, note=f"{email} left", now=now)
+    return len(owned)
+
+
+class _Theirs(NamedTuple):
+    """An open case that somebody owns, or that they hold a claim on, or both."""
+
+    id: int
+    team: str
+    owned: bool
+
+
+_THEIRS = f"""
+SELECT id, team, coalesce(owner_person = :email, false) AS owned FROM "case"
+WHERE {OPEN} AND (owner_person = :email OR claimant = :email) ORDER BY id
+"""
+_SEE_THEIRS, _LOCK_THEIRS = text(_THEIRS), text(f"{_THEIRS} FOR UPDATE")
+
+
+def _hold(session: Session, email: str) -> list[_Theirs]:
+    """Lock somebody's cases, then the teams that these go to, and then the person.
+
+    A case that became theirs between the two is not waited for with the person in hand, as
+    whoever moves it may wait for the person: they are let go, and the case is locked first, too.
+    """
+    given = {"email": email}
+    while True:
+        cases = [_Theirs(*row) for row in session.execute(_LOCK_THEIRS, given)]
+        with session.begin_nested() as attempt:
+            teams = {case.team for case in cases if case.owned}
+            people_service.hold_person(session, email, teams=teams)
+            if set(cases).issuperset(_Theirs(*row) for row in session.execute(_SEE_THEIRS, given)):
+                return cases
+            attempt.rollback()
+
+
+def _require_able(session: Session, email: str, owned: Sequence[_Theirs]) -> None:
+    able = owners.able(session, {Owner("team", case.team) for case in owned})
+    for case in owned:
+        if Owner("team", case.team) not in able:
             raise StillOwns(
                 f"active: case {case.id} of {email} would go to team '{case.team}', where"
                 " nobody may review; make somebody a reviewer of it, or reassign the case, first."
             )
-        reassign(session, actor, case.id, owner=owner, note=f"{email} left", now=now)
-    return len(freed)
+
+
+_GIVE_TO_TEAMS = move(
+    CaseVerb.REASSIGN,
+    sets="owner_team = team, owner_person = NULL, owner_since = :now",
+    which="id = ANY(:cases)",
+    returning="id",
+)
+
+
+def _give_to_teams(
+    session: Session, owned: Sequence[_Theirs], *, actor: Actor, note: str, now: datetime
+) -> None:
+    ids = [case.id for case in owned]
+    session.execute(_GIVE_TO_TEAMS, {"cases": ids, "now": now})
+    clocks.resume_claim_clocks(session, ids, now=now)
+    entries = [
+        Entry(
+            case.id,
+            Happening.REASSIGNED,
+            actor.id,
+            note,
+            {"owner": Owner("team", case.team).as_answer()},
+        )
+        for case in owned
+    ]
+    tell(session, entries, now=now)

@@ -9,9 +9,10 @@ from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.escalation import owners, queries
 from services.escalation.handling import begin_again
 from services.escalation.opening import OUTPUT_COLUMNS, Request, as_said, output_columns
-from services.escalation.rules import OPEN_STATES
+from services.escalation.rules import OPEN_STATES, Owner
 from services.escalation.timeline import Entry, Happening, tell, tell_one
 from services.people.rules import SYSTEM
 from services.tools.rules import Trigger
@@ -46,6 +47,26 @@ def _lock(session: Session, keys: Iterable[_Key]) -> dict[_Key, _Case]:
     rows = [key._asdict() for key in dict.fromkeys(keys)]
     found = session.execute(_LOCK, {"rows": to_json(rows).decode()})
     return {_Key(tool, output_id): _Case(*case) for tool, output_id, *case in found}
+
+
+def lock_cases(
+    session: Session,
+    requests: Sequence[Request],
+    withdrawals: Sequence[events.ReviewWithdrawal],
+) -> set[Owner]:
+    """Lock the cases that there are on these outputs, as everybody locks cases before owners.
+
+    Answers who is wanted for those that may be opened again.
+    """
+    keys = [_Key(one.tool, one.output_id) for one in requests]
+    keys += [_Key(one.tool, one.output_id) for one in withdrawals]
+    found = _lock(session, keys) if keys else {}
+    asked = {_Key(one.tool, one.output_id) for one in requests}
+    decided = [
+        case.id for key, case in found.items() if key in asked and case.state not in OPEN_STATES
+    ]
+    cases = queries.cases(session, decided) if decided else []
+    return {owner for case in cases for owner in owners.wanted_again(case, level=0)}
 
 
 def add(session: Session, requests: Sequence[Request], *, now: datetime) -> None:

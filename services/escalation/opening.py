@@ -1,7 +1,7 @@
 """Opening cases, set-based: a batch of requests in, cases with owners and timers out."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from services.escalation import owners
 from services.escalation.clocks import FIRST_TIMED_RUNG
 from services.escalation.routing import Routed, Router
-from services.escalation.rules import SubjectKind
+from services.escalation.rules import Owner, SubjectKind
 from services.escalation.timeline import Entry, Happening, passed_over, tell
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
@@ -105,6 +105,7 @@ def open_cases(
     *,
     tools: Mapping[str, ToolInfo],
     versions: VersionCache,
+    beside: Iterable[Owner],
     now: datetime,
     shard: int,
 ) -> list[Request]:
@@ -112,14 +113,15 @@ def open_cases(
 
     The case, its timers, its first timeline entry, its event and its counts are one
     transaction, and the owner is there from the first moment.
-    Every request's tool must be in `tools`.
+    Every request's tool must be in `tools`; `beside` are those whom the transaction will ask
+    about for cases that are there.
     """
     first: dict[str, Request] = {}
     for one in requests:
         first.setdefault(subject_key(one), one)
     if not first:
         return []
-    routed = router.route(session, list(first.values()), tools=tools, now=now)
+    routed = router.route(session, list(first.values()), tools=tools, beside=beside, now=now)
     given = {"rows": to_json([_row(one) for one in routed]).decode(), "now": now}
     ids = {row.subject_key: row.id for row in session.execute(_OPEN, given)}
     opened = [one for one in routed if subject_key(one.request) in ids]

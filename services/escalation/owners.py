@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from services.escalation.cases import Case
-from services.escalation.rules import LAST_RESORT, Owner
+from services.escalation.rules import LAST_RESORT, LadderRung, Owner
 from services.kit.errors import invalid
 from services.people import ownership
 from services.people import queries as people
@@ -26,38 +26,45 @@ def seen_by(owner: Owner) -> str | None:
     return owner.id if owner.kind == "team" and owner != LAST_RESORT else None
 
 
-def first_able(session: Session, chains: Sequence[Sequence[Owner]]) -> list[Owner]:
+def of_ladder(rungs: Iterable[LadderRung]) -> list[Owner]:
+    """Who is accountable on each of these rungs."""
+    return [Owner(rung["kind"], rung["id"]) for rung in rungs]
+
+
+def first_able(
+    session: Session, chains: Sequence[Sequence[Owner]], *, beside: Iterable[Owner] = ()
+) -> list[Owner]:
     """Of each chain the first who can be accountable, and stays so until the transaction ends.
 
     Where nobody of a chain can, an admin stands in, else a lead, else whoever may review, and
-    where nobody does anywhere the last resort.
+    where nobody does anywhere the last resort. Whoever else the transaction will ask about is
+    named `beside` them: asked about at once they are locked in the order that all keep to.
     """
-    there = able(session, {owner for chain in chains for owner in chain})
+    there = able(session, {*(owner for chain in chains for owner in chain), *beside})
     found = [next((owner for owner in chain if owner in there), None) for chain in chains]
     spare = _spare(session) if None in found else LAST_RESORT
     return [owner or spare for owner in found]
 
 
 def of_reopened(session: Session, case: Case, *, level: int) -> Owner:
-    """Who is accountable for a decided case that is open again.
+    """Who is accountable for a decided case, locked, that is open again: the first who can be of
+    those wanted, or a stand-in."""
+    (owner,) = first_able(session, [wanted_again(case, level=level)])
+    return owner
+
+
+def wanted_again(case: Case, *, level: int) -> list[Owner]:
+    """Who is wanted for a decided case that is open again.
 
     Its owner, or where that one cannot be any more the first of its ladder who can, from a level
-    on, its team or a stand-in.
+    on, or its team.
     """
-    rungs = case.ladder[level:]
-    chain = [case.owner, *(Owner(rung["kind"], rung["id"]) for rung in rungs)]
-    (owner,) = first_able(session, [[*chain, Owner("team", case.team)]])
-    return owner
+    return [case.owner, *of_ladder(case.ladder[level:]), Owner("team", case.team)]
 
 
 def _spare(session: Session) -> Owner:
     email = ownership.stand_in(session)
     return Owner("person", email) if email is not None else LAST_RESORT
-
-
-def can_own(session: Session, owner: Owner) -> bool:
-    """Whether this one can be accountable, and stays so until the transaction ends."""
-    return owner in able(session, {owner})
 
 
 def able(session: Session, wanted: Iterable[Owner]) -> set[Owner]:
@@ -75,13 +82,20 @@ def able(session: Session, wanted: Iterable[Owner]) -> set[Owner]:
     }
 
 
+def able_now(session: Session) -> set[Owner]:
+    """All who can be accountable just now, of whom any may leave the next moment."""
+    found = ownership.everybody_able(session)
+    teams = {Owner("team", slug) for slug in found.teams}
+    return teams | {Owner("person", email) for email in found.people}
+
+
 def require_able(session: Session, owner: Owner) -> None:
     """Refuse somebody who cannot be accountable.
 
     Raises:
         InvalidInput: why not.
     """
-    if not can_own(session, owner):
+    if owner not in able(session, {owner}):
         raise invalid("owner", why_not(session, owner), "Name another.")
 
 

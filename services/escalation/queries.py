@@ -14,28 +14,36 @@ from services.kit.errors import NotFound
 from services.people import ownership
 from services.people.rules import Actor, Verb
 
-_BY_ID = reading("c.id = :id")
+_BY_ID, _LOCKED = reading("c.id = :id"), reading("c.id = :id FOR UPDATE OF c")
 
 
-def case(session: Session, case_id: int) -> Case:
-    """A case, whoever asks.
+def case(session: Session, case_id: int, *, lock: bool = False) -> Case:
+    """A case, whoever asks; as nobody else changes it before the transaction ends, with `lock`.
 
     Raises:
         NotFound: there is none of that number.
     """
-    found = session.execute(_BY_ID, {"id": case_id}).first()
+    found = session.execute(_LOCKED if lock else _BY_ID, {"id": case_id}).first()
     if found is None:
         raise NotFound(f"There is no case {case_id}.")
     return whole(found)
 
 
-def case_for(session: Session, actor: Actor, case_id: int) -> Case:
+_THESE = reading("c.id = ANY(:ids)")
+
+
+def cases(session: Session, ids: Sequence[int]) -> list[Case]:
+    """Those of these cases that there are, whoever asks."""
+    return [whole(row) for row in session.execute(_THESE, {"ids": list(ids)})]
+
+
+def case_for(session: Session, actor: Actor, case_id: int, *, lock: bool = False) -> Case:
     """A case that the actor may see.
 
     Raises:
         NotFound: there is none, or it is another team's.
     """
-    found = case(session, case_id) if 0 < case_id < 2**63 else None
+    found = case(session, case_id, lock=lock) if 0 < case_id < 2**63 else None
     if found is None or not sees(actor, found):
         raise NotFound(f"There is no case {case_id}.")
     return found

@@ -1,6 +1,6 @@
 """Where a requested review goes: by the routing policy, or to the tool's team without one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -53,9 +53,13 @@ class Router:
         requests: Sequence[events.ReviewRequest],
         *,
         tools: Mapping[str, ToolInfo],
+        beside: Iterable[Owner],
         now: datetime,
     ) -> list[Routed]:
-        """What the case of each request gets, with an owner who can be accountable."""
+        """What the case of each request gets, with an owner who can be accountable.
+
+        `beside` are those whom the transaction will ask about for other cases, locked already.
+        """
         policies = self._policies(session, {tools[one.tool].team for one in requests})
         chosen = [(one, tools[one.tool].team, policies[tools[one.tool].team]) for one in requests]
         routes = [policy.route(facts_of_review(one)) for one, _, policy in chosen]
@@ -63,7 +67,7 @@ class Router:
             [*(rung.own for rung in route.ladder), policy.catch_all.owner.owner]
             for route, (_, _, policy) in zip(routes, chosen, strict=True)
         ]
-        able = owners.first_able(session, chains)
+        able = owners.first_able(session, chains, beside=beside)
         local = now.astimezone(self._zone)
         return [
             Routed(

@@ -200,7 +200,7 @@ def undo(
         NotAllowed: somebody else gave the verdict, and the actor is no lead.
         MovedOn: the case has no verdict or another one, or the reopen window is over.
     """
-    case = case_for_reviewer(session, actor, case_id)
+    case = case_for_reviewer(session, actor, case_id, lock=True)
     if case.state != CaseState.RESOLVED or case.resolved_at is None:
         raise MovedOn(f"The case is {case.state}; only a verdict just given is undone.")
     if case.verdict_id != verdict_id:

@@ -35,8 +35,9 @@ def able(session: Session, *, teams: Iterable[str] = (), people: Iterable[str] =
     resort always.
     """
     given = {"teams": sorted(teams), "people": sorted(people), "reviewers": _REVIEWERS}
-    # Whoever leaves holds these rows, so what is read after them holds. Teams come first
-    # everywhere, so that no two wait for each other.
+    # Whoever leaves holds these rows, so what is read after them holds. Cases are locked before
+    # teams and teams before people everywhere, so that no two wait for each other: whoever goes
+    # on to ask about others names them all at first.
     if given["teams"]:
         session.execute(_LOCK_TEAMS, given)
     if given["people"]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import psycopg
 from secondlook.text import ID_BYTES, actor_id, is_address, storable
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -159,16 +159,17 @@ def require_person_is(session: Session, email: str, *either: tuple[str, Collecti
         raise ChangedMeanwhile(f"{present.email} was changed; look at them again first.")
 
 
-def hold_person(session: Session, email: str) -> None:
+def hold_person(session: Session, email: str, *, teams: Collection[str] = ()) -> None:
     """Wait for everything else that is done to this person, and to who may review in their teams.
 
     Teams come before people, and both in the order of their names, so that no two wait for
-    each other. Whoever locks cases as well does so first.
+    each other. Whoever locks cases as well does so first, and names the `teams` that they need.
     """
     email = actor_id(email)
-    theirs = select(models.Membership.team).where(models.Membership.person == email)
-    teams = select(models.Team.slug).where(models.Team.slug.in_(theirs)).order_by(models.Team.slug)
-    session.execute(teams.with_for_update(key_share=True))
+    slug, membership = models.Team.slug, models.Membership
+    theirs = select(membership.team).where(membership.person == email)
+    wanted = select(slug).where(or_(slug.in_(theirs), slug.in_(sorted(teams)))).order_by(slug)
+    session.execute(wanted.with_for_update(key_share=True))
     person = select(models.Person.email).where(models.Person.email == email)
     session.execute(person.with_for_update())
 

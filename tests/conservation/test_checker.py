@@ -1,5 +1,6 @@
 """The checker finds what is wrong: each test plants one bug and reads the bug's name."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -13,7 +14,7 @@ from sqlalchemy import text
 
 from services.escalation import claims, ladder, queries, verdicts
 from services.escalation.clocks import Timer
-from services.feedback import corrections, reviews
+from services.feedback import corrections, reviews, waiting
 from services.kit import counts
 from services.kit.consuming import dead_letters
 from services.kit.consuming.outbox import Relay
@@ -194,7 +195,7 @@ def test_exception_that_was_not_noted_is_found(pipeline: Pipeline) -> None:
 def test_halves_that_missed_each_other_are_found(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corrections, "meet", lambda *_given, **_more: None)
+    monkeypatch.setattr(waiting, "meet", lambda *_given, **_more: Counter())
     pipeline.send(correction("later", value="refund", note="n-5"))
     pipeline.settle()
     pipeline.send(output("later"))

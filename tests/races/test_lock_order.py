@@ -1,0 +1,151 @@
+"""Cases are locked before teams, and teams before people, whatever is done: nobody deadlocks."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from services.escalation.leaving import CaseDuty
+from services.escalation.policy.read import read as read_policy
+from services.escalation.rules import Owner
+from services.kit.database import Database
+from services.people import service as people_service
+from tests.factories import (
+    LEAD,
+    OTHER_TEAM,
+    OWNER,
+    TEAM,
+    Casework,
+    Delivery,
+    as_batches,
+    correction,
+    one,
+    output,
+    rows,
+)
+from tests.factories.people import OPERATOR
+
+POLICY = read_policy(f"""
+version: 1
+catch_all: {{team: {TEAM}, sla: {{claim: 30m, resolve: 2h}}, escalate: long}}
+rules:
+  - {{id: taxes, when: {{predicted.category: "ta*"}}, owner: {{user: {LEAD}}}}}
+ladders:
+  long:
+    - {{at: 0m, own: team:{TEAM}}}
+    - {{at: 1h, own: user:{LEAD}}}
+    - {{at: 3h, own: team:{OTHER_TEAM}}}
+""")
+OF_TEAMS = read_policy(f"version: 1\ncatch_all: {{team: {TEAM}, sla: {{claim: 1h, resolve: 2h}}}}")
+HOUR = timedelta(hours=1)
+
+
+class Work:
+    """Two cases, the second one a person's, and all that is done to cases."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.casework = Casework(database)
+        self.log = Delivery(database, POLICY)
+        given = {"confidence": 0.1}
+        self.log.take(output("o-1", **given), output("o-2", value="tax", **given))
+
+    def decide(self) -> None:
+        """Somebody reviews both cases."""
+        for case in (1, 2):
+            self.casework.give_verdict(OWNER, case)
+
+    def reassign(self) -> None:
+        self.casework.do("reassign", LEAD, 1, owner=Owner("team", OTHER_TEAM))
+
+    def escalate(self) -> None:
+        self.casework.do("escalate", LEAD, 1, level=0)
+
+    def reopen(self) -> None:
+        self.casework.do("reopen", LEAD, 1)
+
+    def undo(self) -> None:
+        self.casework.do("undo", LEAD, 1, window=HOUR)
+
+    def fire(self) -> None:
+        self.casework.fire(HOUR)
+
+    def leave(self) -> int:
+        """The owner of the second case does, whose team is named by the policy."""
+        with self.database.transaction() as session:
+            now = self.casework.clock.now(session)
+            given = {"actor": OPERATOR, "duties": (CaseDuty(OF_TEAMS),), "now": now}
+            return people_service.change_person(session, LEAD, active=False, **given)
+
+    def object(self) -> None:
+        """A new case is opened in one batch with objections to those that are there."""
+        events = [correction(f"o-{n}", kind="appeal", note="look again") for n in (2, 1)]
+        self.log.feed(self.log.feedback, as_batches(self.log.records(events)))
+        more = output("o-3", value="tax", confidence=0.1)
+        self.log.feed(self.log.feedback, as_batches(self.log.records([more])))
+        self.log.relay()
+
+
+@pytest.fixture
+def work(populated: Database) -> Work:
+    return Work(populated)
+
+
+def waiting(work: Work) -> int:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    return int(one(work.database, query))
+
+
+@contextmanager
+def held_up(work: Work, verb: Callable[[], Any], lock: str) -> Iterator[Any]:
+    """What is so while `verb` waits for rows locked in the transaction that this answers."""
+    with ThreadPoolExecutor(1) as threads:
+        with work.database.transaction() as session:
+            session.execute(text(lock))
+            doing = threads.submit(verb)
+            end = time.monotonic() + 10
+            while not waiting(work) and not doing.done() and time.monotonic() < end:
+                time.sleep(0.01)
+            assert waiting(work)
+            yield session
+        doing.result(10)
+
+
+def free(work: Work, table: str, key: str) -> list[Any]:
+    """The rows of a table that nobody has locked."""
+    found = rows(work.database, f"SELECT {key} FROM {table} ORDER BY 1 FOR UPDATE SKIP LOCKED")
+    return [row[0] for row in found]
+
+
+TEAMS, PEOPLE = (f"SELECT FROM {table} FOR NO KEY UPDATE" for table in ("team", "person"))
+VERBS = {
+    "reassign": {1},
+    "escalate": {1},
+    "reopen": {1},
+    "undo": {1},
+    "fire": {1, 2},
+    "leave": {2},
+    "object": {1, 2},
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_verb_locks_its_cases_before_teams_and_those_before_people(verb: str, work: Work) -> None:
+    if verb in ("reopen", "undo", "object"):
+        work.decide()
+    everybody = free(work, "person", "email")
+    with held_up(work, getattr(work, verb), TEAMS):
+        assert set(free(work, '"case"', "id")) == {1, 2} - VERBS[verb]
+        assert free(work, "person", "email") == everybody
+
+
+def test_case_that_becomes_somebodys_while_they_leave_is_handed_over_too(work: Work) -> None:
+    with held_up(work, work.leave, PEOPLE) as session:
+        theirs = f"owner_team = NULL, owner_person = '{LEAD}'"
+        session.execute(text(f'UPDATE "case" SET {theirs} WHERE id = 1'))
+    assert rows(work.database, 'SELECT owner_team FROM "case"') == [(TEAM,), (TEAM,)]
