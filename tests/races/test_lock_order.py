@@ -70,7 +70,7 @@ class Work:
         self.casework.do("reopen", LEAD, 1)
 
     def undo(self) -> None:
-        self.casework.do("undo", LEAD, 1, window=HOUR)
+        self.casework.undo(LEAD, 1, window=HOUR)
 
     def fire(self) -> None:
         self.casework.fire(HOUR)
