@@ -181,8 +181,8 @@ def api_of_tools(api: Api, text: bytes, _: Path) -> str | None:
     if answer.is_client_error:
         assert "categories" in answer.text or "body" in answer.text
         return None
-    last = f"category WHERE tool = '{TOOL}' ORDER BY revision DESC, position DESC LIMIT 1"
-    return _stored(api, "name", last)
+    last = f"taxonomy WHERE tool = '{TOOL}' ORDER BY revision DESC LIMIT 1"
+    return _stored(api, "names[2]", last)
 
 
 def page(api: Api, text: bytes, _: Path) -> str | None:

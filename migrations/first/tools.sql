@@ -35,6 +35,7 @@ CREATE UNIQUE INDEX uq_api_key_live_slot ON api_key (tool, slot) WHERE revoked_a
 CREATE TABLE taxonomy (
     tool TEXT NOT NULL,
     revision BIGINT NOT NULL,
+    names TEXT[] NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
     actor TEXT NOT NULL,
     CONSTRAINT pk_taxonomy PRIMARY KEY (tool, revision),
@@ -58,13 +59,9 @@ CREATE TABLE tool_version (
 
 CREATE TABLE category (
     tool TEXT NOT NULL,
-    revision BIGINT NOT NULL,
     name TEXT NOT NULL,
-    position BIGINT NOT NULL,
-    CONSTRAINT pk_category PRIMARY KEY (tool, revision, name),
-    CONSTRAINT fk_category_tool_revision_taxonomy FOREIGN KEY(tool, revision) REFERENCES taxonomy
-        (tool, revision),
-    CONSTRAINT uq_category_tool_revision_position UNIQUE (tool, revision, position)
+    CONSTRAINT pk_category PRIMARY KEY (tool, name),
+    CONSTRAINT fk_category_tool_tool FOREIGN KEY(tool) REFERENCES tool (slug)
 );
 
 CREATE TABLE gate_policy (

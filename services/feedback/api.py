@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic_core import to_json
 from secondlook import events
+from secondlook.gate import GatePolicy
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -30,6 +32,7 @@ from services.people.fields import Named
 from services.people.rules import Actor, Verb
 from services.tools import queries as tool_queries
 from services.tools.identity import Identity, ToolCaller
+from services.tools.policies import PolicyFor, PolicyHistory, PolicyNotKept
 
 
 class ShownCase(NamedTuple):
@@ -67,7 +70,7 @@ def router(
 ) -> APIRouter:
     """The routes of feedback."""
     api = APIRouter(prefix="/v1", tags=["feedback"])
-    _add_intake(api, _Receiver(intake, admission), identity)
+    _add_intake(api, _Receiver(database, intake, admission), identity)
     _add_reads(api, database, identity, cases)
     return api
 
@@ -75,17 +78,20 @@ def router(
 # --- in ---------------------------------------------------------------------------------
 
 
+Read = Callable[[bytes, PolicyFor], Received]
+"""Makes entries of a body."""
+
+
 class _Receiver:
     """Takes what tools send: read within bounds, and answered once it is durable."""
 
-    def __init__(self, intake: Intake, admission: Admission) -> None:
-        self._intake, self._admission = intake, admission
+    def __init__(self, database: Database, intake: Intake, admission: Admission) -> None:
+        self._database, self._intake, self._admission = database, intake, admission
+        self._policies = PolicyHistory()
         # All of it holds the interpreter: more threads would only make the loop wait longer.
         self._readers = CapacityLimiter(1)
 
-    async def take(
-        self, request: Request, caller: ToolCaller, read: Callable[[bytes], Received]
-    ) -> Received:
+    async def take(self, request: Request, caller: ToolCaller, read: Read) -> Received:
         """Read the body by `read` and put what it holds onto the log.
 
         Raises:
@@ -93,17 +99,27 @@ class _Receiver:
             InvalidInput: something of it is not valid; nothing is taken.
         """
         await self._admission.require(caller.tool.slug)
-        raw = await request.body()
-        if len(raw) > _LARGE:
-            received = await to_thread.run_sync(read, raw, limiter=self._readers)
-        else:
-            received = read(raw)
+        received = await self._read(await request.body(), read)
         if received.entries:
             submission = Submission(received.entries)
             submitted = self._intake.worker.submit(submission, caller.tool.slug)
             self._admission.count(caller.tool.slug, len(received.entries))
             await asyncio.wrap_future(submitted)
         return received
+
+    async def _read(self, raw: bytes, read: Read) -> Received:
+        if len(raw) <= _LARGE:
+            with suppress(PolicyNotKept):
+                return read(raw, self._policies.kept)
+        return await to_thread.run_sync(read, raw, self._policy_for, limiter=self._readers)
+
+    def _policy_for(self, newest: GatePolicy, *, revision: int | None, at: datetime) -> GatePolicy:
+        """A policy that an output goes by; the database is asked for what is not kept alone."""
+        try:
+            return self._policies.kept(newest, revision=revision, at=at)
+        except PolicyNotKept:
+            with self._database.transaction() as session:
+                return self._policies.read(session, newest, revision=revision, at=at)
 
 
 def _add_intake(api: APIRouter, receiver: _Receiver, identity: Identity) -> None:
@@ -118,7 +134,7 @@ def _add_intake(api: APIRouter, receiver: _Receiver, identity: Identity) -> None
         """
         headers = request.headers.items()
         received = await receiver.take(
-            request, caller, lambda raw: receive_events(raw, headers, caller.tool)
+            request, caller, lambda raw, _: receive_events(raw, headers, caller.tool)
         )
         accepted = sum(not entry.parked for entry in received.entries)
         return _accepted({"accepted": accepted, "results": received.results})
@@ -129,7 +145,11 @@ def _add_intake(api: APIRouter, receiver: _Receiver, identity: Identity) -> None
     ) -> Response:
         """One output or up to 1,000, with what the gate says of each."""
         received = await receiver.take(
-            request, caller, lambda raw: receive_outputs(raw, caller.tool, datetime.now(UTC))
+            request,
+            caller,
+            lambda raw, policy_for: receive_outputs(
+                raw, caller.tool, datetime.now(UTC), policy_for
+            ),
         )
         return _accepted({"results": received.results})
 
@@ -145,7 +165,7 @@ def _add_intake(api: APIRouter, receiver: _Receiver, identity: Identity) -> None
         received = await receiver.take(
             request,
             caller,
-            lambda raw: receive_corrections(
+            lambda raw, _: receive_corrections(
                 raw, caller.tool, datetime.now(UTC), idempotency_key=idempotency_key
             ),
         )

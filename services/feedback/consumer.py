@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from secondlook import events
@@ -24,6 +25,7 @@ from services.kit.consuming.dead_letters import Refusal
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.errors import Problem
 from services.kit.eventlog.port import Batch, Record
+from services.tools.policies import PolicyHistory
 from services.tools.queries import ToolCache
 from services.tools.records import ParsedRecord, parse, with_tool
 from services.tools.rules import Version
@@ -51,6 +53,7 @@ class FeedbackConsumer:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._tools = ToolCache()
+        self._policies = PolicyHistory()
         self._versions = VersionCache()
 
     def prepare(self, record: Record) -> ParsedRecord:
@@ -62,7 +65,7 @@ class FeedbackConsumer:
     ) -> None:
         """Take everything that these batches hold; afterwards every record is explained."""
         tools = self._tools.tools(session)
-        found = place(prepared, tools)
+        found = place(prepared, tools, partial(self._policies.read, session))
         self._number_versions(session, found.outputs)
         work = _Transaction(session, self._clock.now(session), _shard(batches), Counter())
         found.refused += [

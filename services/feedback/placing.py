@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from secondlook import events
+from secondlook import events, gate
 
 from services.feedback.rows import (
     CorrectionRow,
@@ -16,8 +16,8 @@ from services.feedback.rows import (
 from services.feedback.rules import Disposition, stricter, trigger_for
 from services.kit.consuming.dead_letters import Refusal
 from services.kit.errors import Problem
-from services.kit.eventlog.port import Record
 from services.tools.gating import decide
+from services.tools.policies import PolicyFor
 from services.tools.queries import ToolInfo
 from services.tools.records import ParsedRecord, with_tool
 from services.tools.rules import NO_EXCEPTION, value_problem
@@ -26,20 +26,24 @@ Tools = Mapping[str, ToolInfo]
 OutputEvent = events.OutputRecorded | events.OutputFailed
 
 
-def place(parsed: Sequence[ParsedRecord], tools: Tools) -> ParsedBatch:
+def place(parsed: Sequence[ParsedRecord], tools: Tools, policy_for: PolicyFor) -> ParsedBatch:
     """Put what each record says where it belongs, or among the refused."""
     found = ParsedBatch()
     for one in parsed:
         refusal = one.refusal
         if one.event is not None:
-            refusal = _place(one, one.event, tools, found)
+            refusal = _place(one, one.event, tools, policy_for, found)
         if refusal is not None:
             found.refused.append((one.record, with_tool(refusal, one.record, tools)))
     return found
 
 
 def _place(
-    one: ParsedRecord, event: events.AnyEvent, tools: Tools, found: ParsedBatch
+    one: ParsedRecord,
+    event: events.AnyEvent,
+    tools: Tools,
+    policy_for: PolicyFor,
+    found: ParsedBatch,
 ) -> Refusal | None:
     """Put an event into its list, or say why it cannot be used."""
     tool = tools.get(event.tool)
@@ -47,7 +51,7 @@ def _place(
         problem = Problem("/source", f"there is no tool '{event.tool}'", "Register it, then retry.")
         return Refusal("unknown_tool", (problem,))
     if isinstance(event, OutputEvent):
-        return _place_output(one, event, tool, found)
+        return _place_output(one, event, tool, policy_for, found)
     if isinstance(event, events.CorrectionRecorded):
         return _place_correction(one, event, tool, found)
     if isinstance(event, events.CorrectionWithdrawn):
@@ -60,7 +64,11 @@ def _place(
 
 
 def _place_output(
-    one: ParsedRecord, event: OutputEvent, tool: ToolInfo, found: ParsedBatch
+    one: ParsedRecord,
+    event: OutputEvent,
+    tool: ToolInfo,
+    policy_for: PolicyFor,
+    found: ParsedBatch,
 ) -> Refusal | None:
     if isinstance(event, events.OutputRecorded) and event.data.kind != tool.kind:
         kind = event.data.kind
@@ -68,7 +76,8 @@ def _place_output(
             "/data/kind", f"'{tool.slug}' returns {tool.kind}, not {kind}", f"Send {tool.kind}."
         )
         return Refusal("invalid", (problem,), tool.slug)
-    found.outputs.append((output_row(event, one.digest, one.record, tool), one.record))
+    decision = decide(event, tool, one.record.appended_at, policy_for)
+    found.outputs.append((output_row(event, one.digest, tool, decision), one.record))
     return None
 
 
@@ -87,13 +96,14 @@ def _place_correction(
 # --- rows -------------------------------------------------------------------------------
 
 
-def output_row(event: OutputEvent, digest: str, record: Record, tool: ToolInfo) -> OutputRow:
+def output_row(
+    event: OutputEvent, digest: str, tool: ToolInfo, decision: gate.Decision
+) -> OutputRow:
     """An output, or an output failure, as the table holds it, with what the gate decided.
 
     Its version still lacks the number that it is counted under.
     """
     data = event.data
-    decision = decide(event, tool, record.appended_at)
     failed = isinstance(event, events.OutputFailed)
     said = None if isinstance(data, events.OutputFailure) else data.disposition
     disposition = stricter(said, decision)

@@ -14,6 +14,7 @@ from services.kit.errors import InvalidInput, NotAllowed, Problem
 from services.kit.eventlog.port import NewRecord
 from services.tools.contracts import as_problems
 from services.tools.gating import decide_output
+from services.tools.policies import PolicyFor
 from services.tools.queries import ToolInfo
 from services.tools.rules import value_problem
 
@@ -57,8 +58,8 @@ class Received(NamedTuple):
 # --- outputs and corrections --------------------------------------------------------------
 
 
-def receive_outputs(raw: bytes, tool: ToolInfo, now: datetime) -> Received:
-    """Outputs with the gate's answer for each.
+def receive_outputs(raw: bytes, tool: ToolInfo, now: datetime, policy_for: PolicyFor) -> Received:
+    """Outputs with the gate's answer for each, by default under the newest policy.
 
     Raises:
         InvalidInput: with a pointer to each bad field.
@@ -66,7 +67,7 @@ def receive_outputs(raw: bytes, tool: ToolInfo, now: datetime) -> Received:
     entries, results = [], []
     for pointer, output in _each(raw, events.validate_outputs):
         _require_kind(tool, output.kind, f"{pointer}/kind")
-        decision = decide_output(output, tool)
+        decision = decide_output(output, tool, tool.policy.effective_at, policy_for)
         results.append(_result(output, decision))
         written = _written(tool, output, decision, now)
         entries.append(_entry(pointer, written, tool.slug, named=False))

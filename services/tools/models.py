@@ -5,12 +5,14 @@ from typing import Any
 
 from secondlook.text import SLUG
 from sqlalchemy import (
+    ARRAY,
     CheckConstraint,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
     Index,
     Sequence,
+    Text,
     UniqueConstraint,
     text,
 )
@@ -78,29 +80,25 @@ class GatePolicy(Base):
 
 
 class Taxonomy(Base):
-    """One revision of a tool's list of categories."""
+    """One revision of a tool's list of categories. Never changed, only followed by the next."""
 
     __tablename__ = "taxonomy"
 
     tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"), primary_key=True)
     revision: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    names: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    """In the order in which people see them."""
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     actor: Mapped[str]
 
 
 class Category(Base):
-    """An entry of a taxonomy revision."""
+    """A name that any revision of a tool's taxonomy has held."""
 
     __tablename__ = "category"
-    __table_args__ = (
-        ForeignKeyConstraint(["tool", "revision"], ["taxonomy.tool", "taxonomy.revision"]),
-        UniqueConstraint("tool", "revision", "position"),
-    )
 
-    tool: Mapped[str] = mapped_column(primary_key=True)
-    revision: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"), primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
-    position: Mapped[int]
 
 
 class ToolVersion(Base):

@@ -1,18 +1,19 @@
 """Reads of tools: with their gate policies, taxonomies and keys."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
 from weakref import WeakKeyDictionary
 
 from secondlook.gate import GatePolicy
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, Select, and_, func, select, text
 from sqlalchemy.orm import Session
 
 from services.kit.errors import NotFound
 from services.people.rules import Actor
 from services.tools import models
+from services.tools.policies import NAMED_TAXONOMY, policy_of
 from services.tools.rules import OutputKind, ToolState
 
 
@@ -20,8 +21,8 @@ from services.tools.rules import OutputKind, ToolState
 class ToolInfo:
     """A tool as other packages use it: with its newest gate policy and taxonomy.
 
-    `categories` are in the order of the newest taxonomy; `ever_categories` are all that
-    any revision held, because a correction may speak of a category since retired.
+    `categories` are in the order of the newest taxonomy that has any; `ever_categories` are
+    all that any revision held, because a correction may speak of a category since retired.
     """
 
     slug: str
@@ -34,18 +35,7 @@ class ToolInfo:
     created_at: datetime
     categories: tuple[str, ...]
     ever_categories: frozenset[str]
-    policies: Mapping[int, GatePolicy] = field(repr=False)
     matured_since: datetime | None = None
-
-    @property
-    def state_since(self) -> datetime:
-        """When the tool was last switched to the state it is in."""
-        since = self.policy.effective_at
-        for revision in sorted(self.policies, reverse=True):
-            if self.policies[revision].state != self.policy.state:
-                break
-            since = self.policies[revision].effective_at
-        return since
 
     def cutoff(self, now: datetime) -> datetime:
         """The moment up to which recorded outputs are mature; it never goes back."""
@@ -56,17 +46,6 @@ class ToolInfo:
     def state(self) -> ToolState:
         """What the tool may do just now."""
         return ToolState(self.policy.state)
-
-    def policy_for(self, *, revision: int | None, at: datetime) -> GatePolicy:
-        """The policy that the sender names, or else the one in force at `at`.
-
-        A named revision that does not exist (from another installation, say) is treated
-        as not named.
-        """
-        if revision is not None and revision in self.policies:
-            return self.policies[revision]
-        in_force = [p for p in self.policies.values() if p.effective_at <= at]
-        return max(in_force, key=lambda p: p.revision, default=self.policies[min(self.policies)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +65,37 @@ _REVISION = text("SELECT coalesce(sum(revision), 0)::bigint FROM tool")
 
 
 class ToolCache:
-    """All tools, kept in memory and read anew when any of them has changed.
+    """All tools, kept in memory; of them those that have changed are read anew.
 
-    One number tells whether that is so, so a consumer can ask in every transaction.
+    One number tells whether any has, so a consumer can ask in every transaction.
     Safe to share between threads.
     """
 
     def __init__(self) -> None:
         self._revision: int | None = None
+        self._epoch: str | None = None
         self._tools: dict[str, ToolInfo] = {}
         self._lock = Lock()
 
     def tools(self, session: Session) -> Mapping[str, ToolInfo]:
-        """Every tool by its slug."""
+        """Every tool by its slug, in their order."""
         revision = session.execute(_REVISION).scalar_one()
         with self._lock:
             if revision != self._revision:
-                self._tools = {tool.slug: tool for tool in tools(session)}
+                self._read_changed(session)
                 self._revision = revision
             return self._tools
+
+    def _read_changed(self, session: Session) -> None:
+        life = epoch(session)
+        # After a restore a tool may be another one under the same number.
+        known = self._tools if life == self._epoch else {}
+        numbers = select(models.Tool.slug, models.Tool.revision).order_by(models.Tool.slug)
+        now = {row.slug: row.revision for row in session.execute(numbers)}
+        changed = [s for s, n in now.items() if s not in known or known[s].revision != n]
+        merged = {**known, **_read(session, changed, life)}
+        self._tools = {slug: merged[slug] for slug in now}
+        self._epoch = life
 
     def get(self, session: Session, slug: str) -> ToolInfo:
         """One tool.
@@ -124,35 +115,6 @@ _caches: WeakKeyDictionary[Engine | Connection, ToolCache] = WeakKeyDictionary()
 def cache(session: Session) -> ToolCache:
     """The tools of the database that this session speaks to, kept by this process."""
     return _caches.setdefault(session.get_bind(), ToolCache())
-
-
-def _policy(
-    tool: models.Tool, row: models.GatePolicy, categories: Sequence[str], epoch: str
-) -> GatePolicy:
-    """A stored revision as the SDK's gate takes it."""
-    in_use = {
-        "review_when": row.review_when or None,
-        "max_stale_seconds": row.max_stale_seconds,
-        "categories": categories or None,
-    }
-    return GatePolicy.model_validate(
-        {
-            "tool": tool.slug,
-            "kind": tool.kind,
-            "revision": row.revision,
-            "epoch": epoch,
-            "state": row.state,
-            "threshold": row.threshold,
-            "category_thresholds": row.category_thresholds,
-            "audit_rate": row.audit_rate,
-            "holdout_rate": row.holdout_rate,
-            "sampling_key": row.sampling_key,
-            "effective_at": row.effective_at,
-            **{name: value for name, value in in_use.items() if value is not None},
-            # To ignore one of these would be to let through what a person must see.
-            "critical": [name for name, value in in_use.items() if value is not None],
-        }
-    )
 
 
 _EPOCH = text("""
@@ -183,46 +145,71 @@ def tool_maker(session: Session, slug: str) -> str | None:
 
 def tools(session: Session) -> list[ToolInfo]:
     """Every tool, by name."""
-    # Tools first: one that is added meanwhile has no row here, and so needs no policy.
-    rows = session.scalars(select(models.Tool).order_by(models.Tool.slug)).all()
-    policies: dict[str, list[models.GatePolicy]] = {}
-    for policy in session.scalars(select(models.GatePolicy)):
-        policies.setdefault(policy.tool, []).append(policy)
-    categories: dict[str, list[models.Category]] = {}
-    for category in session.scalars(select(models.Category).order_by(models.Category.position)):
-        categories.setdefault(category.tool, []).append(category)
-    life = epoch(session)
-    return [_tool_info(row, policies[row.slug], categories.get(row.slug, []), life) for row in rows]
+    return list(cache(session).tools(session).values())
 
 
-def _tool_info(
-    row: models.Tool,
-    policies: list[models.GatePolicy],
-    categories: list[models.Category],
-    epoch: str,
-) -> ToolInfo:
-    taxonomies: dict[int | None, list[str]] = {}
-    for category in categories:
-        taxonomies.setdefault(category.revision, []).append(category.name)
-    by_revision = {
-        policy.revision: _policy(row, policy, taxonomies.get(policy.taxonomy, []), epoch)
-        for policy in policies
+def _read(session: Session, slugs: Sequence[str], life: str) -> dict[str, ToolInfo]:
+    """Tools with what is in force now, in three statements whatever their number."""
+    if not slugs:
+        return {}
+    # First: what is changed in between is read again, because its revision is another then.
+    rows = session.execute(_in_force(slugs)).all()
+    given = {"tools": list(slugs)}
+    listed = {slug: tuple(names) for slug, names in session.execute(_LISTED, given)}
+    ever: dict[str, list[str]] = {}
+    known = select(models.Category.tool, models.Category.name)
+    for slug, name in session.execute(known.where(models.Category.tool.in_(slugs))):
+        ever.setdefault(slug, []).append(name)
+    return {
+        row.slug: ToolInfo(
+            slug=row.slug,
+            name=row.name,
+            kind=OutputKind(row.kind),
+            team=row.team,
+            maturity_seconds=row.maturity_seconds,
+            policy=policy_of(policy, names, kind=row.kind, epoch=life),
+            revision=row.revision,
+            created_at=row.created_at,
+            categories=listed.get(row.slug, ()),
+            ever_categories=frozenset(ever.get(row.slug, ())),
+            matured_since=row.matured_since,
+        )
+        for row, policy, names in rows
     }
-    newest = taxonomies[max(filter(None, taxonomies))] if taxonomies else []
-    return ToolInfo(
-        slug=row.slug,
-        name=row.name,
-        kind=OutputKind(row.kind),
-        team=row.team,
-        maturity_seconds=row.maturity_seconds,
-        policy=by_revision[max(by_revision)],
-        revision=row.revision,
-        created_at=row.created_at,
-        categories=tuple(newest),
-        ever_categories=frozenset(c.name for c in categories),
-        policies=by_revision,
-        matured_since=row.matured_since,
+
+
+def _in_force(slugs: Sequence[str]) -> Select[models.Tool, models.GatePolicy, list[str]]:
+    """These tools, each with its newest policy and the names of the taxonomy that this names."""
+    newest = (
+        select(func.max(models.GatePolicy.revision))
+        .where(models.GatePolicy.tool == models.Tool.slug)
+        .correlate(models.Tool)
+        .scalar_subquery()
     )
+    return (
+        select(models.Tool, models.GatePolicy, models.Taxonomy.names)
+        .join(
+            models.GatePolicy,
+            and_(models.GatePolicy.tool == models.Tool.slug, models.GatePolicy.revision == newest),
+        )
+        .outerjoin(models.Taxonomy, NAMED_TAXONOMY)
+        .where(models.Tool.slug.in_(slugs))
+    )
+
+
+_LISTED = text("""
+SELECT t.slug, x.names FROM unnest(CAST(:tools AS text[])) AS t(slug)
+CROSS JOIN LATERAL (
+    SELECT names FROM taxonomy WHERE tool = t.slug AND names <> '{}'
+    ORDER BY revision DESC LIMIT 1
+) x
+""")
+
+
+def policy_in_force(session: Session, slug: str) -> GatePolicy:
+    """The policy of one tool as this transaction has left it."""
+    row, policy, names = session.execute(_in_force([slug])).one()
+    return policy_of(policy, names, kind=row.kind, epoch=epoch(session))
 
 
 def visible_tools(session: Session, actor: Actor) -> list[ToolInfo]:
@@ -253,15 +240,7 @@ def tool(session: Session, slug: str) -> ToolInfo:
 
 def categories(session: Session, tool: str) -> list[str]:
     """A tool's categories as this transaction has left them, in their order."""
-    newest = select(func.max(models.Category.revision)).where(models.Category.tool == tool)
-    return list(
-        session.scalars(
-            select(models.Category.name)
-            .where(models.Category.tool == tool)
-            .where(models.Category.revision == newest.scalar_subquery())
-            .order_by(models.Category.position)
-        )
-    )
+    return [name for row in session.execute(_LISTED, {"tools": [tool]}) for name in row.names]
 
 
 def keys(session: Session, tool: str) -> list[KeyInfo]:

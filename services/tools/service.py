@@ -10,7 +10,7 @@ from secondlook import events
 from secondlook._values import Strict
 from secondlook.policy import LEAST_STALE_SECONDS, ReviewConditions
 from secondlook.text import CATEGORIES, ID_BYTES, identifier, storable
-from sqlalchemy import func, select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from services.kit.audit import note
@@ -63,8 +63,7 @@ def add_tool(
         created_at=now,
     )
     add_new(session, row, slug, f"tool '{slug}'")
-    listed = list(categories)
-    taxonomy = _add_taxonomy(session, slug, listed, actor=actor.id, now=now) if listed else None
+    taxonomy = _taxonomy(session, slug, list(categories), actor=actor.id, now=now)
     policy = models.GatePolicy(
         tool=slug,
         revision=1,
@@ -132,7 +131,7 @@ def change_tool(
         setattr(tool, field, _checked(session, field, changes[field]))
     policy_changes = {f: _checked(session, f, changes[f]) for f in _ON_POLICY if f in changes}
     if "categories" in changes:
-        policy_changes["taxonomy"] = _add_taxonomy(
+        policy_changes["taxonomy"] = _taxonomy(
             session, slug, changes["categories"], actor=actor.id, now=now
         )
     _require_thresholds_of_categories(session, tool, policy_changes.get("category_thresholds", {}))
@@ -224,7 +223,7 @@ def _require_thresholds_of_categories(
             f"the tool returns {tool.kind}, not a category",
             "Set the threshold of the whole tool.",
         )
-    known = queries.categories(session, tool.slug)
+    known = set(queries.categories(session, tool.slug))
     for name in thresholds:
         if known and name not in known:
             raise invalid(
@@ -277,24 +276,40 @@ def _next_policy(
     session.flush()
 
 
-def _add_taxonomy(
+def _taxonomy(
     session: Session, slug: str, categories: Any, *, actor: str, now: datetime
-) -> int:
-    """Add the next revision of the tool's taxonomy; answers its number."""
+) -> int | None:
+    """The number of the taxonomy that has these categories, the next one where they differ
+    from those in force; None where there is none, and none is needed.
+    """
     names = _category_names(categories)
-    revision = session.execute(
-        select(func.coalesce(func.max(models.Taxonomy.revision), 0) + 1).where(
-            models.Taxonomy.tool == slug
-        )
-    ).scalar_one()
-    session.add(models.Taxonomy(tool=slug, revision=revision, created_at=now, actor=actor))
-    session.flush()
-    session.add_all(
-        models.Category(tool=slug, revision=revision, name=name, position=position)
-        for position, name in enumerate(names, start=1)
+    revision, in_force = _newest_taxonomy(session, slug)
+    if names == in_force:
+        return revision
+    following = (revision or 0) + 1
+    session.add(
+        models.Taxonomy(tool=slug, revision=following, names=names, created_at=now, actor=actor)
     )
     session.flush()
-    return int(revision)
+    session.execute(_ADD_CATEGORIES, {"tool": slug, "names": names})
+    return following
+
+
+def _newest_taxonomy(session: Session, slug: str) -> tuple[int | None, list[str]]:
+    """The newest taxonomy's number and names: the one that the newest policy names."""
+    found = session.execute(
+        select(models.Taxonomy.revision, models.Taxonomy.names)
+        .where(models.Taxonomy.tool == slug)
+        .order_by(models.Taxonomy.revision.desc())
+        .limit(1)
+    ).one_or_none()
+    return (found.revision, found.names) if found is not None else (None, [])
+
+
+_ADD_CATEGORIES = text("""
+INSERT INTO category (tool, name) SELECT :tool, unnest(CAST(:names AS text[]))
+ON CONFLICT (tool, name) DO NOTHING
+""")
 
 
 def _category_names(categories: Any) -> list[str]:
@@ -324,7 +339,7 @@ def _names(field: str, given: Iterable[str]) -> list[str]:
 
 def _announce(session: Session, slug: str, *, actor: str, now: datetime) -> None:
     """Tell the log what the tool's gate policy and state are now."""
-    policy = next(tool.policy for tool in queries.tools(session) if tool.slug == slug)
+    policy = queries.policy_in_force(session, slug)
     event = events.tool_changed(policy, actor=actor, time=now)
     outbox.enqueue(session, [NewRecord(event.topic, event.key, events.encode(event))])
 

@@ -239,6 +239,17 @@ def test_policy_is_signed_and_changes_reach_a_waiting_tool(api: Api) -> None:
     assert gate.read_document(again.content, key_hash(api.tool_key)).state == "stopped"
 
 
+def test_output_is_answered_under_the_policy_that_it_names(api: Api) -> None:
+    who = api.bearer("admin.support")
+    assert api.client.put(f"/v1/tools/{TOOL}", json={"threshold": 0.95}, headers=who).is_success
+    said = [
+        post(api, "/v1/outputs", an_output(f"o-{n}", confidence=0.9, **named)).json()["results"][0]
+        for n, named in enumerate([{"policy_revision": 1}, {}, {"policy_revision": 1}])
+    ]
+    answers = [(one["disposition"], one["policy_revision"]) for one in said]
+    assert answers == [("proceed", 1), ("review", 2), ("proceed", 1)]
+
+
 def test_put_tool_with_a_stale_revision_is_412(api: Api) -> None:
     who = api.bearer("admin.support")
     etag = api.client.get(f"/v1/tools/{TOOL}", headers=who).headers["etag"]

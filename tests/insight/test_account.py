@@ -30,8 +30,8 @@ def send(api: Api, *output_ids: str) -> None:
 def test_account_shows_what_a_handler_drops(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     place = consumer.place
 
-    def forgetful(parsed: Any, tools: Any) -> Any:
-        return place([one for one in parsed if b"o-lost" not in one.record.value], tools)
+    def forgetful(parsed: Any, *rest: Any) -> Any:
+        return place([one for one in parsed if b"o-lost" not in one.record.value], *rest)
 
     monkeypatch.setattr(consumer, "place", forgetful)
     send(api, "o-1", "o-lost", "o-2")

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.tools import service as tool_service
+from services.tools.policies import state_since
 from services.tools.queries import ToolCache
 from services.tools.rules import OutputKind
 from tests.factories import TOOL, populate
@@ -46,7 +47,8 @@ def test_state_is_told_since_it_was_switched_to(database: Database) -> None:
         with database.transaction() as session:
             now = DatabaseClock().now(session)
             tool_service.change_tool(session, TOOL, change, actor=OPERATOR, now=now)
-            moments.append((ToolCache().get(session, TOOL).state_since, now))
+            newest = ToolCache().get(session, TOOL).policy
+            moments.append((state_since(session, newest), now))
     switched = [since == now for since, now in moments]
     assert switched == [True, False, True, False]
     assert moments[3][0] == moments[2][1]

@@ -13,6 +13,7 @@ from services.insight.rules import DAYS_FOR_LIMITS, Ratio, control_limits
 from services.kit.database import Session
 from services.people.fields import Named
 from services.people.rules import Verb
+from services.tools import policies as tool_policies
 from services.tools import queries as tool_queries
 from services.tools import service as tool_service
 from services.tools.rules import ToolState
@@ -73,12 +74,14 @@ def router(pages: PageContext) -> APIRouter:
         with pages.transaction() as (session, now):
             tool = tool_queries.tool_for(session, actor, slug)
             health = _health(session, tool, now)
-            changes = [policy.effective_at for policy in tool.policies.values()]
+            changes = list(tool_policies.changes(session, slug).values())
+            since = tool_policies.state_since(session, tool.policy)
         return pages.templates.render(
             request,
             "health/tool.html",
             now=now,
             health=health,
+            state_since=since,
             series=_series(health.days),
             markers=_markers(health.days, changes),
             limits=health.band,
