@@ -104,6 +104,16 @@ def test_output_that_comes_meanwhile_is_disputed_from_the_beginning(
     assert requested(database, "dispute") == DISPUTES
 
 
+def test_nobody_seeks_an_output_any_more_that_has_come(database: Database) -> None:
+    log = Delivery(database)
+    feed(log, *(correction("o-1", value="tax", event_id=f"c-{n:02}") for n in range(SAID)))
+    miss(database)
+    feed(log, output("o-1"))
+    assert one(database, _BACKLOG) == 0
+    assert send_on(database) == 0
+    assert len(requested(database, "unmatched")) == PIECE
+
+
 def test_output_missed_anew_loses_nothing_of_what_was_on_its_way(
     log: Delivery, database: Database
 ) -> None:
