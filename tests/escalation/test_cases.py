@@ -127,6 +127,27 @@ def test_counts_tell_nothing_of_other_teams(log: Delivery, database: Database) -
             assert lists.newer_than(session, actor, everything, 0, most=9) == seen
 
 
+def test_case_that_is_both_ones_own_and_ones_teams_is_listed_once(
+    log: Delivery, database: Database
+) -> None:
+    log.take(output("o-1", value="tax", confidence=0.1))
+    assert one(database, "SELECT owner_person FROM \"case\" WHERE team = 'support'") == LEAD
+    with database.transaction() as session:
+        lead = actor_of(session, LEAD)
+        assert len(lists.cases(session, lead, lists.Filter())) == 1
+        assert lists.count(session, lead, lists.Filter(), most=9) == 1
+
+
+def test_arrivals_are_looked_for_among_the_newest_cases_alone(
+    log: Delivery, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "_LOOKED_AT", 2)
+    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(3)))
+    with database.transaction() as session:
+        owner = actor_of(session, OWNER)
+        assert lists.newer_than(session, owner, lists.Filter(), 0, most=9) == 2
+
+
 def test_next_case_is_found_behind_any_number_that_others_hold(
     log: Delivery, casework: Casework, database: Database
 ) -> None:
