@@ -1,7 +1,7 @@
 """HTTP for tools and people: events in, outputs and their decided truth out."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
@@ -32,7 +32,7 @@ from services.people.fields import Named
 from services.people.rules import Actor, Verb
 from services.tools import queries as tool_queries
 from services.tools.identity import Identity, ToolCaller
-from services.tools.policies import PolicyFor, PolicyHistory, PolicyNotKept
+from services.tools.policies import Asked, PoliciesFor, PolicyHistory, PolicyNotKept
 
 
 class ShownCase(NamedTuple):
@@ -78,7 +78,7 @@ def router(
 # --- in ---------------------------------------------------------------------------------
 
 
-Read = Callable[[bytes, PolicyFor], Received]
+Read = Callable[[bytes, PoliciesFor], Received]
 """Makes entries of a body."""
 
 
@@ -111,15 +111,15 @@ class _Receiver:
         if len(raw) <= _LARGE:
             with suppress(PolicyNotKept):
                 return read(raw, self._policies.kept)
-        return await to_thread.run_sync(read, raw, self._policy_for, limiter=self._readers)
+        return await to_thread.run_sync(read, raw, self._policies_for, limiter=self._readers)
 
-    def _policy_for(self, newest: GatePolicy, *, revision: int | None, at: datetime) -> GatePolicy:
-        """A policy that an output goes by; the database is asked for what is not kept alone."""
+    def _policies_for(self, asked: Sequence[Asked]) -> Sequence[GatePolicy]:
+        """The policies that outputs go by; the database is asked for what is not kept alone."""
         try:
-            return self._policies.kept(newest, revision=revision, at=at)
+            return self._policies.kept(asked)
         except PolicyNotKept:
             with self._database.transaction() as session:
-                return self._policies.read(session, newest, revision=revision, at=at)
+                return self._policies.read(session, asked)
 
 
 def _add_intake(api: APIRouter, receiver: _Receiver, identity: Identity) -> None:
@@ -147,8 +147,8 @@ def _add_intake(api: APIRouter, receiver: _Receiver, identity: Identity) -> None
         received = await receiver.take(
             request,
             caller,
-            lambda raw, policy_for: receive_outputs(
-                raw, caller.tool, datetime.now(UTC), policy_for
+            lambda raw, policies_for: receive_outputs(
+                raw, caller.tool, datetime.now(UTC), policies_for
             ),
         )
         return _accepted({"results": received.results})

@@ -1,7 +1,7 @@
 """What a decoded event becomes: a row to store, under the gate's decision, or a refusal. Pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from secondlook import events, gate
 
@@ -16,34 +16,56 @@ from services.feedback.rows import (
 from services.feedback.rules import Disposition, stricter, trigger_for
 from services.kit.consuming.dead_letters import Refusal
 from services.kit.errors import Problem
-from services.tools.gating import decide
-from services.tools.policies import PolicyFor
+from services.kit.eventlog.port import Record
+from services.tools.gating import OutputEvent, decide, policy_asked
+from services.tools.policies import PoliciesFor
 from services.tools.queries import ToolInfo
 from services.tools.records import ParsedRecord, with_tool
 from services.tools.rules import NO_EXCEPTION, value_problem
 
 Tools = Mapping[str, ToolInfo]
-OutputEvent = events.OutputRecorded | events.OutputFailed
 
 
-def place(parsed: Sequence[ParsedRecord], tools: Tools, policy_for: PolicyFor) -> ParsedBatch:
+class _Undecided(NamedTuple):
+    """An output before the gate is asked."""
+
+    parsed: ParsedRecord
+    event: OutputEvent
+    tool: ToolInfo
+
+
+def place(parsed: Sequence[ParsedRecord], tools: Tools, policies_for: PoliciesFor) -> ParsedBatch:
     """Put what each record says where it belongs, or among the refused."""
-    found = ParsedBatch()
+    found, undecided = ParsedBatch(), list[_Undecided]()
     for one in parsed:
         refusal = one.refusal
         if one.event is not None:
-            refusal = _place(one, one.event, tools, policy_for, found)
+            refusal = _place(one, one.event, tools, found, undecided)
         if refusal is not None:
             found.refused.append((one.record, with_tool(refusal, one.record, tools)))
+    found.outputs = _decided(undecided, policies_for)
     return found
+
+
+def _decided(
+    undecided: Sequence[_Undecided], policies_for: PoliciesFor
+) -> list[tuple[OutputRow, Record]]:
+    """Each output with what the gate says of it, under the policy that its tool went by."""
+    policies = policies_for(
+        [policy_asked(event, tool, one.record.appended_at) for one, event, tool in undecided]
+    )
+    return [
+        (output_row(event, one.digest, tool, decide(event, policy)), one.record)
+        for (one, event, tool), policy in zip(undecided, policies, strict=True)
+    ]
 
 
 def _place(
     one: ParsedRecord,
     event: events.AnyEvent,
     tools: Tools,
-    policy_for: PolicyFor,
     found: ParsedBatch,
+    undecided: list[_Undecided],
 ) -> Refusal | None:
     """Put an event into its list, or say why it cannot be used."""
     tool = tools.get(event.tool)
@@ -51,7 +73,7 @@ def _place(
         problem = Problem("/source", f"there is no tool '{event.tool}'", "Register it, then retry.")
         return Refusal("unknown_tool", (problem,))
     if isinstance(event, OutputEvent):
-        return _place_output(one, event, tool, policy_for, found)
+        return _place_output(_Undecided(one, event, tool), undecided)
     if isinstance(event, events.CorrectionRecorded):
         return _place_correction(one, event, tool, found)
     if isinstance(event, events.CorrectionWithdrawn):
@@ -63,21 +85,15 @@ def _place(
     return None
 
 
-def _place_output(
-    one: ParsedRecord,
-    event: OutputEvent,
-    tool: ToolInfo,
-    policy_for: PolicyFor,
-    found: ParsedBatch,
-) -> Refusal | None:
+def _place_output(output: _Undecided, undecided: list[_Undecided]) -> Refusal | None:
+    event, tool = output.event, output.tool
     if isinstance(event, events.OutputRecorded) and event.data.kind != tool.kind:
         kind = event.data.kind
         problem = Problem(
             "/data/kind", f"'{tool.slug}' returns {tool.kind}, not {kind}", f"Send {tool.kind}."
         )
         return Refusal("invalid", (problem,), tool.slug)
-    decision = decide(event, tool, one.record.appended_at, policy_for)
-    found.outputs.append((output_row(event, one.digest, tool, decision), one.record))
+    undecided.append(output)
     return None
 
 

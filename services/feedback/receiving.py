@@ -1,6 +1,6 @@
 """Bodies of requests into entries for the log. Pure, and with a cost that the sender decides."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
@@ -13,8 +13,7 @@ from secondlook.text import ID_BYTES
 from services.kit.errors import InvalidInput, NotAllowed, Problem
 from services.kit.eventlog.port import NewRecord
 from services.tools.contracts import as_problems
-from services.tools.gating import decide_output
-from services.tools.policies import PolicyFor
+from services.tools.policies import Asked, PoliciesFor
 from services.tools.queries import ToolInfo
 from services.tools.rules import value_problem
 
@@ -58,16 +57,21 @@ class Received(NamedTuple):
 # --- outputs and corrections --------------------------------------------------------------
 
 
-def receive_outputs(raw: bytes, tool: ToolInfo, now: datetime, policy_for: PolicyFor) -> Received:
+def receive_outputs(
+    raw: bytes, tool: ToolInfo, now: datetime, policies_for: PoliciesFor
+) -> Received:
     """Outputs with the gate's answer for each, by default under the newest policy.
 
     Raises:
         InvalidInput: with a pointer to each bad field.
     """
     entries, results = [], []
-    for pointer, output in _each(raw, events.validate_outputs):
+    found = _each(raw, events.validate_outputs)
+    since = tool.policy.effective_at
+    policies = policies_for([Asked(tool.policy, one.policy_revision, since) for _, one in found])
+    for (pointer, output), policy in zip(found, policies, strict=True):
         _require_kind(tool, output.kind, f"{pointer}/kind")
-        decision = decide_output(output, tool, tool.policy.effective_at, policy_for)
+        decision = gate.decide_output(policy, output)
         results.append(_result(output, decision))
         written = _written(tool, output, decision, now)
         entries.append(_entry(pointer, written, tool.slug, named=False))
@@ -93,7 +97,7 @@ def receive_corrections(
     return Received(entries, results)
 
 
-def _each(raw: bytes, validate: Callable[[bytes], Sequence[M]]) -> Iterable[tuple[str, M]]:
+def _each(raw: bytes, validate: Callable[[bytes], Sequence[M]]) -> Sequence[tuple[str, M]]:
     """The body's models, each with its place."""
     try:
         found = validate(raw)

@@ -3,31 +3,22 @@
 from datetime import datetime
 
 from secondlook import events, gate
+from secondlook.gate import GatePolicy
 
-from services.tools.policies import PolicyFor
+from services.tools.policies import Asked
 from services.tools.queries import ToolInfo
 
+OutputEvent = events.OutputRecorded | events.OutputFailed
 
-def decide(
-    event: events.OutputRecorded | events.OutputFailed,
-    tool: ToolInfo,
-    at: datetime,
-    policy_for: PolicyFor,
-) -> gate.Decision:
-    """The server's own answer for an output event, under the policy that the tool went by.
 
-    `at` is the log's time of the event; it finds the policy where the event names none.
-    """
+def policy_asked(event: OutputEvent, tool: ToolInfo, at: datetime) -> Asked:
+    """Which policy the tool went by; `at` is the log's time of the event."""
+    named = None if isinstance(event, events.OutputFailed) else event.data.policy_revision
+    return Asked(tool.policy, named, at)
+
+
+def decide(event: OutputEvent, policy: GatePolicy) -> gate.Decision:
+    """The server's own answer for an output event; a failure never goes straight through."""
     if isinstance(event, events.OutputFailed):
-        # Never straight through.
-        policy = policy_for(tool.policy, revision=None, at=at)
         return gate.decide_failure(policy, event.data)
-    return decide_output(event.data, tool, at, policy_for)
-
-
-def decide_output(
-    output: events.Output, tool: ToolInfo, at: datetime, policy_for: PolicyFor
-) -> gate.Decision:
-    """The gate's answer for an output, under the policy it names or that in force at `at`."""
-    policy = policy_for(tool.policy, revision=output.policy_revision, at=at)
-    return gate.decide_output(policy, output)
+    return gate.decide_output(policy, event.data)

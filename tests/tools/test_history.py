@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,9 +10,9 @@ from sqlalchemy import event
 
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
-from services.tools import queries
+from services.tools import policies, queries
 from services.tools import service as tool_service
-from services.tools.policies import PolicyHistory, PolicyNotKept, changes
+from services.tools.policies import Asked, PolicyHistory, PolicyNotKept, changes
 from services.tools.queries import ToolCache, ToolInfo
 from tests.factories import CATEGORIES, TOOL, Delivery, add_tool, failure, one, output, rows
 from tests.factories.people import OPERATOR
@@ -145,7 +145,7 @@ def test_older_policies_are_found_by_revision_and_by_time(database: Database) ->
     with database.transaction() as session:
         times = changes(session, TOOL)
         soon = timedelta(microseconds=1)
-        asked = [
+        expected = [
             (1, times[4], 1),
             (3, times[1], 3),
             (None, times[2], 2),
@@ -155,27 +155,95 @@ def test_older_policies_are_found_by_revision_and_by_time(database: Database) ->
             (99, times[3], 3),
             (0, times[4], 4),
         ]
-        found = [
-            history.read(session, newest, revision=revision, at=at).revision
-            for revision, at, _ in asked
-        ]
-    assert found == [expected for *_, expected in asked]
-    again = [history.kept(newest, revision=revision, at=at) for revision, at, _ in asked]
-    assert [policy.revision for policy in again] == found
-    assert [policy.threshold for policy in again[:3]] == [0.7, 0.2, 0.1]
+        asked = [Asked(newest, revision, at) for revision, at, _ in expected]
+        found = history.read(session, asked)
+    assert [policy.revision for policy in found] == [revision for *_, revision in expected]
+    assert [policy.threshold for policy in found[:3]] == [0.7, 0.2, 0.1]
+    assert history.kept(asked) == found
 
 
-def test_older_policy_is_read_once(database: Database) -> None:
-    change(database, TOOL, threshold=0.1, categories=["new"])
+def test_policy_in_force_is_the_newest_whatever_order_changes_committed_in() -> None:
+    at = [datetime(2026, 11, day, tzinfo=UTC) for day in range(1, 6)]
+    times = policies.times_of({1: at[0], 2: at[3], 3: at[2]}, upto=3)
+    assert [times.in_force(moment) for moment in at] == [1, 1, 3, 3, 3]
+
+
+def test_older_policies_that_a_batch_names_are_read_at_once(database: Database) -> None:
+    for number in range(20):
+        change(database, TOOL, threshold=number / 100, categories=MANY[number // 10 :])
     newest = look(database, ToolCache()).policy
+    asked = [Asked(newest, n, newest.effective_at) for n in range(1, newest.revision + 1)]
     history = PolicyHistory()
     with pytest.raises(PolicyNotKept):
-        history.kept(newest, revision=1, at=newest.effective_at)
+        history.kept(asked)
     with counted(database) as reading, database.transaction() as session:
-        for _ in range(3):
-            older = history.read(session, newest, revision=1, at=newest.effective_at)
-    assert reading == [1]
-    assert list(older.categories) == CATEGORIES
+        older = history.read(session, asked)
+        history.read(session, asked)
+    assert len(reading) == 2
+    assert [policy.revision for policy in older] == [one.revision for one in asked]
+    assert [len(policy.categories) for policy in older[1:]] == [500] * 10 + [499] * 10
+    assert older[1].categories[0] is older[10].categories[0], "taxonomies are read once"
+
+
+def test_older_policies_of_several_tools_are_read_at_once(database: Database) -> None:
+    for slug in (TOOL, OTHER):
+        change(database, slug, threshold=0.1, categories=[slug])
+        change(database, slug, threshold=0.2, categories=[])
+    book, history = ToolCache(), PolicyHistory()
+    newest = [look(database, book, slug).policy for slug in (TOOL, OTHER)]
+    asked = [Asked(policy, 2, policy.effective_at) for policy in newest]
+    with counted(database) as reading, database.transaction() as session:
+        older = history.read(session, asked)
+    assert len(reading) == 2
+    assert [(policy.tool, policy.categories) for policy in older] == [
+        (TOOL, (TOOL,)),
+        (OTHER, (OTHER,)),
+    ]
+
+
+def test_old_policies_kept_have_a_bound(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policies, "_KEPT_MEMBERS", 3 * (100 + len(MANY)))
+    for number in range(6):
+        change(database, TOOL, threshold=number / 100, categories=MANY)
+    newest = look(database, ToolCache()).policy
+    asked = [Asked(newest, n, newest.effective_at) for n in range(2, 7)]
+    history = PolicyHistory()
+    with database.transaction() as session:
+        assert [policy.revision for policy in history.read(session, asked)] == [2, 3, 4, 5, 6]
+    assert [policy.revision for policy in history.kept(asked[2:])] == [4, 5, 6]
+    for gone in asked[:2]:
+        with pytest.raises(PolicyNotKept):
+            history.kept([gone])
+
+
+def test_policy_that_too_many_have_followed_cannot_be_named(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policies, "NAMEABLE", 3)
+    for threshold in (0.1, 0.2, 0.3, 0.4):
+        change(database, TOOL, threshold=threshold)
+    newest = look(database, ToolCache()).policy
+    history = PolicyHistory()
+    with database.transaction() as session:
+        asked = [Asked(newest, revision, newest.effective_at) for revision in (1, 2, 3)]
+        found = history.read(session, asked)
+    assert [policy.revision for policy in found] == [5, 5, 3]
+
+
+def test_outputs_that_name_older_policies_cost_no_read_each(database: Database) -> None:
+    for number in range(20):
+        change(database, TOOL, threshold=number / 100)
+    log = Delivery(database)
+    log.take(output("first"))
+    with counted(database) as one_old:
+        log.take(output("a", policy_revision=1))
+    with counted(database) as many_old:
+        log.take(*(output(f"b{n}", policy_revision=n) for n in range(2, 20)))
+    assert len(many_old) <= len(one_old)
+    named = "SELECT count(DISTINCT policy_revision) FROM output WHERE output_id LIKE 'b%'"
+    assert one(database, named) == 18
 
 
 def test_output_is_stored_under_the_policy_that_its_tool_went_by(database: Database) -> None:
