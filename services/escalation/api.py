@@ -198,7 +198,7 @@ def _add_verbs(api: APIRouter, routes: RouteDependencies, identity: Identity) ->
             service.give_verdict(
                 session,
                 actor,
-                case_id,
+                service.case_for_reviewer(session, actor, case_id),
                 token=body.token,
                 lease=routes.lease,
                 verdict=body.verdict,

@@ -161,8 +161,19 @@ def case_for_reviewer(session: Session, actor: Actor, case_id: int, *, lock: boo
         NotAllowed: the actor's role may not review.
     """
     case = queries.case_for(session, actor, case_id, lock=lock)
-    actor.require(Verb.REVIEW, "Owners, leads and admins work on cases; your role reads them.")
+    require_reviewer(actor, case)
     return case
+
+
+def require_reviewer(actor: Actor, case: Case) -> None:
+    """Refuse whoever may not work on a case.
+
+    Raises:
+        NotFound: the case is out of the actor's sight.
+        NotAllowed: the actor's role may not review.
+    """
+    queries.require_sight(actor, case)
+    actor.require(Verb.REVIEW, "Owners, leads and admins work on cases; your role reads them.")
 
 
 def require_no_objection(session: Session, actor: Actor, case_id: int) -> None:

@@ -10,7 +10,7 @@ from secondlook.text import is_address
 from sqlalchemy import TextualSelect, text
 from sqlalchemy.orm import Session
 
-from services.escalation.cases import FROM, Listed, listed, reading_listed
+from services.escalation.cases import FROM, Case, Listed, listed, reading, reading_listed, whole
 from services.escalation.models import OPEN
 from services.escalation.rules import CaseState
 from services.kit.database import selecting
@@ -47,13 +47,20 @@ def cases(
     limit: int = 50,
 ) -> list[Listed]:
     """Cases in the actor's sight, the soonest due first, from `after` (due_at, id) on."""
+    walks, given = _soonest(actor, wanted, after, limit=limit)
+    return [listed(row) for row in session.execute(_listing(walks), given)]
+
+
+def _soonest(
+    actor: Actor, wanted: Filter, after: tuple[datetime, int] | None, *, limit: int
+) -> tuple[str, dict[str, Any]]:
+    """Ids and due times of at least the soonest due cases, so many from `after` on."""
     clauses, parameters = _clauses(wanted)
     if after is not None:
         clauses.append("(c.due_at, c.id) > (:after_due, :after_id)")
         parameters |= {"after_due": after[0], "after_id": after[1]}
     walks, sight = _walks(actor, wanted, clauses, tail=_SOONEST)
-    found = session.execute(_listing(walks), {**parameters, **sight, "limit": limit})
-    return [listed(row) for row in found]
+    return walks, {**parameters, **sight, "limit": limit}
 
 
 _SOONEST = "ORDER BY due_at, id LIMIT :limit"
@@ -162,11 +169,16 @@ def _arriving(which: str) -> TextualSelect:
 
 def next_case(
     session: Session, actor: Actor, wanted: Filter, *, after: tuple[datetime, int] | None = None
-) -> int | None:
+) -> Case | None:
     """The soonest due case that the actor can review, from `after` (due_at, id) on."""
-    reviewable = replace(wanted, reviewable_by=actor.email)
-    found = cases(session, actor, reviewable, after=after, limit=1)
-    return found[0].id if found else None
+    walks, given = _soonest(actor, replace(wanted, reviewable_by=actor.email), after, limit=1)
+    found = session.execute(_finding(walks), given).first()
+    return whole(found) if found is not None else None
+
+
+@lru_cache
+def _finding(walks: str) -> TextualSelect:
+    return reading(f"c.id = (SELECT id FROM ({walks}) walked {_SOONEST})")
 
 
 def _clauses(wanted: Filter) -> tuple[list[str], dict[str, Any]]:

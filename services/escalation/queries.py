@@ -43,10 +43,21 @@ def case_for(session: Session, actor: Actor, case_id: int, *, lock: bool = False
     Raises:
         NotFound: there is none, or it is another team's.
     """
-    found = case(session, case_id, lock=lock) if 0 < case_id < 2**63 else None
-    if found is None or not sees(actor, found):
+    if not 0 < case_id < 2**63:
         raise NotFound(f"There is no case {case_id}.")
+    found = case(session, case_id, lock=lock)
+    require_sight(actor, found)
     return found
+
+
+def require_sight(actor: Actor, case_: Case) -> None:
+    """Refuse whoever may not see a case, as if there were none.
+
+    Raises:
+        NotFound: the case is out of the actor's sight.
+    """
+    if not sees(actor, case_):
+        raise NotFound(f"There is no case {case_.id}.")
 
 
 def sees(actor: Actor, case_: Listed) -> bool:

@@ -1,14 +1,16 @@
 """Escalation's verbs. Each takes a session, an actor and the time, and authorises; none commits."""
 
-from services.escalation.claims import Claim, claim, expire_leases, release
+from services.escalation.claims import Claim, case_for_reviewer, claim, expire_leases, release
 from services.escalation.handling import comment, escalate, reassign, reopen
 from services.escalation.ladder import fire_due
 from services.escalation.leaving import hand_over
 from services.escalation.policy.findings import check_owners, policy_findings
-from services.escalation.verdicts import close_resolved, give_verdict, undo
+from services.escalation.verdicts import Verdict, close_resolved, give_verdict, undo
 
 __all__ = [
     "Claim",
+    "Verdict",
+    "case_for_reviewer",
     "check_owners",
     "claim",
     "close_resolved",

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from pydantic_core import to_json
@@ -11,7 +11,13 @@ from sqlalchemy.orm import Session
 
 from services.escalation import clocks, owners
 from services.escalation.cases import Case
-from services.escalation.claims import case_for_reviewer, fenced, require_no_objection, take
+from services.escalation.claims import (
+    case_for_reviewer,
+    fenced,
+    require_no_objection,
+    require_reviewer,
+    take,
+)
 from services.escalation.errors import MovedOn
 from services.escalation.notes import checked_note
 from services.escalation.rules import CaseState, CaseVerb
@@ -36,10 +42,18 @@ _RESOLVE = move(
 )
 
 
+class Verdict(NamedTuple):
+    """A verdict as it was recorded."""
+
+    id: str
+    kind: VerdictKind
+    value: Any
+
+
 def give_verdict(
     session: Session,
     actor: Actor,
-    case_id: int,
+    case: Case,
     *,
     token: str | None,
     verdict: VerdictKind,
@@ -47,21 +61,23 @@ def give_verdict(
     note: str | None = None,
     lease: timedelta,
     now: datetime,
-) -> VerdictKind:
-    """Review the case. Answers the verdict as it was recorded.
+) -> Verdict:
+    """Review a case that was read in this transaction.
 
     Without the `token` of a claim the case is claimed first. `value` goes with `corrected` and
     no other verdict. On a case shown blind, a value equal to the tool's is recorded as `upheld`.
 
     Raises:
+        NotFound: the case is out of the actor's sight.
+        NotAllowed: the actor's role may not review.
         StaleToken: the claim is over.
         HeldBySomebody, MovedOn: it cannot be claimed.
         OwnDispute: the actor disputed this output.
         InvalidInput: the value does not suit the tool or is missing; it or the note breaks
             a limit of the contract.
     """
-    case = case_for_reviewer(session, actor, case_id)
-    require_no_objection(session, actor, case_id)
+    require_reviewer(actor, case)
+    require_no_objection(session, actor, case.id)
     verdict, value = _checked(session, case, verdict, value)
     note = checked_note(note)
     event = _event(case, verdict, value, note, actor=actor, now=now)
@@ -73,19 +89,19 @@ def give_verdict(
     }
     entries = []
     if token is None:
-        taken = take(session, actor, case_id, lease=lease, now=now)
+        taken = take(session, actor, case.id, lease=lease, now=now)
         token = taken.claim.token
         if taken.begun:
-            began = Entry(case_id, Happening.CLAIMED, actor.id, state=CaseState.CLAIMED)
+            began = Entry(case.id, Happening.CLAIMED, actor.id, state=CaseState.CLAIMED)
             entries.append(began)
-    fenced(session, actor, case_id, _RESOLVE, token=token, now=now, **given)
-    clocks.stop_all(session, case_id, now=now)
+    fenced(session, actor, case.id, _RESOLVE, token=token, now=now, **given)
+    clocks.stop_all(session, case.id, now=now)
     detail = {"verdict": verdict.value}
-    entries.append(Entry(case_id, Happening.RESOLVED, actor.id, note, detail))
+    entries.append(Entry(case.id, Happening.RESOLVED, actor.id, note, detail))
     tell(session, entries, now=now)
     outbox.enqueue(session, [event.record])
     _count(session, case, verdict, now=now)
-    return verdict
+    return Verdict(event.event_id, verdict, value)
 
 
 def _checked(

@@ -30,6 +30,7 @@ from tests.factories import (
     output,
     populate,
 )
+from tests.factories.cases import give_verdict
 from tests.factories.storage import CASES
 
 PEOPLE = st.sampled_from([OWNER, TEAMMATE, LEAD])
@@ -101,7 +102,7 @@ class Case(RuleBasedStateMachine):
         token = self.tokens[choice]
         may = self.holds(who, token) and self.row()["disputed_by"] != who
         given = {"token": token, "verdict": VerdictKind(verdict), "lease": LEASE}
-        assert (self.do(service.give_verdict, who, **given) is not None) == may
+        assert (self.do(give_verdict, who, **given) is not None) == may
 
     @rule(who=PEOPLE, to=st.sampled_from([Owner("team", "support"), Owner("person", LEAD)]))
     def reassign(self, who: str, to: Owner) -> None:

@@ -15,6 +15,7 @@ from services.kit.database import Database, make_engine
 from services.kit.errors import SecondlookError
 from services.tools.rules import VerdictKind
 from tests.factories import actor_of
+from tests.factories.cases import give_verdict
 
 
 def pause(done: str) -> None:
@@ -29,7 +30,7 @@ def review(database: Database, who: str, case: int, token: str) -> None:
         actor = actor_of(session, who)
         now = DatabaseClock().now(session)
         pause("clock read")
-        service.give_verdict(
+        give_verdict(
             session,
             actor,
             case,

@@ -10,7 +10,7 @@ from services.people.fields import Normalised
 from services.people.rules import Verb
 from ui.cases.queue_filter import queue_filter
 from ui.cases.remarks import add_remarks
-from ui.cases.show import MOST_COUNTED, list_context, outcome_context, show_case
+from ui.cases.show import MOST_COUNTED, list_context, outcome_of, show_case
 from ui.cases.undo import add_undo
 from ui.cases.verbs import add_claims, add_other_verbs
 from ui.cases.verdicts import add_verdicts
@@ -42,7 +42,7 @@ def _add_pages(routes: APIRouter, pages: PageContext) -> None:
         with pages.transaction() as (session, now):
             asked = queue_filter(request)
             context = list_context(session, actor, asked, now=now, cursor=cursor, shown=shown)
-            context |= outcome_context(session, actor, done)
+            context |= outcome_of(session, actor, done)
         return pages.templates.render(
             request, "cases/queue.html", ["more_rows", "more"], **context, case=None, oob=True
         )

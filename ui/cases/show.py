@@ -100,9 +100,9 @@ def show_case(
 ) -> Response:
     """The case in the reading pane, with the queue beside it; `done_id` is decided."""
     with pages.transaction() as (session, now):
-        context = pane_context(
-            request, session, actor, case_id, query=query, done_id=done_id, now=now
-        )
+        case = queries.case_for(session, actor, case_id)
+        context = pane_context(request, session, actor, case, query=query, now=now)
+        context |= outcome_of(session, actor, done_id)
     return render_pane(pages, request, context | more, status=status)
 
 
@@ -110,19 +110,16 @@ def pane_context(
     request: Request,
     session: Session,
     actor: Actor,
-    case_id: int,
+    case: Case,
     *,
     query: str = "",
-    done_id: int = 0,
     now: datetime,
 ) -> dict[str, Any]:
-    """All that is shown of the case in the reading pane and beside it."""
+    """All that is shown of the case in the reading pane and beside it, but what was done before."""
     asked, fragment = queue_filter(request), wants_fragment(request)
-    done = outcome_context(session, actor, done_id)
-    case = queries.case_for(session, actor, case_id)
     tool = tool_queries.tool(session, case.tool)
     names = _field_names(session, case, tool)
-    objects = queries.objects(session, actor.email, case_id)
+    objects = queries.objects(session, actor.email, case.id)
     beside = (
         _count_context(session, actor, asked)
         if fragment
@@ -131,7 +128,6 @@ def pane_context(
     return {
         **beside,
         **remarks_context(session, actor, case),
-        **done,
         "case": case_context(case, tool, query=query, names=names)
         | standing(case, actor, own_dispute=objects),
         "entries": timeline_entries(queries.timeline(session, case)),
@@ -181,7 +177,7 @@ def _possible_owners(session: Session) -> list[dict[str, str]]:
     ]
 
 
-def outcome_context(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:
+def outcome_of(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:
     """What became of the case that got its verdict just now, and the id to undo that by.
 
     Nothing where there is none, or it is not to be seen.
@@ -190,9 +186,16 @@ def outcome_context(session: Session, actor: Actor, case_id: int) -> dict[str, A
         case = queries.case_for(session, actor, case_id)
     except NotFound:
         return {"done": "", "done_id": 0, "done_verdict_id": None}
-    outcome = str(case.verdict or case.state).replace("_", " ")
-    if case.verdict == VerdictKind.CORRECTED:
-        outcome = f"corrected to {format_value(case.verdict_value)[:60]}"
-    done = f"Case {case_id} {outcome}"
     undoable = case.verdict_id if may_undo(actor, case) else None
-    return {"done": done, "done_id": case_id, "done_verdict_id": undoable}
+    outcome = case.verdict or case.state
+    return outcome_context(case_id, outcome, case.verdict_value, undoable=undoable)
+
+
+def outcome_context(
+    case_id: int, outcome: str, value: Any, *, undoable: str | None
+) -> dict[str, Any]:
+    """That a case got this verdict or is in this state; `undoable` is the verdict's id."""
+    words = outcome.replace("_", " ")
+    if outcome == VerdictKind.CORRECTED:
+        words = f"corrected to {format_value(value)[:60]}"
+    return {"done": f"Case {case_id} {words}", "done_id": case_id, "done_verdict_id": undoable}

@@ -5,8 +5,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from services.escalation import lists, queries, service
+from services.escalation import lists, service
 from services.escalation.cases import Case
+from services.escalation.service import Verdict
 from services.kit.database import Session
 from services.kit.errors import Conflict, InvalidInput, Problem
 from services.people.rules import Actor, Verb
@@ -14,7 +15,7 @@ from services.tools import queries as tool_queries
 from services.tools.rules import VerdictKind
 from ui.cases.queue_filter import queue_filter
 from ui.cases.remarks import AGREE, agreed_verdict
-from ui.cases.show import pane_context, render_pane, show_case
+from ui.cases.show import outcome_context, pane_context, render_pane, show_case
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm
 from ui.kit.templating import wants_fragment
@@ -36,13 +37,13 @@ def _give_verdict(
     actor = pages.actor(request, Verb.REVIEW)
     try:
         with pages.transaction() as (session, now):
-            case = queries.case_for(session, actor, case_id)
+            case = service.case_for_reviewer(session, actor, case_id)
             tool = tool_queries.tool(session, case.tool)
             verdict, value = _read_verdict(session, actor, form, tool.kind.value, case)
-            service.give_verdict(
+            given = service.give_verdict(
                 session,
                 actor,
-                case_id,
+                case,
                 token=form.get("token") or None,
                 lease=pages.lease,
                 verdict=verdict,
@@ -56,7 +57,7 @@ def _give_verdict(
     except InvalidInput as error:
         said = "; ".join(f"{p.problem}. {p.hint}" for p in error.problems) or error.detail
         return show_case(pages, request, actor, case_id, status=422, problem=said, typed=form)
-    return _next(pages, request, actor, case)
+    return _next(pages, request, actor, case, given)
 
 
 def _read_verdict(
@@ -79,7 +80,9 @@ def _read_verdict(
         raise InvalidInput("choice: no verdict was chosen.", problems=(problem,)) from None
 
 
-def _next(pages: PageContext, request: Request, actor: Actor, done: Case) -> Response:
+def _next(
+    pages: PageContext, request: Request, actor: Actor, done: Case, given: Verdict
+) -> Response:
     """The case after this one, else the first that is left, else the queue."""
     asked = queue_filter(request)
     with pages.transaction() as (session, now):
@@ -89,8 +92,9 @@ def _next(pages: PageContext, request: Request, actor: Actor, done: Case) -> Res
             session, actor, wanted, after=(done.due_at, done.id)
         ) or lists.next_case(session, actor, wanted)
         if following is not None and wants_fragment(request):
-            shown = pane_context(request, session, actor, following, done_id=done.id, now=now)
-            return render_pane(pages, request, shown)
+            context = pane_context(request, session, actor, following, now=now)
+            context |= outcome_context(done.id, given.kind, given.value, undoable=given.id)
+            return render_pane(pages, request, context)
     if following is None:
         return pages.redirect(request, asked.address(done=str(done.id)))
-    return pages.redirect(request, asked.address(f"/c/{following}", done=str(done.id)))
+    return pages.redirect(request, asked.address(f"/c/{following.id}", done=str(done.id)))

@@ -29,13 +29,14 @@ _PURGE_ROWS = 5_000
 _log = structlog.get_logger()
 
 _INSERT = text("""
-INSERT INTO outbox (topic, key, value, headers)
-SELECT topic, decode(key, 'hex'), decode(value, 'hex'), headers
-FROM json_to_recordset(CAST(:rows AS json))
-    AS g(position bigint, topic text, key text, value text, headers jsonb)
-ORDER BY position
+WITH written AS (
+    INSERT INTO outbox (topic, key, value, headers)
+    SELECT topic, decode(key, 'hex'), decode(value, 'hex'), headers
+    FROM json_to_recordset(CAST(:rows AS json))
+        AS g(position bigint, topic text, key text, value text, headers jsonb)
+    ORDER BY position)
+SELECT pg_notify(:channel, '')
 """)
-_WAKE = text("SELECT pg_notify(:channel, '')")
 WAKE_CHANNEL = "secondlook_outbox"
 """Where a relay hears that something waits to be sent."""
 
@@ -98,8 +99,8 @@ def _write(session: Session, records: Sequence[NewRecord]) -> None:
         }
         for position, record in enumerate(records)
     ]
-    session.execute(_INSERT, {"rows": to_json(rows, exclude_none=True).decode()})
-    session.execute(_WAKE, {"channel": WAKE_CHANNEL})
+    given = {"rows": to_json(rows, exclude_none=True).decode(), "channel": WAKE_CHANNEL}
+    session.execute(_INSERT, given)
 
 
 class _Claimed(NamedTuple):
