@@ -12,7 +12,6 @@ import pytest
 from secondlook import events, text
 from sqlalchemy.orm import Session
 
-from services.escalation import service as escalation
 from services.escalation.policy.read import read as read_policy
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
@@ -21,6 +20,7 @@ from services.people import service as people_service
 from services.people.rules import Role
 from services.tools.rules import VerdictKind
 from tests.factories import Delivery, actor_of, add_person, add_tool, one, output, rows
+from tests.factories.cases import give_verdict
 from tests.factories.people import OPERATOR
 
 TEAM, TOOL, QUEUE, CONDITION = (letter * text.SLUG_LENGTH for letter in "abqc")
@@ -66,7 +66,7 @@ def test_the_longest_of_everything_goes_all_the_way(database: Database) -> None:
     case = one(database, 'SELECT id, queue, owner_person, trigger FROM "case"')
     assert case[1:] == (QUEUE, PERSON, "policy")
     with database.transaction() as session:
-        escalation.give_verdict(
+        give_verdict(
             session,
             actor_of(session, PERSON),
             case.id,
