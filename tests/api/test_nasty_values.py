@@ -7,7 +7,7 @@ Only what a route reads without declaring it (`READS`, `FORMS`) and the JSON bod
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -200,6 +200,7 @@ def _add_kinds(api: Api) -> None:
         api.log.take(output("o-1", tool=kind, kind=kind, value=said, confidence=0.1))
 
 
+@cache
 def _case(api: Api, tool: str) -> str:
     query = 'SELECT id FROM "case" WHERE tool = :tool ORDER BY id LIMIT 1'
     return str(api.one(query, tool=tool))
@@ -313,9 +314,9 @@ def test_api_answers_nasty_values(method: str, path: str, api: Api) -> None:
     if method not in ("POST", "PUT"):
         return
     headers["Content-Type"] = "application/json"
-    cases = [_case(api, tool) for tool in (TOOL, *KINDS)] if "{case_id}" in path else [""]
-    for case in cases:
-        address = _address(api, path, {"tool": TOOL}, **({"case_id": case} if case else {}))
+    # What is said in a verdict is read by the kind of the tool.
+    for case in [_case(api, tool) for tool in ((TOOL, *KINDS) if "verdict" in path else (TOOL,))]:
+        address = _address(api, path, {"tool": TOOL}, case_id=case)
         for what, body in _bodies(path):
             _check(send(address, content=body), f"case {case} {what}", problem=True)
 
