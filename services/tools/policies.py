@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import accumulate
 from threading import Lock
@@ -85,6 +86,8 @@ class PolicyHistory:
 
     def read(self, session: Session, asked: Sequence[Asked]) -> list[GatePolicy]:
         """The policy of each, as `PoliciesFor` says it; what is not in memory in one go."""
+        with suppress(PolicyNotKept):
+            return self.kept(asked)
         with self._lock:
             self._read_times(session, asked)
             keys = [_key(one.newest)._replace(revision=self._revision(one)) for one in asked]
