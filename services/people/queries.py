@@ -1,6 +1,6 @@
 """Reads of people and teams."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from secondlook.text import actor_id
@@ -75,6 +75,14 @@ def actor(session: Session, email: str) -> Actor | None:
     """The actor that an active person is, or None."""
     row = session.execute(_BY_EMAIL, {"email": actor_id(email)}).first()
     return _actor(row.email, row.name, row.role, row.teams) if row is not None else None
+
+
+def names(session: Session, emails: Iterable[str]) -> dict[str, str]:
+    """What those of these people are called who are active, by the addresses given."""
+    by_id = {actor_id(email): email for email in emails}
+    person = models.Person
+    called = select(person.email, person.name).where(person.active, person.email.in_(by_id))
+    return {by_id[row.email]: row.name for row in session.execute(called)}
 
 
 def actor_of_token(session: Session, hashed: bytes) -> Actor | None:

@@ -1,7 +1,7 @@
 """What people say of the output that a case is about, while the case is open on a screen."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -55,7 +55,9 @@ def remarks(session: Session, actor: Actor, case: Case) -> list[Remark]:
     """What others than the actor said last, the newest first; of a blind case nothing."""
     if case.hidden:
         return []
-    return [_remark(session, word) for word in _words(session, actor, case)[:_SHOWN]]
+    words = _words(session, actor, case)[:_SHOWN]
+    names = people_queries.names(session, {word.actor for word in words if word.actor})
+    return [_remark(word, names) for word in words]
 
 
 def _words(session: Session, actor: Actor, case: Case) -> Sequence[Word]:
@@ -67,14 +69,13 @@ def _words(session: Session, actor: Actor, case: Case) -> Sequence[Word]:
     return sorted(last.values(), key=lambda word: word.occurred_at, reverse=True)
 
 
-def _remark(session: Session, word: Word) -> Remark:
-    person = people_queries.actor(session, word.actor) if word.actor else None
+def _remark(word: Word, names: Mapping[str, str]) -> Remark:
     long = isinstance(word.value, str) and len(word.value) > len(format_value(word.value))
     saying = _SAYINGS.get(word.kind) or ("says:" if long else f"says: {format_value(word.value)}")
     reason = f" ({word.reason.replace('_', ' ')})" if word.reason else ""
     return Remark(
         id=word.event_id,
-        who=person.name if person is not None else word.actor or "Somebody",
+        who=names.get(word.actor or "") or word.actor or "Somebody",
         saying=saying + reason,
         quote=word.value if long else "",
         note=word.note or "",
