@@ -111,6 +111,7 @@ def make_loops(resources: Resources) -> list[Loop]:
     return [
         *_case_loops(resources),
         Loop("unmatched", _in_transaction(resources, _report_unmatched), every=10.0),
+        Loop("backlog", _in_transaction(resources, _send_on), every=10.0),
         _relay_loop(resources, relay),
         Loop("retention", Retention(resources), every=60.0, share=_PURGE_SHARE),
         Loop("log retention", partial(_purge_log, resources, relay), every=600.0),
@@ -154,8 +155,12 @@ def _case_loops(resources: Resources) -> list[Loop]:
 def _report_unmatched(resources: Resources, session: Session) -> int:
     now = resources.clock.now(session)
     before = now - timedelta(seconds=resources.settings.unmatched_after)
-    found = feedback_service.report_unmatched(session, now=now, before=before, limit=_BATCH)
-    return _BATCH if feedback_service.send_on(session, now=now) else found
+    return feedback_service.report_unmatched(session, now=now, before=before, limit=_BATCH)
+
+
+def _send_on(resources: Resources, session: Session) -> int:
+    sent = feedback_service.send_on(session, now=resources.clock.now(session))
+    return _BATCH if sent else 0
 
 
 def _relay_loop(resources: Resources, relay: Relay) -> Loop:

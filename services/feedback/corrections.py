@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.feedback import reviews, truth
+from services.feedback import reviews, sending, truth
 from services.feedback.rows import (
     CorrectionRow,
     Key,
@@ -18,6 +18,7 @@ from services.feedback.rows import (
     key_of,
 )
 from services.feedback.rules import CorrectionKind
+from services.feedback.sending import WORD, Backlog
 from services.feedback.storing import (
     KEY_COLUMNS,
     as_json,
@@ -61,12 +62,6 @@ _KNOWN_CORRECTIONS = known_events("correction")
 _INSERT_WITHDRAWALS = insert_of("withdrawal", _WITHDRAWAL_COLUMNS, _EVENT)
 _KNOWN_WITHDRAWALS = known_events("withdrawal")
 
-# Nobody says anything later than it is heard: a clock that is ahead must not win for ever.
-WORD = """
-c.tool, c.output_id, c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel,
-least(c.occurred_at, c.recorded_at) AS occurred_at, c.withdrawn_at IS NOT NULL AS withdrawn"""
-"""A word's columns, in the order of the shape, of `correction c`."""
-
 # Run under the lock of the output: whichever of the two comes second meets the other.
 _TAKE_BACK = selecting(
     f"""
@@ -96,23 +91,22 @@ def store(
         await_outputs(session, keys, now=now, anew=True)
         outputs = truth.lock(session, keys)
         ids = [(row["tool"], row["event_id"]) for row in result.stored]
-        taken_back = {(word.tool, word.event_id) for word in _take_back(session, ids, now=now)}
-        words = [
-            _as_word(row, withdrawn=(row["tool"], row["event_id"]) in taken_back, now=now)
-            for row in result.stored
-            if outputs[key_of(row)].recorded_at
-        ]
-        met = Counter((word.tool, outputs[word.key].version or 0, word.kind) for word in words)
-        objections = [word for word in words if word.kind in OBJECTIONS and not word.withdrawn]
-        result.tally = note_met(session, met, objections, now=now)
+        _take_back(session, ids, now=now)
+        said = [row for row in result.stored if outputs[key_of(row)].recorded_at]
+        disputed = sorted({key_of(row) for row in said if row["kind"] in OBJECTIONS})
+        _send_objections(session, disputed, now=now)
+        met = Counter((row["tool"], outputs[key_of(row)].version or 0, row["kind"]) for row in said)
+        result.tally = note_met(session, met, disputed, now=now)
         result.tally.update(truth.settle(session, outputs))
     return result
 
 
-def _as_word(row: CorrectionRow, *, withdrawn: bool, now: datetime) -> Word:
-    """A word that is stored now, as `WORD` would read it."""
-    said = {name: row[name] for name in Word._fields if name in row}  # type: ignore[literal-required]
-    return Word(**said | {"occurred_at": min(row["occurred_at"], now)}, withdrawn=withdrawn)
+def _send_objections(session: Session, disputed: Sequence[Key], *, now: datetime) -> None:
+    """Request reviews of outputs that words object to which are stored now."""
+    if disputed:
+        follow = sending.join(session, disputed, now=now)
+        waiting = [Backlog(*key, Trigger.DISPUTE, now, "", now) for key in disputed]
+        sending.begin(session, [one for one in waiting if one.key not in follow], now=now)
 
 
 def _take_back(
@@ -169,11 +163,11 @@ def await_outputs(
 def note_met(
     session: Session,
     met: Mapping[tuple[str, int, str], int],
-    objections: Sequence[Word],
+    keys: Iterable[Key],
     *,
     now: datetime,
 ) -> Counts:
-    """Request reviews for the objections to outputs that have come; answers all that has met one.
+    """What is to be counted of words that have met the outputs of these keys.
 
     `met` says how many by tool, version and kind. What was taken back before is counted as
     well, as it is where it is taken back later.
@@ -185,22 +179,23 @@ def note_met(
             for (tool, version, kind), n in met.items()
         }
     )
-    if objections:
-        reviews.request_for_objections(session, objections, now=now)
-        tally.update(_become_exceptions(session, {word.key for word in objections}))
+    if any(kind in OBJECTIONS for _, _, kind in met):
+        tally.update(_become_exceptions(session, keys))
     return tally
 
 
 _BECOME_EXCEPTIONS = text(f"""
 UPDATE output o SET exception = :trigger FROM {recordset(KEY_COLUMNS)}
-WHERE o.tool = g.tool AND o.output_id = g.output_id AND o.exception IS NULL
+WHERE o.tool = g.tool AND o.output_id = g.output_id AND o.exception IS NULL AND EXISTS (
+    SELECT FROM correction c WHERE c.tool = g.tool AND c.output_id = g.output_id
+    AND c.withdrawn_at IS NULL AND c.kind IN ('dispute', 'appeal'))
 RETURNING o.tool, o.recorded_at, o.version
 """)
 
 
 def _become_exceptions(session: Session, keys: Iterable[Key]) -> Counts:
-    """An output is an exception once, under the first trigger that makes it one."""
-    given = {"rows": keys_json(keys), "trigger": Trigger.DISPUTE.value}
+    """A disputed output is an exception once, under the first trigger that makes it one."""
+    given = {"rows": keys_json(set(keys)), "trigger": Trigger.DISPUTE.value}
     return Counter(
         Count("exceptions", row.tool, hour_of(row.recorded_at), row.version, Trigger.DISPUTE.value)
         for row in session.execute(_BECOME_EXCEPTIONS, given)

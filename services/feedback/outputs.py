@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Executable, text
 from sqlalchemy.orm import Session
 
-from services.feedback import reviews, waiting
+from services.feedback import reviews, truth, waiting
 from services.feedback.rows import Key, OutputRow, StoreResult, key_of
 from services.feedback.storing import (
     IDENTITY_COLUMNS,
@@ -108,10 +108,19 @@ def _put(
     if not rows:
         return []
     inserted, rest = _write(session, _INSERT, rows, now)
-    met, refused = _write(session, _FILL_AWAITED, rest, now) if rest else ([], [])
+    met, refused = _fill_awaited(session, rest, now) if rest else ([], [])
     result.stored += inserted + met
     result.conflicts += file_known(session, _KNOWN, refused, result)
     return met
+
+
+def _fill_awaited(
+    session: Session, rows: Sequence[OutputRow], now: datetime
+) -> tuple[list[OutputRow], list[OutputRow]]:
+    """Write rows that are there, awaited; answers those that were, and the others."""
+    # An update takes its rows in any order, and others wait for them.
+    truth.lock(session, map(key_of, rows))
+    return _write(session, _FILL_AWAITED, rows, now)
 
 
 def _write(

@@ -42,20 +42,41 @@ def request_for_outputs(session: Session, stored: Iterable[OutputRow], *, now: d
     outbox.enqueue(session, records)
 
 
-def request_for_objections(session: Session, words: Sequence[Word], *, now: datetime) -> None:
-    """Request a review for each objection to an output that has come."""
-    if not words:
-        return
-    known = facts(session, {word.key for word in words})
-    outbox.enqueue(
-        session,
-        [_of_word(word, Trigger.DISPUTE, known[word.key], now=now) for word in words],
-    )
+_BYTES = 8 * 1024 * 1024
+"""A transaction that has requested so much goes on to no further output."""
+_READ = 25
+"""So many outputs, each of up to a megabyte, are read at a time."""
+
+Said = tuple[Trigger, Sequence[Word]]
+"""Words on one output, at least one, and the trigger under which reviews are requested."""
 
 
-def request_for_unmatched(session: Session, words: Sequence[Word], *, now: datetime) -> None:
-    """Request a review for each objection that has waited for its output in vain."""
-    outbox.enqueue(session, [_of_word(word, Trigger.UNMATCHED, None, now=now) for word in words])
+def request_for_words(
+    session: Session, said: Sequence[Said], *, now: datetime
+) -> dict[Key, Trigger]:
+    """Request a review for each of these words, output by output, as far as they fit.
+
+    The first word on an output that has come brings its facts along. Answers which outputs' words
+    fitted.
+    """
+    records: list[NewRecord] = []
+    sent: dict[Key, Trigger] = {}
+    size = 0
+    for at in range(0, len(said), _READ):
+        some = said[at : at + _READ]
+        came = {words[0].key for trigger, words in some if trigger is Trigger.DISPUTE}
+        known = facts(session, came) if came else {}
+        for trigger, words in some:
+            if size < _BYTES:
+                key = words[0].key
+                requests = _of_words(words, trigger, known.get(key), now=now)
+                records += requests
+                size += sum(len(request.value) for request in requests)
+                sent[key] = trigger
+        if size >= _BYTES:
+            break
+    outbox.enqueue(session, records)
+    return sent
 
 
 def tell_of_arrival(session: Session, keys: Iterable[Key], *, now: datetime) -> None:
@@ -91,6 +112,17 @@ def withdraw(session: Session, words: Iterable[Word], *, now: datetime) -> None:
         for word in words
     ]
     outbox.enqueue(session, records)
+
+
+def _of_words(
+    words: Sequence[Word], trigger: Trigger, found: Facts | None, *, now: datetime
+) -> list[NewRecord]:
+    """A request for each of an output's words, in the order in which they were said."""
+    first, *others = sorted(words, key=lambda word: word.occurred_at)
+    return [
+        _of_word(first, trigger, found, now=now),
+        *(_of_word(word, trigger, None, now=now) for word in others),
+    ]
 
 
 def _of_word(word: Word, trigger: Trigger, found: Facts | None, *, now: datetime) -> NewRecord:

@@ -4,6 +4,7 @@ Every verb that touches output rows takes them in (tool, output_id) order, so th
 consumers wait for each other instead of deadlocking.
 """
 
-from services.feedback.waiting import report_unmatched, send_on
+from services.feedback.sending import send_on
+from services.feedback.waiting import report_unmatched
 
 __all__ = ["report_unmatched", "send_on"]

@@ -41,6 +41,7 @@ __all__ = [
     "is_infrastructure",
     "make_engine",
     "selecting",
+    "took_too_long",
 ]
 
 NAMING = {
@@ -61,6 +62,7 @@ _STATEMENT_MS = 60_000
 # connections, deadlocks, full disks, locks, shutdowns, broken files, a standby, a time-out.
 _SERVER_CLASSES = frozenset({"08", "40", "53", "55", "57", "58", "XX"})
 _SERVER_STATES = frozenset({"25006", "25P03"})
+_TOO_LONG = frozenset({"25P03", "57014"})
 
 # Python's None is SQL's NULL, never JSON's null: "no value" has one spelling.
 Json = JSONB(none_as_null=True)
@@ -145,6 +147,12 @@ def is_infrastructure(error: BaseException) -> bool:
     if state is None:
         return isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
     return state[:2] in _SERVER_CLASSES or state in _SERVER_STATES
+
+
+def took_too_long(error: BaseException) -> bool:
+    """Whether the server ended a statement, or a transaction, for the time that it took."""
+    cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
+    return isinstance(cause, psycopg.Error) and cause.sqlstate in _TOO_LONG
 
 
 def connect_alone(

@@ -1,10 +1,10 @@
-"""Much that was said of one output before it came: sent on a piece at a time, each word once."""
+"""Much that is said of outputs, before or after they come: sent on by pieces, each word once."""
 
 from typing import Any
 
 import pytest
 
-from services.feedback import service, waiting
+from services.feedback import reviews, sending, service
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from tests.factories import Delivery, as_batches, correction, one, output, rows, total, withdrawal
@@ -20,7 +20,7 @@ _BACKLOG = "SELECT count(*) FROM correction_backlog"
 
 @pytest.fixture
 def database(populated: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
-    monkeypatch.setattr(waiting, "_PIECE", PIECE)
+    monkeypatch.setattr(sending, "_PIECE", PIECE)
     return populated
 
 
@@ -79,7 +79,7 @@ def test_words_on_an_output_that_comes_are_counted_at_once_and_sent_on_piece_by_
     feed(log, correction("o-1", kind="dispute", event_id="late"))
     while send_on(database):
         pass
-    assert requested(database, "dispute") == [*DISPUTES[:PIECE], "late", *DISPUTES[PIECE:]]
+    assert requested(database, "dispute") == [*DISPUTES, "late"]
     assert one(database, _BACKLOG) == 0
 
 
@@ -125,3 +125,76 @@ def test_output_missed_anew_loses_nothing_of_what_was_on_its_way(
         pass
     assert set(requested(database, "unmatched")) == {*DISPUTES, *again}
     assert one(database, _BACKLOG) == 0
+
+
+# --- outputs that have come ---------------------------------------------------------------
+
+_WITH_FACTS = """
+SELECT count(*) FROM outbox
+WHERE convert_from(value, 'utf8')::jsonb #> '{data,output}' IS NOT NULL"""
+
+
+def sent_on(database: Database) -> int:
+    """Send everything on; answers in how many turns."""
+    turns = 0
+    while send_on(database):
+        turns += 1
+    assert one(database, _BACKLOG) == 0
+    return turns
+
+
+def test_words_of_one_batch_on_an_output_are_counted_at_once_and_sent_on_piece_by_piece(
+    database: Database,
+) -> None:
+    log = Delivery(database)
+    feed(log, output("o-1"))
+    feed(log, *(correction("o-1", kind="dispute", event_id=each) for each in DISPUTES))
+    assert total(database, "corrections", "dispute") == SAID
+    assert total(database, "exceptions", "dispute") == 1
+    assert requested(database, "dispute") == DISPUTES[:PIECE]
+    feed(log, withdrawal(DISPUTES[-1], "o-1"))
+    assert sent_on(database) == -(-SAID // PIECE) - 1
+    assert requested(database, "dispute") == DISPUTES[:-1]
+    assert one(database, _WITH_FACTS) == -(-SAID // PIECE), "the facts come once a piece"
+
+
+def test_words_on_many_outputs_are_sent_on_by_so_many_in_all(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "_MOST", 7)
+    log, names = Delivery(database), [f"o-{n}" for n in range(6)]
+    said = [f"{name} {n}" for name in names for n in range(3)]
+    feed(log, *(correction(each[:3], kind="dispute", event_id=each) for each in said))
+    feed(log, *(output(name) for name in names))
+    assert len(requested(database, "dispute")) == 7
+    assert total(database, "exceptions", "dispute") == len(names)
+    sent_on(database)
+    assert sorted(requested(database, "dispute")) == said
+
+
+def test_words_on_large_outputs_are_sent_on_by_so_many_bytes_in_all(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reviews, "_BYTES", 5_000)
+    log, names = Delivery(database), [f"o-{n}" for n in range(6)]
+    feed(log, *(output(name, input={"text": "x" * 3_000}) for name in names))
+    said = [f"{name} {n}" for name in names for n in range(2)]
+    feed(log, *(correction(each[:3], kind="dispute", event_id=each) for each in said))
+    assert len(requested(database, "dispute")) == 4
+    assert sent_on(database) == 2
+    assert sorted(requested(database, "dispute")) == said
+
+
+def test_missing_outputs_whose_turn_comes_later_are_sought_too(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "_MOST", 4)
+    log, names = Delivery(database), [f"o-{n}" for n in range(6)]
+    feed(log, *(correction(name, value="tax", event_id=name) for name in names))
+    with database.transaction() as session:
+        now = DatabaseClock().now(session)
+        assert service.report_unmatched(session, now=now, before=now) == len(names)
+    assert len(requested(database, "unmatched")) == 4
+    sent_on(database)
+    assert sorted(requested(database, "unmatched")) == names
+    assert one(database, "SELECT count(*) FROM output WHERE sought") == len(names)

@@ -12,7 +12,8 @@ from typing import Any
 import psycopg
 from sqlalchemy import text
 
-from services.kit.consuming.runner import Consumer, Counters
+from services.kit.consuming.counters import Counters
+from services.kit.consuming.runner import Consumer
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import (
     EventLog,
@@ -38,14 +39,16 @@ class Rig:
     handler: Effects = field(default_factory=Effects)
     counted: Counter[Any] = field(default_factory=Counter)
 
-    def consumer(self, log: EventLog | None = None, **more: Any) -> Consumer:
+    def consumer(
+        self, log: EventLog | None = None, *, handler: Effects | None = None, **more: Any
+    ) -> Consumer:
         """A member of the one group."""
         return Consumer(
             "test",
             ["topic"],
             log=log or self.log,
             database=self.database,
-            handler=self.handler,
+            handler=handler or self.handler,
             counters=Counters(
                 committed=lambda _, n: self.counted.update(committed=n),
                 retried=lambda reason: self.counted.update([reason]),

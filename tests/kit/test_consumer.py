@@ -1,16 +1,20 @@
 """The runner: one effect per record, whatever dies, fails, or comes twice."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from services.kit.consuming.offsets import Move, Offsets, StaleOffset
 from services.kit.consuming.runner import Consumer
 from services.kit.eventlog.kafka import KafkaLog
 from services.kit.eventlog.port import (
+    Batch,
     LogConsumer,
     NewRecord,
     StartAt,
@@ -18,6 +22,7 @@ from services.kit.eventlog.port import (
 )
 from services.kit.eventlog.postgres import PostgresLog
 from tests.kit import kafka_wire
+from tests.kit.effects import Effects
 from tests.kit.logs import numbered, running
 from tests.kit.rig import ONE, Rig, make_rig
 from tests.waiting import throughout, until
@@ -88,6 +93,25 @@ def test_stale_offset_undoes_the_effect(rig: Rig) -> None:
         write_from(5)
     assert len(rig.effects()) == 1
     assert rig.position() == 10
+
+
+def test_batch_that_takes_too_long_is_read_in_smaller_parts(rig: Rig) -> None:
+    # The server ends a transaction that stands still for 5 s; here it is told to after 0.2 s.
+    sizes: list[int] = []
+
+    class Slow(Effects):
+        def __call__(self, session: Session, batches: Sequence[Batch], prepared: Any) -> None:
+            sizes.append(sum(len(batch.records) for batch in batches))
+            session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '200ms'"))
+            if sizes[-1] > 20:
+                time.sleep(0.4)
+            super().__call__(session, batches, prepared)
+
+    rig.append(*map(str, range(100)))
+    with running(rig.consumer(handler=Slow())):
+        until(rig.done(100))
+    assert sizes[0] == 100
+    assert rig.effects() == [str(i) for i in range(100)]
 
 
 def test_bad_records_are_found_and_rejected_alone(rig: Rig) -> None:

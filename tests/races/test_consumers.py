@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from uuid import uuid4
 
-from services.kit.consuming.runner import Counters
+from services.kit.consuming.counters import Counters
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import Bounds, LogConsumer, Partition, StartAt
 from services.kit.eventlog.postgres import PostgresLog

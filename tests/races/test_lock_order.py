@@ -1,4 +1,7 @@
-"""Cases are locked before teams, and teams before people, whatever is done: nobody deadlocks."""
+"""Whatever is done, rows are locked in one order: nobody deadlocks.
+
+Cases before teams and those before people; outputs by their names.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -84,10 +87,10 @@ class Work:
 
     def object(self) -> None:
         """A new case is opened in one batch with objections to those that are there."""
-        events = [correction(f"o-{n}", kind="appeal", note="look again") for n in (2, 1)]
-        self.log.feed(self.log.feedback, as_batches(self.log.records(events)))
+        appeals = (correction(f"o-{n}", kind="appeal", note="look again") for n in (2, 1))
+        self.log.feed(self.log.feedback, batch(self, *appeals))
         more = output("o-3", value="tax", confidence=0.1)
-        self.log.feed(self.log.feedback, as_batches(self.log.records([more])))
+        self.log.feed(self.log.feedback, batch(self, more))
         self.log.relay()
 
 
@@ -120,6 +123,25 @@ def free(work: Work, table: str, key: str) -> list[Any]:
     """The rows of a table that nobody has locked."""
     found = rows(work.database, f"SELECT {key} FROM {table} ORDER BY 1 FOR UPDATE SKIP LOCKED")
     return [row[0] for row in found]
+
+
+def test_feedback_locks_awaited_outputs_in_the_order_of_their_names(work: Work) -> None:
+    names = ["w-3", "w-1", "w-2"]
+    work.log.feed(
+        work.log.feedback, batch(work, *(correction(name, value="tax") for name in names))
+    )
+
+    def come() -> None:
+        work.log.feed(work.log.feedback, batch(work, *(output(name) for name in names)))
+
+    with held_up(work, come, "SELECT FROM output WHERE output_id = 'w-2' FOR UPDATE"):
+        assert free(work, "output WHERE output_id LIKE 'w-%'", "output_id") == ["w-3"]
+    assert one(work.database, "SELECT count(*) FROM output WHERE recorded_at IS NULL") == 0
+
+
+def batch(work: Work, *events: Any) -> Any:
+    """What feedback takes in one transaction."""
+    return as_batches(work.log.records(events))
 
 
 TEAMS, PEOPLE = (f"SELECT FROM {table} FOR NO KEY UPDATE" for table in ("team", "person"))

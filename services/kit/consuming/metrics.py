@@ -6,7 +6,7 @@ from prometheus_client import Counter, Gauge
 from sqlalchemy.orm import Session
 
 from services.kit.consuming import dead_letters, offsets
-from services.kit.consuming.runner import Counters
+from services.kit.consuming.counters import Counters
 from services.kit.eventlog.port import Bounds, Partition
 from services.kit.metrics import Samples, counter, gauge
 

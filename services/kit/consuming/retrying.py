@@ -22,6 +22,24 @@ class Interrupted(Exception):
     """The process is asked to end in the middle of a batch; the rest is read again later."""
 
 
+class BatchSize:
+    """How many records are read at a time.
+
+    A batch that took too long would take as long again, and everybody waits for it.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = self.records = most
+
+    def shrink(self) -> None:
+        """Read a quarter."""
+        self.records = max(1, self.records // 4)
+
+    def grow(self) -> None:
+        """Read a little more again, up to the most."""
+        self.records = min(self._most, self.records + 1 + self._most // 20)
+
+
 def must_retry(error: BaseException) -> bool:
     """Whether an error says nothing against the records: they are to be read again."""
     ours = (StaleOffset, Paused, Interrupted, LogUnavailable, OffsetOutOfRange)

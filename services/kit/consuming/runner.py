@@ -12,17 +12,24 @@ together or not at all. What goes wrong is told apart:
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import structlog
 from sqlalchemy.orm import Session
 
+from services.kit.consuming.counters import Counters
 from services.kit.consuming.cutting import halves, singles
 from services.kit.consuming.offsets import Move, Offsets, Place, StaleOffset
-from services.kit.consuming.retrying import Interrupted, Paused, as_record, must_retry, reason_of
+from services.kit.consuming.retrying import (
+    BatchSize,
+    Interrupted,
+    Paused,
+    as_record,
+    must_retry,
+    reason_of,
+)
 from services.kit.consuming.watchdog import Watchdog
-from services.kit.database import Database
+from services.kit.database import Database, took_too_long
 from services.kit.eventlog.port import Batch, EventLog, Partition, Record
 
 CRASHED = "crashed_consumer"
@@ -70,21 +77,6 @@ class Handler(Protocol[P]):
         ...
 
 
-def _ignore(*_: object) -> None:
-    """Count nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """What the runner tells of itself, one function each, for metrics to fill in."""
-
-    committed: Callable[[Partition, int], None] = _ignore
-    retried: Callable[[str], None] = _ignore
-    rejected: Callable[[Partition, str], None] = _ignore
-    stale: Callable[[Partition], None] = _ignore
-    paused: Callable[[bool], None] = _ignore
-
-
 class Consumer:
     """One member of the group of consumers called `name`.
 
@@ -110,7 +102,7 @@ class Consumer:
         self.name = name
         self._topics = list(topics)
         self._log, self._database, self._handler = log, database, handler
-        self._batch_records = batch_records
+        self._batch_records, self._size = batch_records, BatchSize(batch_records)
         self._should_pause = should_pause
         self._counters = counters or Counters()
         self._watchdog = Watchdog(hang_seconds)
@@ -153,12 +145,13 @@ class Consumer:
         batches: Sequence[Batch] = ()
         try:
             self._look_after()
-            batches = self._member.poll(max_records=self._batch_records, timeout=_POLL_SECONDS)
+            batches = self._member.poll(max_records=self._size.records, timeout=_POLL_SECONDS)
             self._take(batches)
         except Exception as error:  # the loop's top: nothing may end it
             self._put_off([batch.partition for batch in batches], error)
         else:
             self._failures = 0 if batches else self._failures
+            self._size.grow()
 
     def _put_off(self, partitions: Sequence[Partition], error: Exception) -> None:
         """Read again, a little later, what was rolled back."""
@@ -170,6 +163,8 @@ class Consumer:
             _log.warning("batch put off", **said)
         if isinstance(error, Paused):
             self._pause()
+        if took_too_long(error):
+            self._size.shrink()
         self._counters.retried(reason)
         self._member.rewind(partitions)
         self._back_off()

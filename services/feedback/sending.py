@@ -1,0 +1,199 @@
+"""Words against outputs on their way to whoever reviews them: piece by piece.
+
+However much is said, and of outputs however large, a transaction requests reviews for one
+piece of it. The rest waits in `correction_backlog`, so that nobody else waits for it.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from itertools import groupby
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.feedback import reviews, truth
+from services.feedback.rows import Key, Word
+from services.feedback.storing import KEY_COLUMNS, as_json, keys_json, recordset
+from services.kit.database import selecting
+from services.tools.rules import Trigger
+
+_PIECE = 100
+"""So many words of one output are sent on in one transaction,"""
+_MOST = 2_000
+"""and so many in all."""
+
+# Nobody says anything later than it is heard: a clock that is ahead must not win for ever.
+WORD = """
+c.tool, c.output_id, c.event_id, c.kind, c.value, c.reason, c.note, c.actor, c.channel,
+least(c.occurred_at, c.recorded_at) AS occurred_at, c.withdrawn_at IS NOT NULL AS withdrawn"""
+"""A word's columns, in the order of the shape, of `correction c`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What was said of an output until a moment, and how far it has been sent on."""
+
+    tool: str
+    output_id: str
+    trigger: Trigger
+    after_at: datetime
+    after_id: str
+    until_at: datetime
+
+    @property
+    def key(self) -> Key:
+        """The output."""
+        return Key(self.tool, self.output_id)
+
+
+_BACKLOG_COLUMNS = {
+    **KEY_COLUMNS,
+    "trigger": "text",
+    "after_at": "timestamptz",
+    "after_id": "text",
+    "until_at": "timestamptz",
+}
+
+
+def begin(session: Session, waiting: Sequence[Backlog], *, now: datetime) -> None:
+    """Request reviews for what is said of these outputs, and keep what is too much for now.
+
+    Whoever calls this holds the outputs.
+    """
+    remaining = _send_piece(session, waiting, now=now)
+    if remaining:
+        session.execute(_KEEP, {"rows": _as_rows(remaining)})
+
+
+# What was said of a missing output before it was missed anew may still be on its way; what is
+# said of one that has come is sent on from its beginning.
+_KEEP = text(f"""
+INSERT INTO correction_backlog AS b ({", ".join(_BACKLOG_COLUMNS)})
+SELECT {", ".join(f"g.{name}" for name in _BACKLOG_COLUMNS)} FROM {recordset(_BACKLOG_COLUMNS)}
+ON CONFLICT (tool, output_id) DO UPDATE SET trigger = excluded.trigger,
+    until_at = excluded.until_at,
+    after_at = CASE b.trigger WHEN excluded.trigger THEN b.after_at ELSE excluded.after_at END,
+    after_id = CASE b.trigger WHEN excluded.trigger THEN b.after_id ELSE excluded.after_id END
+""")
+
+_JOIN = text(f"""
+UPDATE correction_backlog b SET until_at = :now FROM {recordset(KEY_COLUMNS)}
+WHERE b.tool = g.tool AND b.output_id = g.output_id RETURNING b.tool, b.output_id
+""")
+
+
+def join(session: Session, keys: Collection[Key], *, now: datetime) -> set[Key]:
+    """Let what was said of these outputs now follow what is on its way; answers where any is."""
+    joined = session.execute(_JOIN, {"rows": keys_json(keys), "now": now})
+    return {Key(*row) for row in joined}
+
+
+_FORGET = text(f"""
+DELETE FROM correction_backlog b USING {recordset(KEY_COLUMNS)}
+WHERE b.tool = g.tool AND b.output_id = g.output_id
+""")
+
+
+def forget(session: Session, keys: Collection[Key]) -> None:
+    """Send on no more of what was said of these outputs."""
+    if keys:
+        session.execute(_FORGET, {"rows": keys_json(keys)})
+
+
+_LONGEST_KEPT = text("""
+SELECT tool, output_id FROM correction_backlog ORDER BY until_at LIMIT :limit
+""")
+_KEPT = text(f"""
+SELECT {", ".join(f"b.{name}" for name in _BACKLOG_COLUMNS)}
+FROM {recordset(KEY_COLUMNS)} JOIN correction_backlog b USING (tool, output_id)
+""")
+_ADVANCE = text(f"""
+UPDATE correction_backlog b SET after_at = g.after_at, after_id = g.after_id
+FROM {recordset(_BACKLOG_COLUMNS)} WHERE b.tool = g.tool AND b.output_id = g.output_id
+""")
+
+
+def send_on(session: Session, *, now: datetime, limit: int = 100) -> int:
+    """Request reviews for the next piece of what has more to send on.
+
+    Answers how many outputs had; call again while there are any.
+    """
+    keys = [Key(*row) for row in session.execute(_LONGEST_KEPT, {"limit": limit})]
+    if not keys:
+        return 0
+    # Whoever keeps a backlog, or forgets it, holds its output.
+    truth.lock(session, keys)
+    kept = session.execute(_KEPT, {"rows": keys_json(keys)}).mappings()
+    waiting = [Backlog(**dict(row) | {"trigger": Trigger(row["trigger"])}) for row in kept]
+    remaining = _send_piece(session, waiting, now=now)
+    session.execute(_ADVANCE, {"rows": _as_rows(remaining)})
+    forget(session, {one.key for one in waiting} - {one.key for one in remaining})
+    return len(waiting)
+
+
+# --- one piece ----------------------------------------------------------------------------
+
+# An output that has come is disputed by objections alone; one that has not, by all but consent.
+_NEXT = selecting(
+    f"""
+SELECT c.* FROM {recordset(_BACKLOG_COLUMNS)} CROSS JOIN LATERAL (
+    SELECT {WORD}, c.recorded_at FROM correction c
+    WHERE c.tool = g.tool AND c.output_id = g.output_id
+      AND (c.recorded_at, c.event_id) > (g.after_at, g.after_id) AND c.recorded_at <= g.until_at
+      AND c.withdrawn_at IS NULL AND c.kind <> 'confirmation'
+      AND (g.trigger = 'unmatched' OR c.kind IN ('dispute', 'appeal'))
+    ORDER BY c.recorded_at, c.event_id LIMIT :piece) c
+LIMIT :most
+""",
+    [*Word._fields, "recorded_at"],
+)
+_SEEK = text(f"""
+UPDATE output o SET sought = true FROM {recordset(KEY_COLUMNS)}
+WHERE o.tool = g.tool AND o.output_id = g.output_id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """The next words of one output, in the order in which they were heard."""
+
+    backlog: Backlog
+    words: list[Word]
+    rest: Backlog | None
+    """What may come after them."""
+
+
+def _send_piece(session: Session, waiting: Sequence[Backlog], *, now: datetime) -> list[Backlog]:
+    """Request reviews for the next words of each, as far as they fit; answers what may remain."""
+    pieces = _next_pieces(session, waiting)
+    asked = [(one.backlog.trigger, one.words) for one in pieces if one.words]
+    sent = reviews.request_for_words(session, asked, now=now)
+    missing = [key for key, trigger in sent.items() if trigger is Trigger.UNMATCHED]
+    if missing:
+        session.execute(_SEEK, {"rows": keys_json(missing)})
+    remaining = [
+        one.rest if not one.words or one.backlog.key in sent else one.backlog for one in pieces
+    ]
+    return [one for one in remaining if one is not None]
+
+
+def _next_pieces(session: Session, waiting: Sequence[Backlog]) -> list[_Piece]:
+    given = {"rows": _as_rows(waiting), "piece": _PIECE, "most": _MOST}
+    found = session.execute(_NEXT, given).all()
+    of = {key: list(rows) for key, rows in groupby(found, lambda row: Key(row[0], row[1]))}
+    # Those after the last one that is answered were not looked at, and it not to its end.
+    cut = list(of)[-1] if len(found) == _MOST else None
+    pieces = []
+    for one in waiting:
+        rows = of.get(one.key, [])
+        words = [Word(*row[:-1]) for row in rows]
+        rest = one if cut is not None and not rows else None
+        if len(rows) == _PIECE or (rows and one.key == cut):
+            rest = replace(one, after_at=rows[-1].recorded_at, after_id=rows[-1].event_id)
+        pieces.append(_Piece(one, words, rest))
+    return pieces
+
+
+def _as_rows(waiting: Iterable[Backlog]) -> str:
+    return as_json(asdict(one) for one in waiting)
