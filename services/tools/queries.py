@@ -21,8 +21,9 @@ from services.tools.rules import OutputKind, ToolState
 class ToolInfo:
     """A tool as other packages use it: with its newest gate policy and taxonomy.
 
-    `categories` are in the order of the newest taxonomy that has any; `ever_categories` are
-    all that any revision held, because a correction may speak of a category since retired.
+    `categories` are in the order of the newest taxonomy; `ever_categories` are all that any
+    revision held, because a correction may speak of a category since retired. Without any,
+    both are empty, and every category goes.
     """
 
     slug: str
@@ -149,13 +150,11 @@ def tools(session: Session) -> list[ToolInfo]:
 
 
 def _read(session: Session, slugs: Sequence[str], life: str) -> dict[str, ToolInfo]:
-    """Tools with what is in force now, in three statements whatever their number."""
+    """Tools with what is in force now, in two statements whatever their number."""
     if not slugs:
         return {}
     # First: what is changed in between is read again, because its revision is another then.
     rows = session.execute(_in_force(slugs)).all()
-    given = {"tools": list(slugs)}
-    listed = {slug: tuple(names) for slug, names in session.execute(_LISTED, given)}
     ever: dict[str, list[str]] = {}
     known = select(models.Category.tool, models.Category.name)
     for slug, name in session.execute(known.where(models.Category.tool.in_(slugs))):
@@ -170,8 +169,8 @@ def _read(session: Session, slugs: Sequence[str], life: str) -> dict[str, ToolIn
             policy=policy_of(policy, names, kind=row.kind, epoch=life),
             revision=row.revision,
             created_at=row.created_at,
-            categories=listed.get(row.slug, ()),
-            ever_categories=frozenset(ever.get(row.slug, ())),
+            categories=tuple(names or ()),
+            ever_categories=frozenset(ever.get(row.slug, ()) if names else ()),
             matured_since=row.matured_since,
         )
         for row, policy, names in rows
@@ -195,15 +194,6 @@ def _in_force(slugs: Sequence[str]) -> Select[models.Tool, models.GatePolicy, li
         .outerjoin(models.Taxonomy, NAMED_TAXONOMY)
         .where(models.Tool.slug.in_(slugs))
     )
-
-
-_LISTED = text("""
-SELECT t.slug, x.names FROM unnest(CAST(:tools AS text[])) AS t(slug)
-CROSS JOIN LATERAL (
-    SELECT names FROM taxonomy WHERE tool = t.slug AND names <> '{}'
-    ORDER BY revision DESC LIMIT 1
-) x
-""")
 
 
 def policy_in_force(session: Session, slug: str) -> GatePolicy:
@@ -236,11 +226,6 @@ def tool(session: Session, slug: str) -> ToolInfo:
         NotFound: there is none of that name.
     """
     return cache(session).get(session, slug)
-
-
-def categories(session: Session, tool: str) -> list[str]:
-    """A tool's categories as this transaction has left them, in their order."""
-    return [name for row in session.execute(_LISTED, {"tools": [tool]}) for name in row.names]
 
 
 def keys(session: Session, tool: str) -> list[KeyInfo]:

@@ -223,7 +223,7 @@ def _require_thresholds_of_categories(
             f"the tool returns {tool.kind}, not a category",
             "Set the threshold of the whole tool.",
         )
-    known = set(queries.categories(session, tool.slug))
+    known = set(_newest_taxonomy(session, tool.slug)[1])
     for name in thresholds:
         if known and name not in known:
             raise invalid(

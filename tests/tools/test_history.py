@@ -14,7 +14,17 @@ from services.tools import policies, queries
 from services.tools import service as tool_service
 from services.tools.policies import Asked, PolicyHistory, PolicyNotKept, changes
 from services.tools.queries import ToolCache, ToolInfo
-from tests.factories import CATEGORIES, TOOL, Delivery, add_tool, failure, one, output, rows
+from tests.factories import (
+    CATEGORIES,
+    TOOL,
+    Delivery,
+    add_tool,
+    correction,
+    failure,
+    one,
+    output,
+    rows,
+)
 from tests.factories.people import OPERATOR
 
 OTHER = "other"
@@ -77,10 +87,22 @@ def test_put_other_categories_is_another_taxonomy(database: Database) -> None:
 
 def test_retired_categories_stay_known(database: Database) -> None:
     change(database, TOOL, categories=["new"])
+    tool = look(database, ToolCache())
+    assert tool.categories == tool.policy.categories == ("new",)
+    assert tool.ever_categories == {*CATEGORIES, "new"}
+
+
+def test_tool_whose_categories_are_taken_away_takes_any_everywhere(database: Database) -> None:
     change(database, TOOL, categories=[])
     tool = look(database, ToolCache())
-    assert (tool.categories, tool.policy.categories) == (("new",), ())
-    assert tool.ever_categories == {*CATEGORIES, "new"}
+    assert tool.categories == tool.policy.categories == ()
+    log = Delivery(database)
+    log.take(output("free", value="anything", confidence=0.99))
+    log.take(correction("free", value="something else"))
+    found = one(database, "SELECT gate_disposition, decided_value FROM output")
+    assert tuple(found) == ("proceed", "something else")
+    change(database, TOOL, categories=["new"])
+    assert look(database, ToolCache()).ever_categories == {*CATEGORIES, "new"}
 
 
 # --- what is read after a change ----------------------------------------------------------
