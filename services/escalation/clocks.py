@@ -19,9 +19,9 @@ FIRST_TIMED_RUNG = """LATERAL (
 
 _START = text(f"""
 INSERT INTO timer (case_id, cycle, kind, rung, due_at)
-SELECT id, cycle, 'claim', 0, claim_due_at FROM "case" WHERE id = :case
-UNION ALL SELECT id, cycle, 'resolve', 0, resolve_due_at FROM "case" WHERE id = :case
-UNION ALL SELECT id, cycle, 'rung', rung, at FROM "case", {FIRST_TIMED_RUNG} WHERE id = :case
+SELECT id, cycle, 'claim', 0, claim_due_at FROM "case" WHERE id = ANY(:cases)
+UNION ALL SELECT id, cycle, 'resolve', 0, resolve_due_at FROM "case" WHERE id = ANY(:cases)
+UNION ALL SELECT id, cycle, 'rung', rung, at FROM "case", {FIRST_TIMED_RUNG} WHERE id = ANY(:cases)
 """)
 
 _STOP_CLAIM = text("""
@@ -55,9 +55,9 @@ WHERE case_id = :case AND kind <> 'claim' AND fired_at IS NULL AND stopped_at = 
 """)
 
 
-def start(session: Session, case_id: int) -> None:
-    """Start the clocks of a case's present cycle."""
-    session.execute(_START, {"case": case_id})
+def start(session: Session, cases: Sequence[int]) -> None:
+    """Start the clocks of the present cycle of cases."""
+    session.execute(_START, {"cases": list(cases)})
 
 
 def stop_claim_clock(session: Session, case_id: int, *, now: datetime) -> None:

@@ -1,21 +1,16 @@
-"""What people do with cases besides reviewing them: hand over, comment, escalate, reopen."""
+"""What people do with cases besides reviewing them: hand over, comment, escalate."""
 
 from datetime import datetime, timedelta
-from typing import Any
-from zoneinfo import ZoneInfo
 
-from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
 from services.escalation import clocks, ladder, owners, queries
-from services.escalation.cases import Case
 from services.escalation.claims import case_for_reviewer, lost, renew, token_number
 from services.escalation.errors import MovedOn
 from services.escalation.notes import checked_note
-from services.escalation.rules import OPEN_STATES, CaseVerb, Owner, timed
-from services.escalation.timeline import Happening, passed_over, tell, tell_one
+from services.escalation.rules import OPEN_STATES, CaseVerb, Owner
+from services.escalation.timeline import Happening, tell_one
 from services.escalation.transitions import IS_LIVE, PRESENT, move
-from services.kit.durations import parse_duration
 from services.kit.errors import invalid
 from services.people.rules import Actor, Verb
 
@@ -117,66 +112,3 @@ def escalate(
         raise MovedOn("The case is on the last rung of its ladder.")
     detail = {"by": "person"}
     tell_one(session, case_id, Happening.ESCALATED, actor, now=now, note=note, detail=detail)
-
-
-_REOPEN = move(
-    CaseVerb.REOPEN,
-    sets="""cycle = cycle + 1, cycle_opened_at = :now, verdict = NULL, verdict_value = NULL,
-        verdict_by = NULL, verdict_note = NULL, verdict_id = NULL, resolved_at = NULL,
-        closed_at = NULL, overdue_since = NULL, level = 0, blind = false,
-        owner_team = :owner_team, owner_person = :owner_person, team = coalesce(:team, team),
-        owner_since = CASE WHEN :kept THEN owner_since ELSE :now END,
-        claim_due_at = :claim_due_at, resolve_due_at = :resolve_due_at,
-        due_at = least(CAST(:claim_due_at AS timestamptz), :resolve_due_at),
-        ladder = CAST(:ladder AS jsonb)""",
-    returning="id",
-)
-
-
-def reopen(
-    session: Session, actor: Actor, case_id: int, *, note: str | None = None, now: datetime
-) -> None:
-    """Begin a new cycle on a case that was resolved or closed.
-
-    Raises:
-        MovedOn: the case is open anyway.
-    """
-    case_for_reviewer(session, actor, case_id, lock=True)
-    if not begin_again(session, case_id, who=actor.id, note=checked_note(note), now=now):
-        raise MovedOn("The case is open already.")
-
-
-def begin_again(
-    session: Session, case_id: int, *, who: str, note: str | None = None, now: datetime
-) -> bool:
-    """Reopen on behalf of `who`; False where the case is open anyway.
-
-    Where its owner is gone by now, the next of its ladder, its team or an admin is the owner.
-    """
-    before = queries.case(session, case_id, lock=True)
-    owner = owners.of_reopened(session, before, level=0)
-    given = {
-        "id": case_id,
-        "now": now,
-        "kept": owner == before.owner,
-        **owners.columns(owner),
-        "team": owners.seen_by(owner),
-        **_new_clocks(before, now),
-    }
-    if session.execute(_REOPEN, given).first() is None:
-        return False
-    clocks.start(session, case_id)
-    tell_one(session, case_id, Happening.REOPENED, who, now=now, note=note)
-    if owner != before.owner:
-        tell(session, [passed_over(case_id, before.owner, owner)], now=now)
-    return True
-
-
-def _new_clocks(case: Case, now: datetime) -> dict[str, Any]:
-    """Deadlines and ladder of a cycle that begins now."""
-    local = now.astimezone(ZoneInfo(case.timezone))
-    return {
-        "claim_due_at": parse_duration(case.claim_within).after(local),
-        "resolve_due_at": parse_duration(case.resolve_within).after(local),
-        "ladder": to_json(timed(case.ladder, local)).decode(),
-    }

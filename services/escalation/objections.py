@@ -1,6 +1,6 @@
 """What is said against outputs that have a case, and facts that come after the case did."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -10,10 +10,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.escalation import owners, queries
-from services.escalation.handling import begin_again
 from services.escalation.opening import OUTPUT_COLUMNS, Request, as_said, output_columns
+from services.escalation.reopening import Reopening, begin_again
 from services.escalation.rules import OPEN_STATES, Owner
-from services.escalation.timeline import Entry, Happening, tell, tell_one
+from services.escalation.timeline import Entry, Happening, tell
 from services.people.rules import SYSTEM
 from services.tools.rules import Trigger
 
@@ -31,6 +31,13 @@ class _Case(NamedTuple):
     id: int
     state: str
     kind: str | None
+
+
+class _Said(NamedTuple):
+    """Who said something of a case, and what."""
+
+    who: str
+    note: str | None = None
 
 
 # The cases before their objections, in the order in which everybody locks them.
@@ -81,13 +88,18 @@ def add(session: Session, requests: Sequence[Request], *, now: datetime) -> None
     cases = _lock(session, [_Key(one.tool, one.output_id) for one in requests])
     known = [(cases[_Key(one.tool, one.output_id)], one) for one in requests]
     arrived = {case.id: one for case, one in known[::-1] if case.kind is None and one.output}
-    for case_id, request in arrived.items():
-        _add_facts(session, case_id, request, now=now)
-    again = {case.id for case, one in known if case.id in arrived and _is_held_anew(case, one)}
-    for case_id in sorted(again):
-        begin_again(session, case_id, who=SYSTEM, now=now)
-    said = [(case, one.objection) for case, one in known if one.objection is not None]
-    _object(session, said, again, now=now)
+    _add_facts(session, arrived, now=now)
+    held = {case.id for case, one in known if case.id in arrived and _is_held_anew(case, one)}
+    again = {case_id: _Said(SYSTEM) for case_id in sorted(held)}
+    disputes = []
+    for case, one in _object(session, known, now=now):
+        said = _Said(one.correction.actor.id, one.correction.note)
+        if case.state in OPEN_STATES or case.id in again:
+            disputes.append(Entry(case.id, Happening.DISPUTED, *said))
+        else:
+            again[case.id] = said
+    _begin_again(session, again, now=now)
+    tell(session, disputes, now=now)
 
 
 def _is_held_anew(case: _Case, request: Request) -> bool:
@@ -97,18 +109,27 @@ def _is_held_anew(case: _Case, request: Request) -> bool:
 
 
 _ADD_FACTS = text(f"""
-UPDATE case_output o SET ({", ".join(OUTPUT_COLUMNS)}) = (
-    SELECT {", ".join(OUTPUT_COLUMNS)} FROM json_to_record(CAST(:facts AS json))
-        AS g({", ".join(f"{name} {kind}" for name, kind in OUTPUT_COLUMNS.items())}))
-WHERE o.case_id = :id
+UPDATE case_output o SET {", ".join(f"{name} = g.{name}" for name in OUTPUT_COLUMNS)}
+FROM json_to_recordset(CAST(:rows AS json)) AS g(
+    case_id bigint, {", ".join(f"{name} {kind}" for name, kind in OUTPUT_COLUMNS.items())})
+WHERE o.case_id = g.case_id
 """)
 
 
-def _add_facts(session: Session, case_id: int, request: Request, *, now: datetime) -> None:
-    """The output has come after all."""
-    facts = to_json(output_columns(request)).decode()
-    session.execute(_ADD_FACTS, {"id": case_id, "facts": facts})
-    tell_one(session, case_id, Happening.OUTPUT_ARRIVED, SYSTEM, now=now)
+def _add_facts(session: Session, arrived: Mapping[int, Request], *, now: datetime) -> None:
+    """The outputs of these cases have come after all."""
+    if not arrived:
+        return
+    rows = [{"case_id": id_, **output_columns(request)} for id_, request in arrived.items()]
+    session.execute(_ADD_FACTS, {"rows": to_json(rows).decode()})
+    tell(session, [Entry(case_id, Happening.OUTPUT_ARRIVED) for case_id in arrived], now=now)
+
+
+def _begin_again(session: Session, again: Mapping[int, _Said], *, now: datetime) -> None:
+    """Reopen these decided cases, in the order given, for what was said by somebody."""
+    cases = {case.id: case for case in queries.cases(session, list(again))} if again else {}
+    asked = [Reopening(cases[case_id], *said) for case_id, said in again.items()]
+    begin_again(session, asked, now=now)
 
 
 _GIVEN = """json_to_recordset(CAST(:rows AS json))
@@ -126,32 +147,21 @@ FROM {_GIVEN} WHERE c.id = g.case_id
 
 
 def _object(
-    session: Session,
-    said: Sequence[tuple[_Case, events.Objection]],
-    again: set[int],
-    *,
-    now: datetime,
-) -> None:
-    """Put objections onto their cases, in the order given; `again` are those opened anew."""
-    rows = {(case.id, one.correction_id): _row(case, one) for case, one in said}
-    if not rows:
-        return
+    session: Session, known: Sequence[tuple[_Case, Request]], *, now: datetime
+) -> list[tuple[_Case, events.Objection]]:
+    """Put objections onto their cases; answers those that are new there, in the order given."""
+    said: dict[tuple[int, str], tuple[_Case, events.Objection]] = {}
+    for case, one in known:
+        if one.objection is not None:
+            said.setdefault((case.id, one.objection.correction_id), (case, one.objection))
+    if not said:
+        return []
+    rows = {key: _row(*one) for key, one in said.items()}
     given = {"rows": to_json(list(rows.values())).decode(), "now": now}
     new = {(row.case_id, row.correction_id) for row in session.execute(_OBJECT, given)}
-    last = {case_id: row for (case_id, name), row in rows.items() if (case_id, name) in new}
+    last = {key[0]: row for key, row in rows.items() if key in new}
     session.execute(_SHOW, {"rows": to_json(list(last.values())).decode()})
-    entries = []
-    for case, one in said:
-        if (case.id, one.correction_id) not in new:
-            continue
-        new.discard((case.id, one.correction_id))
-        who, note = one.correction.actor.id, one.correction.note
-        if case.state in OPEN_STATES or case.id in again:
-            entries.append(Entry(case.id, Happening.DISPUTED, who, note))
-        else:
-            again.add(case.id)
-            begin_again(session, case.id, who=who, note=note, now=now)
-    tell(session, entries, now=now)
+    return [one for key, one in said.items() if key in new]
 
 
 def _row(case: _Case, objection: events.Objection) -> dict[str, object]:

@@ -46,11 +46,10 @@ def first_able(
     return [owner or spare for owner in found]
 
 
-def of_reopened(session: Session, case: Case, *, level: int) -> Owner:
-    """Who is accountable for a decided case, locked, that is open again: the first who can be of
-    those wanted, or a stand-in."""
-    (owner,) = first_able(session, [wanted_again(case, level=level)])
-    return owner
+def of_reopened(session: Session, cases: Sequence[Case], *, level: int) -> list[Owner]:
+    """Who is accountable for each of these decided cases, locked, that are open again: the first
+    who can be of those wanted, or a stand-in."""
+    return first_able(session, [wanted_again(case, level=level) for case in cases])
 
 
 def wanted_again(case: Case, *, level: int) -> list[Owner]:

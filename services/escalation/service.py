@@ -1,10 +1,11 @@
 """Escalation's verbs. Each takes a session, an actor and the time, and authorises; none commits."""
 
 from services.escalation.claims import Claim, case_for_reviewer, claim, expire_leases, release
-from services.escalation.handling import comment, escalate, reassign, reopen
+from services.escalation.handling import comment, escalate, reassign
 from services.escalation.ladder import fire_due
 from services.escalation.leaving import hand_over
 from services.escalation.policy.findings import check_owners, policy_findings
+from services.escalation.reopening import reopen
 from services.escalation.verdicts import Verdict, close_resolved, give_verdict, undo
 
 __all__ = [

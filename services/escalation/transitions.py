@@ -22,13 +22,20 @@ _CLAIM = {
 
 
 def move(
-    verb: CaseVerb, *, sets: str = "", where: str = "", which: str = "id = :id", returning: str
+    verb: CaseVerb,
+    *,
+    sets: str = "",
+    given: str = "",
+    where: str = "",
+    which: str = "id = :id",
+    returning: str,
 ) -> TextClause:
     """The statement that does `verb`: nothing happens to cases in a state it does not lead from.
 
     Args:
         verb: which one.
         sets: what else it writes.
+        given: rows that say so for each case, where they differ.
         where: what else must hold, besides the state and, for a claimant's verbs, the claim.
         which: the cases that it is about.
         returning: what it answers of each case that moved.
@@ -44,7 +51,8 @@ def move(
     required = [which, f"state IN ({sources})", *filter(None, [where])]
     if made.who is Who.CLAIMANT:
         required.append(IS_LIVE)
+    beside = f" FROM {given}" if given else ""
     return text(
-        f'UPDATE "case" SET {", ".join(assigned)} WHERE {" AND ".join(required)}'
+        f'UPDATE "case" SET {", ".join(assigned)}{beside} WHERE {" AND ".join(required)}'
         f" RETURNING {returning}"
     )

@@ -224,7 +224,7 @@ def undo(
     if case.verdict_by != actor.email and not actor.may(Verb.TAKE_OVER):
         raise NotAllowed(f"{case.verdict_by} gave this verdict; they or a lead can undo it.")
     event = _event_undone(case, verdict_id, actor=actor, now=now)
-    owner = owners.of_reopened(session, case, level=case.level)
+    (owner,) = owners.of_reopened(session, [case], level=case.level)
     given = {
         "id": case_id,
         "verdict_id": verdict_id,

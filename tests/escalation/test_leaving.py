@@ -1,10 +1,6 @@
 """Whoever leaves hands over all their cases at once, and keeps nobody waiting."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from services.escalation.leaving import CaseDuty
 from services.kit.database import Database
@@ -19,6 +15,7 @@ from tests.factories import (
     rows,
 )
 from tests.factories.people import OPERATOR
+from tests.factories.storage import counted
 
 
 def leave(database: Database, email: str) -> int:
@@ -43,19 +40,6 @@ def opened(log: Delivery, casework: Casework, database: Database, number: int) -
         casework.claim(LEAD, case)
     for case in range(3, number + 1, 10):
         casework.claim(TEAMMATE, case)
-
-
-@contextmanager
-def counted(database: Database) -> Iterator[list[str]]:
-    """The statements that are sent meanwhile."""
-    sent: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        sent.append(statement)
-
-    event.listen(database.engine, "before_cursor_execute", note)
-    yield sent
-    event.remove(database.engine, "before_cursor_execute", note)
 
 
 def test_leaving_takes_as_many_statements_however_many_cases_there_are(

@@ -7,9 +7,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from secondlook import events
 
-from services.escalation import handling
+from services.escalation import queries
 from services.escalation.errors import OwnDispute
 from services.escalation.policy.read import read as read_policy
+from services.escalation.reopening import Reopening, begin_again
 from services.kit.database import Database
 from services.kit.durations import Duration
 from services.kit.errors import InvalidInput
@@ -171,7 +172,8 @@ def test_reopened_case_counts_working_days_from_the_day_on_which_it_is(
     zone = ZoneInfo("Pacific/Auckland")
     now = datetime.now(zone) + timedelta(days=later)
     with database.transaction() as session:
-        handling.begin_again(session, 1, who="somebody", now=now)
+        asked = Reopening(queries.case(session, 1, lock=True), "somebody")
+        assert begin_again(session, [asked], now=now) == {1}
     due = [Duration(business_days=days).after(now) for days in (1, 2, 3)]
     assert rows(
         database,

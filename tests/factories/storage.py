@@ -1,9 +1,11 @@
 """What is stored, in raw SQL: read for what a test asserts, and filled in bulk."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from services.kit.database import Database
 
@@ -90,3 +92,16 @@ def total(database: Database, measure: str, label: str | None = None) -> int:
             label=label,
         )
     )
+
+
+@contextmanager
+def counted(database: Database) -> Iterator[list[str]]:
+    """The statements that are sent meanwhile."""
+    sent: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(database.engine, "before_cursor_execute", note)

@@ -1,0 +1,102 @@
+"""Beginning anew with cases that were decided, set-based: any number of them at once."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from pydantic_core import to_json
+from sqlalchemy.orm import Session
+
+from services.escalation import clocks, owners
+from services.escalation.cases import Case
+from services.escalation.claims import case_for_reviewer
+from services.escalation.errors import MovedOn
+from services.escalation.notes import checked_note
+from services.escalation.rules import CaseVerb, Owner, timed
+from services.escalation.timeline import Entry, Happening, passed_over, tell
+from services.escalation.transitions import move
+from services.kit.durations import parse_duration
+from services.people.rules import Actor
+
+_REOPEN = move(
+    CaseVerb.REOPEN,
+    sets="""cycle = cycle + 1, cycle_opened_at = :now, verdict = NULL, verdict_value = NULL,
+        verdict_by = NULL, verdict_note = NULL, verdict_id = NULL, resolved_at = NULL,
+        closed_at = NULL, overdue_since = NULL, level = 0, blind = false,
+        owner_team = g.owner_team, owner_person = g.owner_person,
+        team = coalesce(g.team, "case".team),
+        owner_since = CASE WHEN g.kept THEN owner_since ELSE :now END,
+        claim_due_at = g.claim_due_at, resolve_due_at = g.resolve_due_at,
+        due_at = least(g.claim_due_at, g.resolve_due_at), ladder = g.ladder""",
+    given="""json_to_recordset(CAST(:rows AS json)) AS g(case_id bigint, kept boolean,
+        owner_team text, owner_person text, team text, claim_due_at timestamptz,
+        resolve_due_at timestamptz, ladder jsonb)""",
+    which="id = g.case_id",
+    returning="id",
+)
+
+
+class Reopening(NamedTuple):
+    """A case, locked, that is to be opened again, and on whose behalf."""
+
+    case: Case
+    who: str
+    note: str | None = None
+
+
+def reopen(
+    session: Session, actor: Actor, case_id: int, *, note: str | None = None, now: datetime
+) -> None:
+    """Begin a new cycle on a case that was resolved or closed.
+
+    Raises:
+        MovedOn: the case is open anyway.
+    """
+    case = case_for_reviewer(session, actor, case_id, lock=True)
+    if not begin_again(session, [Reopening(case, actor.id, checked_note(note))], now=now):
+        raise MovedOn("The case is open already.")
+
+
+def begin_again(session: Session, asked: Sequence[Reopening], *, now: datetime) -> set[int]:
+    """Reopen cases, each named once; answers which were, as those that are open stay as they are.
+
+    Where the owner of one is gone by now, the next of its ladder, its team or an admin is the
+    owner.
+    """
+    if not asked:
+        return set()
+    found = owners.of_reopened(session, [one.case for one in asked], level=0)
+    rows = [_row(one.case, owner, now) for one, owner in zip(asked, found, strict=True)]
+    given = {"rows": to_json(rows).decode(), "now": now}
+    reopened = {row.id for row in session.execute(_REOPEN, given)}
+    clocks.start(session, sorted(reopened))
+    entries = [
+        entry
+        for one, owner in zip(asked, found, strict=True)
+        if one.case.id in reopened
+        for entry in _entries(one, owner)
+    ]
+    tell(session, entries, now=now)
+    return reopened
+
+
+def _row(case: Case, owner: Owner, now: datetime) -> dict[str, Any]:
+    """What a cycle that begins now changes: the owner, deadlines and the times of the ladder."""
+    local = now.astimezone(ZoneInfo(case.timezone))
+    return {
+        "case_id": case.id,
+        "kept": owner == case.owner,
+        **owners.columns(owner),
+        "team": owners.seen_by(owner),
+        "claim_due_at": parse_duration(case.claim_within).after(local),
+        "resolve_due_at": parse_duration(case.resolve_within).after(local),
+        "ladder": timed(case.ladder, local),
+    }
+
+
+def _entries(one: Reopening, owner: Owner) -> list[Entry]:
+    found = [Entry(one.case.id, Happening.REOPENED, one.who, one.note)]
+    if owner != one.case.owner:
+        found.append(passed_over(one.case.id, one.case.owner, owner))
+    return found
