@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from secondlook import events, text
+from secondlook.extent import PATTERN_CHARACTERS
 from sqlalchemy.orm import Session
 
 from services.escalation.policy.read import read as read_policy
@@ -32,6 +33,12 @@ ATTRIBUTES = {
     "a" * (text.NAME_LENGTH - len(f"{n:02}")) + f"{n:02}": "v" * text.SHORT_LENGTH
     for n in range(text.ATTRIBUTES)
 }
+PATTERN = "*" + "p" * (text.SHORT_LENGTH - 1)
+PATTERNS = [
+    {"id": f"c{n}", "when": {"cohort": PATTERN}}
+    for n in range(PATTERN_CHARACTERS // text.SHORT_LENGTH)
+]
+ONE_MORE = {"id": "more", "when": {"cohort": "*"}}
 TOO_LONG = {"id": CONDITION + "c", "when": {"kind": "text"}}
 POLICY = f"""
 version: 1
@@ -51,7 +58,7 @@ def _register(session: Session) -> None:
         TOOL,
         team=TEAM,
         categories=[CATEGORY, OTHER],
-        review_when=[{"id": CONDITION, "when": when}],
+        review_when=[*PATTERNS, {"id": CONDITION, "when": when}],
     )
 
 
@@ -104,6 +111,7 @@ def _team(session: Session, **given: Any) -> None:
         lambda session: add_tool(session, "new", team=TEAM, categories=[CATEGORY + "k"]),
         lambda session: add_tool(session, "new", team=TEAM, categories=[OTHER + "k"]),
         lambda session: add_tool(session, "new", team=TEAM, review_when=[TOO_LONG]),
+        lambda session: add_tool(session, "new", team=TEAM, review_when=[*PATTERNS, ONE_MORE]),
         lambda _: read_policy(POLICY.replace(QUEUE, QUEUE + "q")),
         lambda _: read_policy(POLICY.replace(PERSON, "p" + PERSON)),
     ],

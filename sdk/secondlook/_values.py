@@ -8,6 +8,8 @@ note) stays as it was written.
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
+from math import isfinite
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
@@ -348,3 +350,27 @@ def shape_problem(kind: Kind, value: Any, *at: str | int) -> PydanticCustomError
     if len(category) > ID_BYTES // 4 and len(category.encode()) > ID_BYTES:
         return too_many_bytes(ID_BYTES, *at)
     return None
+
+
+def as_number(value: Any) -> float | None:
+    """A number, or a text that is one, as attributes are; else None."""
+    if isinstance(value, str):
+        return _number_of(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return _finite(value)
+
+
+# A text may take microseconds to read, and many clauses ask for the same one. Twice as many are
+# kept as an output has attributes.
+@lru_cache(maxsize=2 * ATTRIBUTES)
+def _number_of(text: str) -> float | None:
+    return _finite(text)
+
+
+def _finite(value: str | float) -> float | None:
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if isfinite(number) else None

@@ -12,7 +12,7 @@ any. A fact that is not there fulfils no clause else.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from secondlook._problems import show
-from secondlook._values import KINDS, TOOL_ERROR_KINDS, Strict
+from secondlook._values import KINDS, TOOL_ERROR_KINDS, Strict, as_number
 from secondlook.text import NAME_LENGTH, SHORT_LENGTH, normalised, storable
 
 CLAUSES = 20
@@ -264,7 +264,7 @@ def _is_void(bounds: Mapping[str, float]) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return not isinstance(value, str) and _number(value) is not None
+    return not isinstance(value, str) and as_number(value) is not None
 
 
 def _is_share(value: Any) -> bool:
@@ -304,23 +304,35 @@ def _cost(clause: Clause) -> int:
         return 3
     if isinstance(clause, list):
         return 1 + max(map(_cost, clause))
-    return 2 if isinstance(clause, str) and "*" in clause else 0
+    return 2 if is_pattern(clause) else 0
 
 
 def _any_of(choices: Sequence[Choice]) -> Test:
-    exact = frozenset(one for one in choices if isinstance(one, str) and "*" not in one)
-    tests = [_test("", one) for one in choices if one not in exact]
+    """A test in as many steps as there are patterns with `*`, whatever else there is."""
+    flags = frozenset(one for one in choices if isinstance(one, bool))
+    # To a set, true is 1.
+    exact = frozenset(one for one in choices if not isinstance(one, bool) and not is_pattern(one))
+    patterns = [_pattern(one) for one in choices if isinstance(one, str) and is_pattern(one)]
 
     def any_of(value: Any) -> bool:
-        if isinstance(value, str) and value in exact:
+        if isinstance(value, bool):
+            return value in flags
+        if not isinstance(value, str):
+            return _is_number(value) and value in exact
+        if value in exact:
             return True
         # Plain loops take half the time of generators, and decisions wait for them.
-        for test in tests:  # noqa: SIM110
-            if test(value):
+        for matches in patterns:  # noqa: SIM110
+            if matches(value):
                 return True
         return False
 
     return any_of
+
+
+def is_pattern(choice: Choice | Comparison) -> bool:
+    """Whether it is a text in which a `*` stands for any characters."""
+    return isinstance(choice, str) and "*" in choice
 
 
 def _pattern(text: str) -> Test:
@@ -349,21 +361,10 @@ def _bounds_test(bounds: Comparison, *, missing_is_low: bool) -> Test:
     lt, le = (inf if one is None else one for one in (bounds.lt, bounds.le))
 
     def within(value: Any) -> bool:
-        number = _number(value)
+        number = as_number(value)
         return if_missing if number is None else gt < number < lt and ge <= number <= le
 
     return within
-
-
-def _number(value: Any) -> float | None:
-    """A number, or a text that is one, as attributes are; else None."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if isfinite(number) else None
 
 
 # --- in words ------------------------------------------------------------------------------

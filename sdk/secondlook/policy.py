@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from secondlook._values import (
     Category,
@@ -24,6 +25,7 @@ from secondlook._values import (
     wrong_at,
 )
 from secondlook.conditions import Condition, When
+from secondlook.extent import excess
 from secondlook.text import CATEGORIES
 
 REVIEW_CONDITIONS = 200
@@ -47,8 +49,19 @@ def _ids_differ(conditions: list[ReviewCondition]) -> list[ReviewCondition]:
     return conditions
 
 
+def _within_extent(conditions: list[ReviewCondition]) -> list[ReviewCondition]:
+    if found := excess(condition.when for condition in conditions):
+        at = (found.position, "when", found.fact)
+        given = {"problem": found.problem, "hint": found.hint, "at": at}
+        raise PydanticCustomError("clause", "{problem}", given)
+    return conditions
+
+
 ReviewConditions = Annotated[
-    list[ReviewCondition], Field(max_length=REVIEW_CONDITIONS), AfterValidator(_ids_differ)
+    list[ReviewCondition],
+    Field(max_length=REVIEW_CONDITIONS),
+    AfterValidator(_ids_differ),
+    AfterValidator(_within_extent),
 ]
 """The first that holds counts."""
 

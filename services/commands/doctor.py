@@ -1,19 +1,25 @@
 """`doctor`: is everything there that should be, and if not, what to do."""
 
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import typer
 
 from services.app import resources as app_resources
 from services.app.resources import Resources
+from services.app.roles import CONSUMED
 from services.commands.shared import AsJson, answer, in_words, resources
 from services.escalation import queries as escalation
 from services.escalation import service as escalation_service
 from services.insight.account import TOPICS
 from services.kit import audit
-from services.kit.consuming import dead_letters, offsets, outbox
+from services.kit.consuming import dead_letters, lateness, offsets, outbox
+from services.kit.consuming.lateness import Late
 from services.kit.errors import SecondlookError
+
+_SOON = timedelta(minutes=1)
+"""How long a record may wait for its consumer where all is well."""
 
 
 class Finding(NamedTuple):
@@ -49,6 +55,7 @@ def _findings(found: Resources) -> Iterator[Finding]:
         ("schema and log", _look_at_readiness),
         ("routing policy", _look_at_routing),
         ("events", _look_at_events),
+        ("consumers", _look_at_consumers),
         ("owners", _look_at_owners),
         ("timers", _look_at_timers),
         ("audit log", _look_at_audit),
@@ -98,6 +105,33 @@ def _look_at_events(found: Resources) -> str:
     if unsent:
         problems.append(f"{unsent} events of ours wait to be sent: is `tick` running?")
     return "; ".join(problems)
+
+
+def _look_at_consumers(found: Resources) -> str:
+    with found.database.transaction() as session:
+        positions, now = offsets.positions(session), found.clock.now(session)
+    late = lateness.late(found.log, positions, CONSUMED, before=now - _SOON)
+    return "; ".join(_in_words(one, now) for one in late)
+
+
+def _in_words(late: Late, now: datetime) -> str:
+    waiting = (
+        f"{late.records} records wait for {late.consumer},"
+        f" the oldest since {_seconds(now - late.oldest)} s"
+    )
+    if late.progressed_at is None:
+        return f"{waiting}; it has never taken one there: is `consume {late.consumer}` running?"
+    idle = now - late.progressed_at
+    if idle <= _SOON:
+        return f"{waiting}; it is catching up: wait, or start another `consume {late.consumer}`"
+    return (
+        f"{waiting}; it took none there for {_seconds(idle)} s: is `consume {late.consumer}`"
+        " running? If so, its log says what it fails at"
+    )
+
+
+def _seconds(span: timedelta) -> int:
+    return round(span.total_seconds())
 
 
 def _look_at_owners(found: Resources) -> str:

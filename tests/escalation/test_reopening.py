@@ -88,19 +88,19 @@ def test_appeals_that_come_together_are_told_on_their_own_cases(
     ids = named("o", 3)
     log.take(*(output(id_, confidence=0.1) for id_ in ids))
     decide(casework, database)
-    again = correction("o-1", kind="dispute", note="I too", who=TEAMMATE)
+    again = correction("o-1", kind="dispute", note="I too", who=TEAMMATE, minutes=2)
     sent_for(log, database, appeal("o-2"), appeal("o-1"), again, appeal("o-0"))
     said = rows(
         database,
         """SELECT o.output_id, t.event, t.actor, t.note FROM timeline_entry t
         JOIN case_output o ON o.case_id = t.case_id
-        WHERE event IN ('reopened', 'disputed') ORDER BY t.id""",
+        WHERE event IN ('reopened', 'disputed') ORDER BY o.output_id, t.id""",
     )
     assert said == [
-        ("o-2", "reopened", REP, "look at o-2"),
-        ("o-1", "reopened", REP, "look at o-1"),
         ("o-0", "reopened", REP, "look at o-0"),
+        ("o-1", "reopened", REP, "look at o-1"),
         ("o-1", "disputed", TEAMMATE, "I too"),
+        ("o-2", "reopened", REP, "look at o-2"),
     ]
     timers = rows(database, "SELECT case_id, count(*) FROM timer WHERE cycle = 2 GROUP BY 1")
     assert sorted(timers) == [(1, 3), (2, 3), (3, 3)]

@@ -1,10 +1,12 @@
 """Which outputs become cases, and where a routing policy sends them."""
 
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from secondlook.extent import PATTERN_CHARACTERS
 
 from services.escalation.policy.check import Finding, unknown_tools
 from services.escalation.policy.model import RoutingPolicy
@@ -246,6 +248,24 @@ def test_span_over_five_years_is_refused(part: str, pointer: str, span: str) -> 
 def test_spans_of_five_years_are_taken() -> None:
     ladder = "ladders: {a: [{at: 1830d, own: team:a}, {at: 1310bd, own: team:b}]}"
     assert len(read_policy(WHOLE + ladder).ladders["a"]) == 2
+
+
+def test_what_all_rules_ask_for_is_bounded_together() -> None:
+    def rules(number: int) -> str:
+        made = [
+            {"id": f"r{n}", "when": {"cohort": f"*{'x' * 99}"}, "owner": {"team": "a"}}
+            for n in range(number)
+        ]
+        return f"{WHOLE}rules: {json.dumps(made)}"
+
+    most = PATTERN_CHARACTERS // 100
+    assert len(read_policy(rules(most)).rules) == most
+    with pytest.raises(InvalidInput) as refused:
+        read_policy(rules(most + 1))
+    (problem,) = refused.value.problems
+    assert problem.pointer == f"/rules/{most}/when/cohort"
+    assert "over 2,000 characters" in problem.problem
+    assert "in full" in problem.hint
 
 
 def test_old_ways_are_told_of_the_new_ones() -> None:

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from secondlook import conditions, events
 from secondlook.conditions import FACTS, Clause, Condition, Facts, FactType
+from secondlook.extent import excess
 from secondlook.text import SLUG, normalised
 
 from services.escalation.rules import Owner, Priority, parse_address, parse_owner
@@ -217,6 +218,9 @@ class RoutingPolicy(_Part):
                 problem = f"two rules have the id '{id_}'"
                 hint = "An id is stored on cases: give each rule one of its own."
                 raise _wrong(("rules", position, "id"), problem, hint)
+        if found := excess(rule.when for rule in self.rules):
+            at = ("rules", found.position, "when", found.fact)
+            raise _wrong(at, found.problem, found.hint)
         for name, ladder in self.ladders.items():
             _check_ladder(name, ladder)
         parts = [(("rules", n), rule.escalate) for n, rule in enumerate(self.rules)]

@@ -15,14 +15,9 @@ from typer.testing import CliRunner
 from services.cli import app
 from services.commands import dead_letters
 from services.commands.shared import operator
-from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.errors import InvalidInput, NotFound, Unavailable
-from services.kit.eventlog.port import TopicSpec
-from services.kit.eventlog.postgres import PostgresLog
-from services.tools import keys as tool_keys
-from tests.factories import OWNER, POLICY, REP, TOOL, Delivery, output, populate
-from tests.factories.people import OPERATOR
+from tests.factories import OWNER, POLICY, REP, TOOL, Delivery
 
 SERVING = {"run", "demo", "serve", "consume", "tick", "export"}
 """Commands that run until they are stopped; they have tests of their own."""
@@ -61,30 +56,6 @@ ONCE = {"tools add", "teams add", "people add", "people deactivate", "keys revok
     "dead-letters discard",
 }
 """Commands that cannot be done a second time."""
-
-
-@pytest.fixture
-def run(
-    fresh_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., Any]:
-    """Runs a command on an installation with a case and a dead letter."""
-    url = fresh_database()
-    policy = tmp_path / "routing.yaml"
-    policy.write_text(POLICY)
-    for name, value in (("DATABASE_URL", url), ("DATA_DIR", tmp_path), ("ROUTING_FILE", policy)):
-        monkeypatch.setenv(f"SECONDLOOK_{name}", str(value))
-    database, log = Database(make_engine(url)), PostgresLog(url)
-    populate(database)
-    with database.transaction() as session:
-        tool_keys.create_key(session, TOOL, actor=OPERATOR, now=DatabaseClock().now(session))
-    log.ensure_topics([TopicSpec(topic.name, 2) for topic in events.TOPICS])
-    delivery = Delivery(database)
-    delivery.take(output("o-1", confidence=0.1))
-    delivery.take(b"nonsense", topic=events.OUTPUTS)
-    log.close()
-    database.close()
-    runner = CliRunner()
-    return lambda *arguments: runner.invoke(app, list(arguments))
 
 
 def commands(command: Any, name: str = "") -> Iterator[str]:
@@ -175,65 +146,6 @@ def test_check_warns_of_a_tool_that_is_not_registered(
     assert (done.exit_code, done.output) == (0, f"warning: {warning}\nsound\n")
     answer = json.loads(run("route", "check", "--file", str(file), "--json").output)
     assert answer == {"sound": True, "problems": [], "warnings": [warning]}
-
-
-_UNSOUND = """
-version: 1
-catch_all: {team: nowhere, sla: {claim: 30m, resolve: 2h}}
-rules:
-  - {id: all, when: {tool: "*"}, owner: {user: rita@example.org}}
-  - {id: early, when: {tool: no-such-tool}, owner: {team: support}}
-  - {id: again, when: {tool: "*"}, owner: {team: support}}
-ladders:
-  long:
-    - {at: 0m, own: team:support}
-    - {at: 1h, own: user:x@y.org}
-tests:
-  - {case: {trigger: dispute}, expect: {team: support}}
-"""
-_FOUND = [
-    "line 7: rule 'again' is never reached: 'all' matches first",
-    "line 3: catch_all names team:nowhere: team 'nowhere' has nobody active who may review",
-    "line 5: rule 'all' names user:rita@example.org: rita@example.org is a rep, who may not review",
-    "line 11: ladder 'long', rung 2 names user:x@y.org: nobody active has the address 'x@y.org'",
-    "line 13: test 1: team is nowhere, expected support",
-]
-_WARNED = "line 6: rule 'early': no tool 'no-such-tool' is registered"
-
-
-def test_check_and_doctor_find_the_same_in_a_policy(
-    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    file = tmp_path / "unsound.yaml"
-    file.write_text(_UNSOUND)
-    done = run("route", "check", "--file", str(file), "--json")
-    assert done.exit_code == 1
-    answer = json.loads(done.output)
-    assert answer == {"sound": False, "problems": _FOUND, "warnings": [_WARNED]}
-    monkeypatch.setenv("SECONDLOOK_ROUTING_FILE", str(file))
-    assert f"routing policy: {'; '.join(_FOUND)} (warning: {_WARNED})" in run("doctor").output
-    told = {one.pop("looked_at"): one for one in json.loads(run("doctor", "--json").output)}
-    assert told["routing policy"] == {"problem": "; ".join(_FOUND), "warning": _WARNED}
-
-
-def test_doctor_says_well_of_a_policy_with_a_warning(
-    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    file = tmp_path / "early.yaml"
-    file.write_text(POLICY.replace('{predicted.category: "ta*"}', "{tool: no-such-tool}"))
-    monkeypatch.setenv("SECONDLOOK_ROUTING_FILE", str(file))
-    assert "routing policy: well (warning: line 5: rule 'taxes'" in run("doctor").output
-
-
-def test_doctor_tells_of_a_timer_that_failed_and_of_dead_letters(run: Callable[..., Any]) -> None:
-    database = Database(make_engine(os.environ["SECONDLOOK_DATABASE_URL"]))
-    with database.transaction() as session:
-        parked = "failures = 2, error = 'no such rung', parked_until = now() + interval '1 h'"
-        session.execute(text(f"UPDATE timer SET {parked} WHERE kind = 'claim'"))
-    database.close()
-    said = run("doctor").output
-    assert "timer claim of case 1 failed 2 times: no such rung" in said
-    assert "dead letters wait" in said
 
 
 def test_account_says_of_each_tool_where_its_events_and_cases_are(run: Callable[..., Any]) -> None:
