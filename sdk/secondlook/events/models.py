@@ -318,8 +318,8 @@ class ReviewRequest(Strict):
     output_id: Id
     trigger: Trigger
     output: ReviewedOutput | None = None
-    """Absent while the output has not come. Trimmed (alternatives first, then the input)
-    where all of it would not fit an event."""
+    """Absent while the output has not come, and where a request sent just before has brought it.
+    Trimmed (alternatives first, then the input) where all of it would not fit an event."""
     gate: GateAnswer | None = None
     objection: Objection | None = None
     at: Timestamp
