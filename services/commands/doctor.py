@@ -115,10 +115,8 @@ def _look_at_consumers(found: Resources) -> str:
 
 
 def _in_words(late: Late, now: datetime) -> str:
-    waiting = (
-        f"{late.records} records wait for {late.consumer},"
-        f" the oldest since {_seconds(now - late.oldest)} s"
-    )
+    number = "1 record waits" if late.records == 1 else f"{late.records} records wait"
+    waiting = f"{number} for {late.consumer}, the oldest since {_seconds(now - late.oldest)} s"
     if late.progressed_at is None:
         return f"{waiting}; it has never taken one there: is `consume {late.consumer}` running?"
     idle = now - late.progressed_at

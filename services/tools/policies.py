@@ -17,7 +17,8 @@ from services.tools import models
 NAMEABLE = 100
 """So many of its newest policies an output may name: what reading them costs has a bound."""
 _KEPT_MEMBERS = 1_000_000
-"""So many categories and thresholds of older policies a process keeps, some 100 MB."""
+"""So many categories, thresholds and values of conditions of older policies a process keeps, some
+100 MB."""
 _POLICY_MEMBERS = 100
 """What a policy without any weighs among them."""
 
@@ -143,7 +144,9 @@ def _key(policy: GatePolicy) -> _Key:
 
 
 def _members(policy: GatePolicy) -> int:
-    return _POLICY_MEMBERS + len(policy.categories) + len(policy.category_thresholds)
+    clauses = (clause for one in policy.review_when for clause in one.when.values())
+    values = sum(len(clause) if isinstance(clause, list) else 1 for clause in clauses)
+    return _POLICY_MEMBERS + len(policy.categories) + len(policy.category_thresholds) + values
 
 
 def times_of(changes: Mapping[int, datetime], upto: int) -> Times:

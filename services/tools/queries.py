@@ -21,9 +21,8 @@ from services.tools.rules import OutputKind, ToolState
 class ToolInfo:
     """A tool as other packages use it: with its newest gate policy and taxonomy.
 
-    `categories` are in the order of the newest taxonomy; `ever_categories` are all that any
-    revision held, because a correction may speak of a category since retired. Without any,
-    both are empty, and every category goes.
+    `ever_categories` are all that any revision held, because a correction may speak of a
+    category since retired; none where the newest has none, as then every category goes.
     """
 
     slug: str
@@ -34,7 +33,6 @@ class ToolInfo:
     policy: GatePolicy
     revision: int
     created_at: datetime
-    categories: tuple[str, ...]
     ever_categories: frozenset[str]
     matured_since: datetime | None = None
 
@@ -42,6 +40,11 @@ class ToolInfo:
         """The moment up to which recorded outputs are mature; it never goes back."""
         aged = now - timedelta(seconds=self.maturity_seconds)
         return max(aged, self.matured_since or aged)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The categories in use, in the order in which people see them."""
+        return self.policy.categories
 
     @property
     def state(self) -> ToolState:
@@ -169,7 +172,6 @@ def _read(session: Session, slugs: Sequence[str], life: str) -> dict[str, ToolIn
             policy=policy_of(policy, names, kind=row.kind, epoch=life),
             revision=row.revision,
             created_at=row.created_at,
-            categories=tuple(names or ()),
             ever_categories=frozenset(ever.get(row.slug, ()) if names else ()),
             matured_since=row.matured_since,
         )

@@ -114,7 +114,7 @@ def test_doctor_names_a_consumer_that_has_never_run(
     assert _consumers(run) == ""
     waiting(events.OUTPUTS)
     said = _consumers(run)
-    assert said.startswith("1 records wait for feedback, the oldest since 18")
+    assert said.startswith("1 record waits for feedback, the oldest since 18")
     assert "never taken one there: is `consume feedback` running?" in said
     assert "escalation" not in said
 
@@ -129,7 +129,7 @@ def test_doctor_tells_a_consumer_that_stands_still_from_one_that_catches_up(
     waiting(events.REVIEWS)
     _stand_at("escalation", events.REVIEWS, moved=moved)
     said = _consumers(run)
-    assert "wait for escalation" in said
+    assert "waits for escalation" in said
     assert says in said
 
 
