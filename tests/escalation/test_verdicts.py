@@ -7,19 +7,22 @@ from zoneinfo import ZoneInfo
 import pytest
 from secondlook import events
 
-from services.escalation import queries
+from services.escalation import queries, service
 from services.escalation.errors import OwnDispute
 from services.escalation.policy.read import read as read_policy
 from services.escalation.reopening import Reopening, begin_again
 from services.kit.database import Database
 from services.kit.durations import Duration
-from services.kit.errors import InvalidInput
-from services.tools.rules import OutputKind
+from services.kit.errors import InvalidInput, NotAllowed, NotFound
+from services.tools.rules import OutputKind, VerdictKind
 from tests.factories import (
+    AUDITOR,
+    OUTSIDER,
     OWNER,
     TEAMMATE,
     Casework,
     Delivery,
+    actor_of,
     correction,
     one,
     output,
@@ -27,6 +30,20 @@ from tests.factories import (
     rows,
     total,
 )
+from tests.factories.cases import LEASE
+
+
+@pytest.mark.parametrize(("who", "refusal"), [(OUTSIDER, NotFound), (AUDITOR, NotAllowed)])
+def test_verdict_is_refused_of_whom_may_not_give_it_however_they_came_by_the_case(
+    who: str, refusal: type[Exception], log: Delivery, casework: Casework, database: Database
+) -> None:
+    log.take(output("o-1", confidence=0.1))
+    with database.transaction() as session:
+        case, now = queries.case(session, 1), casework.clock.now(session)
+        given = {"token": None, "lease": LEASE, "verdict": VerdictKind.UPHELD, "now": now}
+        with pytest.raises(refusal):
+            service.give_verdict(session, actor_of(session, who), case, **given)
+    assert one(database, 'SELECT state FROM "case"') == "open"
 
 
 def test_review_sends_the_verdict_back_to_feedback(
