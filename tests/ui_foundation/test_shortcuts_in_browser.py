@@ -172,3 +172,18 @@ def test_junk_in_the_browsers_storage_does_no_harm(looking: Looking) -> None:
         page.reload()
         page.keyboard.press("j")
         assert focused(page) == "row-4821-link"
+
+
+def test_keys_count_as_soon_as_the_sheet_is_closed(looking: Looking) -> None:
+    with looking() as view:
+        page = view.open("/queue")
+        page.keyboard.press("?")
+        page.get_by_label("Key for: Next row").focus()
+        page.evaluate(
+            """() => {
+        document.querySelector("#shortcuts").close();
+        document.activeElement.dispatchEvent(
+            new KeyboardEvent("keydown", {key: "j", code: "KeyJ", bubbles: true}));
+    }"""
+        )
+        assert focused(page) == "row-4821-link"

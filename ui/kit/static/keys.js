@@ -18,7 +18,8 @@ const keyOf = (element) => moved[element.dataset.key] ?? element.dataset.key;
 const all = () => [...document.querySelectorAll("[data-key]")];
 const shown = (element) => element.hidden ? element.dataset.do !== undefined : element.checkVisibility();
 const usable = (element) => !element.disabled && element.getAttribute("aria-disabled") !== "true" && shown(element);
-const typing = (target) => target.closest?.("input:not([type=checkbox], [type=radio], [type=button]), select, textarea, [contenteditable]:not([contenteditable=false]), dialog[open]");
+// What is hidden keeps the focus until the next frame: nobody types there.
+const typing = (target) => target.closest?.("input:not([type=checkbox], [type=radio], [type=button]), select, textarea, [contenteditable]:not([contenteditable=false]), dialog[open]")?.checkVisibility();
 
 // Nearest first: what is around the focus, then the reading pane, then the page.
 function find(key) {
