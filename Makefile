@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 # Python's packages and the system's are brought at the same time.
 MAKEFLAGS += --jobs=2
 
+# Tests start hundreds of processes of ours: compiled once, even where the machine says not to.
+unexport PYTHONDONTWRITEBYTECODE
+
 # uv takes a tenth of pip's time. It reads none of pip's settings: where it cannot bring the
 # packages, pip does.
 LOCKED := --quiet --require-hashes --only-binary :all:
