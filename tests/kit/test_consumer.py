@@ -114,6 +114,29 @@ def test_batch_that_takes_too_long_is_read_in_smaller_parts(rig: Rig) -> None:
     assert rig.effects() == [str(i) for i in range(100)]
 
 
+def test_record_that_alone_takes_too_long_is_rejected_after_three_tries(rig: Rig) -> None:
+    class Slow(Effects):
+        tries = 0
+
+        def __call__(self, session: Session, batches: Sequence[Batch], prepared: Any) -> None:
+            session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '200ms'"))
+            values = [record.value for batch in batches for record in batch.records]
+            if b"3" in values:
+                self.tries += values == [b"3"]
+                time.sleep(0.4)
+            super().__call__(session, batches, prepared)
+
+    handler = Slow()
+    rig.append(*map(str, range(8)))
+    with running(rig.consumer(handler=handler)):
+        until(rig.done(8))
+    assert handler.tries == 3
+    assert rig.effects() == [str(i) for i in range(8) if i != 3]
+    query = "SELECT place, convert_from(value, 'UTF8'), reason FROM rejected"
+    assert rig.rows(query) == [(3, "3", "took_too_long")]
+    assert rig.counted["rejected took_too_long"] == 1
+
+
 def test_bad_records_are_found_and_rejected_alone(rig: Rig) -> None:
     values = [f"bad {i}" if i in (0, 57, 58, 199) else str(i) for i in range(200)]
     rig.append(*values)

@@ -6,7 +6,8 @@ together or not at all. What goes wrong is told apart:
 * infrastructure (the database or the log is away): roll back, wait, read again, for ever;
 * a record that the handler cannot take: found by halving, and given to `reject` in the
   same transaction as the move past it, so that nothing is dropped and nothing spins;
-* a record that kills the process: found because starts are counted beside the offsets.
+* a record that kills the process: found because starts are counted beside the offsets;
+* one for which the server ends its transaction: read alone, and rejected after some tries.
 """
 
 import random
@@ -21,6 +22,7 @@ from services.kit.consuming.counters import Counters
 from services.kit.consuming.cutting import halves, singles
 from services.kit.consuming.offsets import Move, Offsets, Place, StaleOffset
 from services.kit.consuming.retrying import (
+    TRIES,
     BatchSize,
     Interrupted,
     Paused,
@@ -33,15 +35,13 @@ from services.kit.database import Database, took_too_long
 from services.kit.eventlog.port import Batch, EventLog, Partition, Record
 
 CRASHED = "crashed_consumer"
+SLOW = "took_too_long"
 UNREADABLE = "unreadable"
 
 _POLL_SECONDS = 1.0
 _NAG_SECONDS = 60.0
 _LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _SLICE = 0.05
-
-# A record that was tried alone so often, and took the process along each time, is rejected.
-_TRIES = 3
 
 _log = structlog.get_logger()
 
@@ -71,8 +71,9 @@ class Handler(Protocol[P]):
         """Keep a record that cannot be taken, with the reason.
 
         `error` is what the handler raised, or a word: `crashed_consumer` for a record
-        that killed its reader, `unreadable` for bytes that are no record (then `value`
-        is those bytes, and headers say what is wrong with them).
+        that killed its reader, `took_too_long` for one whose transaction the server ended,
+        `unreadable` for bytes that are no record (then `value` is those bytes, and headers
+        say what is wrong with them).
         """
         ...
 
@@ -148,12 +149,12 @@ class Consumer:
             batches = self._member.poll(max_records=self._size.records, timeout=_POLL_SECONDS)
             self._take(batches)
         except Exception as error:  # the loop's top: nothing may end it
-            self._put_off([batch.partition for batch in batches], error)
+            self._put_off(batches, error)
         else:
             self._failures = 0 if batches else self._failures
             self._size.grow()
 
-    def _put_off(self, partitions: Sequence[Partition], error: Exception) -> None:
+    def _put_off(self, batches: Sequence[Batch], error: Exception) -> None:
         """Read again, a little later, what was rolled back."""
         reason = reason_of(error)
         said = {"consumer": self.name, "reason": reason, "error": str(error)[:300]}
@@ -164,9 +165,9 @@ class Consumer:
         if isinstance(error, Paused):
             self._pause()
         if took_too_long(error):
-            self._size.shrink()
+            self._size.shrink(batches)
         self._counters.retried(reason)
-        self._member.rewind(partitions)
+        self._member.rewind([batch.partition for batch in batches])
         self._back_off()
 
     def _back_off(self) -> None:
@@ -268,6 +269,10 @@ class Consumer:
     # --- processing -----------------------------------------------------------------------
 
     def _take(self, batches: Sequence[Batch]) -> None:
+        if self._size.is_hopeless(batches):
+            self._reject(batches[0], SLOW, careful=batches[0].partition in self._careful)
+            self._size.forget()
+            return
         together = [batch for batch in batches if batch.partition not in self._careful]
         if together:
             self._process(together)
@@ -325,7 +330,7 @@ class Consumer:
             return False
         with self._database.transaction() as session:
             tries = self._offsets.count_try(session, single.partition, single.first_offset)
-        if tries > _TRIES:
+        if tries > TRIES:
             return True
         self._tried[single.partition] = single.first_offset
         return False
