@@ -15,6 +15,7 @@ from tests.waiting import until
 _MIB = 1024 * 1024
 _FLAT = 24 * _MIB
 _PATIENCE = 0.1
+_TRIES = 15
 _POLLS = 1_200
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
@@ -50,10 +51,10 @@ def server(
 
 
 def _require_health(server: WebProcess, hurt: Callable[[], object]) -> None:
-    """Whatever `hurt` does, nobody waits for it. The machine may be busy, so one of three counts:
+    """Whatever `hurt` does, nobody waits for it. The machine may be busy, so one of many counts:
     what holds up the server holds it up each time."""
     longest = []
-    for _ in range(3):
+    for _ in range(_TRIES):
         with HealthWatch(server) as health:
             hurt()
         longest.append(health.longest)
