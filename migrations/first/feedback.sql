@@ -60,12 +60,12 @@ CREATE TABLE correction_backlog (
     trigger TEXT NOT NULL,
     after_at TIMESTAMP WITH TIME ZONE NOT NULL,
     after_id TEXT NOT NULL,
-    until_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    kept_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT pk_correction_backlog PRIMARY KEY (tool, output_id),
     CONSTRAINT ck_correction_backlog_trigger CHECK (trigger IN ('dispute', 'unmatched')),
     CONSTRAINT fk_correction_backlog_tool_tool FOREIGN KEY(tool) REFERENCES tool (slug)
 );
-CREATE INDEX ix_correction_backlog_until ON correction_backlog (until_at);
+CREATE INDEX ix_correction_backlog_kept ON correction_backlog (kept_at);
 
 CREATE TABLE withdrawal (
     tool TEXT NOT NULL,

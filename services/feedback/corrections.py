@@ -104,9 +104,8 @@ def store(
 def _send_objections(session: Session, disputed: Sequence[Key], *, now: datetime) -> None:
     """Request reviews of outputs that words object to which are stored now."""
     if disputed:
-        follow = sending.join(session, disputed, now=now)
-        waiting = [Backlog(*key, Trigger.DISPUTE, now, "", now) for key in disputed]
-        sending.begin(session, [one for one in waiting if one.key not in follow], now=now)
+        waiting = [Backlog(*key, Trigger.DISPUTE, now, "") for key in disputed]
+        sending.follow_on(session, waiting, now=now, until=now)
 
 
 def _take_back(
@@ -145,8 +144,9 @@ def _was_sent_on(word: Word, output: LockedOutput) -> bool:
 _AWAIT = text(f"""
 INSERT INTO output AS o (tool, output_id, awaited_since)
 SELECT g.tool, g.output_id, :now FROM {recordset(KEY_COLUMNS)} ORDER BY g.tool, g.output_id
-ON CONFLICT (tool, output_id) DO UPDATE SET awaited_since = :now, unmatched_at = NULL
-WHERE o.recorded_at IS NULL AND o.unmatched_at IS NOT NULL AND :anew
+ON CONFLICT (tool, output_id) DO UPDATE SET unmatched_at = NULL, awaited_since =
+    CASE WHEN o.unmatched_at IS NULL THEN least(o.awaited_since, :now) ELSE :now END
+WHERE o.recorded_at IS NULL AND :anew AND (o.unmatched_at IS NOT NULL OR o.awaited_since > :now)
 """)
 
 
@@ -155,7 +155,8 @@ def await_outputs(
 ) -> None:
     """Make a row for each output that has not come yet.
 
-    `anew`: somebody has something new to say, so that one found missing is missed again.
+    `anew`: somebody has something new to say, so that one found missing is missed again. It is
+    awaited since the first that was said, whoever came first to say so here.
     """
     session.execute(_AWAIT, {"rows": keys_json(keys), "now": now, "anew": anew})
 

@@ -151,7 +151,7 @@ class CorrectionBacklog(Base):
     __tablename__ = "correction_backlog"
     __table_args__ = (
         CheckConstraint("trigger IN ('dispute', 'unmatched')", name="trigger"),
-        Index("ix_correction_backlog_until", "until_at"),
+        Index("ix_correction_backlog_kept", "kept_at"),
     )
 
     tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"), primary_key=True)
@@ -160,8 +160,8 @@ class CorrectionBacklog(Base):
     after_at: Mapped[datetime]
     """When the last one that was sent on was recorded, and its event's id."""
     after_id: Mapped[str]
-    until_at: Mapped[datetime]
-    """What is recorded later is sent on by itself."""
+    kept_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    """Whose turn it is: what has waited for longest is sent on first."""
 
 
 class Withdrawal(Base):

@@ -32,14 +32,13 @@ least(c.occurred_at, c.recorded_at) AS occurred_at, c.withdrawn_at IS NOT NULL A
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What was said of an output until a moment, and how far it has been sent on."""
+    """What was said of an output, and how far it has been sent on."""
 
     tool: str
     output_id: str
     trigger: Trigger
     after_at: datetime
     after_id: str
-    until_at: datetime
 
     @property
     def key(self) -> Key:
@@ -52,41 +51,50 @@ _BACKLOG_COLUMNS = {
     "trigger": "text",
     "after_at": "timestamptz",
     "after_id": "text",
-    "until_at": "timestamptz",
 }
 
 
-def begin(session: Session, waiting: Sequence[Backlog], *, now: datetime) -> None:
+def begin(
+    session: Session, waiting: Sequence[Backlog], *, now: datetime, until: datetime | None = None
+) -> None:
     """Request reviews for what is said of these outputs, and keep what is too much for now.
 
-    Whoever calls this holds the outputs.
+    Whoever calls this holds the outputs, and so sees all that is said of them, but for what
+    will be said by whoever waits to hold them. Their clocks may have been read earlier, or
+    later: nothing follows from that. `until`: what was recorded later has been sent on by itself.
     """
-    remaining = _send_piece(session, waiting, now=now)
+    remaining = _send_piece(session, waiting, now=now, until=until)
     if remaining:
         session.execute(_KEEP, {"rows": _as_rows(remaining)})
 
 
-# What was said of a missing output before it was missed anew may still be on its way; what is
-# said of one that has come is sent on from its beginning.
+# What comes next is the earlier of what comes next of both: a word is better sent on twice, and
+# known to escalation by its id, than never.
+_EARLIER = """
+    after_at = least(b.after_at, {0}.after_at),
+    after_id = CASE WHEN (b.after_at, b.after_id) < ({0}.after_at, {0}.after_id)
+               THEN b.after_id ELSE {0}.after_id END"""
 _KEEP = text(f"""
 INSERT INTO correction_backlog AS b ({", ".join(_BACKLOG_COLUMNS)})
 SELECT {", ".join(f"g.{name}" for name in _BACKLOG_COLUMNS)} FROM {recordset(_BACKLOG_COLUMNS)}
-ON CONFLICT (tool, output_id) DO UPDATE SET trigger = excluded.trigger,
-    until_at = excluded.until_at,
-    after_at = CASE b.trigger WHEN excluded.trigger THEN b.after_at ELSE excluded.after_at END,
-    after_id = CASE b.trigger WHEN excluded.trigger THEN b.after_id ELSE excluded.after_id END
+ON CONFLICT (tool, output_id) DO UPDATE SET
+    trigger = excluded.trigger, {_EARLIER.format("excluded")}
 """)
 
 _JOIN = text(f"""
-UPDATE correction_backlog b SET until_at = :now FROM {recordset(KEY_COLUMNS)}
+UPDATE correction_backlog b SET {_EARLIER.format("g")} FROM {recordset(_BACKLOG_COLUMNS)}
 WHERE b.tool = g.tool AND b.output_id = g.output_id RETURNING b.tool, b.output_id
 """)
 
 
-def join(session: Session, keys: Collection[Key], *, now: datetime) -> set[Key]:
-    """Let what was said of these outputs now follow what is on its way; answers where any is."""
-    joined = session.execute(_JOIN, {"rows": keys_json(keys), "now": now})
-    return {Key(*row) for row in joined}
+def follow_on(
+    session: Session, waiting: Sequence[Backlog], *, now: datetime, until: datetime
+) -> None:
+    """As `begin`, but where something is on its way already, the new follows it."""
+    joined = session.execute(_JOIN, {"rows": _as_rows(waiting)})
+    following = {Key(*row) for row in joined}
+    rest = [one for one in waiting if one.key not in following]
+    begin(session, rest, now=now, until=until)
 
 
 _FORGET = text(f"""
@@ -102,7 +110,7 @@ def forget(session: Session, keys: Collection[Key]) -> None:
 
 
 _LONGEST_KEPT = text("""
-SELECT tool, output_id FROM correction_backlog ORDER BY until_at LIMIT :limit
+SELECT tool, output_id FROM correction_backlog ORDER BY kept_at LIMIT :limit
 """)
 _KEPT = text(f"""
 SELECT {", ".join(f"b.{name}" for name in _BACKLOG_COLUMNS)}
@@ -140,7 +148,8 @@ _NEXT = selecting(
 SELECT c.* FROM {recordset(_BACKLOG_COLUMNS)} CROSS JOIN LATERAL (
     SELECT {WORD}, c.recorded_at FROM correction c
     WHERE c.tool = g.tool AND c.output_id = g.output_id
-      AND (c.recorded_at, c.event_id) > (g.after_at, g.after_id) AND c.recorded_at <= g.until_at
+      AND (c.recorded_at, c.event_id) > (g.after_at, g.after_id)
+      AND c.recorded_at <= coalesce(CAST(:until AS timestamptz), 'infinity')
       AND c.withdrawn_at IS NULL AND c.kind <> 'confirmation'
       AND (g.trigger = 'unmatched' OR c.kind IN ('dispute', 'appeal'))
     ORDER BY c.recorded_at, c.event_id LIMIT :piece) c
@@ -164,9 +173,11 @@ class _Piece:
     """What may come after them."""
 
 
-def _send_piece(session: Session, waiting: Sequence[Backlog], *, now: datetime) -> list[Backlog]:
+def _send_piece(
+    session: Session, waiting: Sequence[Backlog], *, now: datetime, until: datetime | None = None
+) -> list[Backlog]:
     """Request reviews for the next words of each, as far as they fit; answers what may remain."""
-    pieces = _next_pieces(session, waiting)
+    pieces = _next_pieces(session, waiting, until)
     asked = [(one.backlog.trigger, one.words) for one in pieces if one.words]
     sent = reviews.request_for_words(session, asked, now=now)
     missing = [key for key, trigger in sent.items() if trigger is Trigger.UNMATCHED]
@@ -178,8 +189,10 @@ def _send_piece(session: Session, waiting: Sequence[Backlog], *, now: datetime) 
     return [one for one in remaining if one is not None]
 
 
-def _next_pieces(session: Session, waiting: Sequence[Backlog]) -> list[_Piece]:
-    given = {"rows": _as_rows(waiting), "piece": _PIECE, "most": _MOST}
+def _next_pieces(
+    session: Session, waiting: Sequence[Backlog], until: datetime | None
+) -> list[_Piece]:
+    given = {"rows": _as_rows(waiting), "until": until, "piece": _PIECE, "most": _MOST}
     found = session.execute(_NEXT, given).all()
     of = {key: list(rows) for key, rows in groupby(found, lambda row: Key(row[0], row[1]))}
     # Those after the last one that is answered were not looked at, and it not to its end.

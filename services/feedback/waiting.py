@@ -29,8 +29,9 @@ def meet(session: Session, keys: Iterable[Key], *, now: datetime) -> Counts:
     outputs = truth.lock(session, keys)
     sought = [key for key, row in outputs.items() if row.sought]
     reviews.tell_of_arrival(session, sought, now=now)
-    sending.forget(session, sought)
-    waiting = [Backlog(*key, Trigger.DISPUTE, _EARLIEST, "", now) for key in outputs]
+    # Nobody looks for what has come, whether or not somebody had been asked to.
+    sending.forget(session, outputs)
+    waiting = [Backlog(*key, Trigger.DISPUTE, _EARLIEST, "") for key in outputs]
     sending.begin(session, waiting, now=now)
     met = session.execute(_MET, {"rows": keys_json(outputs)})
     by_kind = {(tool, version, kind): n for tool, version, kind, n in met}
@@ -58,7 +59,7 @@ def report_unmatched(session: Session, *, now: datetime, before: datetime, limit
     """
     missing = session.execute(_UNMATCHED, {"now": now, "before": before, "limit": limit}).all()
     waiting = [
-        Backlog(row.tool, row.output_id, Trigger.UNMATCHED, row.awaited_since, "", now)
+        Backlog(row.tool, row.output_id, Trigger.UNMATCHED, row.awaited_since, "")
         for row in missing
     ]
     if waiting:

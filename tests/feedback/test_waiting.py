@@ -1,10 +1,14 @@
 """Much that is said of outputs, before or after they come: sent on by pieces, each word once."""
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
 from services.feedback import reviews, sending, service
+from services.feedback.consumer import FeedbackConsumer
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from tests.factories import Delivery, as_batches, correction, one, output, rows, total, withdrawal
@@ -91,6 +95,17 @@ def test_word_that_is_taken_back_before_its_turn_is_not_sent_on(
     while send_on(database):
         pass
     assert requested(database, "unmatched") == DISPUTES[:-1]
+
+
+def test_dispute_that_is_taken_back_before_its_output_comes_makes_no_exception(
+    database: Database,
+) -> None:
+    log = Delivery(database)
+    feed(log, correction("o-1", kind="dispute", event_id="d"), withdrawal("d", "o-1"))
+    feed(log, output("o-1", confidence=0.99))
+    assert total(database, "corrections", "dispute") == 1
+    assert total(database, "exceptions", "dispute") == 0
+    assert requested(database, "dispute") == []
 
 
 def test_output_that_comes_meanwhile_is_disputed_from_the_beginning(
@@ -198,3 +213,85 @@ def test_missing_outputs_whose_turn_comes_later_are_sought_too(
     sent_on(database)
     assert sorted(requested(database, "unmatched")) == names
     assert one(database, "SELECT count(*) FROM output WHERE sought") == len(names)
+
+
+def test_outputs_that_come_before_their_turn_are_missed_no_more(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "_MOST", 4)
+    log, names = Delivery(database), [f"o-{n}" for n in range(6)]
+    feed(log, *(correction(name, value="tax", event_id=name) for name in names))
+    with database.transaction() as session:
+        now = DatabaseClock().now(session)
+        assert service.report_unmatched(session, now=now, before=now) == len(names)
+    feed(log, *(output(name, confidence=0.99) for name in names))
+    sent_on(database)
+    sought = "SELECT output_id FROM output WHERE sought ORDER BY output_id"
+    assert rows(database, sought) == [(name,) for name in sorted(requested(database, "unmatched"))]
+    facts = """SELECT convert_from(value, 'utf8')::jsonb #>> '{data,output_id}' FROM outbox
+        WHERE convert_from(value, 'utf8')::jsonb #> '{data,output}' IS NOT NULL ORDER BY 1"""
+    assert rows(database, facts) == rows(database, sought), "who was sought is told of"
+
+
+# --- several consumers --------------------------------------------------------------------
+
+
+class EarlyClock(DatabaseClock):
+    """Read early: before its transaction goes on, `meanwhile` others are through with theirs."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        self._meanwhile = meanwhile
+
+    def now(self, session: Session) -> datetime:
+        moment = super().now(session)
+        self._meanwhile()
+        return moment
+
+
+def feed_meanwhile(database: Database, slow: Any, *others: Any) -> None:
+    """One consumer takes `slow`; between its look at the clock and its work another takes all."""
+    log, other = Delivery(database), Delivery(database)
+    log.feedback = FeedbackConsumer(
+        EarlyClock(lambda: [feed(other, *each) for each in others if each])
+    )
+    feed(log, slow)
+
+
+def test_dispute_that_is_through_before_an_output_of_an_earlier_clock_is_sent_on(
+    database: Database,
+) -> None:
+    feed_meanwhile(database, output("o-1"), [correction("o-1", kind="dispute", event_id="d")])
+    assert requested(database, "dispute") == ["d"]
+    assert total(database, "exceptions", "dispute") == 1
+
+
+def test_dispute_of_an_earlier_clock_follows_what_is_on_its_way(database: Database) -> None:
+    log = Delivery(database)
+    feed(log, output("o-1"))
+    many = [correction("o-1", kind="dispute", event_id=each) for each in DISPUTES]
+    feed_meanwhile(database, correction("o-1", kind="dispute", event_id="early"), many)
+    sent_on(database)
+    assert sorted({*requested(database, "dispute")}) == [*DISPUTES, "early"]
+
+
+def test_words_of_any_clock_are_sent_on_where_their_output_is_missing(database: Database) -> None:
+    def say(name: str) -> list[Any]:
+        return [correction("o-1", value="tax", event_id=name)]
+
+    feed_meanwhile(database, *say("early"), say("late"))
+    miss(database)
+    feed_meanwhile(database, *say("early again"), say("late again"))
+    miss(database)
+    assert requested(database, "unmatched") == ["early", "late", "early again", "late again"]
+
+
+def test_word_that_is_through_before_its_output_is_missed_at_an_earlier_moment_is_sent_on(
+    database: Database,
+) -> None:
+    log = Delivery(database)
+    feed(log, correction("o-1", value="tax", event_id="first"))
+    with database.transaction() as session:
+        now = DatabaseClock().now(session)
+        feed(log, correction("o-1", value="tax", event_id="second"))
+        assert service.report_unmatched(session, now=now, before=now) == 1
+    assert requested(database, "unmatched") == ["first", "second"]

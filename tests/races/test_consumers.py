@@ -15,6 +15,7 @@ from tests.kit.logs import running
 from tests.waiting import until
 
 PAIRS = 10_000
+DISPUTED = PAIRS // 4
 
 
 def say_in_chunks(pipeline: Pipeline, given: Sequence[object], size: int = 500) -> None:
@@ -22,8 +23,9 @@ def say_in_chunks(pipeline: Pipeline, given: Sequence[object], size: int = 500) 
         pipeline.send(*given[start : start + size])
 
 
-def say_at_once(pipeline: Pipeline, *several: Sequence[object]) -> None:
-    threads = [threading.Thread(target=say_in_chunks, args=(pipeline, one)) for one in several]
+def say_at_once(pipeline: Pipeline, *several: tuple[Sequence[object], int]) -> None:
+    """Each in chunks of a size of its own."""
+    threads = [threading.Thread(target=say_in_chunks, args=(pipeline, *one)) for one in several]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -36,8 +38,10 @@ def test_ten_thousand_pairs_meet_in_any_order(fresh_database: Callable[[], str])
     Five partitions among four members: an output and its correction are read by two of them.
     """
     draw = random.Random(10)
-    outputs = [output(f"o-{n}") for n in range(PAIRS)]
-    words = [correction(f"o-{n}", value="refund", note=f"w-{n}") for n in range(PAIRS)]
+    outputs = [output(f"o-{n}", confidence=0.99) for n in range(PAIRS)]
+    words = [correction(f"o-{n}", value="refund", note=f"w-{n}") for n in range(PAIRS - DISPUTED)]
+    disputed = range(PAIRS - DISPUTED, PAIRS)
+    words += [correction(f"o-{n}", kind="dispute", note=f"w-{n}") for n in disputed]
     with open_pipeline(fresh_database(), partitions=5) as pipeline:
         wide = Database(make_engine(pipeline.url, pool_size=8))
         with running(*(pipeline.consumer("feedback", database=wide) for _ in range(4))):
@@ -45,12 +49,13 @@ def test_ten_thousand_pairs_meet_in_any_order(fresh_database: Callable[[], str])
             rest = [outputs[PAIRS // 2 :], words[PAIRS // 2 :]]
             for one in rest:
                 draw.shuffle(one)
-            say_at_once(pipeline, outputs[: PAIRS // 2], *rest)
+            say_at_once(pipeline, (outputs[: PAIRS // 2], 500), (rest[0], 2_000), (rest[1], 50))
             until(lambda: not pipeline.behind("feedback"))
         met = "SELECT count(*) FROM output WHERE recorded_at IS NOT NULL AND overridden"
-        assert rows(pipeline.database, met)[0][0] == PAIRS
+        assert rows(pipeline.database, met)[0][0] == PAIRS - DISPUTED
         assert total(pipeline.database, "corrections") == PAIRS
-        assert total(pipeline.database, "overridden") == PAIRS
+        assert total(pipeline.database, "overridden") == PAIRS - DISPUTED
+        assert total(pipeline.database, "exceptions", "dispute") == DISPUTED
         pipeline.settle()
         assert pipeline.check() == []
         wide.close()
