@@ -25,7 +25,7 @@ from secondlook._values import (
     wrong_at,
 )
 from secondlook.conditions import Condition, When
-from secondlook.extent import excess
+from secondlook.extent import excess, steps
 from secondlook.text import CATEGORIES
 
 REVIEW_CONDITIONS = 200
@@ -118,6 +118,11 @@ class GatePolicy(Strict):
     def review_conditions(self) -> tuple[tuple[str, Condition], ...]:
         """`review_when`, made ready to be asked often."""
         return tuple((one.id, Condition(one.when)) for one in self.review_when)
+
+    @cached_property
+    def steps(self) -> int:
+        """How many steps its conditions take at most (`extent.steps`)."""
+        return steps(condition.when for condition in self.review_when)
 
     @cached_property
     def not_understood(self) -> tuple[str, ...]:

@@ -59,6 +59,8 @@ BODY_MODELS = (events.OutputRecorded, events.Output, events.Correction)
 
 _LARGE = 64 * 1024
 """Bodies beyond this are read on a thread: meanwhile the event loop answers others."""
+_MANY_STEPS = 20_000
+"""And so are those whose outputs the gate may need so many steps for together."""
 
 
 def router(
@@ -80,6 +82,10 @@ def router(
 
 Read = Callable[[bytes, PoliciesFor], Received]
 """Makes entries of a body."""
+
+
+class _TakesLong(Exception):
+    """To decide here would hold up everybody."""
 
 
 class _Receiver:
@@ -109,9 +115,16 @@ class _Receiver:
 
     async def _read(self, raw: bytes, read: Read) -> Received:
         if len(raw) <= _LARGE:
-            with suppress(PolicyNotKept):
-                return read(raw, self._policies.kept)
+            with suppress(PolicyNotKept, _TakesLong):
+                return read(raw, self._quick_policies_for)
         return await to_thread.run_sync(read, raw, self._policies_for, limiter=self._readers)
+
+    def _quick_policies_for(self, asked: Sequence[Asked]) -> Sequence[GatePolicy]:
+        """The policies that outputs go by, where all are kept and ask for little."""
+        policies = self._policies.kept(asked)
+        if sum(policy.steps for policy in policies) > _MANY_STEPS:
+            raise _TakesLong
+        return policies
 
     def _policies_for(self, asked: Sequence[Asked]) -> Sequence[GatePolicy]:
         """The policies that outputs go by; the database is asked for what is not kept alone."""

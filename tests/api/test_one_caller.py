@@ -2,12 +2,17 @@
 
 import json
 import socket
+import string
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
+from uuid import uuid4
 
 import pytest
+from secondlook.conditions import CHOICES
+from secondlook.extent import SEARCHES
 
-from tests.factories import ADMIN
+from tests.factories import ADMIN, TOOL
 from tests.factories.installation import Installation, cloned, open_resources, populate
 from tests.factories.web_process import HealthWatch, WebProcess, web_process
 from tests.waiting import until
@@ -160,6 +165,36 @@ def test_body_of_a_person_delays_nobody(
     status, said = server.request(method, path, body, **sent)
     assert (status, len(said) < 50_000) == (422, True)
     _require_health(server, lambda: server.request(method, path, body, **sent))
+
+
+def test_outputs_under_a_policy_that_asks_for_much_delay_nobody(
+    server: WebProcess, installation: Installation, key: str
+) -> None:
+    signs = [sign for sign in string.printable if sign.isalnum() and sign not in TOOL]
+    patterns = [f"*{sign}*" for sign in signs * SEARCHES][:SEARCHES]
+    lists = [patterns[at : at + CHOICES] for at in range(0, SEARCHES, CHOICES)]
+    conditions = [{"id": f"c{n}", "when": {"tool": some}} for n, some in enumerate(lists)]
+    some = {"kind": "category", "value": "refund", "confidence": 1}
+    outputs = [{**some, "output_id": uuid4().hex[:9]} for _ in range(800)]
+    body = json.dumps(outputs, separators=(",", ":")).encode()
+    assert len(body) < 64 * 1024, "small enough to be read by the event loop"
+    sent = {"Content_Type": _JSON, "Authorization": f"Bearer {key}"}
+
+    def send() -> tuple[int, Any]:
+        status, said = server.request("POST", "/v1/outputs", body, **sent)
+        return status, json.loads(said)["results"][-1]["policy_revision"]
+
+    before = send()
+    _set_conditions(server, installation, conditions)
+    until(lambda: send() > before)
+    _require_health(server, send)
+    _set_conditions(server, installation, [])
+
+
+def _set_conditions(server: WebProcess, installation: Installation, conditions: list[Any]) -> None:
+    sent = {"Content_Type": _JSON, "Authorization": f"Bearer {installation.token(ADMIN)}"}
+    body = json.dumps({"review_when": conditions}).encode()
+    assert server.request("PUT", f"/v1/tools/{TOOL}", body, **sent)[0] == 200
 
 
 def test_more_waiting_tools_than_requests_at_once_leave_room_for_both(

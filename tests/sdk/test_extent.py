@@ -8,7 +8,7 @@ import pytest
 from secondlook import events, gate, policy
 from secondlook._values import Strict
 from secondlook.conditions import CHOICES
-from secondlook.extent import PATTERN_CHARACTERS, VALUES
+from secondlook.extent import PATTERN_CHARACTERS, SEARCHES, VALUES
 from secondlook.policy import REVIEW_CONDITIONS, GatePolicy, ReviewConditions
 
 
@@ -59,6 +59,16 @@ def test_patterns_of_all_conditions_are_bounded_together() -> None:
     assert problem.pointer == f"/review_when/{len(LONG_PATTERNS) + 1}/when/attributes.b"
     assert "over 2,000 characters" in problem.problem
     assert "in full" in problem.hint
+
+
+def test_bounds_and_patterns_of_all_conditions_are_bounded_together() -> None:
+    bounds = [{f"attributes.a{n}": {"gt": n} for n in range(10)}] * (SEARCHES // 20)
+    patterns = [{"cohort": [f"*{n}" for n in range(50)]}] * (SEARCHES // 100)
+    assert policy_of([*bounds, *patterns, {"cohort": ["x", "y"]}]).steps == 5 * 51 + 250 * 2 + 1
+    for more in ({"attributes.b": {"lt": 1}}, {"attributes.b": ["x", "*"]}):
+        problem = refused([*bounds, *patterns, more])
+        assert problem.pointer == f"/review_when/{len(bounds) + 5}/when/attributes.b"
+        assert "over 500 bounds and patterns" in problem.problem
 
 
 def test_limits_of_conditions_and_lists_do_not_multiply() -> None:
@@ -117,7 +127,7 @@ def steps(whens: Sequence[dict[str, Any]], text: str) -> int:
 @pytest.mark.parametrize(
     ("whens", "text"),
     [
-        ([{"cohort": [f"*{chr(98 + n)}*" for n in range(25)]}] * 26, "a" * 200),
+        ([{"cohort": [f"*{chr(98 + n)}*" for n in range(25)]}] * 20, "a" * 200),
         ([{"cohort": "*a" * 98 + "*b*"}] * 10, "a" * 200),
         ([{f"attributes.a{n}": "a" if n < 9 else "b" for n in range(10)}] * REVIEW_CONDITIONS, "a"),
     ],
@@ -140,5 +150,5 @@ def test_plain_values_are_looked_up_however_many_they_are() -> None:
 
 def test_a_text_is_read_as_a_number_once_for_all_bounds() -> None:
     bounds = {f"attributes.a{n}": {"ge": 5 if n < 9 else 500} for n in range(10)}
-    facts = asked([bounds] * REVIEW_CONDITIONS, "77.125")
+    facts = asked([bounds] * (SEARCHES // len(bounds)), "77.125")
     assert sum(fact.read_as_number for fact in facts) == 1
