@@ -7,9 +7,10 @@ import contextlib
 import encodings.idna  # noqa: F401
 import http.client
 import json
+import re
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -24,6 +25,7 @@ _ACCEPTED = 202
 _TOO_LARGE = 413
 _JSON = ("application/json", "application/problem+json")
 _BATCH = {"Content-Type": "application/cloudevents-batch+json"}
+_ENTRY = re.compile(r"/([0-9]{1,6})(?:/|$)")
 # Answers that say nothing about the events: the key, the address or the server is the matter.
 _NOT_THE_EVENTS = frozenset({401, 403, 404, 405, 407, 408, 415, 421, 425, 429})
 # How a connection fails that the other side closed while it was idle.
@@ -41,6 +43,11 @@ class Unavailable(Exception):
 
 class Refused(Exception):
     """At least one of the events will never be taken."""
+
+    def __init__(self, why: str, *, positions: Iterable[int] = ()) -> None:
+        """Keep why, and the places of those events that the server names, counted from 0."""
+        super().__init__(why)
+        self.positions = frozenset(positions)
 
 
 class Transport(Protocol):
@@ -223,7 +230,9 @@ class HttpTransport:
         if answer.status == _ACCEPTED and answer.is_ours:
             return
         if _is_about_the_events(answer):
-            raise Refused(f"{answer.status}: {pointers_of(answer.body)}")
+            pointers = pointers_of(answer.body)
+            said = ", ".join(pointers[:10]) or "no reason given"
+            raise Refused(f"{answer.status}: {said}", positions=_positions(pointers))
         if answer.status < 300:
             raise Unavailable(f"something else than Secondlook answered, with {answer.status}")
         raise answer.unavailable()
@@ -242,13 +251,19 @@ def with_source(source: str, item: bytes) -> bytes:
     return b'{"source":"' + source.encode() + b'",' + item[1:]
 
 
-def pointers_of(body: bytes) -> str:
+def pointers_of(body: bytes) -> list[str]:
     """Where the problems of an RFC 9457 answer are; nothing of the values, which may be private."""
     try:
-        errors = json.loads(body)["errors"]
-        return ", ".join(str(error["pointer"])[:200] for error in errors[:10])
+        return [str(error["pointer"])[:200] for error in json.loads(body)["errors"]]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return "no reason given"
+        return []
+
+
+def _positions(pointers: Iterable[str]) -> Iterator[int]:
+    """Which entries of a batch the pointers lead into."""
+    for pointer in pointers:
+        if named := _ENTRY.match(pointer):
+            yield int(named[1])
 
 
 def _is_about_the_events(answer: Answer) -> bool:

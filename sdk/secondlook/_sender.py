@@ -1,7 +1,8 @@
 """The thread that sends."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
+from itertools import groupby
 
 from secondlook._backlog import Backlog, Segment
 from secondlook._http import Refused, Transport, Unavailable
@@ -53,18 +54,23 @@ class Sender:
             return False
         size = batch.count
         tries = 0
+        refused = set[int]()
         while left := batch.left[:size]:
+            rest = [at for at in range(len(left)) if at not in refused]
             try:
-                self._transport.send(source, left)
-            except Refused as refused:
-                size = self._narrow(batch, left, refused)
+                if rest:
+                    self._transport.send(source, [left[at] for at in rest])
+            except Refused as error:
+                blamed = self._blamed(rest, error)
+                refused |= blamed
+                size = size if blamed else len(left) // 2
             except Unavailable as outage:
                 tries += 1
                 if not self._wait(outage, tries):
                     return False
             else:
-                self._backlog.settle(batch, len(left), sent=True)
-                size, tries = 2 * size, 0
+                self._settle(batch, len(left), refused)
+                size, tries, refused = 2 * size, 0, set()
         return True
 
     def _wait_for_source(self) -> str | None:
@@ -74,13 +80,17 @@ class Sender:
                 return None
         return source
 
-    def _narrow(self, batch: Segment, items: list[bytes], refused: Refused) -> int:
-        """How many to send next, after a refusal: fewer, until the one to blame is alone."""
-        if len(items) == 1:
-            self._backlog.settle(batch, 1, sent=False)
+    def _blamed(self, sent: Sequence[int], refused: Refused) -> set[int]:
+        """Which of those sent are to blame: what the server names, or the only one; else none."""
+        named = {sent[at] for at in refused.positions if at < len(sent)}
+        blamed = named or (set(sent) if len(sent) == 1 else set())
+        if blamed:
             self._warner.warn("the server refused an event: %s", refused)
-            return batch.count
-        return len(items) // 2
+        return blamed
+
+    def _settle(self, batch: Segment, count: int, refused: Container[int]) -> None:
+        for is_refused, run in groupby(range(count), lambda at: at in refused):
+            self._backlog.settle(batch, len(list(run)), sent=not is_refused)
 
     def _wait(self, outage: Unavailable, tries: int) -> bool:
         self._warner.warn("events can't be sent just now, still trying: %s", outage)

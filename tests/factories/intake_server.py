@@ -32,6 +32,7 @@ class IntakeServer:
         self.policy_script: list[int] = []
         self.requested: list[str] = []
         self.refused_ids: set[str] = set()
+        self.names_refused = True
         self.retry_after = "1"
         self.close_after_answer = False
         self.errors: list[dict[str, str]] = []
@@ -162,7 +163,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _take(self, batch: list[dict[str, Any]], act: Act) -> Act:
         server = self.ours
         bad = [i for i, event in enumerate(batch) if event["id"] in server.refused_ids]
-        server.errors = [{"pointer": f"/{i}/data/value", "problem": "private"} for i in bad]
+        named = bad if server.names_refused else []
+        server.errors = [{"pointer": f"/{i}/data/value", "problem": "private"} for i in named]
         if bad:
             return 422
         server.batches.append(batch)
