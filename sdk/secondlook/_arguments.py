@@ -1,10 +1,11 @@
 """Turns what a tool hands over into what the contracts take."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from secondlook.events import Alternative
-from secondlook.text import NOTE_LENGTH, TEXT_BYTES
+from secondlook.text import ALTERNATIVES, NOTE_LENGTH, TEXT_BYTES
 
 _PAIR = 2
 
@@ -76,7 +77,10 @@ def _some(**facts: Any) -> Given | None:
 
 
 def _alternatives_of(given: Any) -> Any:
-    return [_alternative(one) for one in given] if isinstance(given, list | tuple) else given
+    """Whatever yields alternatives, of which no more are taken than show that they are too many."""
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
+        return given
+    return [_alternative(one) for one in islice(given, ALTERNATIVES + 1)]
 
 
 def _alternative(one: AnAlternative) -> Any:

@@ -95,7 +95,9 @@ class Recorder:
             if self._on_invalid == "raise":
                 raise
             self._warn(error, "a failed output was not valid and is recorded in part: %s")
-            known = kind if kind in TOOL_ERROR_KINDS else "error"
+            # A text of the tool's own class may compare itself as it likes.
+            said = str.__str__(kind) if isinstance(kind, str) else ""
+            known = said if said in TOOL_ERROR_KINDS else "error"
             self._record_in_part(given, known, lambda: message_of(message))
 
     def event(self, make: Callable[[], Event]) -> Event | None:

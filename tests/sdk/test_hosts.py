@@ -1,5 +1,6 @@
 """The SDK never hurts its host: whatever it is handed, wherever it runs."""
 
+import itertools
 import json
 import logging
 import math
@@ -25,6 +26,15 @@ class Hostile:
 
     def __str__(self) -> str:
         raise RuntimeError("str")
+
+
+class Contrary(str):
+    """A text that cannot be compared."""
+
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("eq")
 
 
 def a_fake(**policy: Any) -> FakeSecondlook:
@@ -64,6 +74,8 @@ INVALID: list[dict[str, Any]] = [
     {"attributes": Hostile()},
     {"alternatives": 5},
     {"alternatives": [("a", 2.0)]},
+    {"alternatives": range(10**12)},
+    {"alternatives": itertools.repeat("a")},
     {"subject": 7},
     {"language": "klingon!"},
     {"url": "javascript:alert(1)"},
@@ -145,7 +157,9 @@ def test_a_failure_that_is_not_valid_is_recorded_in_part() -> None:
     look = a_fake()
     look.failed("t-1", kind="boredom", message=ValueError("no\0 answer"), latency_ms=math.nan)  # type: ignore[arg-type]
     look.failed("t-2", kind="timeout", message=Hostile(), attributes={"a": None, "b": "c"})  # type: ignore[arg-type]
-    first, second = look.failures
+    look.failed("t-3", kind=Contrary("timeout"), message="late")
+    first, second, third = look.failures
+    assert (third.error.kind, third.error.message) == ("timeout", "late")
     assert (first.error.kind, first.error.message) == ("error", "no answer")
     assert (second.error.kind, second.error.message) == ("timeout", "Hostile")
     assert look.stats().dropped == 0
