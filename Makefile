@@ -26,7 +26,7 @@ help: ## Show this list
 $(VENV)/.run: requirements/installer.txt requirements/run.txt pyproject.toml sdk/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Secondlook needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check $(LOCKED) -r requirements/installer.txt
+	-$(BIN)/python -m pip install --disable-pip-version-check $(LOCKED) -r requirements/installer.txt
 	$(call install,requirements/run.txt)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e sdk -e .
 	@touch $@

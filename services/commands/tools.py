@@ -123,7 +123,7 @@ def _conditions(path: Path) -> list[Any]:
     except yaml.YAMLError as error:
         raise invalid("review_when", f"{path} is no YAML: {error}", "Check its lines.") from None
     if found is None:
-        return []
+        raise invalid("review_when", f"{path} is empty", "To remove all conditions, write `[]`.")
     if not isinstance(found, list):
         hint = 'Write `- {id: vip, when: {attributes.vip: "yes"}}`.'
         raise invalid("review_when", f"{path} holds no list", hint)

@@ -239,6 +239,30 @@ def test_policy_is_signed_and_changes_reach_a_waiting_tool(api: Api) -> None:
     assert gate.read_document(again.content, key_hash(api.tool_key)).state == "stopped"
 
 
+@pytest.mark.parametrize(
+    ("changes", "critical"),
+    [
+        ({}, {"categories"}),
+        (
+            {"review_when": [{"id": "vip", "when": {"cohort": "vip"}}]},
+            {"categories", "review_when"},
+        ),
+        ({"max_stale_seconds": 90}, {"categories", "max_stale_seconds"}),
+        ({"categories": []}, set()),
+    ],
+    ids=" ".join,
+)
+def test_policy_names_what_a_reader_must_know(
+    changes: dict[str, Any], critical: set[str], api: Api
+) -> None:
+    who = api.bearer("admin.support")
+    body = {"review_when": [], "max_stale_seconds": None, "categories": ["refund"], **changes}
+    assert api.client.put(f"/v1/tools/{TOOL}", json=body, headers=who).is_success
+    said = api.client.get("/v1/policy", headers=api.bearer("tool")).json()["policy"]
+    assert set(said.get("critical", [])) == critical
+    assert critical <= said.keys()
+
+
 def test_output_is_answered_under_the_policy_that_it_names(api: Api) -> None:
     who = api.bearer("admin.support")
     assert api.client.put(f"/v1/tools/{TOOL}", json={"threshold": 0.95}, headers=who).is_success

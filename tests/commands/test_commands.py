@@ -178,6 +178,19 @@ def test_condition_that_names_a_fact_twice_is_refused(
     assert "stands here twice" in str(done.exception)
 
 
+@pytest.mark.parametrize("written", ["", "# nothing yet\n", "null"])
+def test_a_file_without_conditions_removes_none(
+    written: str, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "conditions.yaml"
+    file.write_text(written)
+    done = run("tools", "review-when", TOOL, "--file", str(file))
+    assert isinstance(done.exception, InvalidInput)
+    assert "`[]`" in done.exception.problems[0].hint
+    file.write_text("[]")
+    assert run("tools", "review-when", TOOL, "--file", str(file)).exit_code == 0
+
+
 def _more_dead_letters(count: int, *, tool: str | None = None) -> Database:
     database = Database(make_engine(os.environ["SECONDLOOK_DATABASE_URL"]))
     insert = """INSERT INTO dead_letter (consumer, topic, partition, "offset", value, tool, parked,

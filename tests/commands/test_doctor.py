@@ -94,15 +94,24 @@ def _consumers(run: Callable[..., Any]) -> str:
     return next(one["problem"] for one in findings if one["looked_at"] == "consumers")
 
 
-def _stand_at(consumer: str, topic: str, *, moved: str, next_offset: int = 0) -> None:
-    """Let a consumer stand at an offset of both partitions, where it last took one `moved` ago."""
+def _stand_at(
+    consumer: str, topic: str, *, moved: str, next_offset: int = 0, taken: int = 7
+) -> None:
+    """Let a consumer stand at an offset of both partitions, where it last took one `moved` ago,
+    of `taken` records."""
     database = Database(make_engine(os.environ["SECONDLOOK_DATABASE_URL"]))
     query = """INSERT INTO consumer_offset
         (consumer, topic, partition, start_offset, next_offset, taken, progressed_at)
-        SELECT :consumer, :topic, number, 0, least(:next, p.next_offset), 7,
+        SELECT :consumer, :topic, number, 0, least(:next, p.next_offset), :taken,
                now() - CAST(:moved AS interval)
         FROM log_partition p WHERE p.topic = :topic"""
-    given = {"consumer": consumer, "topic": topic, "next": next_offset, "moved": moved}
+    given = {
+        "consumer": consumer,
+        "topic": topic,
+        "next": next_offset,
+        "moved": moved,
+        "taken": taken,
+    }
     with database.transaction() as session:
         session.execute(text(query), given)
     database.close()
@@ -117,6 +126,14 @@ def test_doctor_names_a_consumer_that_has_never_run(
     assert said.startswith("1 record waits for feedback, the oldest since 18")
     assert "never taken one there: is `consume feedback` running?" in said
     assert "escalation" not in said
+
+
+def test_doctor_names_a_consumer_that_began_and_has_taken_nothing(
+    run: Callable[..., Any], waiting: Callable[[str], None]
+) -> None:
+    waiting(events.REVIEWS)
+    _stand_at("escalation", events.REVIEWS, moved="2 seconds", taken=0)
+    assert "never taken one there: is `consume escalation` running?" in _consumers(run)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ class Output(Strict):
     disposition: Disposition | None = None
     """What the gate in the SDK decided."""
     policy_revision: Count | None = None
-    """The policy by which it did, where that is among the tool's newest 100; the server asks its
+    """The policy by which it did, where that is among the tool's newest 40; the server asks its
     own gate under the same one, else under the one in force when the output came."""
 
     @model_validator(mode="after")
