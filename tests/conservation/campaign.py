@@ -255,6 +255,8 @@ class Campaign:
         ledger: Ledger = self.traffic.ledger
         problems = [*self.traffic.problems, *(p for o in self.owners for p in o.problems)]
         report.violations += [f"answers: {problem}" for problem in problems]
+        ended = [one for one in self.victims.beside if one.poll() is not None]
+        report.violations += [f"beside: {one.args!r} ended with {one.returncode}" for one in ended]
         broken = check(url, ledger, ends, repeats=self.victims.broker is not None)
         report.violations += [f"{name}: {found}" for name, found in broken]
         said = json.loads(self.server.command("account", "--json"))

@@ -4,13 +4,15 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from subprocess import Popen
 
 import httpx2
 import psycopg
 
+from services.app.roles import CONSUMED
 from services.kit.database import Database
 from services.kit.eventlog import open_log
 from services.kit.eventlog.port import EventLog
@@ -25,10 +27,16 @@ PARTITIONS = "4"
 
 
 class Victims:
-    """The parts of a running server: its roles, PostgreSQL and, perhaps, a broker."""
+    """The parts of a running server: its roles, PostgreSQL and, perhaps, a broker.
 
-    def __init__(self, server: Server, broker: Broker | None) -> None:
-        self.server, self.broker = server, broker
+    `beside` are more consumers, which nobody kills: they share the partitions, take those of the
+    killed, and commit while the others do.
+    """
+
+    def __init__(
+        self, server: Server, broker: Broker | None, beside: Sequence["Popen[str]"] = ()
+    ) -> None:
+        self.server, self.broker, self.beside = server, broker, beside
         self._killed: dict[str, int] = {}
 
     @property
@@ -124,5 +132,6 @@ def running(
     """A server on the embedded log, or on a broker where one is given."""
     kafka = {"SECONDLOOK_KAFKA_BOOTSTRAP_SERVERS": broker.address} if broker is not None else {}
     given = {"SECONDLOOK_LOG_PARTITIONS": PARTITIONS, **kafka, **settings}
-    with running_server(populated, **given) as server:
-        yield Victims(server, broker)
+    with running_server(populated, **given) as server, ExitStack() as stack:
+        beside = [stack.enter_context(server.beside("consume", name)) for name in CONSUMED]
+        yield Victims(server, broker, beside)

@@ -38,6 +38,22 @@ class Server:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
+    @contextmanager
+    def beside(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+        """A process of ours that runs beside the server, as on another machine."""
+        with (self.folder / "beside.log").open("a") as said:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "services.cli", *arguments],
+                env=self.environment,
+                stdout=said,
+                stderr=said,
+                text=True,
+            )
+            try:
+                yield process
+            finally:
+                _end(process)
+
     def postmaster(self) -> int:
         """The process of its PostgreSQL.
 

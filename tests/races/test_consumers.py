@@ -15,7 +15,7 @@ from tests.kit.logs import running
 from tests.waiting import until
 
 PAIRS = 10_000
-DISPUTED = PAIRS // 4
+DISPUTED = PAIRS // 20
 
 
 def say_in_chunks(pipeline: Pipeline, given: Sequence[object], size: int = 500) -> None:
@@ -49,7 +49,7 @@ def test_ten_thousand_pairs_meet_in_any_order(fresh_database: Callable[[], str])
             rest = [outputs[PAIRS // 2 :], words[PAIRS // 2 :]]
             for one in rest:
                 draw.shuffle(one)
-            say_at_once(pipeline, (outputs[: PAIRS // 2], 500), (rest[0], 2_000), (rest[1], 50))
+            say_at_once(pipeline, (outputs[: PAIRS // 2], 500), (rest[0], 2_000), (rest[1], 200))
             until(lambda: not pipeline.behind("feedback"))
         met = "SELECT count(*) FROM output WHERE recorded_at IS NOT NULL AND overridden"
         assert rows(pipeline.database, met)[0][0] == PAIRS - DISPUTED
