@@ -9,7 +9,7 @@ from services.tools import service as tool_service
 from services.tools.rules import OutputKind
 from tests import factories
 from tests.browser.conftest import Visit
-from tests.browser.harness import in_every_look, misshapen, sideways_scroll
+from tests.browser.harness import at_every_width, misshapen, sideways_scroll
 from tests.factories import AUDITED, AUDITOR, FIELDS, FLAG, OPS, TEXT
 from tests.factories.people import OPERATOR
 from tests.factories.site import Site
@@ -77,6 +77,6 @@ def test_longest_names_fit(longest: str, site: Site, visit: Visit) -> None:
         for path in (*paths, "/outputs?tool=longest", "/queue", f"/c/{site.case()}", "/audit"):
             page = view.open(path)
             page.evaluate(_OPEN_ALL)
-            found[path] = [wrong for _ in in_every_look(page) for wrong in sideways_scroll(page)]
+            found[path] = [wrong for _ in at_every_width(page) for wrong in sideways_scroll(page)]
             page.close()
     assert {path: wrong for path, wrong in found.items() if wrong} == {}
