@@ -90,13 +90,12 @@ class PolicyHistory:
         """The policy of each, as `PoliciesFor` says it; what is not in memory in one go."""
         with suppress(PolicyNotKept):
             return self.kept(asked)
-        self._read_times(session, asked)
-        keys = [_key(one.newest)._replace(revision=self._revision(one)) for one in asked]
-        found = {_key(one.newest): one.newest for one in asked}
-        found |= {key: kept for key in keys if (kept := self._policies.get(key))}
-        older = _read(session, {key for key in keys if key not in found}, found.values())
-        # Not held while the database is asked: others would wait for somebody else's policies.
         with self._lock:
+            self._read_times(session, asked)
+            keys = [_key(one.newest)._replace(revision=self._revision(one)) for one in asked]
+            found = {_key(one.newest): one.newest for one in asked}
+            found |= {key: kept for key in keys if (kept := self._policies.get(key))}
+            older = _read(session, {key for key in keys if key not in found}, found.values())
             self._keep(older)
         return [older.get(key) or found[key] for key in keys]
 
@@ -135,9 +134,8 @@ class PolicyHistory:
                 self._times[one.newest.tool] = _key(one.newest), times
 
     def _keep(self, read: Mapping[_Key, GatePolicy]) -> None:
-        fresh = {key: policy for key, policy in read.items() if key not in self._policies}
-        self._policies |= fresh
-        self._members += sum(map(_members, fresh.values()))
+        self._policies |= read
+        self._members += sum(map(_members, read.values()))
         while self._members > _KEPT_MEMBERS:
             self._members -= _members(self._policies.pop(next(iter(self._policies))))
 
