@@ -161,7 +161,7 @@ class CorrectionBacklog(Base):
     """When the last one that was sent on was recorded, and its event's id."""
     after_id: Mapped[str]
     kept_at: Mapped[datetime] = mapped_column(server_default=NOW)
-    """Whose turn it is: what has waited for longest is sent on first."""
+    """Since when it has waited for its turn; what has waited for longest comes first."""
 
 
 class Withdrawal(Base):

@@ -61,7 +61,8 @@ def begin(
 
     Whoever calls this holds the outputs, and so sees all that is said of them, but for what
     will be said by whoever waits to hold them. Their clocks may have been read earlier, or
-    later: nothing follows from that. `until`: what was recorded later has been sent on by itself.
+    later: nothing follows from that. `until`: what was recorded later is sent on by itself now;
+    where a rest is kept, it may be sent on with that once more.
     """
     remaining = _send_piece(session, waiting, now=now, until=until)
     if remaining:
@@ -115,9 +116,13 @@ SELECT tool, output_id FROM correction_backlog ORDER BY kept_at LIMIT :limit
 _KEPT = text(f"""
 SELECT {", ".join(f"b.{name}" for name in _BACKLOG_COLUMNS)}
 FROM {recordset(KEY_COLUMNS)} JOIN correction_backlog b USING (tool, output_id)
+ORDER BY b.kept_at
 """)
+# Whoever had a turn comes after all others.
 _ADVANCE = text(f"""
-UPDATE correction_backlog b SET after_at = g.after_at, after_id = g.after_id
+UPDATE correction_backlog b SET after_at = g.after_at, after_id = g.after_id,
+    kept_at = CASE WHEN (b.after_at, b.after_id) = (g.after_at, g.after_id)
+              THEN b.kept_at ELSE clock_timestamp() END
 FROM {recordset(_BACKLOG_COLUMNS)} WHERE b.tool = g.tool AND b.output_id = g.output_id
 """)
 

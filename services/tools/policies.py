@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from services.tools import models
 
 NAMEABLE = 40
-"""So many of its newest policies an output may name: those of one tool are all kept, however large
-they are, so that nobody has them read again and again."""
+"""So many of its newest policies an output may name: those of one tool, however large they are, can
+all be kept at once, so that it does not have them read again and again."""
 _KEPT_MEMBERS = 1_000_000
 """So many categories, thresholds and values of conditions of older policies a process keeps, some
 100 MB."""

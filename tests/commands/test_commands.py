@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import typer
 from secondlook import events
+from secondlook.extent import SEARCHES
 from sqlalchemy import text
 from typer.testing import CliRunner
 
@@ -187,6 +188,27 @@ def test_a_file_without_conditions_removes_none(
     done = run("tools", "review-when", TOOL, "--file", str(file))
     assert isinstance(done.exception, InvalidInput)
     assert "`[]`" in done.exception.problems[0].hint
+    file.write_text("[]")
+    assert run("tools", "review-when", TOOL, "--file", str(file)).exit_code == 0
+
+
+def test_conditions_are_bounded_at_the_command_line_too(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "conditions.yaml"
+
+    def write(bounds: int) -> None:
+        asked = [(f"attributes.a{n}", {"gt": 1}) for n in range(bounds)]
+        parts = [dict(asked[at : at + 10]) for at in range(0, bounds, 10)]
+        conditions = [{"id": f"c{n}", "when": part} for n, part in enumerate(parts)]
+        file.write_text(json.dumps(conditions))
+
+    write(SEARCHES)
+    assert run("tools", "review-when", TOOL, "--file", str(file)).exit_code == 0
+    write(SEARCHES + 1)
+    done = run("tools", "review-when", TOOL, "--file", str(file))
+    assert isinstance(done.exception, InvalidInput)
+    assert done.exception.problems[0].pointer == "/review_when/50/when/attributes.a500"
     file.write_text("[]")
     assert run("tools", "review-when", TOOL, "--file", str(file)).exit_code == 0
 

@@ -208,11 +208,11 @@ CASE_CHECKS = (
            SELECT format('%s objections have met their output, %s were told', met.n, told.n)
              FROM (SELECT count(*) AS n FROM correction c JOIN output o USING (tool, output_id)
                     WHERE o.recorded_at IS NOT NULL AND c.kind IN ('dispute', 'appeal')
-                      AND NOT EXISTS (
-                          SELECT FROM withdrawal w WHERE w.tool = c.tool AND w.actor = c.actor
-                             AND w.correction_id = c.event_id AND w.output_id = c.output_id
-                             AND w.recorded_at <= greatest(c.recorded_at, o.recorded_at))) met,
-                  (SELECT count(*) AS n FROM requested WHERE trigger = 'dispute') told
+                      AND (c.withdrawn_at IS NULL OR (tool, c.event_id) IN (
+                          SELECT tool, correction_id FROM requested WHERE trigger = 'dispute'))
+                  ) met,
+                  (SELECT count(DISTINCT (tool, correction_id)) AS n FROM requested
+                    WHERE trigger = 'dispute') told
             WHERE met.n <> told.n
            UNION ALL
            SELECT format('%s dead letters are kept, %s were sent on', kept.n, told.n)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from secondlook.extent import PATTERN_CHARACTERS
+from secondlook.extent import PATTERN_CHARACTERS, SEARCHES
 
 from services.escalation.policy.check import Finding, unknown_tools
 from services.escalation.policy.model import RoutingPolicy
@@ -266,6 +266,20 @@ def test_what_all_rules_ask_for_is_bounded_together() -> None:
     assert problem.pointer == f"/rules/{most}/when/cohort"
     assert "over 2,000 characters" in problem.problem
     assert "in full" in problem.hint
+
+
+def test_bounds_of_all_rules_are_bounded_together() -> None:
+    def rules(bounds: int) -> str:
+        made = [
+            {"id": f"r{n}", "when": {"confidence": {"lt": 0.5}}, "owner": {"team": "a"}}
+            for n in range(bounds)
+        ]
+        return f"{WHOLE}rules: {json.dumps(made)}"
+
+    assert len(read_policy(rules(SEARCHES)).rules) == SEARCHES
+    with pytest.raises(InvalidInput) as refused:
+        read_policy(rules(SEARCHES + 1))
+    assert "over 500 bounds and patterns" in refused.value.problems[0].problem
 
 
 def test_old_ways_are_told_of_the_new_ones() -> None:

@@ -200,6 +200,24 @@ def test_words_on_large_outputs_are_sent_on_by_so_many_bytes_in_all(
     assert sorted(requested(database, "dispute")) == said
 
 
+def test_words_on_all_outputs_get_their_turn(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "_MOST", 2 * PIECE)
+    log, names = Delivery(database), [f"o-{n}" for n in range(6)]
+    feed(log, *(output(name, confidence=0.99) for name in names))
+
+    def dispute(turn: int) -> None:
+        said = [(name, f"{name} {turn} {n}") for name in names for n in range(2 * PIECE)]
+        feed(log, *(correction(name, kind="dispute", event_id=word) for name, word in said))
+
+    for turn in range(6):
+        dispute(turn)
+        send_on(database)
+    sent = {word[:3] for word in requested(database, "dispute")}
+    assert sent == set(names)
+
+
 def test_missing_outputs_whose_turn_comes_later_are_sought_too(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

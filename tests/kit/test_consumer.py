@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.kit.consuming import retrying, runner
 from services.kit.consuming.offsets import Move, Offsets, StaleOffset
 from services.kit.consuming.runner import Consumer
 from services.kit.eventlog.kafka import KafkaLog
@@ -114,27 +116,112 @@ def test_batch_that_takes_too_long_is_read_in_smaller_parts(rig: Rig) -> None:
     assert rig.effects() == [str(i) for i in range(100)]
 
 
+class SlowFor(Effects):
+    """Takes too long whenever one of these values is among the records."""
+
+    def __init__(self, *values: str) -> None:
+        super().__init__()
+        self.slow = {value.encode() for value in values}
+        self.alone: Counter[bytes] = Counter()
+        """How often each slow value was tried alone."""
+
+    def __call__(self, session: Session, batches: Sequence[Batch], prepared: Any) -> None:
+        session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '100ms'"))
+        values = [record.value for batch in batches for record in batch.records]
+        if self.slow & set(values):
+            self.alone.update(values if len(values) == 1 else [])
+            time.sleep(0.25)
+        super().__call__(session, batches, prepared)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Failures are waited out briefly, and nobody is patient with a slow record."""
+    monkeypatch.setattr(runner, "_LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(retrying, "PATIENCE_SECONDS", 0.0)
+    return monkeypatch
+
+
+_REJECTED = "SELECT convert_from(value, 'UTF8') FROM rejected ORDER BY 1"
+
+
+@pytest.mark.usefixtures("hasty")
 def test_record_that_alone_takes_too_long_is_rejected_after_three_tries(rig: Rig) -> None:
-    class Slow(Effects):
-        tries = 0
-
-        def __call__(self, session: Session, batches: Sequence[Batch], prepared: Any) -> None:
-            session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '200ms'"))
-            values = [record.value for batch in batches for record in batch.records]
-            if b"3" in values:
-                self.tries += values == [b"3"]
-                time.sleep(0.4)
-            super().__call__(session, batches, prepared)
-
-    handler = Slow()
+    handler = SlowFor("3")
     rig.append(*map(str, range(8)))
     with running(rig.consumer(handler=handler)):
         until(rig.done(8))
-    assert handler.tries == 3
+    assert handler.alone == {b"3": 3}
     assert rig.effects() == [str(i) for i in range(8) if i != 3]
     query = "SELECT place, convert_from(value, 'UTF8'), reason FROM rejected"
     assert rig.rows(query) == [(3, "3", "took_too_long")]
     assert rig.counted["rejected took_too_long"] == 1
+
+
+@pytest.fixture
+def wide_rig(fresh_database: Callable[[], str]) -> Iterator[Rig]:
+    """A rig of two partitions, each of which begins with two slow records."""
+    made = make_rig(fresh_database(), partitions=2)
+    for kind in ("slow", "good"):
+        made.log.append(
+            [NewRecord("topic", f"k{n}".encode(), f"{kind} {n}".encode()) for n in range(4)]
+        )
+    yield made
+    made.log.close()
+    made.database.close()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_slow_records_of_several_partitions_are_found_one_by_one(wide_rig: Rig) -> None:
+    handler = SlowFor(*(f"slow {n}" for n in range(4)))
+    with running(wide_rig.consumer(handler=handler)):
+        until(wide_rig.done(8))
+    assert wide_rig.rows(_REJECTED) == [f"slow {n}" for n in range(4)]
+    assert sorted(wide_rig.effects()) == [f"good {n}" for n in range(4)]
+
+
+def test_slow_record_is_rejected_without_patience_where_others_pass(
+    wide_rig: Rig, hasty: pytest.MonkeyPatch
+) -> None:
+    hasty.setattr(retrying, "PATIENCE_SECONDS", 3600.0)
+    handler = SlowFor("slow 0")
+    with running(wide_rig.consumer(handler=handler)):
+        until(lambda: handler.alone[b"slow 0"] > 3)
+        assert wide_rig.rows(_REJECTED) == [], "nothing else came meanwhile"
+        wide_rig.log.append([NewRecord("topic", f"k{n}".encode(), b"more") for n in range(4)])
+        until(wide_rig.done(12))
+    assert wide_rig.rows(_REJECTED) == ["slow 0"]
+
+
+def test_nothing_is_rejected_while_the_database_is_slow_for_all(
+    rig: Rig, hasty: pytest.MonkeyPatch
+) -> None:
+    hasty.setattr(retrying, "PATIENCE_SECONDS", 3600.0)
+    values = [str(n) for n in range(4)]
+    handler = SlowFor(*values)
+    rig.append(*values)
+    with running(rig.consumer(handler=handler)):
+        until(lambda: handler.alone[b"0"] > 4)
+        handler.slow.clear()
+        until(rig.done(4))
+    assert rig.effects() == values
+    assert rig.rows(_REJECTED) == []
+
+
+@pytest.mark.usefixtures("hasty")
+def test_tries_of_a_record_are_counted_anew_once_it_was_taken(rig: Rig) -> None:
+    handler = SlowFor("a")
+    rig.append("a")
+    with running(rig.consumer(handler=handler)):
+        until(lambda: handler.alone[b"a"] == 2)
+        handler.slow.clear()
+        until(rig.done(1))
+        handler.slow.add(b"a")
+        rig.rows("UPDATE consumer_offset SET next_offset = 0, start_offset = 0 RETURNING 1")
+        until(lambda: handler.alone[b"a"] == 4)
+        handler.slow.clear()
+        until(rig.done(1))
+    assert rig.rows(_REJECTED) == []
 
 
 def test_bad_records_are_found_and_rejected_alone(rig: Rig) -> None:

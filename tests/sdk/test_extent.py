@@ -64,7 +64,9 @@ def test_patterns_of_all_conditions_are_bounded_together() -> None:
 def test_bounds_and_patterns_of_all_conditions_are_bounded_together() -> None:
     bounds = [{f"attributes.a{n}": {"gt": n} for n in range(10)}] * (SEARCHES // 20)
     patterns = [{"cohort": [f"*{n}" for n in range(50)]}] * (SEARCHES // 100)
-    assert policy_of([*bounds, *patterns, {"cohort": ["x", "y"]}]).steps == 5 * 51 + 250 * 2 + 1
+    policy_ = policy_of([*bounds, *patterns, {"cohort": ["x", "y"]}])
+    assert policy_.steps == 250 * 2 + 5 * (1 + 50 * 2) + 1
+    assert policy_of([{"cohort": "*a" * 60}]).steps == 2 + 60, "a pattern costs its parts"
     for more in ({"attributes.b": {"lt": 1}}, {"attributes.b": ["x", "*"]}):
         problem = refused([*bounds, *patterns, more])
         assert problem.pointer == f"/review_when/{len(bounds) + 5}/when/attributes.b"

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from secondlook import text
+from secondlook.extent import VALUES
 from sqlalchemy import event
 
 from services.kit.clock import DatabaseClock
@@ -65,6 +67,11 @@ def row_counts(database: Database) -> Iterator[list[int]]:
 
 
 # --- taxonomies ---------------------------------------------------------------------------
+
+
+def test_all_policies_that_a_tool_may_name_are_kept_however_large_they_are() -> None:
+    largest = policies._POLICY_MEMBERS + 2 * text.CATEGORIES + VALUES
+    assert policies.NAMEABLE * largest <= policies._KEPT_MEMBERS
 
 
 def test_put_equal_categories_stores_none_anew(database: Database) -> None:

@@ -1,6 +1,8 @@
 """What goes wrong while records are consumed: what to read again, and what to reject."""
 
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from services.kit.consuming.offsets import StaleOffset
@@ -16,6 +18,8 @@ from services.kit.eventlog.port import (
 
 TRIES = 3
 """How often a record is tried alone that kills the process, or takes too long, each time."""
+PATIENCE_SECONDS = 120.0
+"""So long the database may be to blame for a record that takes too long while no other passes."""
 
 
 class Paused(Exception):
@@ -34,27 +38,63 @@ class BatchSize:
 
     def __init__(self, most: int) -> None:
         self._most = self.records = most
-        self._slow: tuple[Partition, int] | None = None
-        self._tries = 0
 
-    def shrink(self, batches: Sequence[Batch]) -> None:
-        """Read a quarter of these, which took too long, and count how often one alone did."""
+    def shrink(self) -> None:
+        """Read a quarter."""
         self.records = max(1, self.records // 4)
-        if (alone := _alone(batches)) is not None:
-            self._tries = self._tries + 1 if alone == self._slow else 1
-            self._slow = alone
-
-    def is_hopeless(self, batches: Sequence[Batch]) -> bool:
-        """Whether this is one record, which took too long alone as often as one is tried."""
-        return self._tries >= TRIES and _alone(batches) == self._slow
-
-    def forget(self) -> None:
-        """Count anew, should that record come again."""
-        self._slow, self._tries = None, 0
 
     def grow(self) -> None:
         """Read a little more again, up to the most."""
         self.records = min(self._most, self.records + 1 + self._most // 20)
+
+
+@dataclass
+class _Slow:
+    """A record that took too long alone."""
+
+    offset: int
+    since: float
+    tries: int = 0
+    others_passed: bool = False
+    """Whether other records were taken meanwhile, so that the database is not slow for all."""
+
+
+class SlowRecords:
+    """The records at which partitions stand still, since they take too long even alone."""
+
+    def __init__(self) -> None:
+        self._found: dict[Partition, _Slow] = {}
+
+    def note(self, batches: Sequence[Batch]) -> None:
+        """These took too long; one that was alone is to blame, or the database is."""
+        if (alone := _alone(batches)) is not None:
+            partition, offset = alone
+            found = self._found.get(partition)
+            if found is None or found.offset != offset:
+                found = self._found[partition] = _Slow(offset, time.monotonic())
+            found.tries += 1
+
+    def is_hopeless(self, batches: Sequence[Batch]) -> bool:
+        """Whether this is one record that was tried often enough, while others passed or nobody
+        did for `PATIENCE_SECONDS`."""
+        alone = _alone(batches)
+        found = self._found.get(alone[0]) if alone is not None else None
+        if alone is None or found is None or found.offset != alone[1] or found.tries < TRIES:
+            return False
+        return found.others_passed or time.monotonic() - found.since > PATIENCE_SECONDS
+
+    def passed(self, batches: Sequence[Batch]) -> None:
+        """These were taken, and their partitions have gone on."""
+        for batch in batches:
+            self.begin(batch.partition, batch.next_offset)
+        if any(batch.records for batch in batches):
+            for found in self._found.values():
+                found.others_passed = True
+
+    def begin(self, partition: Partition, offset: int) -> None:
+        """A partition is read on from here; what has held it up elsewhere counts no more."""
+        if partition in self._found and self._found[partition].offset != offset:
+            del self._found[partition]
 
 
 def _alone(batches: Sequence[Batch]) -> tuple[Partition, int] | None:

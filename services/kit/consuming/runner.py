@@ -7,7 +7,7 @@ together or not at all. What goes wrong is told apart:
 * a record that the handler cannot take: found by halving, and given to `reject` in the
   same transaction as the move past it, so that nothing is dropped and nothing spins;
 * a record that kills the process: found because starts are counted beside the offsets;
-* one for which the server ends its transaction: read alone, and rejected after some tries.
+* one for which alone the server ends the transaction: rejected after some tries.
 """
 
 import random
@@ -26,6 +26,7 @@ from services.kit.consuming.retrying import (
     BatchSize,
     Interrupted,
     Paused,
+    SlowRecords,
     as_record,
     must_retry,
     reason_of,
@@ -44,7 +45,6 @@ _LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _SLICE = 0.05
 
 _log = structlog.get_logger()
-
 
 P = TypeVar("P")
 
@@ -104,6 +104,7 @@ class Consumer:
         self._topics = list(topics)
         self._log, self._database, self._handler = log, database, handler
         self._batch_records, self._size = batch_records, BatchSize(batch_records)
+        self._slow = SlowRecords()
         self._should_pause = should_pause
         self._counters = counters or Counters()
         self._watchdog = Watchdog(hang_seconds)
@@ -165,7 +166,8 @@ class Consumer:
         if isinstance(error, Paused):
             self._pause()
         if took_too_long(error):
-            self._size.shrink(batches)
+            self._size.shrink()
+            self._slow.note(batches)
         self._counters.retried(reason)
         self._member.rewind([batch.partition for batch in batches])
         self._back_off()
@@ -206,6 +208,7 @@ class Consumer:
     def _begin(self, partition: Partition, place: Place) -> None:
         self._counted[partition] = self._expected[partition] = place.next_offset
         self._careful.pop(partition, None)
+        self._slow.begin(partition, place.next_offset)
         if place.careful:
             self._careful[partition] = place.next_offset + self._batch_records
             _log.warning(
@@ -269,9 +272,8 @@ class Consumer:
     # --- processing -----------------------------------------------------------------------
 
     def _take(self, batches: Sequence[Batch]) -> None:
-        if self._size.is_hopeless(batches):
+        if self._slow.is_hopeless(batches):
             self._reject(batches[0], SLOW, careful=batches[0].partition in self._careful)
-            self._size.forget()
             return
         together = [batch for batch in batches if batch.partition not in self._careful]
         if together:
@@ -389,6 +391,7 @@ class Consumer:
             raise
 
     def _note_progress(self, batches: Sequence[Batch]) -> None:
+        self._slow.passed(batches)
         for batch in batches:
             self._expected[batch.partition] = batch.next_offset
             self._counters.committed(batch.partition, len(batch.records))
