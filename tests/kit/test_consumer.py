@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +20,8 @@ from services.kit.eventlog.port import (
     Batch,
     LogConsumer,
     NewRecord,
+    Partition,
+    Record,
     StartAt,
     TopicSpec,
 )
@@ -206,6 +209,19 @@ def test_nothing_is_rejected_while_the_database_is_slow_for_all(
         until(rig.done(4))
     assert rig.effects() == values
     assert rig.rows(_REJECTED) == []
+
+
+def test_rejecting_one_slow_record_is_no_evidence_against_another() -> None:
+    slow, one, other = retrying.SlowRecords(), Partition("t", 0), Partition("t", 1)
+    now = datetime.now(UTC)
+    heads = [[Batch(at, 5, 6, [Record(at, 5, None, b"", (), now)])] for at in (one, other)]
+    for batches in heads * retrying.TRIES:
+        slow.note(batches)
+    assert not any(map(slow.is_hopeless, heads))
+    slow.begin(one, 6)
+    assert not slow.is_hopeless(heads[1])
+    slow.passed()
+    assert [slow.is_hopeless(batches) for batches in heads] == [False, True]
 
 
 @pytest.mark.usefixtures("hasty")

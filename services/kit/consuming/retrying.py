@@ -83,13 +83,10 @@ class SlowRecords:
             return False
         return found.others_passed or time.monotonic() - found.since > PATIENCE_SECONDS
 
-    def passed(self, batches: Sequence[Batch]) -> None:
-        """These were taken, and their partitions have gone on."""
-        for batch in batches:
-            self.begin(batch.partition, batch.next_offset)
-        if any(batch.records for batch in batches):
-            for found in self._found.values():
-                found.others_passed = True
+    def passed(self) -> None:
+        """Others were taken, none of them by rejecting it: the database is well."""
+        for found in self._found.values():
+            found.others_passed = True
 
     def begin(self, partition: Partition, offset: int) -> None:
         """A partition is read on from here; what has held it up elsewhere counts no more."""

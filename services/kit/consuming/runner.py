@@ -347,6 +347,8 @@ class Consumer:
             if readable:
                 self._handler(session, readable, prepared)
         self._note_progress(batches)
+        if readable:
+            self._slow.passed()
 
     def _prepare(self, record: Record) -> Any:
         # Each is a step of its own: many that cost much are not a loop that hangs.
@@ -368,13 +370,8 @@ class Consumer:
             self._keep_unreadable(session, [batch])
             self._handler.reject(session, record, error)
         reason = error if isinstance(error, str) else type(error).__name__
-        _log.warning(
-            "record rejected",
-            consumer=self.name,
-            partition=batch.partition,
-            offset=record.offset,
-            reason=reason,
-        )
+        place = {"partition": batch.partition, "offset": record.offset}
+        _log.warning("record rejected", consumer=self.name, **place, reason=reason)
         self._counters.rejected(batch.partition, reason)
         self._note_progress([batch])
 
@@ -391,9 +388,9 @@ class Consumer:
             raise
 
     def _note_progress(self, batches: Sequence[Batch]) -> None:
-        self._slow.passed(batches)
         for batch in batches:
             self._expected[batch.partition] = batch.next_offset
+            self._slow.begin(batch.partition, batch.next_offset)
             self._counters.committed(batch.partition, len(batch.records))
             for _ in batch.unreadable:
                 self._counters.rejected(batch.partition, UNREADABLE)
