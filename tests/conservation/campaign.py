@@ -256,7 +256,8 @@ class Campaign:
         problems = [*self.traffic.problems, *(p for o in self.owners for p in o.problems)]
         report.violations += [f"answers: {problem}" for problem in problems]
         ended = [one for one in self.victims.beside if one.poll() is not None]
-        report.violations += [f"beside: {one.args!r} ended with {one.returncode}" for one in ended]
+        said = (self.server.folder / "beside.log").read_text()[-2_000:] if ended else ""
+        report.violations += [f"beside: {one.args!r} ended: {said}" for one in ended]
         broken = check(url, ledger, ends, repeats=self.victims.broker is not None)
         report.violations += [f"{name}: {found}" for name, found in broken]
         said = json.loads(self.server.command("account", "--json"))

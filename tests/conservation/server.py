@@ -110,6 +110,14 @@ def _has_ended(pid: int) -> bool:
         return True
 
 
+def _consuming(url: str) -> list[str]:
+    """The consumers of which two have found the database: the server's, and the one beside it."""
+    query = """SELECT application_name FROM pg_stat_activity
+        WHERE application_name LIKE 'secondlook consume %' GROUP BY 1 HAVING count(*) > 1"""
+    with psycopg.connect(url) as connection:
+        return [name for (name,) in connection.execute(query)]
+
+
 def _answers(url: str) -> bool:
     try:
         with psycopg.connect(url, connect_timeout=2):
@@ -134,4 +142,6 @@ def running(
     given = {"SECONDLOOK_LOG_PARTITIONS": PARTITIONS, **kafka, **settings}
     with running_server(populated, **given) as server, ExitStack() as stack:
         beside = [stack.enter_context(server.beside("consume", name)) for name in CONSUMED]
+        # One that finds no database when it starts ends, to be started again by others.
+        until(lambda: len(_consuming(server.url)) == len(beside), seconds=60)
         yield Victims(server, broker, beside)
