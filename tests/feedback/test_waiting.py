@@ -42,11 +42,11 @@ def feed(log: Delivery, *given: Any) -> None:
     log.feed(log.feedback, as_batches(log.records(given)))
 
 
-def miss(database: Database) -> None:
-    """The output is found missing."""
+def miss(database: Database, outputs: int = 1) -> None:
+    """So many outputs are found missing."""
     with database.transaction() as session:
         now = DatabaseClock().now(session)
-        assert service.report_unmatched(session, now=now, before=now) == 1
+        assert service.report_unmatched(session, now=now, before=now) == outputs
 
 
 def send_on(database: Database) -> int:
@@ -224,9 +224,7 @@ def test_missing_outputs_whose_turn_comes_later_are_sought_too(
     monkeypatch.setattr(sending, "_MOST", 4)
     log, names = Delivery(database), [f"o-{n}" for n in range(6)]
     feed(log, *(correction(name, value="tax", event_id=name) for name in names))
-    with database.transaction() as session:
-        now = DatabaseClock().now(session)
-        assert service.report_unmatched(session, now=now, before=now) == len(names)
+    miss(database, len(names))
     assert len(requested(database, "unmatched")) == 4
     sent_on(database)
     assert sorted(requested(database, "unmatched")) == names
@@ -239,9 +237,7 @@ def test_outputs_that_come_before_their_turn_are_missed_no_more(
     monkeypatch.setattr(sending, "_MOST", 4)
     log, names = Delivery(database), [f"o-{n}" for n in range(6)]
     feed(log, *(correction(name, value="tax", event_id=name) for name in names))
-    with database.transaction() as session:
-        now = DatabaseClock().now(session)
-        assert service.report_unmatched(session, now=now, before=now) == len(names)
+    miss(database, len(names))
     feed(log, *(output(name, confidence=0.99) for name in names))
     sent_on(database)
     sought = "SELECT output_id FROM output WHERE sought ORDER BY output_id"

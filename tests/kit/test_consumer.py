@@ -163,7 +163,7 @@ def test_record_that_alone_takes_too_long_is_rejected_after_three_tries(rig: Rig
 
 @pytest.fixture
 def wide_rig(fresh_database: Callable[[], str]) -> Iterator[Rig]:
-    """A rig of two partitions, each of which begins with two slow records."""
+    """A rig of two partitions, with four slow records and, behind them, four good ones."""
     made = make_rig(fresh_database(), partitions=2)
     for kind in ("slow", "good"):
         made.log.append(
