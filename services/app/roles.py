@@ -22,8 +22,9 @@ from services.feedback.consumer import FeedbackConsumer
 from services.insight.metrics import BusinessCollector
 from services.kit.consuming import dead_letters, offsets
 from services.kit.consuming import metrics as consumer_metrics
+from services.kit.consuming.handler import Handler
 from services.kit.consuming.outbox import WAKE_CHANNEL, Relay
-from services.kit.consuming.runner import Consumer, Handler
+from services.kit.consuming.runner import Consumer
 from services.kit.database import connect_alone
 from services.kit.eventlog.postgres import PostgresLog
 from services.kit.processes.loops import Loop

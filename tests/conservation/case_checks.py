@@ -208,12 +208,24 @@ CASE_CHECKS = (
            SELECT format('%s objections have met their output, %s were told', met.n, told.n)
              FROM (SELECT count(*) AS n FROM correction c JOIN output o USING (tool, output_id)
                     WHERE o.recorded_at IS NOT NULL AND c.kind IN ('dispute', 'appeal')
-                      AND (c.withdrawn_at IS NULL OR (tool, c.event_id) IN (
+                      AND (c.withdrawn_at IS NULL
+                        OR c.withdrawn_at >
+                           greatest(c.recorded_at, o.recorded_at) + interval '10 minutes'
+                        OR (tool, c.event_id) IN (
                           SELECT tool, correction_id FROM requested WHERE trigger = 'dispute'))
                   ) met,
                   (SELECT count(DISTINCT (tool, correction_id)) AS n FROM requested
                     WHERE trigger = 'dispute') told
             WHERE met.n <> told.n
+           UNION ALL
+           SELECT format('objection %s to output %s of %s was told %s times', r.correction_id,
+                         r.output_id, r.tool, count(*))
+             FROM requested r WHERE r.trigger = 'dispute'
+            GROUP BY r.tool, r.output_id, r.correction_id
+           HAVING count(*) > 2 OR count(*) > 1 AND (
+                  -- Of more words than fit one piece, two that meet may be sent on once more.
+                  SELECT count(*) FROM correction c
+                   WHERE c.tool = r.tool AND c.output_id = r.output_id) <= 100
            UNION ALL
            SELECT format('%s dead letters are kept, %s were sent on', kept.n, told.n)
              FROM (SELECT count(*) AS n FROM dead_letter) kept,

@@ -111,7 +111,8 @@ def _has_ended(pid: int) -> bool:
 
 
 def _consuming(url: str) -> list[str]:
-    """The consumers of which two have found the database: the server's, and the one beside it."""
+    """The consumers with more than one connection: that of the server, and of the one beside it,
+    as far as connections tell."""
     query = """SELECT application_name FROM pg_stat_activity
         WHERE application_name LIKE 'secondlook consume %' GROUP BY 1 HAVING count(*) > 1"""
     with psycopg.connect(url) as connection:

@@ -203,6 +203,30 @@ def test_halves_that_missed_each_other_are_found(
     assert found(pipeline) == {"totals", "truth"}
 
 
+def test_objection_told_twice_is_found(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    once = reviews.request_for_words
+
+    def twice(*given: Any, **more: Any) -> Any:
+        once(*given, **more)
+        return once(*given, **more)
+
+    monkeypatch.setattr(reviews, "request_for_words", twice)
+    pipeline.send(correction("doubted", kind="dispute", note="n-5"))
+    pipeline.settle()
+    assert found(pipeline) == {"arrived"}
+
+
+def test_objection_told_to_nobody_is_found_though_it_was_withdrawn_later(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reviews, "request_for_words", lambda *_given, **_more: {})
+    pipeline.send(correction("doubted", kind="dispute", note="n-5"))
+    pipeline.settle()
+    later = "withdrawn_at = now() + interval '1 day'"
+    run(pipeline, f"UPDATE correction SET {later} WHERE note = 'n-5'")
+    assert "arrived" in found(pipeline)
+
+
 # --- claims -------------------------------------------------------------------------------
 
 

@@ -1,33 +1,23 @@
 """The runner: one effect per record, whatever dies, fails, or comes twice."""
 
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
-from services.kit.consuming import retrying, runner
 from services.kit.consuming.offsets import Move, Offsets, StaleOffset
 from services.kit.consuming.runner import Consumer
 from services.kit.eventlog.kafka import KafkaLog
 from services.kit.eventlog.port import (
-    Batch,
     LogConsumer,
     NewRecord,
-    Partition,
-    Record,
     StartAt,
     TopicSpec,
 )
 from services.kit.eventlog.postgres import PostgresLog
 from tests.kit import kafka_wire
-from tests.kit.effects import Effects
 from tests.kit.logs import numbered, running
 from tests.kit.rig import ONE, Rig, make_rig
 from tests.waiting import throughout, until
@@ -98,146 +88,6 @@ def test_stale_offset_undoes_the_effect(rig: Rig) -> None:
         write_from(5)
     assert len(rig.effects()) == 1
     assert rig.position() == 10
-
-
-def test_batch_that_takes_too_long_is_read_in_smaller_parts(rig: Rig) -> None:
-    # The server ends a transaction that stands still for 5 s; here it is told to after 0.2 s.
-    sizes: list[int] = []
-
-    class Slow(Effects):
-        def __call__(self, session: Session, batches: Sequence[Batch], prepared: Any) -> None:
-            sizes.append(sum(len(batch.records) for batch in batches))
-            session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '200ms'"))
-            if sizes[-1] > 20:
-                time.sleep(0.4)
-            super().__call__(session, batches, prepared)
-
-    rig.append(*map(str, range(100)))
-    with running(rig.consumer(handler=Slow())):
-        until(rig.done(100))
-    assert sizes[0] == 100
-    assert rig.effects() == [str(i) for i in range(100)]
-
-
-class SlowFor(Effects):
-    """Takes too long whenever one of these values is among the records."""
-
-    def __init__(self, *values: str) -> None:
-        super().__init__()
-        self.slow = {value.encode() for value in values}
-        self.alone: Counter[bytes] = Counter()
-        """How often each slow value was tried alone."""
-
-    def __call__(self, session: Session, batches: Sequence[Batch], prepared: Any) -> None:
-        session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '100ms'"))
-        values = [record.value for batch in batches for record in batch.records]
-        if self.slow & set(values):
-            self.alone.update(values if len(values) == 1 else [])
-            time.sleep(0.25)
-        super().__call__(session, batches, prepared)
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Failures are waited out briefly, and nobody is patient with a slow record."""
-    monkeypatch.setattr(runner, "_LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr(retrying, "PATIENCE_SECONDS", 0.0)
-    return monkeypatch
-
-
-_REJECTED = "SELECT convert_from(value, 'UTF8') FROM rejected ORDER BY 1"
-
-
-@pytest.mark.usefixtures("hasty")
-def test_record_that_alone_takes_too_long_is_rejected_after_three_tries(rig: Rig) -> None:
-    handler = SlowFor("3")
-    rig.append(*map(str, range(8)))
-    with running(rig.consumer(handler=handler)):
-        until(rig.done(8))
-    assert handler.alone == {b"3": 3}
-    assert rig.effects() == [str(i) for i in range(8) if i != 3]
-    query = "SELECT place, convert_from(value, 'UTF8'), reason FROM rejected"
-    assert rig.rows(query) == [(3, "3", "took_too_long")]
-    assert rig.counted["rejected took_too_long"] == 1
-
-
-@pytest.fixture
-def wide_rig(fresh_database: Callable[[], str]) -> Iterator[Rig]:
-    """A rig of two partitions, with four slow records and, behind them, four good ones."""
-    made = make_rig(fresh_database(), partitions=2)
-    for kind in ("slow", "good"):
-        made.log.append(
-            [NewRecord("topic", f"k{n}".encode(), f"{kind} {n}".encode()) for n in range(4)]
-        )
-    yield made
-    made.log.close()
-    made.database.close()
-
-
-@pytest.mark.usefixtures("hasty")
-def test_slow_records_of_several_partitions_are_found_one_by_one(wide_rig: Rig) -> None:
-    handler = SlowFor(*(f"slow {n}" for n in range(4)))
-    with running(wide_rig.consumer(handler=handler)):
-        until(wide_rig.done(8))
-    assert wide_rig.rows(_REJECTED) == [f"slow {n}" for n in range(4)]
-    assert sorted(wide_rig.effects()) == [f"good {n}" for n in range(4)]
-
-
-def test_slow_record_is_rejected_without_patience_where_others_pass(
-    wide_rig: Rig, hasty: pytest.MonkeyPatch
-) -> None:
-    hasty.setattr(retrying, "PATIENCE_SECONDS", 3600.0)
-    handler = SlowFor("slow 0")
-    with running(wide_rig.consumer(handler=handler)):
-        until(lambda: handler.alone[b"slow 0"] > 3)
-        assert wide_rig.rows(_REJECTED) == [], "nothing else came meanwhile"
-        wide_rig.log.append([NewRecord("topic", f"k{n}".encode(), b"more") for n in range(4)])
-        until(wide_rig.done(12))
-    assert wide_rig.rows(_REJECTED) == ["slow 0"]
-
-
-def test_nothing_is_rejected_while_the_database_is_slow_for_all(
-    rig: Rig, hasty: pytest.MonkeyPatch
-) -> None:
-    hasty.setattr(retrying, "PATIENCE_SECONDS", 3600.0)
-    values = [str(n) for n in range(4)]
-    handler = SlowFor(*values)
-    rig.append(*values)
-    with running(rig.consumer(handler=handler)):
-        until(lambda: handler.alone[b"0"] > 4)
-        handler.slow.clear()
-        until(rig.done(4))
-    assert rig.effects() == values
-    assert rig.rows(_REJECTED) == []
-
-
-def test_rejecting_one_slow_record_is_no_evidence_against_another() -> None:
-    slow, one, other = retrying.SlowRecords(), Partition("t", 0), Partition("t", 1)
-    now = datetime.now(UTC)
-    heads = [[Batch(at, 5, 6, [Record(at, 5, None, b"", (), now)])] for at in (one, other)]
-    for batches in heads * retrying.TRIES:
-        slow.note(batches)
-    assert not any(map(slow.is_hopeless, heads))
-    slow.begin(one, 6)
-    assert not slow.is_hopeless(heads[1])
-    slow.passed()
-    assert [slow.is_hopeless(batches) for batches in heads] == [False, True]
-
-
-@pytest.mark.usefixtures("hasty")
-def test_tries_of_a_record_are_counted_anew_once_it_was_taken(rig: Rig) -> None:
-    handler = SlowFor("a")
-    rig.append("a")
-    with running(rig.consumer(handler=handler)):
-        until(lambda: handler.alone[b"a"] == 2)
-        handler.slow.clear()
-        until(rig.done(1))
-        handler.slow.add(b"a")
-        rig.rows("UPDATE consumer_offset SET next_offset = 0, start_offset = 0 RETURNING 1")
-        until(lambda: handler.alone[b"a"] == 4)
-        handler.slow.clear()
-        until(rig.done(1))
-    assert rig.rows(_REJECTED) == []
 
 
 def test_bad_records_are_found_and_rejected_alone(rig: Rig) -> None:

@@ -20,6 +20,16 @@ def singles(batch: Batch) -> Iterator[Batch]:
     yield from _cut(batch, range(1, len(batch.records)))
 
 
+def first(batch: Batch, records: int) -> Batch:
+    """The batch up to so many records, of which it has more."""
+    return next(_cut(batch, [records]))
+
+
+def rest(batch: Batch, records: int) -> Batch:
+    """What follows `first`."""
+    return list(_cut(batch, [records]))[1]
+
+
 def _cut(batch: Batch, places: Sequence[int]) -> Iterator[Batch]:
     """The batch in parts that end before the records at these places."""
     ends = [batch.records[place].offset for place in places]

@@ -13,31 +13,27 @@ together or not at all. What goes wrong is told apart:
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import structlog
 from sqlalchemy.orm import Session
 
 from services.kit.consuming.counters import Counters
 from services.kit.consuming.cutting import halves, singles
+from services.kit.consuming.handler import CRASHED, SLOW, UNREADABLE, Handler
 from services.kit.consuming.offsets import Move, Offsets, Place, StaleOffset
 from services.kit.consuming.retrying import (
     TRIES,
-    BatchSize,
     Interrupted,
     Paused,
-    SlowRecords,
     as_record,
     must_retry,
     reason_of,
 )
+from services.kit.consuming.slowness import SlowPartitions
 from services.kit.consuming.watchdog import Watchdog
 from services.kit.database import Database, took_too_long
 from services.kit.eventlog.port import Batch, EventLog, Partition, Record
-
-CRASHED = "crashed_consumer"
-SLOW = "took_too_long"
-UNREADABLE = "unreadable"
 
 _POLL_SECONDS = 1.0
 _NAG_SECONDS = 60.0
@@ -45,37 +41,6 @@ _LEAST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _SLICE = 0.05
 
 _log = structlog.get_logger()
-
-P = TypeVar("P")
-
-
-class Handler(Protocol[P]):
-    """What is done with records: read without a transaction, then stored in one."""
-
-    def prepare(self, record: Record) -> P:
-        """Read what a record says.
-
-        No transaction is open: what a record costs to read is up to whoever sent it.
-        """
-        ...
-
-    def __call__(self, session: Session, batches: Sequence[Batch], prepared: Sequence[P]) -> None:
-        """Take every record of these batches, in as few statements as possible.
-
-        All in the session given, which the runner commits. `prepared` is what `prepare` made of
-        each record, in their order.
-        """
-        ...
-
-    def reject(self, session: Session, record: Record, error: Exception | str) -> None:
-        """Keep a record that cannot be taken, with the reason.
-
-        `error` is what the handler raised, or a word: `crashed_consumer` for a record
-        that killed its reader, `took_too_long` for one whose transaction the server ended,
-        `unreadable` for bytes that are no record (then `value` is those bytes, and headers
-        say what is wrong with them).
-        """
-        ...
 
 
 class Consumer:
@@ -103,8 +68,8 @@ class Consumer:
         self.name = name
         self._topics = list(topics)
         self._log, self._database, self._handler = log, database, handler
-        self._batch_records, self._size = batch_records, BatchSize(batch_records)
-        self._slow = SlowRecords()
+        self._batch_records = batch_records
+        self._slow = SlowPartitions(batch_records)
         self._should_pause = should_pause
         self._counters = counters or Counters()
         self._watchdog = Watchdog(hang_seconds)
@@ -147,16 +112,17 @@ class Consumer:
         batches: Sequence[Batch] = ()
         try:
             self._look_after()
-            batches = self._member.poll(max_records=self._size.records, timeout=_POLL_SECONDS)
-            self._take(batches)
+            batches = self._member.poll(max_records=self._batch_records, timeout=_POLL_SECONDS)
+            if self._take(batches):
+                self._failures = 0
+            elif batches:
+                self._back_off()
         except Exception as error:  # the loop's top: nothing may end it
             self._put_off(batches, error)
-        else:
-            self._failures = 0 if batches else self._failures
-            self._size.grow()
+            self._back_off()
 
     def _put_off(self, batches: Sequence[Batch], error: Exception) -> None:
-        """Read again, a little later, what was rolled back."""
+        """Read again what was rolled back."""
         reason = reason_of(error)
         said = {"consumer": self.name, "reason": reason, "error": str(error)[:300]}
         if reason == "unexpected":
@@ -165,12 +131,8 @@ class Consumer:
             _log.warning("batch put off", **said)
         if isinstance(error, Paused):
             self._pause()
-        if took_too_long(error):
-            self._size.shrink()
-            self._slow.note(batches)
         self._counters.retried(reason)
         self._member.rewind([batch.partition for batch in batches])
-        self._back_off()
 
     def _back_off(self) -> None:
         """Wait, longer each time, not in step with others that failed alike."""
@@ -208,7 +170,6 @@ class Consumer:
     def _begin(self, partition: Partition, place: Place) -> None:
         self._counted[partition] = self._expected[partition] = place.next_offset
         self._careful.pop(partition, None)
-        self._slow.begin(partition, place.next_offset)
         if place.careful:
             self._careful[partition] = place.next_offset + self._batch_records
             _log.warning(
@@ -271,10 +232,39 @@ class Consumer:
 
     # --- processing -----------------------------------------------------------------------
 
-    def _take(self, batches: Sequence[Batch]) -> None:
-        if self._slow.is_hopeless(batches):
-            self._reject(batches[0], SLOW, careful=batches[0].partition in self._careful)
-            return
+    def _take(self, batches: Sequence[Batch]) -> bool:
+        """Take what can be; answers whether anything was. What took too long is read again."""
+        suspected = [batch for batch in batches if self._slow.suspects(batch)]
+        trusted = [batch for batch in batches if not self._slow.suspects(batch)]
+        taken = [self._take_in_time(trusted)] if trusted else []
+        return any([*taken, *map(self._take_in_parts, suspected)])
+
+    def _take_in_parts(self, batch: Batch) -> bool:
+        """Take a batch of a partition in which something took too long, by itself."""
+        taken = False
+        for part in self._slow.parts(batch):
+            if self._stopping:
+                raise Interrupted
+            if self._slow.is_hopeless(part):
+                self._reject(part, SLOW, careful=part.partition in self._careful)
+            elif not self._take_in_time([part]):
+                break
+            taken = True
+        return taken
+
+    def _take_in_time(self, batches: Sequence[Batch]) -> bool:
+        """Take these; False where they took too long, and are read again."""
+        try:
+            self._take_together(batches)
+        except Exception as error:
+            if not took_too_long(error):
+                raise
+            self._slow.note(batches)
+            self._put_off(batches, error)
+            return False
+        return True
+
+    def _take_together(self, batches: Sequence[Batch]) -> None:
         together = [batch for batch in batches if batch.partition not in self._careful]
         if together:
             self._process(together)
