@@ -18,7 +18,11 @@ _DEPTH = 32
 _QUOTE, _COMMA, _OPEN = ord('"'), ord(","), frozenset(b"[{")
 _WHITE = b" \t\r\n"
 # A string that does not end is one token, to the end: else each quote in it is looked at again.
-_token = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
+# One that is longer than any event is a token without an end: nothing waits until it is looked
+# through, as whoever matches holds the interpreter meanwhile.
+_token = re.compile(
+    rb'"[^"\\]{0,1048576}+(?:\\.[^"\\]{0,1048576}+){0,524288}+("|\\?\Z)?|[\[\]{},]', re.DOTALL
+)
 
 
 def is_crowded(raw: bytes) -> bool:
@@ -54,10 +58,10 @@ def split(raw: bytes, *, most: int, most_bytes: int) -> list[bytes]:
     if raw[begin : begin + 1] != b"[":
         raise invalid((), "it is no list", "Send a list, in brackets, without a byte-order mark.")
     entries: list[bytes] = []
-    for end in _ends(raw, begin):
+    for end in _ends(raw, begin, most_bytes):
         entry = raw[begin + 1 : end].strip(_WHITE)
         if len(entry) > most_bytes:
-            raise invalid([len(entries)], "it is over 1 MiB", f"Send at most {most_bytes:,} bytes.")
+            raise _too_long(len(entries), most_bytes)
         if len(entries) == most:
             raise invalid((), f"it has over {most:,} entries", f"Send at most {most:,}.")
         entries.append(entry)
@@ -67,13 +71,15 @@ def split(raw: bytes, *, most: int, most_bytes: int) -> list[bytes]:
     return [] if entries == [b""] else entries
 
 
-def _ends(raw: bytes, begin: int) -> Iterator[int]:
+def _ends(raw: bytes, begin: int, most_bytes: int) -> Iterator[int]:
     """Where each entry ends: at a comma, the last one at the bracket that closes the list."""
     depth = members = entries = 0
     for found in _token.finditer(raw, begin):
         at = found.start()
         token = raw[at]
         if token == _QUOTE:
+            if found[1] is None:
+                raise _too_long(entries, most_bytes)
             continue
         if token in _OPEN:
             depth += 1
@@ -92,6 +98,10 @@ def _ends(raw: bytes, begin: int) -> Iterator[int]:
             if members >= MEMBERS:
                 raise _crowded(entries)
     raise _no_json("the list does not end")
+
+
+def _too_long(entry: int, most_bytes: int) -> Exception:
+    return invalid([entry], "it is over 1 MiB", f"Send at most {most_bytes:,} bytes.")
 
 
 def _crowded(*place: int) -> Exception:

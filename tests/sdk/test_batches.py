@@ -1,8 +1,10 @@
 """Bodies of many events, outputs or corrections: taken whole, or refused with every place."""
 
+import json
+
 import pytest
 from secondlook import events
-from secondlook.events import InvalidEvent, Output, UnknownEventType
+from secondlook.events import EVENT_BYTES, InvalidEvent, Output, UnknownEventType
 from secondlook.events.codec import split
 from secondlook.testing import NOON, TOOL, an_output
 
@@ -115,3 +117,25 @@ def test_plain_bodies_are_one_or_a_list_of_up_to_1000() -> None:
     assert len(events.validate_outputs(b"[" + b",".join([one] * 1_000) + b"]")) == 1_000
     with pytest.raises(InvalidEvent, match="over 1,000 entries"):
         events.validate_outputs(b"[" + b",".join([one] * 1_001) + b"]")
+
+
+@pytest.mark.parametrize("text", ["x" * (EVENT_BYTES - 2), "\n" * (EVENT_BYTES // 2 - 1)])
+def test_a_text_as_long_as_an_event_is_an_entry(text: str) -> None:
+    written = json.dumps(text)
+    assert len(written) == EVENT_BYTES
+    assert split(f"[1, {written}, 2]".encode())[1] == written.encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * (EVENT_BYTES - 1),
+        "x" * 3 * EVENT_BYTES,
+        "\n" * (EVENT_BYTES // 2),
+        "\n" * EVENT_BYTES,
+        "\n" + "x" * EVENT_BYTES,
+    ],
+)
+def test_a_longer_text_is_refused_by_its_place(text: str) -> None:
+    with pytest.raises(InvalidEvent, match="/1: it is over 1 MiB"):
+        split(json.dumps([1, text, 2]).encode())
