@@ -13,6 +13,7 @@ from services.commands import (
     reconciliation,
     roles,
     route,
+    schedules,
     tools,
 )
 from services.commands.shared import in_words
@@ -39,6 +40,7 @@ app.add_typer(audit.commands, name="audit")
 app.add_typer(tools.tools, name="tools")
 app.add_typer(people.teams, name="teams")
 app.add_typer(people.people, name="people")
+app.add_typer(schedules.calendars, name="calendars")
 app.add_typer(tools.keys, name="keys")
 app.add_typer(route.route, name="route")
 

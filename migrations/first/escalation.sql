@@ -26,12 +26,21 @@ CREATE TABLE "case" (
     opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
     cycle_opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
     timezone TEXT NOT NULL,
+    calendar TEXT,
+    calendar_team TEXT,
+    counted_calendar TEXT,
+    counted_revision BIGINT DEFAULT '0' NOT NULL,
     claim_within TEXT NOT NULL,
     resolve_within TEXT NOT NULL,
     claim_due_at TIMESTAMP WITH TIME ZONE NOT NULL,
     resolve_due_at TIMESTAMP WITH TIME ZONE NOT NULL,
     due_at TIMESTAMP WITH TIME ZONE NOT NULL,
     overdue_since TIMESTAMP WITH TIME ZONE,
+    paused_since TIMESTAMP WITH TIME ZONE,
+    wakes_at TIMESTAMP WITH TIME ZONE,
+    pause_reason TEXT,
+    pauses BIGINT DEFAULT '0' NOT NULL,
+    paused_for INTERVAL DEFAULT '0' NOT NULL,
     verdict TEXT,
     verdict_id TEXT,
     verdict_value JSONB,
@@ -57,12 +66,19 @@ CREATE TABLE "case" (
     CONSTRAINT ck_case_resolved CHECK ((state IN ('resolved', 'closed')) = (verdict IS NOT NULL
         AND verdict_id IS NOT NULL AND verdict_by IS NOT NULL)),
     CONSTRAINT ck_case_corrected CHECK (verdict <> 'corrected' OR verdict_value IS NOT NULL),
-    CONSTRAINT ck_case_counters CHECK (level >= 0 AND cycle >= 1 AND claim_seq >= 0),
+    CONSTRAINT ck_case_paused CHECK ((state IN ('waiting', 'snoozed')) = (paused_since IS NOT NULL
+        AND wakes_at IS NOT NULL AND pause_reason IS NOT NULL)),
+    CONSTRAINT ck_case_counters CHECK (level >= 0 AND cycle >= 1 AND claim_seq >= 0 AND
+        pauses >= 0),
     CONSTRAINT fk_case_tool_tool FOREIGN KEY(tool) REFERENCES tool (slug),
     CONSTRAINT fk_case_team_team FOREIGN KEY(team) REFERENCES team (slug),
     CONSTRAINT fk_case_owner_team_team FOREIGN KEY(owner_team) REFERENCES team (slug),
     CONSTRAINT fk_case_owner_person_person FOREIGN KEY(owner_person) REFERENCES person (email) ON
         UPDATE CASCADE,
+    CONSTRAINT fk_case_calendar_calendar FOREIGN KEY(calendar) REFERENCES calendar (slug),
+    CONSTRAINT fk_case_calendar_team_team FOREIGN KEY(calendar_team) REFERENCES team (slug),
+    CONSTRAINT fk_case_counted_calendar_calendar FOREIGN KEY(counted_calendar) REFERENCES calendar
+        (slug),
     CONSTRAINT fk_case_claimant_person FOREIGN KEY(claimant) REFERENCES person (email) ON UPDATE
         CASCADE
 );
@@ -141,6 +157,19 @@ CREATE TABLE timeline_entry (
 );
 CREATE INDEX ix_timeline_entry_case ON timeline_entry (case_id, id);
 
+CREATE TABLE clock_mark (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    case_id BIGINT NOT NULL,
+    cycle BIGINT NOT NULL,
+    clock TEXT NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    runs BOOLEAN NOT NULL,
+    CONSTRAINT pk_clock_mark PRIMARY KEY (id),
+    CONSTRAINT ck_clock_mark_clock CHECK (clock IN ('claim', 'resolve')),
+    CONSTRAINT fk_clock_mark_case_id_case FOREIGN KEY(case_id) REFERENCES "case" (id)
+);
+CREATE INDEX ix_clock_mark_case ON clock_mark (case_id, cycle, clock, id);
+
 CREATE TABLE timer (
     id BIGINT GENERATED ALWAYS AS IDENTITY,
     case_id BIGINT NOT NULL,
@@ -148,6 +177,7 @@ CREATE TABLE timer (
     kind TEXT NOT NULL,
     rung BIGINT NOT NULL,
     due_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    begun_at TIMESTAMP WITH TIME ZONE,
     fired_at TIMESTAMP WITH TIME ZONE,
     stopped_at TIMESTAMP WITH TIME ZONE,
     failures BIGINT DEFAULT '0' NOT NULL,
@@ -155,7 +185,7 @@ CREATE TABLE timer (
     parked_until TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_timer PRIMARY KEY (id),
     CONSTRAINT uq_timer_case_id_cycle_kind_rung UNIQUE (case_id, cycle, kind, rung),
-    CONSTRAINT ck_timer_kind CHECK (kind IN ('claim', 'resolve', 'rung')),
+    CONSTRAINT ck_timer_kind CHECK (kind IN ('claim', 'resolve', 'rung', 'wake')),
     CONSTRAINT ck_timer_parked CHECK ((failures = 0) = (parked_until IS NULL)),
     CONSTRAINT fk_timer_case_id_case FOREIGN KEY(case_id) REFERENCES "case" (id)
 );

@@ -1,16 +1,18 @@
 -- What no change of any row may break, whoever makes it.
 
--- What is added to these tables stays as it is. Old entries of timelines go with their cases,
--- and only where the transaction says that it purges.
+-- What is added to these tables stays as it is. What timelines and clocks are made of goes with
+-- its case, and only where the transaction says that it purges.
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP = 'DELETE' AND TG_TABLE_NAME = 'timeline_entry'
+    IF TG_OP = 'DELETE' AND TG_TABLE_NAME IN ('timeline_entry', 'clock_mark')
         AND current_setting('secondlook.purging', true) = 'on' THEN
         RETURN NULL;
     END IF;
     RAISE EXCEPTION 'rows of % are never changed', TG_TABLE_NAME;
 END $$;
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON timeline_entry
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON clock_mark
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_entry
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
@@ -30,7 +32,10 @@ CREATE FUNCTION refuse_illegal_move() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF (OLD.state, NEW.state) NOT IN (
         ('open', 'claimed'),
+        ('open', 'snoozed'),
         ('claimed', 'open'),
+        ('claimed', 'waiting'),
+        ('claimed', 'snoozed'),
         ('claimed', 'resolved'),
         ('waiting', 'open'),
         ('snoozed', 'open'),

@@ -1,3 +1,13 @@
+CREATE TABLE calendar (
+    slug TEXT NOT NULL,
+    document JSONB NOT NULL,
+    revision BIGINT DEFAULT '1' NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    changed_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT pk_calendar PRIMARY KEY (slug),
+    CONSTRAINT ck_calendar_slug CHECK (slug ~ '^[a-z0-9][a-z0-9-]{0,62}$')
+);
+
 CREATE TABLE person (
     email TEXT NOT NULL,
     name TEXT NOT NULL,
@@ -14,9 +24,11 @@ CREATE TABLE team (
     slug TEXT NOT NULL,
     name TEXT NOT NULL,
     active BOOLEAN DEFAULT 'true' NOT NULL,
+    calendar TEXT,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT pk_team PRIMARY KEY (slug),
-    CONSTRAINT ck_team_slug CHECK (slug ~ '^[a-z0-9][a-z0-9-]{0,62}$')
+    CONSTRAINT ck_team_slug CHECK (slug ~ '^[a-z0-9][a-z0-9-]{0,62}$'),
+    CONSTRAINT fk_team_calendar_calendar FOREIGN KEY(calendar) REFERENCES calendar (slug)
 );
 
 CREATE TABLE membership (

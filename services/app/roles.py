@@ -146,7 +146,11 @@ def _case_loops(resources: Resources) -> list[Loop]:
         before = now - timedelta(seconds=found.settings.reopen_window)
         return escalation_service.close_resolved(session, now=now, before=before, limit=_BATCH)
 
+    def recount(_: Resources, session: Session) -> int:
+        return escalation_service.recount(session, limit=_BATCH)
+
     return [
+        Loop("recount", _in_transaction(resources, recount), every=30.0),
         Loop("timers", _in_transaction(resources, fire), every=2.0),
         Loop("leases", _in_transaction(resources, expire), every=2.0),
         Loop("closing", _in_transaction(resources, close), every=30.0),

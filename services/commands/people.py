@@ -14,7 +14,7 @@ from services.people import service as people_service
 from services.people.rules import Role
 
 Slug = Annotated[str, typer.Argument(help="The slug.")]
-teams = group("Teams: add, list.")
+teams = group("Teams: add, change, list.")
 
 
 people = group("People: add, change, list, deactivate, sign-in links and tokens.")
@@ -41,6 +41,23 @@ def list_teams(as_json: AsJson = False) -> None:
     with transaction() as (_, session, _now):
         found = people_queries.teams(session)
     answer(found, as_json=as_json, lines=[f"{t.slug}  {', '.join(t.people)}" for t in found])
+
+
+@teams.command("change")
+def change_team(
+    slug: Slug,
+    calendar: Annotated[
+        str,
+        typer.Option(help="By which its cases count working time; `none` for Monday to Friday."),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Let a team go by a calendar; its open cases are counted anew within a minute."""
+    wanted = None if calendar == "none" else calendar
+    with transaction() as (_, session, now):
+        people_service.change_team(session, slug, calendar=wanted, actor=operator(), now=now)
+    lines = [f"team {slug} goes by {wanted or 'no calendar'}"]
+    answer({"team": slug, "calendar": wanted}, as_json=as_json, lines=lines)
 
 
 @people.command("add")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import psycopg
@@ -17,7 +18,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from services.app.resources import Resources, opened
-from services.kit.errors import Unavailable
+from services.kit.errors import Unavailable, invalid
 from services.kit.eventlog.port import LogUnavailable
 from services.kit.settings import load_settings
 from services.people.rules import Actor, Role
@@ -108,3 +109,17 @@ def answer(data: Any, *, as_json: bool, lines: list[str]) -> None:
     else:
         for line in lines:
             say(line)
+
+
+def read_text(path: Path) -> str:
+    """What a file says, with or without a byte-order mark.
+
+    Raises:
+        InvalidInput: it is no UTF-8; it names the line.
+    """
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        problem = f"{path}, line {line}, is no UTF-8 text"
+        raise invalid("file", problem, "Save it as UTF-8.") from None

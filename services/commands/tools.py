@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from services.commands.shared import AsJson, answer, group, operator, transaction
+from services.commands.shared import AsJson, answer, group, operator, read_text, transaction
 from services.kit.durations import parse_seconds
 from services.kit.errors import InvalidInput, Problem, invalid
 from services.kit.strict_yaml import StrictLoader
@@ -64,7 +64,7 @@ def add_tool(
 
 def _categories(path: Path | None) -> list[str]:
     """The categories of a file, one a line."""
-    lines = _text(path).split("\n") if path is not None else []
+    lines = read_text(path).split("\n") if path is not None else []
     return [line.strip() for line in lines if line.strip()]
 
 
@@ -119,7 +119,7 @@ def review_when(
 
 def _conditions(path: Path) -> list[Any]:
     try:
-        found = yaml.load(_text(path), StrictLoader)  # noqa: S506 - it is a SafeLoader
+        found = yaml.load(read_text(path), StrictLoader)  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as error:
         raise invalid("review_when", f"{path} is no YAML: {error}", "Check its lines.") from None
     if found is None:
@@ -128,15 +128,6 @@ def _conditions(path: Path) -> list[Any]:
         hint = 'Write `- {id: vip, when: {attributes.vip: "yes"}}`.'
         raise invalid("review_when", f"{path} holds no list", hint)
     return found
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        problem = f"{path}, line {line}, is no UTF-8 text"
-        raise invalid("file", problem, "Save it as UTF-8.") from None
 
 
 @keys.command("create")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import TextualSelect
@@ -39,6 +39,8 @@ class Listed:
     claim_due_at: datetime
     resolve_due_at: datetime
     overdue_since: datetime | None
+    wakes_at: datetime | None
+    pause_reason: str | None
     verdict: str | None
     verdict_id: str | None
     verdict_value: Json
@@ -89,10 +91,13 @@ class Case(Listed):
     owner_since: datetime
     cycle_opened_at: datetime
     timezone: str
+    calendar: str | None
+    calendar_team: str | None
     claim_within: str
     resolve_within: str
     verdict_note: str | None
     closed_at: datetime | None
+    paused_for: timedelta
     alternatives: list[Json] | None
     input: Mapping[str, Json] | None
     attributes: Mapping[str, str] | None
@@ -174,6 +179,8 @@ def as_answer(case: Listed) -> dict[str, Any]:
         "priority": case.priority,
         "due_at": case.due_at,
         "overdue": case.overdue_since is not None,
+        "wakes_at": case.wakes_at,
+        "pause_reason": case.pause_reason,
         "opened_at": case.opened_at,
         "version": case.version,
         "blind": case.hidden,

@@ -53,7 +53,7 @@ def claim(
     require_no_objection(session, actor, case_id)
     taken = take(session, actor, case_id, lease=lease, now=now)
     if taken.begun:
-        clocks.stop_claim_clock(session, case_id, now=now)
+        clocks.follow(session, [case_id], now=now)
         tell_one(session, case_id, Happening.CLAIMED, actor, now=now)
     return taken.claim
 
@@ -90,7 +90,7 @@ def release(session: Session, actor: Actor, case_id: int, *, token: str, now: da
     """
     case_for_reviewer(session, actor, case_id)
     fenced(session, actor, case_id, _RELEASE, token=token, now=now)
-    clocks.resume_claim_clocks(session, [case_id], now=now)
+    clocks.follow(session, [case_id], now=now)
     tell_one(session, case_id, Happening.RELEASED, actor, now=now)
 
 
@@ -142,7 +142,7 @@ def drop_claims(session: Session, email: str, cases: Sequence[int], *, now: date
 
 def _freed(session: Session, cases: Sequence[int], *, by: str, now: datetime) -> None:
     if cases:
-        clocks.resume_claim_clocks(session, cases, now=now)
+        clocks.follow(session, cases, now=now)
         detail = {"by": by}
         tell(session, [Entry(id_, Happening.RELEASED, detail=detail) for id_ in cases], now=now)
 

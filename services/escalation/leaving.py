@@ -125,7 +125,7 @@ def _give_to_teams(
 ) -> None:
     ids = [case.id for case in owned]
     session.execute(_GIVE_TO_TEAMS, {"cases": ids, "now": now})
-    clocks.resume_claim_clocks(session, ids, now=now)
+    clocks.follow(session, ids, now=now)
     entries = [
         Entry(
             case.id,

@@ -1,6 +1,6 @@
 """Cases: who must review what, by when, and what happened so far."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from secondlook.text import SLUG
@@ -9,12 +9,20 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Interval,
     UniqueConstraint,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.escalation.rules import OPEN_STATES, CaseState, Priority, SubjectKind, TimerKind
+from services.escalation.rules import (
+    OPEN_STATES,
+    CaseState,
+    Clock,
+    Priority,
+    SubjectKind,
+    TimerKind,
+)
 from services.kit.columns import one_of
 from services.kit.database import Base, Json
 from services.tools.rules import Trigger, VerdictKind
@@ -28,9 +36,10 @@ class Case(Base):
     It keeps the rule that routed it and the ladder that it climbs, frozen at opening, so that
     no later policy is needed to work on it. Owner and claimant are two fields: the one is
     accountable and never absent, the other holds the work for the length of a lease.
-    `claim_within` and `resolve_within` are spans as the policy wrote them, counted in `timezone`
-    from the beginning of each cycle; `claim_due_at` moves on while somebody holds the case. A
-    database trigger lets a state change only as `rules.TRANSITIONS` has it.
+    `claim_within` and `resolve_within` are spans as the policy wrote them, counted from the
+    beginning of each cycle while their clocks run (`clock_mark`): working time by `calendar`, or
+    Monday to Friday in `timezone`. What is due when is kept beside them. A database trigger lets
+    a state change only as `rules.TRANSITIONS` has it.
     """
 
     __tablename__ = "case"
@@ -53,7 +62,14 @@ class Case(Base):
             name="resolved",
         ),
         CheckConstraint("verdict <> 'corrected' OR verdict_value IS NOT NULL", name="corrected"),
-        CheckConstraint("level >= 0 AND cycle >= 1 AND claim_seq >= 0", name="counters"),
+        CheckConstraint(
+            "(state IN ('waiting', 'snoozed')) = (paused_since IS NOT NULL"
+            " AND wakes_at IS NOT NULL AND pause_reason IS NOT NULL)",
+            name="paused",
+        ),
+        CheckConstraint(
+            "level >= 0 AND cycle >= 1 AND claim_seq >= 0 AND pauses >= 0", name="counters"
+        ),
         # One for each way in which a list of cases is narrowed, in the order of the list.
         Index(
             "ix_case_team_due",
@@ -123,12 +139,26 @@ class Case(Base):
     opened_at: Mapped[datetime]
     cycle_opened_at: Mapped[datetime]
     timezone: Mapped[str]
+    calendar: Mapped[str | None] = mapped_column(ForeignKey("calendar.slug"))
+    """By which working time counts, where the rule named one."""
+    calendar_team: Mapped[str | None] = mapped_column(ForeignKey("team.slug"))
+    """Whose calendar it is else: that of the team that the case was opened for."""
+    counted_calendar: Mapped[str | None] = mapped_column(ForeignKey("calendar.slug"))
+    counted_revision: Mapped[int] = mapped_column(server_default="0")
+    """By which calendar, as it was then, what is due was counted last."""
     claim_within: Mapped[str]
     resolve_within: Mapped[str]
     claim_due_at: Mapped[datetime]
     resolve_due_at: Mapped[datetime]
     due_at: Mapped[datetime]
     overdue_since: Mapped[datetime | None]
+    paused_since: Mapped[datetime | None]
+    wakes_at: Mapped[datetime | None]
+    pause_reason: Mapped[str | None]
+    pauses: Mapped[int] = mapped_column(server_default="0")
+    """How often it was put off, or waited for something."""
+    paused_for: Mapped[timedelta] = mapped_column(Interval, server_default="0")
+    """How long that was, of those pauses that are over."""
     verdict: Mapped[str | None]
     verdict_id: Mapped[str | None]
     """The id of the event that told of it."""
@@ -199,11 +229,33 @@ class TimelineEntry(Base):
     detail: Mapped[dict[str, Any] | None]
 
 
+class ClockMark(Base):
+    """That a case's clock stood from a moment on, or ran again. Rows are only ever added.
+
+    In each cycle both clocks run from its beginning; so these say all that deadlines are made
+    of, however often they are counted anew.
+    """
+
+    __tablename__ = "clock_mark"
+    __table_args__ = (
+        one_of("clock", Clock),
+        Index("ix_clock_mark_case", "case_id", "cycle", "clock", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("case.id"))
+    cycle: Mapped[int]
+    clock: Mapped[str]
+    at: Mapped[datetime]
+    runs: Mapped[bool]
+
+
 class Timer(Base):
     """Something that will happen to a case at a time. The key makes "exactly once" a constraint.
 
-    A stopped timer keeps its remainder (`due_at - stopped_at`) and goes on with it. One that
-    failed is parked: it is tried again at `parked_until`, and holds up nobody else's.
+    `due_at` follows from the case's spans, its clocks and its calendar; a timer whose clock
+    stands is stopped. One that failed is parked: it is tried again at `parked_until`, and holds
+    up nobody else's.
     """
 
     __tablename__ = "timer"
@@ -232,8 +284,11 @@ class Timer(Base):
     cycle: Mapped[int]
     kind: Mapped[str]
     rung: Mapped[int]
-    """Which of the ladder, or the number of the reminder past its end; 0 for a deadline."""
+    """Which of the ladder, or the number of the reminder past its end, or of the pause that a
+    wake timer ends; 0 for a deadline."""
     due_at: Mapped[datetime]
+    begun_at: Mapped[datetime | None]
+    """From when a reminder counts; a rung and a deadline count from the cycle's beginning."""
     fired_at: Mapped[datetime | None]
     stopped_at: Mapped[datetime | None]
     failures: Mapped[int] = mapped_column(server_default="0")

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from services.escalation import owners, queries
 from services.escalation.opening import OUTPUT_COLUMNS, Request, as_said, output_columns
+from services.escalation.pauses import wake_up
 from services.escalation.reopening import Reopening, begin_again
 from services.escalation.rules import OPEN_STATES, Owner
 from services.escalation.timeline import Entry, Happening, tell
@@ -81,7 +82,8 @@ def add(session: Session, requests: Sequence[Request], *, now: datetime) -> None
 
     Facts that a case lacks are added; where the gate holds an output whose case was decided
     before it came, the case is opened again. An objection goes onto its case, once however often
-    it comes; one that was resolved is opened again for somebody else.
+    it comes; one that was resolved is opened again for somebody else, and one that is paused
+    wakes.
     """
     if not requests:
         return
@@ -100,6 +102,8 @@ def add(session: Session, requests: Sequence[Request], *, now: datetime) -> None
             again[case.id] = said
     _begin_again(session, again, now=now)
     tell(session, disputes, now=now)
+    news = {*arrived, *(entry.case_id for entry in disputes)}
+    wake_up(session, sorted(news), SYSTEM, now=now)
 
 
 def _is_held_anew(case: _Case, request: Request) -> bool:

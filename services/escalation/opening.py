@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.escalation import owners
-from services.escalation.clocks import FIRST_TIMED_RUNG
+from services.escalation.clocks import counted_by
 from services.escalation.routing import Routed, Router
 from services.escalation.rules import Owner, SubjectKind
 from services.escalation.timeline import Entry, Happening, passed_over, tell
@@ -40,6 +40,10 @@ _CASE_COLUMNS = {
     "routing_revision": "text",
     "ladder": "jsonb",
     "timezone": "text",
+    "calendar": "text",
+    "calendar_team": "text",
+    "counted_calendar": "text",
+    "counted_revision": "bigint",
     "claim_within": "text",
     "resolve_within": "text",
     "claim_due_at": "timestamptz",
@@ -69,6 +73,8 @@ _given = ", ".join(
         **OUTPUT_COLUMNS,
         "output_id": "text",
         "correction_id": "text",
+        "first_rung": "bigint",
+        "first_rung_at": "timestamptz",
     }.items()
 )
 
@@ -80,7 +86,7 @@ WITH given AS MATERIALIZED (
     SELECT {_names}, :now, :now, :now FROM given
     ORDER BY subject_kind, subject_key
     ON CONFLICT (subject_kind, subject_key) DO NOTHING
-    RETURNING id, subject_key, cycle, claim_due_at, resolve_due_at, ladder
+    RETURNING id, subject_key, cycle, claim_due_at, resolve_due_at
 ), facts AS (
     INSERT INTO case_output (case_id, tool, output_id, {_facts})
     SELECT o.id, tool, output_id, {_facts} FROM opened o JOIN given USING (subject_key)
@@ -88,7 +94,8 @@ WITH given AS MATERIALIZED (
     INSERT INTO timer (case_id, cycle, kind, rung, due_at)
     SELECT id, cycle, 'claim', 0, claim_due_at FROM opened
     UNION ALL SELECT id, cycle, 'resolve', 0, resolve_due_at FROM opened
-    UNION ALL SELECT id, cycle, 'rung', rung, at FROM opened, {FIRST_TIMED_RUNG}
+    UNION ALL SELECT o.id, o.cycle, 'rung', first_rung, first_rung_at
+    FROM opened o JOIN given USING (subject_key) WHERE first_rung IS NOT NULL
 ), objected AS (
     INSERT INTO objection (case_id, correction_id, actor, said, at)
     SELECT o.id, correction_id, disputed_by, dispute, :now
@@ -157,11 +164,16 @@ def _row(one: Routed) -> dict[str, Any]:
         "routing_revision": one.revision,
         "ladder": one.ladder,
         "timezone": one.timezone,
+        "calendar": one.named_calendar,
+        "calendar_team": one.team,
+        **counted_by(one.calendar),
         "claim_within": str(one.route.claim),
         "resolve_within": str(one.route.resolve),
         "claim_due_at": one.claim_due_at,
         "resolve_due_at": one.resolve_due_at,
         "due_at": min(one.claim_due_at, one.resolve_due_at),
+        "first_rung": one.first_rung[0] if one.first_rung else None,
+        "first_rung_at": one.first_rung[1] if one.first_rung else None,
         **output_columns(one.request),
     }
 

@@ -1,22 +1,24 @@
 """Beginning anew with cases that were decided, set-based: any number of them at once."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
-from services.escalation import clocks, owners
+from services.escalation import clocks, deadlines, owners
 from services.escalation.cases import Case
 from services.escalation.claims import case_for_reviewer
 from services.escalation.errors import MovedOn
 from services.escalation.notes import checked_note
-from services.escalation.rules import CaseVerb, Owner, timed
+from services.escalation.rules import CaseVerb, Owner
 from services.escalation.timeline import Entry, Happening, passed_over, tell
 from services.escalation.transitions import move
 from services.kit.durations import parse_duration
+from services.kit.working_time import WorkingCalendar, after
+from services.people.queries import KnownCalendar
 from services.people.rules import Actor
 
 _REOPEN = move(
@@ -28,10 +30,11 @@ _REOPEN = move(
         team = coalesce(g.team, "case".team),
         owner_since = CASE WHEN g.kept THEN owner_since ELSE :now END,
         claim_due_at = g.claim_due_at, resolve_due_at = g.resolve_due_at,
-        due_at = least(g.claim_due_at, g.resolve_due_at), ladder = g.ladder""",
+        due_at = least(g.claim_due_at, g.resolve_due_at),
+        counted_calendar = g.counted_calendar, counted_revision = g.counted_revision""",
     given="""json_to_recordset(CAST(:rows AS json)) AS g(case_id bigint, kept boolean,
         owner_team text, owner_person text, team text, claim_due_at timestamptz,
-        resolve_due_at timestamptz, ladder jsonb)""",
+        resolve_due_at timestamptz, counted_calendar text, counted_revision bigint)""",
     which="id = g.case_id",
     returning="id",
 )
@@ -67,10 +70,16 @@ def begin_again(session: Session, asked: Sequence[Reopening], *, now: datetime) 
     if not asked:
         return set()
     found = owners.of_reopened(session, [one.case for one in asked], level=0)
-    rows = [_row(one.case, owner, now) for one, owner in zip(asked, found, strict=True)]
+    calendars = clocks.calendars_of(session, (one.case for one in asked))
+    cycles = [
+        _Cycle(one.case, calendars.of(one.case.calendar, one.case.calendar_team), now)
+        for one in asked
+    ]
+    rows = [cycle.row(owner) for cycle, owner in zip(cycles, found, strict=True)]
     given = {"rows": to_json(rows).decode(), "now": now}
     reopened = {row.id for row in session.execute(_REOPEN, given)}
-    clocks.start(session, sorted(reopened))
+    begun = [cycle for cycle in cycles if cycle.case.id in reopened]
+    clocks.start(session, sorted(reopened), [rung for one in begun if (rung := one.first_rung)])
     entries = [
         entry
         for one, owner in zip(asked, found, strict=True)
@@ -81,18 +90,40 @@ def begin_again(session: Session, asked: Sequence[Reopening], *, now: datetime) 
     return reopened
 
 
-def _row(case: Case, owner: Owner, now: datetime) -> dict[str, Any]:
-    """What a cycle that begins now changes: the owner, deadlines and the times of the ladder."""
-    local = now.astimezone(ZoneInfo(case.timezone))
-    return {
-        "case_id": case.id,
-        "kept": owner == case.owner,
-        **owners.columns(owner),
-        "team": owners.seen_by(owner),
-        "claim_due_at": parse_duration(case.claim_within).after(local),
-        "resolve_due_at": parse_duration(case.resolve_within).after(local),
-        "ladder": timed(case.ladder, local),
-    }
+@dataclass(frozen=True, slots=True)
+class _Cycle:
+    """A cycle of a case, begun now."""
+
+    case: Case
+    calendar: KnownCalendar | None
+    now: datetime
+
+    @property
+    def working(self) -> WorkingCalendar:
+        """How it counts working time."""
+        return clocks.working(self.case, self.calendar)
+
+    def row(self, owner: Owner) -> dict[str, Any]:
+        """What it changes: the owner and the deadlines."""
+        case = self.case
+        return {
+            "case_id": case.id,
+            "kept": owner == case.owner,
+            **owners.columns(owner),
+            "team": owners.seen_by(owner),
+            "claim_due_at": after(self.now, parse_duration(case.claim_within), self.working),
+            "resolve_due_at": after(self.now, parse_duration(case.resolve_within), self.working),
+            **clocks.counted_by(self.calendar),
+        }
+
+    @property
+    def first_rung(self) -> clocks.FirstRung | None:
+        """The first rung that has a time."""
+        rung = deadlines.first_timed(self.case.ladder)
+        if rung is None:
+            return None
+        at = deadlines.rung_due(self.case.ladder, rung, self.now, self.working)
+        return clocks.FirstRung(self.case.id, rung, at)
 
 
 def _entries(one: Reopening, owner: Owner) -> list[Entry]:

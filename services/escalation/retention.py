@@ -24,6 +24,8 @@ _ALLOW = text("SELECT set_config('secondlook.purging', :allowed, true)")
 _REMOVE = text("""
 WITH entries AS (
     DELETE FROM timeline_entry WHERE case_id = ANY(:ids)
+), marks AS (
+    DELETE FROM clock_mark WHERE case_id = ANY(:ids)
 ), timers AS (
     DELETE FROM timer WHERE case_id = ANY(:ids)
 ), objections AS (

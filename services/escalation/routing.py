@@ -3,18 +3,21 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from secondlook import events
 from secondlook.conditions import Facts, facts_of
 from sqlalchemy.orm import Session
 
-from services.escalation import owners
+from services.escalation import deadlines, owners
 from services.escalation.cases import Case
 from services.escalation.policy.defaults import default_policy
 from services.escalation.policy.model import Route, RoutingPolicy, facts_of_review
-from services.escalation.rules import LadderRung, Owner, timed
+from services.escalation.rules import LadderRung, Owner
+from services.kit.working_time import after, weekdays
 from services.people import queries as people_queries
+from services.people.queries import KnownCalendar
 from services.people.rules import Role
 from services.tools.queries import ToolInfo
 
@@ -32,7 +35,17 @@ class Routed:
     claim_due_at: datetime
     resolve_due_at: datetime
     ladder: list[LadderRung]
+    first_rung: tuple[int, datetime] | None
+    """The first of the ladder after the owner's that has a time, and when that is."""
     timezone: str
+    calendar: KnownCalendar | None
+    """By which working time counts; Monday to Friday in the time zone where there is none."""
+
+    @property
+    def named_calendar(self) -> str | None:
+        """The calendar that the rule names, where it is there."""
+        named = self.calendar and self.calendar.slug == self.route.calendar
+        return self.route.calendar if named else None
 
     @property
     def passed_over(self) -> Owner | None:
@@ -40,12 +53,27 @@ class Routed:
         return self.route.owner if self.owner != self.route.owner else None
 
 
+class _Choice(NamedTuple):
+    """What the policy says of a request."""
+
+    request: events.ReviewRequest
+    policy: RoutingPolicy
+    route: Route
+    team: str
+    """The tool's."""
+
+    @property
+    def chain(self) -> list[Owner]:
+        """Who is wanted as the owner, the first who can be."""
+        return [*(rung.own for rung in self.route.ladder), self.policy.catch_all.owner.owner]
+
+
 class Router:
     """Says what each case gets."""
 
     def __init__(self, policy: RoutingPolicy | None, *, timezone: str = "UTC") -> None:
         self.policy = policy
-        self._zone = ZoneInfo(timezone)
+        self._timezone = ZoneInfo(timezone).key
 
     def route(
         self,
@@ -61,28 +89,49 @@ class Router:
         `beside` are those whom the transaction will ask about for other cases, locked already.
         """
         policies = self._policies(session, {tools[one.tool].team for one in requests})
-        chosen = [(one, tools[one.tool].team, policies[tools[one.tool].team]) for one in requests]
-        routes = [policy.route(facts_of_review(one)) for one, _, policy in chosen]
-        chains = [
-            [*(rung.own for rung in route.ladder), policy.catch_all.owner.owner]
-            for route, (_, _, policy) in zip(routes, chosen, strict=True)
+        choices = [
+            _Choice(one, policies[team], policies[team].route(facts_of_review(one)), team)
+            for one, team in ((one, tools[one.tool].team) for one in requests)
         ]
-        able = owners.first_able(session, chains, beside=beside)
-        local = now.astimezone(self._zone)
+        able = owners.first_able(session, [one.chain for one in choices], beside=beside)
+        teams = [
+            owners.seen_by(owner) or one.team for one, owner in zip(choices, able, strict=True)
+        ]
+        calendars = people_queries.calendars(
+            session, named=(one.route.calendar for one in choices), teams=teams
+        )
         return [
-            Routed(
-                request=one,
-                route=route,
-                revision=policy.revision,
-                team=owners.seen_by(owner) or team,
-                owner=owner,
-                claim_due_at=route.claim.after(local),
-                resolve_due_at=route.resolve.after(local),
-                ladder=_kept(route, local),
-                timezone=self._zone.key,
-            )
-            for (one, team, policy), route, owner in zip(chosen, routes, able, strict=True)
+            self._routed(one, owner, team, calendars.of(one.route.calendar, team), now=now)
+            for one, owner, team in zip(choices, able, teams, strict=True)
         ]
+
+    def _routed(
+        self,
+        choice: _Choice,
+        owner: Owner,
+        team: str,
+        calendar: KnownCalendar | None,
+        *,
+        now: datetime,
+    ) -> Routed:
+        route, ladder = choice.route, _kept(choice.route)
+        working = calendar.working if calendar else weekdays(self._timezone)
+        first = deadlines.first_timed(ladder)
+        return Routed(
+            request=choice.request,
+            route=route,
+            revision=choice.policy.revision,
+            team=team,
+            owner=owner,
+            claim_due_at=after(now, route.claim, working),
+            resolve_due_at=after(now, route.resolve, working),
+            ladder=ladder,
+            first_rung=(
+                None if first is None else (first, deadlines.rung_due(ladder, first, now, working))
+            ),
+            timezone=self._timezone,
+            calendar=calendar,
+        )
 
     def _policies(self, session: Session, teams: set[str]) -> dict[str, RoutingPolicy]:
         if self.policy is not None:
@@ -98,19 +147,17 @@ def _team_policy(session: Session, team: str) -> RoutingPolicy:
     return default_policy(team, lead=next(iter(leads + admins), None))
 
 
-def _kept(route: Route, opened: datetime) -> list[LadderRung]:
+def _kept(route: Route) -> list[LadderRung]:
     """The ladder as the case keeps it."""
-    rungs = [
+    return [
         LadderRung(
             kind=rung.own.kind,
             id=rung.own.id,
             after=None if rung.at is None else str(rung.at),
-            at=None,
             repeat=str(rung.repeat) if rung.repeat else None,
         )
         for rung in route.ladder
     ]
-    return timed(rungs, opened)
 
 
 def facts_of_case(case: Case) -> Facts:

@@ -4,15 +4,12 @@
 (`transitions.py`), the database's own guard is, and so are the tests of what is refused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, TypedDict
 
 from secondlook.text import ID_BYTES, actor_id, is_address
-
-from services.kit.durations import parse_duration
 
 
 class SubjectKind(StrEnum):
@@ -34,6 +31,8 @@ class CaseState(StrEnum):
 
 
 OPEN_STATES = (CaseState.OPEN, CaseState.CLAIMED, CaseState.WAITING, CaseState.SNOOZED)
+PAUSED = (CaseState.WAITING, CaseState.SNOOZED)
+"""In which nothing is asked of anybody until the case wakes."""
 
 
 class Priority(StrEnum):
@@ -45,12 +44,38 @@ class Priority(StrEnum):
     P4 = "P4"
 
 
+class Clock(StrEnum):
+    """What counts the time of a case: until somebody claims it, and until it is resolved.
+
+    By the second one the case climbs its ladder, too.
+    """
+
+    CLAIM = "claim"
+    RESOLVE = "resolve"
+
+
+RUNNING: Mapping[CaseState, frozenset[Clock]] = {
+    CaseState.OPEN: frozenset(Clock),
+    CaseState.CLAIMED: frozenset({Clock.RESOLVE}),
+}
+"""The clocks that run in a state; in all others none does."""
+
+
 class TimerKind(StrEnum):
-    """What a timer runs for: to be claimed, to be resolved, or a rung of the ladder."""
+    """What a timer runs for: to be claimed, to be resolved, a rung of the ladder, to wake."""
 
     CLAIM = "claim"
     RESOLVE = "resolve"
     RUNG = "rung"
+    WAKE = "wake"
+
+
+CLOCK_OF: Mapping[TimerKind, Clock] = {
+    TimerKind.CLAIM: Clock.CLAIM,
+    TimerKind.RESOLVE: Clock.RESOLVE,
+    TimerKind.RUNG: Clock.RESOLVE,
+}
+"""The clock that each timer goes by; a case wakes when it does by the clock on the wall."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,21 +134,7 @@ class LadderRung(TypedDict):
     id: str
     after: str | None
     """The time from the cycle's beginning; None where a missed deadline alone leads to it."""
-    at: str | None
-    """The moment at which that is, in the cycle that the case is in."""
     repeat: str | None
-
-
-def timed(ladder: Sequence[LadderRung], begun: datetime) -> list[LadderRung]:
-    """The ladder of a cycle that begins at `begun`, in the time zone of the case."""
-    return [
-        {**rung, "at": None if rung["after"] is None else _moment(rung["after"], begun)}
-        for rung in ladder
-    ]
-
-
-def _moment(span: str, begun: datetime) -> str:
-    return parse_duration(span).after(begun).isoformat()
 
 
 LAST_RESORT = Owner("team", "last-resort")
@@ -137,6 +148,9 @@ class CaseVerb(StrEnum):
     RELEASE = "release"
     EXPIRE = "expire"
     DROP = "drop"
+    WAIT = "wait"
+    SNOOZE = "snooze"
+    WAKE = "wake"
     RESOLVE = "resolve"
     UNDO = "undo"
     REOPEN = "reopen"
@@ -149,6 +163,7 @@ class Who(StrEnum):
 
     REVIEWER = "reviewer"
     CLAIMANT = "claimant"
+    OWNER = "owner, or the claimant where there is one"
     GIVER = "whoever gave the verdict, or a lead"
     SYSTEM = "system"
 
@@ -164,12 +179,9 @@ class ClaimEffect(StrEnum):
 class ClockEffect(StrEnum):
     """What becomes of the clocks."""
 
-    STOP_CLAIM = "the claim clock stops"
-    RESUME_CLAIM = "the claim clock goes on with its remainder"
-    STOP_ALL = "all stop"
-    RESTORE = "all go on as they were"
+    FOLLOW = "those run on that do in the new state, with what was left of them"
+    RESTORE = "they go on as if they had never stood"
     START = "a new cycle begins"
-    KEEP = "they run on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,84 +196,25 @@ class Transition:
     clocks: ClockEffect
 
 
-_S, _V = CaseState, CaseVerb
+_S, _V, _C, _K = CaseState, CaseVerb, ClaimEffect, ClockEffect
 
 TRANSITIONS: dict[CaseVerb, Transition] = {
     one.verb: one
     for one in (
         # A live claim is renewed by its claimant alone; one that has run out is anybody's.
-        Transition(
-            _V.CLAIM,
-            (_S.OPEN, _S.CLAIMED),
-            _S.CLAIMED,
-            Who.REVIEWER,
-            ClaimEffect.TAKE,
-            ClockEffect.STOP_CLAIM,
-        ),
-        Transition(
-            _V.RELEASE,
-            (_S.CLAIMED,),
-            _S.OPEN,
-            Who.CLAIMANT,
-            ClaimEffect.END,
-            ClockEffect.RESUME_CLAIM,
-        ),
-        Transition(
-            _V.EXPIRE,
-            (_S.CLAIMED,),
-            _S.OPEN,
-            Who.SYSTEM,
-            ClaimEffect.END,
-            ClockEffect.RESUME_CLAIM,
-        ),
-        Transition(
-            _V.DROP,
-            (_S.CLAIMED,),
-            _S.OPEN,
-            Who.SYSTEM,
-            ClaimEffect.END,
-            ClockEffect.RESUME_CLAIM,
-        ),
-        Transition(
-            _V.RESOLVE,
-            (_S.CLAIMED,),
-            _S.RESOLVED,
-            Who.CLAIMANT,
-            ClaimEffect.END,
-            ClockEffect.STOP_ALL,
-        ),
-        Transition(
-            _V.UNDO,
-            (_S.RESOLVED,),
-            _S.OPEN,
-            Who.GIVER,
-            ClaimEffect.NONE,
-            ClockEffect.RESTORE,
-        ),
-        Transition(
-            _V.REOPEN,
-            (_S.RESOLVED, _S.CLOSED),
-            _S.OPEN,
-            Who.REVIEWER,
-            ClaimEffect.NONE,
-            ClockEffect.START,
-        ),
-        Transition(
-            _V.REASSIGN,
-            OPEN_STATES,
-            _S.OPEN,
-            Who.REVIEWER,
-            ClaimEffect.END,
-            ClockEffect.RESUME_CLAIM,
-        ),
-        Transition(
-            _V.CLOSE,
-            (_S.RESOLVED,),
-            _S.CLOSED,
-            Who.SYSTEM,
-            ClaimEffect.NONE,
-            ClockEffect.KEEP,
-        ),
+        Transition(_V.CLAIM, (_S.OPEN, _S.CLAIMED), _S.CLAIMED, Who.REVIEWER, _C.TAKE, _K.FOLLOW),
+        Transition(_V.RELEASE, (_S.CLAIMED,), _S.OPEN, Who.CLAIMANT, _C.END, _K.FOLLOW),
+        Transition(_V.EXPIRE, (_S.CLAIMED,), _S.OPEN, Who.SYSTEM, _C.END, _K.FOLLOW),
+        Transition(_V.DROP, (_S.CLAIMED,), _S.OPEN, Who.SYSTEM, _C.END, _K.FOLLOW),
+        Transition(_V.WAIT, (_S.CLAIMED,), _S.WAITING, Who.CLAIMANT, _C.END, _K.FOLLOW),
+        Transition(_V.SNOOZE, (_S.OPEN, _S.CLAIMED), _S.SNOOZED, Who.OWNER, _C.END, _K.FOLLOW),
+        # Or time does, or whoever brings something new.
+        Transition(_V.WAKE, (_S.WAITING, _S.SNOOZED), _S.OPEN, Who.REVIEWER, _C.NONE, _K.FOLLOW),
+        Transition(_V.RESOLVE, (_S.CLAIMED,), _S.RESOLVED, Who.CLAIMANT, _C.END, _K.FOLLOW),
+        Transition(_V.UNDO, (_S.RESOLVED,), _S.OPEN, Who.GIVER, _C.NONE, _K.RESTORE),
+        Transition(_V.REOPEN, (_S.RESOLVED, _S.CLOSED), _S.OPEN, Who.REVIEWER, _C.NONE, _K.START),
+        Transition(_V.REASSIGN, OPEN_STATES, _S.OPEN, Who.REVIEWER, _C.END, _K.FOLLOW),
+        Transition(_V.CLOSE, (_S.RESOLVED,), _S.CLOSED, Who.SYSTEM, _C.NONE, _K.FOLLOW),
     )
 }
 

@@ -1,10 +1,12 @@
 """Escalation's verbs. Each takes a session, an actor and the time, and authorises; none commits."""
 
 from services.escalation.claims import Claim, case_for_reviewer, claim, expire_leases, release
+from services.escalation.firing import fire_due
 from services.escalation.handling import comment, escalate, reassign
-from services.escalation.ladder import fire_due
 from services.escalation.leaving import hand_over
+from services.escalation.pauses import snooze, wait, wake
 from services.escalation.policy.findings import check_owners, policy_findings
+from services.escalation.recounting import recount
 from services.escalation.reopening import reopen
 from services.escalation.verdicts import Verdict, close_resolved, give_verdict, undo
 
@@ -23,7 +25,11 @@ __all__ = [
     "hand_over",
     "policy_findings",
     "reassign",
+    "recount",
     "release",
     "reopen",
+    "snooze",
     "undo",
+    "wait",
+    "wake",
 ]

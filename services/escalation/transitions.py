@@ -2,7 +2,14 @@
 
 from sqlalchemy import TextClause, text
 
-from services.escalation.rules import TRANSITIONS, CaseVerb, ClaimEffect, Who
+from services.escalation.rules import (
+    PAUSED,
+    TRANSITIONS,
+    CaseVerb,
+    ClaimEffect,
+    Transition,
+    Who,
+)
 
 # The database's clock at the statement decides whether a claim is live: a writer that was
 # frozen between reading the clock and writing must not act on the time before its sleep.
@@ -19,6 +26,14 @@ _CLAIM = {
     ),
     ClaimEffect.NONE: (),
 }
+
+
+_PAUSE_ENDS = (
+    "paused_for = paused_for + coalesce(:now - paused_since, interval '0')",
+    "paused_since = NULL",
+    "wakes_at = NULL",
+    "pause_reason = NULL",
+)
 
 
 def move(
@@ -44,6 +59,7 @@ def move(
     assigned = [
         f"state = '{made.target.value}'",
         *_CLAIM[made.claim],
+        *(_PAUSE_ENDS if _ends_pause(made) else ()),
         "version = version + 1",
         *filter(None, [sets]),
     ]
@@ -56,3 +72,7 @@ def move(
         f'UPDATE "case" SET {", ".join(assigned)}{beside} WHERE {" AND ".join(required)}'
         f" RETURNING {returning}"
     )
+
+
+def _ends_pause(made: Transition) -> bool:
+    return any(state in PAUSED for state in made.sources) and made.target not in PAUSED

@@ -95,7 +95,7 @@ def give_verdict(
             began = Entry(case.id, Happening.CLAIMED, actor.id, state=CaseState.CLAIMED)
             entries.append(began)
     fenced(session, actor, case.id, _RESOLVE, token=token, now=now, **given)
-    clocks.stop_all(session, case.id, now=now)
+    clocks.follow(session, [case.id], now=now)
     detail = {"verdict": verdict.value}
     entries.append(Entry(case.id, Happening.RESOLVED, actor.id, note, detail))
     tell(session, entries, now=now)
@@ -188,8 +188,7 @@ _UNDO = move(
     sets="""verdict = NULL, verdict_value = NULL, verdict_by = NULL, verdict_note = NULL,
         verdict_id = NULL, resolved_at = NULL, blind = false,
         owner_team = :owner_team, owner_person = :owner_person, team = coalesce(:team, team),
-        owner_since = CASE WHEN :kept THEN owner_since ELSE :now END,
-        due_at = resolve_due_at""",
+        owner_since = CASE WHEN :kept THEN owner_since ELSE :now END""",
     where="verdict_id = :verdict_id AND resolved_at > :since",
     returning="id",
 )
@@ -236,7 +235,7 @@ def undo(
     }
     if session.execute(_UNDO, given).first() is None:
         raise MovedOn("The time to undo this verdict is over; reopen the case instead.")
-    clocks.restore(session, case_id, resolved_at=case.resolved_at, now=now)
+    clocks.follow(session, [case_id], now=now, as_of=case.resolved_at)
     entries = [Entry(case_id, Happening.UNDONE, actor.id, detail={"verdict": case.verdict})]
     if owner != case.owner:
         entries.append(passed_over(case_id, case.owner, owner))

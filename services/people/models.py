@@ -1,6 +1,7 @@
 """People, their teams, and how they prove who they are."""
 
 from datetime import datetime
+from typing import Any
 
 from secondlook.text import SLUG
 from sqlalchemy import (
@@ -16,6 +17,20 @@ from services.kit.models import NOW
 from services.people.rules import Role
 
 
+class Calendar(Base):
+    """When people work; the document is what `calendars.read` answers."""
+
+    __tablename__ = "calendar"
+    __table_args__ = (CheckConstraint(f"slug ~ '{SLUG}'", name="slug"),)
+
+    slug: Mapped[str] = mapped_column(primary_key=True)
+    document: Mapped[dict[str, Any]]
+    revision: Mapped[int] = mapped_column(server_default="1")
+    """Rises by one with each change: what was counted before it is counted anew."""
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    changed_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
 class Team(Base):
     """People who answer for tools and cases together."""
 
@@ -25,6 +40,8 @@ class Team(Base):
     slug: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
     active: Mapped[bool] = mapped_column(server_default="true")
+    calendar: Mapped[str | None] = mapped_column(ForeignKey("calendar.slug"))
+    """By which its cases count working time; Monday to Friday where it has none."""
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 

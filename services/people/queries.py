@@ -1,14 +1,17 @@
 """Reads of people and teams."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from secondlook.text import actor_id
 from sqlalchemy import Select, func, select, text
 from sqlalchemy.orm import Session
 
 from services.kit.errors import NotFound
+from services.kit.working_time import WorkingCalendar
 from services.people import models
+from services.people.calendars import working_calendar
 from services.people.rules import Actor, Role
 
 
@@ -148,3 +151,72 @@ def teams(session: Session) -> list[TeamInfo]:
 def team_exists(session: Session, slug: str) -> bool:
     """Whether there is a team of that name."""
     return session.get(models.Team, slug) is not None
+
+
+class KnownCalendar(NamedTuple):
+    """A calendar, as time is counted by it at present."""
+
+    slug: str
+    revision: int
+    working: WorkingCalendar
+
+
+@dataclass(frozen=True, slots=True)
+class Calendars:
+    """Calendars by name, and which of them teams go by."""
+
+    known: Mapping[str, KnownCalendar]
+    of_teams: Mapping[str, str]
+
+    def of(self, named: str | None, team: str | None) -> KnownCalendar | None:
+        """The one that is named, else the team's; None where neither is there."""
+        if named is not None and named in self.known:
+            return self.known[named]
+        return self.known.get(self.of_teams.get(team or "", ""))
+
+
+_CALENDARS = text("""
+SELECT k.slug, k.revision, CAST(k.document AS text) AS document, ARRAY(
+    SELECT t.slug FROM team t WHERE t.calendar = k.slug AND t.slug = ANY(:teams)) AS teams
+FROM calendar k WHERE k.slug = ANY(:slugs)
+    OR k.slug IN (SELECT t.calendar FROM team t WHERE t.slug = ANY(:teams))
+""")
+
+
+def calendars(
+    session: Session, *, named: Iterable[str | None] = (), teams: Iterable[str | None] = ()
+) -> Calendars:
+    """Those of these calendars that there are, and those of these teams."""
+    given = {
+        "slugs": sorted({slug for slug in named if slug}),
+        "teams": sorted({team for team in teams if team}),
+    }
+    if not given["slugs"] and not given["teams"]:
+        return Calendars({}, {})
+    rows = session.execute(_CALENDARS, given).all()
+    return Calendars(
+        {
+            row.slug: KnownCalendar(row.slug, row.revision, working_calendar(row.document))
+            for row in rows
+        },
+        {team: row.slug for row in rows for team in row.teams},
+    )
+
+
+_REVISIONS = text("""
+SELECT t.slug AS team, k.slug, k.revision FROM calendar k
+LEFT JOIN team t ON t.calendar = k.slug ORDER BY k.slug, t.slug
+""")
+
+
+class CalendarRevision(NamedTuple):
+    """A calendar's present revision, and a team that goes by it, if one does."""
+
+    team: str | None
+    calendar: str
+    revision: int
+
+
+def calendar_revisions(session: Session) -> list[CalendarRevision]:
+    """The revisions of all calendars, each as often as teams go by it, once at least."""
+    return [CalendarRevision(*row) for row in session.execute(_REVISIONS)]

@@ -9,13 +9,15 @@ from typing import Any, Protocol
 import psycopg
 from secondlook.text import ID_BYTES, actor_id, is_address, storable
 from sqlalchemy import delete, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from services.kit.audit import note
 from services.kit.database import add_new
-from services.kit.errors import ChangedMeanwhile, Problem, invalid
+from services.kit.errors import ChangedMeanwhile, NotFound, Problem, invalid
 from services.people import access, models, queries
+from services.people.calendars import CalendarDocument
 from services.people.errors import StillOwns
 from services.people.fields import name as checked_name
 from services.people.fields import require_slug
@@ -35,6 +37,49 @@ def add_team(session: Session, slug: str, *, name: str | None, actor: Actor, now
     name = checked_name("name", name or slug)
     add_new(session, models.Team(slug=slug, name=name, created_at=now), slug, f"team '{slug}'")
     note(session, now, actor.id, "add", "team", slug, name=name)
+
+
+def put_calendar(
+    session: Session, slug: str, document: CalendarDocument, *, actor: Actor, now: datetime
+) -> None:
+    """Add a calendar, or say anew what the one of that name is.
+
+    What was counted by it before is counted anew by whoever counts, as its revision is another.
+
+    Raises:
+        NotAllowed: the actor does not manage people.
+        InvalidInput: the slug is not one.
+    """
+    actor.require(Verb.MANAGE_PEOPLE)
+    require_slug("slug", slug)
+    written = document.model_dump(mode="json")
+    row = {"document": written, "changed_at": now}
+    revised = {**row, "revision": models.Calendar.revision + 1}
+    statement = insert(models.Calendar).values(slug=slug, created_at=now, **row)
+    session.execute(statement.on_conflict_do_update(index_elements=["slug"], set_=revised))
+    note(session, now, actor.id, "put", "calendar", slug, **written)
+
+
+def change_team(
+    session: Session, slug: str, *, calendar: str | None, actor: Actor, now: datetime
+) -> None:
+    """Let a team go by a calendar, or by none.
+
+    Raises:
+        NotAllowed: the actor does not manage people.
+        NotFound: there is no such team.
+        InvalidInput: there is no such calendar.
+    """
+    actor.require(Verb.MANAGE_PEOPLE)
+    team = session.get(models.Team, slug, with_for_update={"key_share": True})
+    if team is None:
+        raise NotFound(f"There is no team '{slug[:70]}'.")
+    if calendar is not None and session.get(models.Calendar, calendar) is None:
+        hint = "Add it with `calendars add` first."
+        raise invalid("calendar", f"there is no calendar '{calendar[:70]}'", hint)
+    team.calendar = calendar
+    session.flush()
+    note(session, now, actor.id, "change", "team", slug, calendar=calendar)
 
 
 def add_person(

@@ -59,7 +59,7 @@ CASE_CHECKS = (
                          c.id)
              FROM timer t JOIN "case" c ON c.id = t.case_id
             WHERE t.kind = 'rung' AND t.fired_at IS NOT NULL
-              AND coalesce(c.ladder->(t.rung + 1)::int->>'at', CASE
+              AND coalesce(c.ladder->(t.rung + 1)::int->>'after', CASE
                   WHEN t.rung + 1 >= jsonb_array_length(c.ladder)
                   THEN c.ladder->-1->>'repeat' END) IS NOT NULL
               AND NOT EXISTS (SELECT FROM timer n WHERE n.case_id = t.case_id

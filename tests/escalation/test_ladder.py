@@ -1,21 +1,20 @@
 """Deadlines and the ladder: what time does to cases."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy.orm import Session
 
-from services.escalation import ladder, queries
+from services.escalation import firing, queries
 from services.escalation.cases import Case
 from services.escalation.clocks import Timer
-from services.escalation.consumer import EscalationConsumer
 from services.escalation.errors import MovedOn
 from services.escalation.policy.read import read as read_policy
-from services.escalation.routing import Router
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
+from services.kit.durations import Duration, Unit
+from services.kit.working_time import after, weekdays
 from tests.factories import (
     ADMIN,
     LEAD,
@@ -83,14 +82,14 @@ def test_step_that_cannot_fire_holds_up_no_other(
 ) -> None:
     log.take(*(output(f"o-{n}", confidence=0.1) for n in range(3)))
     broken = one(database, 'SELECT min(id) FROM "case"')
-    miss = ladder._miss_deadline
+    miss = firing._miss_deadline
 
     def fail(session: Session, case: Case, timer: Timer, *, now: datetime) -> None:
         miss(session, case, timer, now=now)
         if case.id == broken:
             raise RuntimeError("nobody thought of this")
 
-    monkeypatch.setattr(ladder, "_miss_deadline", fail)
+    monkeypatch.setattr(firing, "_miss_deadline", fail)
     # All three are looked at, and the one that fails is told apart with its error.
     assert casework.fire(timedelta(minutes=31)) == 3
     overdue = 'SELECT id FROM "case" WHERE overdue_since IS NOT NULL'
@@ -148,45 +147,27 @@ def test_timed_rung_is_reached_past_one_that_has_no_time(database: Database) -> 
     Delivery(database, read_policy(untimed)).take(output("o-1", confidence=0.1))
     timed = "SELECT rung, due_at - now() FROM timer WHERE kind = 'rung' AND fired_at IS NULL"
     assert rows(database, timed)[0].rung == 2
-    rows(database, "UPDATE timer SET stopped_at = now() WHERE kind <> 'rung' RETURNING 1")
+    rows(database, "UPDATE timer SET fired_at = now() WHERE kind <> 'rung' RETURNING 1")
     assert Casework(database).fire(timedelta(hours=3, minutes=1)) == 1
     assert tuple(rows(database, 'SELECT level, owner_person FROM "case"')[0]) == (2, ADMIN)
     assert Casework(database).fire(timedelta(hours=4, minutes=1)) == 1
     assert one(database, "SELECT count(*) FROM timeline_entry WHERE event = 'reminded'") == 1
 
 
-def test_reminder_every_working_day_stays_at_its_hour_where_the_case_is() -> None:
-    auckland, berlin = ZoneInfo("Pacific/Auckland"), ZoneInfo("Europe/Berlin")
-    friday = datetime(2026, 10, 23, 9, tzinfo=auckland)
-    following = ladder.next_reminder(friday, "1bd", friday)
-    assert following == datetime(2026, 10, 26, 9, tzinfo=auckland)
-    before_winter = datetime(2026, 10, 23, 9, tzinfo=berlin)
-    following = ladder.next_reminder(before_winter, "1bd", before_winter)
-    assert following == datetime(2026, 10, 26, 9, tzinfo=berlin)
-
-
-@pytest.mark.parametrize("repeat", ["1h", "12h", "1d", "7d"])
-@pytest.mark.parametrize("month", [3, 10])
-def test_reminders_that_nobody_looked_for_count_elapsed_time(month: int, repeat: str) -> None:
-    due = datetime(2026, month, 24, 9, tzinfo=ZoneInfo("Europe/Berlin"))
-    every = {"1h": 1, "12h": 12, "1d": 24, "7d": 168}[repeat]
-    for hours in (0, 1, 23, 24, 100, 121, 200):
-        now = due.astimezone(UTC) + timedelta(hours=hours)
-        elapsed = ladder.next_reminder(due, repeat, now).astimezone(UTC) - due.astimezone(UTC)
-        assert elapsed == timedelta(hours=every * (hours // every + 1))
-
-
 def test_case_is_reminded_in_the_zone_that_it_was_opened_in(database: Database) -> None:
-    delivery = Delivery(database)
     policy = read_policy(POLICY.replace("repeat: 1h", "repeat: 1bd"))
-    delivery.escalation = EscalationConsumer(
-        DatabaseClock(), Router(policy, timezone="Pacific/Auckland")
-    )
-    delivery.take(output("o-1", value="tax", confidence=0.1))
+    Delivery(database, policy, timezone="Pacific/Auckland").take(output("o-1", confidence=0.1))
+    casework = Casework(database)
+    for _ in range(2):
+        casework.fire(timedelta(hours=3, minutes=1))
+    auckland = weekdays("Pacific/Auckland")
+    (was_due,) = rows(database, "SELECT due_at FROM timer WHERE kind = 'rung' AND rung = 2")[0]
+    query = "SELECT due_at FROM timer WHERE kind = 'rung' AND rung = :n"
+    following = after(was_due, Duration(1, Unit.WORKING_DAYS), auckland)
+    assert one(database, query, n=3) == following
+    # Nobody looked for a fortnight: one reminder, and the next at the hour of before.
+    casework.fire(timedelta(days=14))
+    again = one(database, query, n=4).astimezone(auckland.zone)
+    assert again.time() == following.astimezone(auckland.zone).time()
     with database.transaction() as session:
-        case = queries.case(session, 1)
-    due = datetime(2026, 10, 22, 20, tzinfo=UTC)  # Friday, nine o'clock in Auckland
-    timer = Timer(1, 1, 1, "rung", len(case.ladder) - 1, due)
-    following = ladder._following(case, timer, due)
-    assert following is not None
-    assert following[1] == due + timedelta(days=3)
+        assert again > DatabaseClock().now(session) + timedelta(days=14)

@@ -1,7 +1,7 @@
 """Every move that the table of transitions does not name is refused, by database and verbs."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
 
@@ -17,12 +17,16 @@ from tests.factories import LEAD, OWNER, TEAMMATE, Casework, one
 
 _NO_CLAIM = "claimant = NULL, lease_expires_at = NULL"
 _NO_VERDICT = "verdict = NULL, verdict_by = NULL, resolved_at = NULL, verdict_id = NULL"
+_NO_PAUSE = "paused_since = NULL, wakes_at = NULL, pause_reason = NULL"
 _CLAIM = f"claimant = '{OWNER}', lease_expires_at = now() + interval '1 hour'"
 _VERDICT = f"verdict = 'upheld', verdict_by = '{OWNER}', resolved_at = now(), verdict_id = 'v'"
-COLUMNS = dict.fromkeys(CaseState, f"{_NO_CLAIM}, {_NO_VERDICT}") | {
-    CaseState.CLAIMED: f"{_CLAIM}, {_NO_VERDICT}",
-    CaseState.RESOLVED: f"{_NO_CLAIM}, {_VERDICT}",
-    CaseState.CLOSED: f"{_NO_CLAIM}, {_VERDICT}",
+_PAUSE = "paused_since = now(), wakes_at = now() + interval '1 day', pause_reason = 'later'"
+COLUMNS = dict.fromkeys(CaseState, f"{_NO_CLAIM}, {_NO_VERDICT}, {_NO_PAUSE}") | {
+    CaseState.CLAIMED: f"{_CLAIM}, {_NO_VERDICT}, {_NO_PAUSE}",
+    CaseState.WAITING: f"{_NO_CLAIM}, {_NO_VERDICT}, {_PAUSE}",
+    CaseState.SNOOZED: f"{_NO_CLAIM}, {_NO_VERDICT}, {_PAUSE}",
+    CaseState.RESOLVED: f"{_NO_CLAIM}, {_VERDICT}, {_NO_PAUSE}",
+    CaseState.CLOSED: f"{_NO_CLAIM}, {_VERDICT}, {_NO_PAUSE}",
 }
 """What else a row says in each state, so that nothing but the move itself can be refused."""
 
@@ -64,6 +68,11 @@ def _token(casework: Casework, case: int) -> str:
     return str(one(casework.database, 'SELECT claim_seq FROM "case" WHERE id = :c', c=case))
 
 
+def _pause() -> dict[str, Any]:
+    until = datetime.now(UTC) + timedelta(hours=1)
+    return {"until": until, "reason": "later", "limit": timedelta(days=1)}
+
+
 def _as_people(verb: str, who: str, **given: Any) -> Callable[[Casework, int], Any]:
     return lambda casework, case: casework.do(verb, who, case, **given)
 
@@ -71,6 +80,13 @@ def _as_people(verb: str, who: str, **given: Any) -> Callable[[Casework, int], A
 BY_PEOPLE: dict[CaseVerb, Callable[[Casework, int], Any]] = {
     CaseVerb.CLAIM: _as_people("claim", OWNER, lease=timedelta(minutes=1)),
     CaseVerb.RELEASE: lambda work, case: work.do("release", OWNER, case, token=_token(work, case)),
+    CaseVerb.WAIT: lambda work, case: work.do(
+        "wait", OWNER, case, token=_token(work, case), **_pause()
+    ),
+    CaseVerb.SNOOZE: lambda work, case: work.do(
+        "snooze", OWNER, case, token=_token(work, case), **_pause()
+    ),
+    CaseVerb.WAKE: _as_people("wake", OWNER),
     CaseVerb.RESOLVE: lambda work, case: work.give_verdict(OWNER, case, token=_token(work, case)),
     CaseVerb.UNDO: lambda work, case: work.undo(LEAD, case),
     CaseVerb.REOPEN: _as_people("reopen", LEAD, note="look again"),

@@ -12,8 +12,9 @@ from services.escalation.errors import OwnDispute
 from services.escalation.policy.read import read as read_policy
 from services.escalation.reopening import Reopening, begin_again
 from services.kit.database import Database
-from services.kit.durations import Duration
+from services.kit.durations import Duration, Unit
 from services.kit.errors import InvalidInput, NotAllowed, NotFound
+from services.kit.working_time import after, weekdays
 from services.tools.rules import OutputKind, VerdictKind
 from tests.factories import (
     AUDITOR,
@@ -158,11 +159,6 @@ def test_reopened_case_gets_its_first_deadlines_again(
     for _ in range(3):
         # What a holder gives back counts on: the claim deadline moves, its length does not.
         token = casework.claim(OWNER, 1)
-        rows(
-            database,
-            "UPDATE timer SET stopped_at = stopped_at - interval '10m' WHERE kind = 'claim'"
-            " RETURNING 1",
-        )
         casework.do("release", OWNER, 1, token=token)
     casework.give_verdict(OWNER, 1)
     log.take(correction("o-1", kind="appeal", note="look again"))
@@ -191,11 +187,8 @@ def test_reopened_case_counts_working_days_from_the_day_on_which_it_is(
     with database.transaction() as session:
         asked = Reopening(queries.case(session, 1, lock=True), "somebody")
         assert begin_again(session, [asked], now=now) == {1}
-    due = [Duration(business_days=days).after(now) for days in (1, 2, 3)]
-    assert rows(
-        database,
-        """SELECT claim_due_at, due_at, resolve_due_at, CAST(ladder->1->>'at' AS timestamptz)
-        FROM "case" """,
-    ) == [(due[0], due[0], due[2], due[1])]
+    due = [after(now, Duration(days, Unit.WORKING_DAYS), weekdays(zone.key)) for days in (1, 2, 3)]
+    of_case = 'SELECT claim_due_at, due_at, resolve_due_at FROM "case"'
+    assert rows(database, of_case) == [(due[0], due[0], due[2])]
     timers = rows(database, "SELECT kind, due_at FROM timer WHERE cycle = 2 ORDER BY due_at")
     assert timers == [("claim", due[0]), ("rung", due[1]), ("resolve", due[2])]

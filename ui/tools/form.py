@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from services.kit.durations import parse_duration
+from services.kit.durations import parse_seconds
 from services.kit.errors import SecondlookError
 from services.tools.rules import OutputKind
 from ui.kit.forms import Form, field_errors, invalid_field, split_lines
@@ -51,12 +51,9 @@ def read_seconds(form: Form) -> int:
         InvalidInput: what was typed has no fixed length.
     """
     try:
-        duration = parse_duration(form.line("maturity"))
+        return parse_seconds(form.line("maturity"))
     except ValueError as error:
         raise invalid_field("maturity", str(error), "Write 72h") from None
-    if duration.business_days:
-        raise invalid_field("maturity", "business days have no fixed length here", "Write 72h")
-    return duration.seconds
 
 
 def format_span(seconds: int) -> str:

@@ -18,14 +18,15 @@ from pydantic import (
     Field,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 from secondlook import conditions, events
 from secondlook.conditions import FACTS, Clause, Condition, Facts, FactType
 from secondlook.extent import excess
 from secondlook.text import SLUG, normalised
 
 from services.escalation.rules import Owner, Priority, parse_address, parse_owner
-from services.kit.durations import DAY, Duration, parse_duration
+from services.kit.documents import wrong
+from services.kit.durations import DAY, Duration, Unit, parse_duration
+from services.kit.working_time import after, weekdays
 from services.tools.rules import Trigger
 
 CASE_FACTS = {**FACTS, "trigger": FactType("text", tuple(t.value for t in Trigger))}
@@ -35,15 +36,18 @@ Slug = Annotated[str, Field(pattern=SLUG)]
 
 
 # A case that may wait longer than five years has no deadline.
-_LONGEST = Duration(seconds=5 * 366 * DAY), Duration(business_days=5 * 262)
+_LONGEST = {
+    Unit.SECONDS: Duration(5 * 366 * DAY),
+    Unit.WORKING_SECONDS: Duration(5 * 262 * 8 * 3600, Unit.WORKING_SECONDS),
+    Unit.WORKING_DAYS: Duration(5 * 262, Unit.WORKING_DAYS),
+}
 
 
 def _span(value: Any) -> Duration:
     span = value if isinstance(value, Duration) else parse_duration(str(value))
-    elapsed, working = _LONGEST
-    if span.seconds > elapsed.seconds or span.business_days > working.business_days:
-        problem = f"{span} is over five years"
-        raise _wrong((), problem, f"Write {elapsed} or {working} at most.")
+    longest = _LONGEST[span.unit]
+    if span.amount > longest.amount:
+        raise wrong(f"{span} is over five years", f"Write {longest} at most.")
     return span
 
 
@@ -70,10 +74,14 @@ class Rung(_Part):
 
 
 class Sla(_Part):
-    """How soon a case must be claimed and resolved."""
+    """How soon a case must be claimed and resolved.
+
+    Working hours and days are those of `calendar`, else of the team that the case goes to.
+    """
 
     claim: Span
     resolve: Span
+    calendar: Slug | None = None
 
 
 class OwnerChoice(_Part):
@@ -143,8 +151,7 @@ def _facts_alone(case: Any) -> Any:
     for fact in case if isinstance(case, dict) else ():
         if fact not in CASE_FACTS and not str(fact).startswith(conditions.ATTRIBUTE):
             problem = f"'{str(fact)[:40]}' is no fact of a case"
-            given = {"problem": problem, "hint": f"Use {', '.join(CASE_FACTS)}.", "at": (fact,)}
-            raise PydanticCustomError("clause", "{problem}", given)
+            raise wrong(problem, f"Use {', '.join(CASE_FACTS)}.", fact)
     return case
 
 
@@ -186,6 +193,8 @@ class Route:
     priority: Priority
     claim: Duration
     resolve: Duration
+    calendar: str | None
+    """Whose hours count, where the policy says so."""
     ladder: tuple[Rung, ...]
 
 
@@ -217,17 +226,18 @@ class RoutingPolicy(_Part):
             if id_ in ids[:position]:
                 problem = f"two rules have the id '{id_}'"
                 hint = "An id is stored on cases: give each rule one of its own."
-                raise _wrong(("rules", position, "id"), problem, hint)
+                raise wrong(problem, hint, "rules", position, "id")
         if found := excess(rule.when for rule in self.rules):
             at = ("rules", found.position, "when", found.fact)
-            raise _wrong(at, found.problem, found.hint)
+            raise wrong(found.problem, found.hint, *at)
         for name, ladder in self.ladders.items():
             _check_ladder(name, ladder)
         parts = [(("rules", n), rule.escalate) for n, rule in enumerate(self.rules)]
         for place, named in [*parts, (("catch_all",), self.catch_all.escalate)]:
             if named is not None and named not in self.ladders:
                 problem = f"there is no ladder '{named}' to escalate by"
-                raise _wrong((*place, "escalate"), problem, "Name one that stands in `ladders`.")
+                hint = "Name one that stands in `ladders`."
+                raise wrong(problem, hint, *place, "escalate")
         return self
 
     def line_of(self, *place: str | int) -> int:
@@ -280,7 +290,7 @@ class RoutingPolicy(_Part):
         ladder = self.ladders.get(part.escalate or self.catch_all.escalate or "", [])
         first = Rung(at=Duration(), own=owner)
         # The rung at 0 is the owner whom the rule names; the ladder's later rungs follow.
-        later = [rung for rung in ladder if rung.at != Duration()]
+        later = [rung for rung in ladder if rung.at is None or rung.at.amount]
         return Route(
             rule=name,
             queue=part.queue or (owner.id if owner.kind == "team" else name),
@@ -288,6 +298,7 @@ class RoutingPolicy(_Part):
             priority=part.priority,
             claim=sla.claim,
             resolve=sla.resolve,
+            calendar=sla.calendar,
             ladder=(first, *later),
         )
 
@@ -306,26 +317,22 @@ def _hidden(rule: Rule, facts: Facts) -> str | None:
     return f"{asked} is hidden while an output is audited" if asked else None
 
 
-def _wrong(at: tuple[str | int, ...], problem: str, hint: str) -> PydanticCustomError:
-    """The error for one place of a policy that pydantic alone would take."""
-    return PydanticCustomError("policy", "{problem}", {"problem": problem, "hint": hint, "at": at})
-
-
 # Days and business days are of another length from each day of the week.
-_A_WEEK = [datetime(2026, 1, day, tzinfo=UTC) for day in range(5, 12)]
+_A_WEEK = [datetime(2026, 1, day, 12, tzinfo=UTC) for day in range(5, 12)]
+_ANY = weekdays("UTC")
 
 
 def _check_ladder(name: str, ladder: Sequence[Rung]) -> None:
     at = ("ladders", name)
     if not ladder:
-        raise _wrong(at, f"ladder '{name}' has no rung", "Its last rung must name somebody.")
+        raise wrong(f"ladder '{name}' has no rung", "Its last rung must name somebody.", *at)
     for weekday in _A_WEEK:
-        moments = [rung.at.after(weekday) for rung in ladder if rung.at is not None]
+        moments = [after(weekday, rung.at, _ANY) for rung in ladder if rung.at is not None]
         if moments != sorted(set(moments)):
             problem = (
                 f"ladder '{name}': its rungs are out of order if a case opens on a {weekday:%A}"
             )
-            raise _wrong(at, problem, "Let each rung come later than the one before it.")
+            raise wrong(problem, "Let each rung come later than the one before it.", *at)
     for position, rung in enumerate(ladder):
         if rung.repeat is not None:
             _check_repeat(name, position, rung, is_last=position == len(ladder) - 1)
@@ -337,11 +344,12 @@ def _check_repeat(name: str, position: int, rung: Rung, *, is_last: bool) -> Non
         problem = "only the last rung can repeat"
     elif rung.at is None:
         problem = "a rung that repeats needs `at` to begin at"
-    elif rung.repeat == Duration():
+    elif rung.repeat and rung.repeat.amount == 0:
         problem = "a rung cannot repeat every 0s"
     if problem is not None:
         place = ("ladders", name, position, "repeat")
-        raise _wrong(place, f"ladder '{name}': {problem}", "Leave `repeat` out, or change it.")
+        hint = "Leave `repeat` out, or change it."
+        raise wrong(f"ladder '{name}': {problem}", hint, *place)
 
 
 def facts_of_review(request: events.ReviewRequest) -> Facts:

@@ -1,0 +1,165 @@
+"""Pauses: a case waits for somebody else, or is put off; its clocks stand, and it wakes by itself.
+
+No pause hides a miss for good: a case is paused for so long in all, and no longer.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from services.escalation import clocks, queries
+from services.escalation.cases import Case
+from services.escalation.claims import case_for_reviewer, fenced, lost, token_number
+from services.escalation.errors import MovedOn
+from services.escalation.notes import checked_note
+from services.escalation.rules import CaseVerb, Owner
+from services.escalation.timeline import Entry, Happening, tell, tell_one
+from services.escalation.transitions import IS_LIVE, move
+from services.kit.durations import Duration
+from services.kit.errors import NotAllowed, invalid
+from services.people.rules import Actor, Verb
+from services.tools.rules import Trigger
+
+_PAUSE = "paused_since = :now, wakes_at = :until, pause_reason = :reason, pauses = pauses + 1"
+_WAIT = move(CaseVerb.WAIT, sets=_PAUSE, returning="id")
+_SNOOZE = move(
+    CaseVerb.SNOOZE, sets=_PAUSE, where=f"(state = 'open' OR ({IS_LIVE}))", returning="id"
+)
+
+
+def wait(
+    session: Session,
+    actor: Actor,
+    case_id: int,
+    *,
+    token: str,
+    until: datetime,
+    reason: str,
+    limit: timedelta,
+    now: datetime,
+) -> None:
+    """Let the case wait for something, until a time; the claim on it ends.
+
+    `limit` is how long a case may be paused in all.
+
+    Raises:
+        StaleToken: the claim is over.
+        InvalidInput: `until` is past, or beyond the limit; there is no reason.
+    """
+    case = case_for_reviewer(session, actor, case_id, lock=True)
+    reason = _checked(case, until, reason, limit=limit, now=now)
+    given = {"until": until, "reason": reason, "now": now}
+    fenced(session, actor, case_id, _WAIT, token=token, **given)
+    _paused(session, actor, case_id, Happening.WAITING, until=until, reason=reason, now=now)
+
+
+def snooze(
+    session: Session,
+    actor: Actor,
+    case_id: int,
+    *,
+    token: str | None = None,
+    until: datetime,
+    reason: str,
+    limit: timedelta,
+    now: datetime,
+) -> None:
+    """Put the case off until a time. Where somebody has claimed it, that is for them to do.
+
+    Raises:
+        NotAllowed: a policy asked for a person, or the actor neither owns nor leads.
+        HeldBySomebody: another person's claim is live.
+        MovedOn: the case is neither open nor claimed.
+        InvalidInput: `until` is past, or beyond the limit; there is no reason.
+    """
+    case = case_for_reviewer(session, actor, case_id, lock=True)
+    if case.trigger == Trigger.POLICY:
+        raise NotAllowed("A policy asks for a person here; such a case cannot be put off.")
+    _require_owner(actor, case)
+    reason = _checked(case, until, reason, limit=limit, now=now)
+    given = {"id": case_id, "me": actor.email, "token": token_number(token)}
+    if not session.execute(
+        _SNOOZE, {**given, "until": until, "reason": reason, "now": now}
+    ).first():
+        raise lost(queries.case(session, case_id))
+    _paused(session, actor, case_id, Happening.SNOOZED, until=until, reason=reason, now=now)
+
+
+def _require_owner(actor: Actor, case: Case) -> None:
+    """Refuse whoever neither owns a case, nor holds it, nor leads."""
+    owns = case.owner == Owner("person", actor.email) or case.owner_team in actor.teams
+    if not (owns or case.claimant == actor.email or actor.may(Verb.TAKE_OVER)):
+        raise NotAllowed(f"{case.owner.id} owns this case; they or a lead can put it off.")
+
+
+def _checked(case: Case, until: datetime, reason: str, *, limit: timedelta, now: datetime) -> str:
+    """The reason of a pause that is possible.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    written = checked_note(reason)
+    if written is None:
+        raise invalid("reason", "it is empty", "Write what the case waits for.")
+    if until <= now:
+        raise invalid("until", "it is past", "Name a time that is still to come.")
+    left = limit - case.paused_for
+    if until - now > left:
+        longest = Duration(int(limit.total_seconds()))
+        latest = (
+            f"The latest is {now + left:%Y-%m-%dT%H:%MZ}."
+            if left > timedelta(0)
+            else ("It cannot be paused any more; decide it, or hand it over.")
+        )
+        raise invalid("until", f"a case is paused for {longest} in all, no longer", latest)
+    return written
+
+
+def _paused(
+    session: Session,
+    actor: Actor,
+    case_id: int,
+    happening: Happening,
+    *,
+    until: datetime,
+    reason: str,
+    now: datetime,
+) -> None:
+    clocks.follow(session, [case_id], now=now)
+    clocks.wake_later(session, case_id)
+    detail = {"until": until}
+    tell_one(session, case_id, happening, actor, now=now, note=reason, detail=detail)
+
+
+_WAKE = move(CaseVerb.WAKE, which="id = ANY(:cases)", returning="id")
+
+
+def wake(
+    session: Session, actor: Actor, case_id: int, *, note: str | None = None, now: datetime
+) -> None:
+    """End a pause before its time: there is something new.
+
+    Raises:
+        MovedOn: the case is not paused.
+    """
+    case = case_for_reviewer(session, actor, case_id, lock=True)
+    if not wake_up(session, [case_id], actor.id, note=checked_note(note), now=now):
+        raise MovedOn(f"The case is {case.state}, not paused.", state=case.state)
+
+
+def wake_up(
+    session: Session,
+    cases: Sequence[int],
+    who: str,
+    *,
+    note: str | None = None,
+    now: datetime,
+) -> set[int]:
+    """Open those of these cases that are paused, with what was left of their deadlines."""
+    if not cases:
+        return set()
+    woken = {row.id for row in session.execute(_WAKE, {"cases": list(cases), "now": now})}
+    clocks.follow(session, sorted(woken), now=now)
+    tell(session, [Entry(id_, Happening.WOKEN, who, note) for id_ in sorted(woken)], now=now)
+    return woken
