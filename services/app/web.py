@@ -17,6 +17,7 @@ from services.app.roles import CONSUMED, readers
 from services.escalation import api as escalation_api
 from services.escalation import queries as escalation_queries
 from services.escalation.cases import as_answer, hides_answer
+from services.escalation.verbs import Limits
 from services.feedback import api as feedback_api
 from services.feedback.admission import Admission
 from services.feedback.api import CaseLookup, ShownCase
@@ -102,6 +103,7 @@ def make_ui(resources: Resources) -> FastAPI:
             duties=resources.duties,
             lease=timedelta(seconds=settings.lease),
             reopen_window=timedelta(seconds=settings.reopen_window),
+            pause_limit=timedelta(seconds=settings.pause_limit),
             session_length=timedelta(seconds=settings.session_length),
             link_length=timedelta(seconds=settings.link_length),
             https=_https(settings),
@@ -126,8 +128,11 @@ def make_api(resources: Resources) -> FastAPI:
     routes = escalation_api.RouteDependencies(
         database,
         clock,
-        lease=timedelta(seconds=resources.settings.lease),
-        reopen_window=timedelta(seconds=resources.settings.reopen_window),
+        Limits(
+            lease=timedelta(seconds=resources.settings.lease),
+            reopen_window=timedelta(seconds=resources.settings.reopen_window),
+            pause=timedelta(seconds=resources.settings.pause_limit),
+        ),
     )
 
     app = FastAPI(

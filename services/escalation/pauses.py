@@ -76,7 +76,8 @@ def snooze(
     case = case_for_reviewer(session, actor, case_id, lock=True)
     if case.trigger == Trigger.POLICY:
         raise NotAllowed("A policy asks for a person here; such a case cannot be put off.")
-    _require_owner(actor, case)
+    if not may_put_off(actor, case):
+        raise NotAllowed(f"{case.owner.id} owns this case; they or a lead can put it off.")
     reason = _checked(case, until, reason, limit=limit, now=now)
     given = {"id": case_id, "me": actor.email, "token": token_number(token)}
     if not session.execute(
@@ -86,11 +87,12 @@ def snooze(
     _paused(session, actor, case_id, Happening.SNOOZED, until=until, reason=reason, now=now)
 
 
-def _require_owner(actor: Actor, case: Case) -> None:
-    """Refuse whoever neither owns a case, nor holds it, nor leads."""
+def may_put_off(actor: Actor, case: Case) -> bool:
+    """Whether somebody who sees a case may put it off: its owner, its claimant or a lead may."""
+    if case.trigger == Trigger.POLICY or not actor.may(Verb.REVIEW):
+        return False
     owns = case.owner == Owner("person", actor.email) or case.owner_team in actor.teams
-    if not (owns or case.claimant == actor.email or actor.may(Verb.TAKE_OVER)):
-        raise NotAllowed(f"{case.owner.id} owns this case; they or a lead can put it off.")
+    return owns or case.claimant == actor.email or actor.may(Verb.TAKE_OVER)
 
 
 def _checked(case: Case, until: datetime, reason: str, *, limit: timedelta, now: datetime) -> str:

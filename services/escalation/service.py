@@ -4,7 +4,7 @@ from services.escalation.claims import Claim, case_for_reviewer, claim, expire_l
 from services.escalation.firing import fire_due
 from services.escalation.handling import comment, escalate, reassign
 from services.escalation.leaving import hand_over
-from services.escalation.pauses import snooze, wait, wake
+from services.escalation.pauses import may_put_off, snooze, wait, wake
 from services.escalation.policy.findings import check_owners, policy_findings
 from services.escalation.recounting import recount
 from services.escalation.reopening import reopen
@@ -23,6 +23,7 @@ __all__ = [
     "fire_due",
     "give_verdict",
     "hand_over",
+    "may_put_off",
     "policy_findings",
     "reassign",
     "recount",

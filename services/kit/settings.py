@@ -278,6 +278,9 @@ class Settings(BaseSettings):
     reopen_window: Seconds = Field(
         72 * 3600, description="How long a resolved case can be reopened before it closes."
     )
+    pause_limit: Seconds = Field(
+        14 * 86_400, description="How long a case may wait and be put off in all."
+    )
     session_length: SomeSeconds = Field(12 * 3600, description="How long a sign-in lasts.")
     link_length: SomeSeconds = Field(24 * 3600, description="How long a sign-in link can be used.")
     timezone: Annotated[str, AfterValidator(_zone)] = Field(

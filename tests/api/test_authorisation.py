@@ -5,6 +5,7 @@ cannot be forgotten.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -39,6 +40,9 @@ API: dict[tuple[str, str], tuple[Need, bool]] = {
     ("POST", "/v1/cases/{case_id}/reassign"): (Verb.REVIEW, True),
     ("POST", "/v1/cases/{case_id}/comment"): (Verb.REVIEW, True),
     ("POST", "/v1/cases/{case_id}/escalate"): (Verb.REVIEW, True),
+    ("POST", "/v1/cases/{case_id}/wait"): (Verb.REVIEW, True),
+    ("POST", "/v1/cases/{case_id}/snooze"): (Verb.REVIEW, True),
+    ("POST", "/v1/cases/{case_id}/wake"): (Verb.REVIEW, True),
     ("POST", "/v1/cases/{case_id}/reopen"): (Verb.REVIEW, True),
     ("POST", "/v1/cases/{case_id}/undo"): (Verb.REVIEW, True),
     ("GET", "/v1/tools"): (Verb.READ_OUTPUTS, False),
@@ -46,11 +50,15 @@ API: dict[tuple[str, str], tuple[Need, bool]] = {
     ("PUT", "/v1/tools/{slug}"): (Verb.SWITCH_TOOL, True),
     ("GET", "/v1/rates"): (Verb.READ_NUMBERS, True),
 }
+LATER = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 BODIES: dict[str, Any] = {
     "/v1/cases/{case_id}/release": {"token": "0"},
     "/v1/cases/{case_id}/verdict": {"token": "0", "verdict": "upheld"},
     "/v1/cases/{case_id}/reassign": {"owner": {"kind": "team", "id": "support"}},
     "/v1/cases/{case_id}/comment": {"note": "hello"},
+    "/v1/cases/{case_id}/wait": {"token": "0", "until": LATER, "reason": "later"},
+    "/v1/cases/{case_id}/snooze": {"until": LATER, "reason": "later"},
+    "/v1/cases/{case_id}/wake": {"note": "hello"},
     "/v1/cases/{case_id}/reopen": {"note": "hello"},
     "/v1/cases/{case_id}/escalate": {"level": 0},
     "/v1/cases/{case_id}/undo": {"verdict_id": "verdict-1"},
@@ -78,6 +86,8 @@ PAGES: dict[tuple[str, str], tuple[Need, bool]] = {
     ("POST", "/c/{case_id}/comment"): (Verb.REVIEW, True),
     ("POST", "/c/{case_id}/reassign"): (Verb.REVIEW, True),
     ("POST", "/c/{case_id}/escalate"): (Verb.REVIEW, True),
+    ("POST", "/c/{case_id}/put-off"): (Verb.REVIEW, True),
+    ("POST", "/c/{case_id}/wake"): (Verb.REVIEW, True),
     ("GET", "/dead-letters"): (SIGNED_IN, False),
     ("GET", "/dead-letters/{number}"): (SIGNED_IN, False),
     ("POST", "/dead-letters/{number}/retry"): (SIGNED_IN, False),

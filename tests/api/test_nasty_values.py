@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from services.people import attempts
 from services.people.rules import Role
 from services.tools.rules import OutputKind
-from tests.api.test_authorisation import API, BODIES, KEY, PAGES, signed_in
+from tests.api.test_authorisation import API, BODIES, KEY, LATER, PAGES, signed_in
 from tests.factories import TOOL, add_person, add_tool, output
 from tests.factories.api import Api, open_api
 from ui.kit import context as page_context
@@ -153,6 +153,9 @@ JSON_BODIES: dict[str, list[Any]] = {path: [body] for path, body in BODIES.items
     ],
     "/v1/cases/{case_id}/comment": [{"note": "hello", "token": "1"}],
     "/v1/cases/{case_id}/escalate": [{"level": 0, "note": "n"}],
+    "/v1/cases/{case_id}/wait": [{"token": "1", "until": LATER, "reason": "later"}],
+    "/v1/cases/{case_id}/snooze": [{"token": "1", "until": LATER, "reason": "later"}],
+    "/v1/cases/{case_id}/wake": [{"note": "n"}],
     "/v1/cases/{case_id}/reopen": [{"note": "n"}],
     "/v1/cases/{case_id}/undo": [{"verdict_id": "verdict-1"}],
     "/v1/tools/{slug}": [

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from services.escalation import service
 from services.escalation.cases import Case
-from services.escalation.rules import OPEN_STATES, CaseState
+from services.escalation.rules import OPEN_STATES, PAUSED, CaseState
 from services.people.rules import Actor, Verb
 from services.tools.queries import ToolInfo
 from ui.cases.vocabulary import trigger_label
@@ -77,6 +78,9 @@ def _facts(case: Case, tool: ToolInfo) -> dict[str, Any]:
         "due": case.due_at,
         "open": case.state in OPEN_STATES,
         "overdue": case.overdue_since is not None,
+        "paused": case.state in PAUSED,
+        "wakes_at": case.wakes_at,
+        "pause_reason": case.pause_reason,
         "opened": case.opened_at,
         "version": case.output_version.label,
     }
@@ -90,6 +94,7 @@ def standing(case: Case, actor: Actor, *, own_dispute: bool) -> dict[str, Any]:
         "mine": mine,
         "can_review": actor.may(Verb.REVIEW) and not own_dispute and (free or mine),
         "can_work": actor.may(Verb.REVIEW),
+        "can_put_off": mine or (free and service.may_put_off(actor, case)),
         "can_undo": may_undo(actor, case),
         "can_reopen": actor.may(Verb.REVIEW) and case.state in _DECIDED,
         "own_dispute": own_dispute,

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from services.escalation import lists
 from services.people.fields import Normalised
 from services.people.rules import Verb
+from ui.cases.pauses import add_pauses
 from ui.cases.queue_filter import queue_filter
 from ui.cases.remarks import add_remarks
 from ui.cases.show import MOST_COUNTED, list_context, outcome_of, show_case
@@ -27,6 +28,7 @@ def router(pages: PageContext) -> APIRouter:
     add_remarks(routes, pages)
     add_undo(routes, pages)
     add_other_verbs(routes, pages)
+    add_pauses(routes, pages)
     return routes
 
 

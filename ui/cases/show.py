@@ -20,7 +20,7 @@ from services.tools.rules import OutputKind, VerdictKind
 from ui.cases.case_view import case_context, may_undo, standing
 from ui.cases.queue_filter import QueueFilter, queue_filter
 from ui.cases.remarks import remarks_context
-from ui.cases.vocabulary import timeline_entries, trigger_label
+from ui.cases.vocabulary import SPANS, timeline_entries, trigger_label
 from ui.kit.context import PageContext
 from ui.kit.templating import wants_fragment
 from ui.kit.values import format_value
@@ -132,6 +132,7 @@ def pane_context(
         | standing(case, actor, own_dispute=objects),
         "entries": timeline_entries(queries.timeline(session, case)),
         "owners": _possible_owners(session),
+        "spans": [{"value": span, "label": words} for span, words in SPANS],
         "problem": "",
         "typed": {},
         "oob": fragment,

@@ -21,6 +21,9 @@ _EVENTS = {
     "commented": ("Commented", "message-square"),
     "reassigned": ("Given to another owner", "users"),
     "escalated": ("Escalated", "arrow-up-right"),
+    "waiting": ("Waits", "clock"),
+    "snoozed": ("Put off", "clock"),
+    "woken": ("Woke", "inbox"),
     "overdue": ("Deadline missed", "triangle-alert"),
     "reminded": ("Owner reminded", "clock"),
     "disputed": ("Disputed", "message-square"),
@@ -32,6 +35,16 @@ _EVENTS = {
     "dispute withdrawn": ("Took the objection back", "undo-2"),
     "rung skipped": ("A rung was passed over", "chevron-right"),
 }
+
+
+SPANS = (
+    ("1h", "1 hour"),
+    ("4h", "4 hours"),
+    ("1d", "1 day"),
+    ("3d", "3 days"),
+    ("7d", "1 week"),
+)
+"""How long a case can be put off by one choice."""
 
 
 def trigger_label(trigger: str) -> str:

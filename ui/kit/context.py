@@ -43,6 +43,7 @@ class PageContext:
     duties: Sequence[Duty]
     lease: timedelta
     reopen_window: timedelta
+    pause_limit: timedelta
     session_length: timedelta
     link_length: timedelta
     https: bool

@@ -1,0 +1,100 @@
+"""What people send with their verbs on cases."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from secondlook.text import ID_BYTES, NOTE_LENGTH
+
+from services.kit.web.storable import Storable, Text
+from services.tools.rules import VerdictKind
+
+Note = Annotated[Text, Field(max_length=NOTE_LENGTH)]
+Token = Annotated[str, Field(min_length=1, max_length=20)]
+
+
+class Body(BaseModel):
+    """A request's body: what is not named here is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class EmptyBody(Body):
+    """Nothing to say."""
+
+
+class ReleaseBody(Body):
+    """The claim to end."""
+
+    token: Token
+
+
+class VerdictBody(Body):
+    """A verdict; `value` goes with `corrected`."""
+
+    token: Token
+    verdict: VerdictKind
+    value: Annotated[str | bool | dict[str, Any] | None, Storable] = None
+    note: Note | None = None
+
+
+class OwnerBody(Body):
+    """Who shall be accountable: a team's slug or a person's e-mail address."""
+
+    kind: Literal["person", "team"]
+    id: Annotated[Text, Field(min_length=1, max_length=ID_BYTES)]
+
+
+class ReassignBody(Body):
+    """The new owner."""
+
+    owner: OwnerBody
+    token: Token | None = None
+    note: Note | None = None
+
+
+class CommentBody(Body):
+    """Something to remember."""
+
+    note: Note
+    token: Token | None = None
+
+
+class EscalateBody(Body):
+    """The level that was seen; where the case has moved on, nothing happens."""
+
+    level: Annotated[int, Field(strict=True, ge=0, le=1000)]
+    note: Note | None = None
+
+
+class UndoBody(Body):
+    """The verdict that was seen; where the case has another by now, nothing happens."""
+
+    verdict_id: Annotated[Text, Field(strict=True, min_length=1, max_length=ID_BYTES)]
+
+
+class ReopenBody(Body):
+    """Why it is opened again."""
+
+    note: Note | None = None
+
+
+class WaitBody(Body):
+    """Until when the claimed case waits, and for what."""
+
+    token: Token
+    until: AwareDatetime
+    reason: Note
+
+
+class SnoozeBody(Body):
+    """Until when the case is put off, and why; with the claim's token where it is claimed."""
+
+    token: Token | None = None
+    until: AwareDatetime
+    reason: Note
+
+
+class WakeBody(Body):
+    """What is new."""
+
+    note: Note | None = None
