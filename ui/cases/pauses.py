@@ -1,6 +1,7 @@
 """Cases that wait: put off for a while, or wake again."""
 
 from datetime import timedelta
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -24,8 +25,11 @@ def add_pauses(routes: APIRouter, pages: PageContext) -> None:
         actor = pages.actor(request, Verb.REVIEW)
         try:
             with pages.transaction() as (session, now):
-                given = {"until": now + _span(form), "reason": form.text("note")}
-                given["limit"] = pages.pause_limit
+                given: dict[str, Any] = {
+                    "until": now + _span(form),
+                    "reason": form.text("note"),
+                    "limit": pages.pause_limit,
+                }
                 token = form.text("token")
                 # Who holds a case lets it wait; else it is put off by its owner.
                 if token:
