@@ -39,7 +39,7 @@ def _default(name: str, field: FieldInfo) -> str:
     if field.default is None or field.default == ():
         return "`forever`" if RETENTION in field.metadata else "none"
     lasting = DURATION in field.metadata or RETENTION in field.metadata
-    return f"`{Duration(seconds=field.default) if lasting else field.default}`"
+    return f"`{Duration(field.default) if lasting else field.default}`"
 
 
 def metrics() -> str:

@@ -48,6 +48,9 @@ CREATE TABLE "case" (
     verdict_note TEXT,
     resolved_at TIMESTAMP WITH TIME ZONE,
     closed_at TIMESTAMP WITH TIME ZONE,
+    incident BIGINT,
+    merged_at TIMESTAMP WITH TIME ZONE,
+    children BIGINT DEFAULT '0' NOT NULL,
     version BIGINT DEFAULT '1' NOT NULL,
     CONSTRAINT pk_case PRIMARY KEY (id),
     CONSTRAINT uq_case_subject_kind_subject_key UNIQUE (subject_kind, subject_key),
@@ -68,13 +71,18 @@ CREATE TABLE "case" (
     CONSTRAINT ck_case_corrected CHECK (verdict <> 'corrected' OR verdict_value IS NOT NULL),
     CONSTRAINT ck_case_paused CHECK ((state IN ('waiting', 'snoozed')) = (paused_since IS NOT NULL
         AND wakes_at IS NOT NULL AND pause_reason IS NOT NULL)),
+    CONSTRAINT ck_case_merged CHECK (state <> 'merged' OR (incident IS NOT NULL AND merged_at IS
+        NOT NULL)),
+    CONSTRAINT ck_case_incident CHECK (incident <> id AND (incident IS NULL OR children = 0)),
     CONSTRAINT ck_case_counters CHECK (level >= 0 AND cycle >= 1 AND claim_seq >= 0 AND
-        pauses >= 0),
+        pauses >= 0 AND children >= 0),
     CONSTRAINT fk_case_tool_tool FOREIGN KEY(tool) REFERENCES tool (slug),
     CONSTRAINT fk_case_team_team FOREIGN KEY(team) REFERENCES team (slug),
     CONSTRAINT fk_case_owner_team_team FOREIGN KEY(owner_team) REFERENCES team (slug),
     CONSTRAINT fk_case_owner_person_person FOREIGN KEY(owner_person) REFERENCES person (email) ON
         UPDATE CASCADE,
+    CONSTRAINT fk_case_incident_case FOREIGN KEY(incident) REFERENCES "case" (id) ON DELETE SET
+        NULL,
     CONSTRAINT fk_case_calendar_calendar FOREIGN KEY(calendar) REFERENCES calendar (slug),
     CONSTRAINT fk_case_calendar_team_team FOREIGN KEY(calendar_team) REFERENCES team (slug),
     CONSTRAINT fk_case_counted_calendar_calendar FOREIGN KEY(counted_calendar) REFERENCES calendar
@@ -84,6 +92,7 @@ CREATE TABLE "case" (
 );
 CREATE INDEX ix_case_claimant ON "case" (claimant) WHERE claimant IS NOT NULL;
 CREATE INDEX ix_case_closed ON "case" (closed_at) WHERE state = 'closed';
+CREATE INDEX ix_case_incident ON "case" (incident, state, due_at, id) WHERE incident IS NOT NULL;
 CREATE INDEX ix_case_lease ON "case" (lease_expires_at) WHERE state = 'claimed';
 CREATE INDEX ix_case_owner_person
     ON "case" (owner_person, team, due_at, id)

@@ -33,15 +33,20 @@ BEGIN
     IF (OLD.state, NEW.state) NOT IN (
         ('open', 'claimed'),
         ('open', 'snoozed'),
+        ('open', 'merged'),
         ('claimed', 'open'),
         ('claimed', 'waiting'),
         ('claimed', 'snoozed'),
         ('claimed', 'resolved'),
+        ('claimed', 'merged'),
         ('waiting', 'open'),
+        ('waiting', 'merged'),
         ('snoozed', 'open'),
+        ('snoozed', 'merged'),
         ('resolved', 'open'),
         ('resolved', 'closed'),
-        ('closed', 'open')
+        ('closed', 'open'),
+        ('merged', 'open')
     ) THEN
         RAISE EXCEPTION 'a case does not go from % to %', OLD.state, NEW.state
             USING ERRCODE = 'check_violation', CONSTRAINT = 'legal_move';

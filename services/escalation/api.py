@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Query
-from pydantic import Field
 from sqlalchemy.orm import Session
 
-from services.escalation import lists, queries
+from services.escalation import bulk, lists, queries
+from services.escalation.bodies import BulkBody, CaseId
 from services.escalation.cases import as_answer
 from services.escalation.lists import Filter
 from services.escalation.rules import CaseState
@@ -24,7 +24,6 @@ from services.people.rules import Actor, Verb
 from services.tools.identity import Identity
 from services.tools.rules import Trigger
 
-CaseId = Annotated[int, Field(ge=1, lt=2**63)]
 Answer = dict[str, Any]
 """A JSON object."""
 
@@ -42,6 +41,7 @@ def router(routes: RouteDependencies, identity: Identity) -> APIRouter:
     """The routes of escalation."""
     api = APIRouter(prefix="/v1/cases", tags=["escalation"])
     _add_reads(api, routes, identity)
+    _add_bulk(api, routes, identity)
     for name, verb in VERBS.items():
         _add_verb(api, routes, identity, name, verb)
     return api
@@ -59,12 +59,13 @@ def _add_reads(api: APIRouter, routes: RouteDependencies, identity: Identity) ->
         trigger: Trigger | None = None,
         owner: NamedActor | None = None,
         claimant: NamedActor | None = None,
+        incident: Annotated[int, Query(ge=1, lt=2**63)] | None = None,
         overdue: bool | None = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         cursor: str | None = None,
     ) -> Answer:
         """Cases in sight, the soonest due first; open ones unless `state` says otherwise."""
-        wanted = Filter(queue, state, tool, trigger, owner, overdue, claimant)
+        wanted = Filter(queue, state, tool, trigger, owner, overdue, claimant, incident=incident)
         with routes.database.transaction() as session:
             return page(session, actor, wanted, cursor=cursor, limit=limit)
 
@@ -117,6 +118,26 @@ def _add_verb(
             return shown if answer is None else {**answer, "case": shown}
 
         return _run(routes, actor, key, (name, case_id, given), do)
+
+
+def _add_bulk(api: APIRouter, routes: RouteDependencies, identity: Identity) -> None:
+    person: Any = Annotated[Actor, Depends(identity.may(Verb.REVIEW))]
+
+    @api.post("/bulk")
+    def do_to_all(
+        actor: person,
+        body: BulkBody,
+        key: Annotated[str | None, Header(alias="Idempotency-Key")] = None,
+    ) -> Answer:
+        """Do one verb to many cases: those that it can be done to, and of the others why not."""
+        bulk.checked(body.verb, body.body)
+
+        def do(session: Session, now: datetime) -> Answer:
+            work = Work(session, actor, body.ids[0], routes.limits, now)
+            outcome = bulk.do_to_all(work, body.verb, body.ids, body.body)
+            return {"done": outcome.done, "skipped": [one._asdict() for one in outcome.skipped]}
+
+        return _run(routes, actor, key, ("bulk", body), do)
 
 
 def _needs_body(verb: CaseVerb) -> bool:

@@ -12,6 +12,11 @@ Note = Annotated[Text, Field(max_length=NOTE_LENGTH)]
 Token = Annotated[str, Field(min_length=1, max_length=20)]
 
 
+CaseId = Annotated[int, Field(ge=1, lt=2**63)]
+MOST = 1_000
+"""So many cases one request takes on at most."""
+
+
 class Body(BaseModel):
     """A request's body: what is not named here is refused."""
 
@@ -67,9 +72,24 @@ class EscalateBody(Body):
 
 
 class UndoBody(Body):
-    """The verdict that was seen; where the case has another by now, nothing happens."""
+    """The verdict that was seen; where it is named and the case has another, nothing happens."""
 
-    verdict_id: Annotated[Text, Field(strict=True, min_length=1, max_length=ID_BYTES)]
+    verdict_id: Annotated[Text, Field(strict=True, min_length=1, max_length=ID_BYTES)] | None = None
+
+
+class MergeBody(Body):
+    """The case to become part of."""
+
+    into: CaseId
+
+
+class BulkBody(Body):
+    """One verb on these cases. `body` is the verb's own: what each case knows (a claim's token, the
+    level, the verdict to undo) may be left out."""
+
+    verb: Annotated[str, Field(max_length=20)]
+    ids: Annotated[list[CaseId], Field(min_length=1, max_length=MOST)]
+    body: dict[str, Any] = {}
 
 
 class ReopenBody(Body):

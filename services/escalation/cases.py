@@ -20,6 +20,8 @@ class Listed:
     """A case as lists show it, without the long parts of its output."""
 
     id: int
+    subject_kind: str
+    subject_key: str
     tool: str
     output_id: str
     trigger: str
@@ -41,6 +43,8 @@ class Listed:
     overdue_since: datetime | None
     wakes_at: datetime | None
     pause_reason: str | None
+    incident: int | None
+    children: int
     verdict: str | None
     verdict_id: str | None
     verdict_value: Json
@@ -79,8 +83,6 @@ class Listed:
 class Case(Listed):
     """A case, whole."""
 
-    subject_kind: str
-    subject_key: str
     disputed_by: str | None
     claim_seq: int
     claimed_at: datetime | None
@@ -97,6 +99,7 @@ class Case(Listed):
     resolve_within: str
     verdict_note: str | None
     closed_at: datetime | None
+    merged_at: datetime | None
     paused_for: timedelta
     alternatives: list[Json] | None
     input: Mapping[str, Json] | None
@@ -168,7 +171,9 @@ def as_answer(case: Listed) -> dict[str, Any]:
     return {
         "id": case.id,
         "output_id": case.output_id,
-        "subject": {"kind": "output", "key": f"{case.tool}/{case.output_id}"},
+        "subject": {"kind": case.subject_kind, "key": case.subject_key},
+        "incident": case.incident,
+        "children": case.children,
         "tool": case.tool,
         "trigger": case.trigger,
         "queue": case.queue,

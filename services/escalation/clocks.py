@@ -137,6 +137,9 @@ class _Counted(NamedTuple):
     resolve_within: str
     ladder: list[LadderRung]
     wakes_at: datetime | None
+    part_due_at: datetime | None
+    part_resolve_due_at: datetime | None
+    """The earliest deadlines of the cases that are part of it."""
     marks: list[Any]
     timers: list[Any]
 
@@ -144,13 +147,16 @@ class _Counted(NamedTuple):
 _COUNTED = selecting(
     """
 SELECT c.id, c.cycle_opened_at, c.timezone, c.calendar, c.calendar_team, c.claim_within,
-    c.resolve_within, c.ladder, c.wakes_at,
+    c.resolve_within, c.ladder, c.wakes_at, part.due_at, part.resolve_due_at,
     ARRAY(SELECT json_build_array(m.clock, m.at, m.runs) FROM clock_mark m
         WHERE m.case_id = c.id AND m.cycle = c.cycle ORDER BY m.id) AS marks,
     ARRAY(SELECT json_build_array(t.id, t.kind, t.rung, t.begun_at) FROM timer t
         WHERE t.case_id = c.id AND t.cycle = c.cycle AND t.kind <> 'wake'
             AND t.fired_at IS NULL) AS timers
-FROM "case" c WHERE c.id = ANY(:cases) ORDER BY c.id FOR UPDATE OF c
+FROM "case" c LEFT JOIN LATERAL (
+    SELECT min(p.due_at) AS due_at, min(p.resolve_due_at) AS resolve_due_at
+    FROM "case" p WHERE p.incident = c.id AND p.state = 'merged') part ON true
+WHERE c.id = ANY(:cases) ORDER BY c.id FOR UPDATE OF c
 """,
     _Counted._fields,
 )
@@ -253,8 +259,17 @@ def _due(case: _Counted, calendar: WorkingCalendar) -> dict[int, datetime]:
             calendar=calendar,
         )
         if at is not None:
-            found[id_] = at
+            found[id_] = _earliest(TimerKind(kind), at, case)
     return found
+
+
+def _earliest(kind: TimerKind, at: datetime, case: _Counted) -> datetime:
+    """When something is due of a case that answers for its parts as well."""
+    of_parts = {
+        TimerKind.CLAIM: case.part_due_at,
+        TimerKind.RESOLVE: case.part_resolve_due_at,
+    }.get(kind)
+    return at if of_parts is None else min(at, of_parts)
 
 
 # --- due timers -----------------------------------------------------------------------------

@@ -28,13 +28,15 @@ class Filter:
     owner: str | None = None
     overdue: bool | None = None
     claimant: str | None = None
+    incident: int | None = None
+    """Of a case that others are merged into: those, in whatever state."""
     reviewable_by: str | None = None
     """Nobody else holds it, and this person does not object to its output."""
 
     @property
     def by_due_alone(self) -> bool:
         """Whether no index but that of due times narrows the list."""
-        narrowed = (self.queue, self.tool, self.trigger, self.owner, self.claimant)
+        narrowed = (self.queue, self.tool, self.trigger, self.owner, self.claimant, self.incident)
         return self.state in (None, CaseState.OPEN) and not any(narrowed)
 
 
@@ -184,11 +186,15 @@ def _finding(walks: str) -> TextualSelect:
 def _clauses(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
     """What is asked for, but for `overdue`; the first clause is that of the index."""
     clauses, parameters = [f"c.{OPEN}"], dict[str, Any]()
+    if wanted.incident is not None:
+        # As the index of parts has it: they are merged, or were and are decided.
+        clauses = ["c.incident IS NOT NULL", "c.incident = :incident"]
+        parameters["incident"] = wanted.incident
     if wanted.state == CaseState.OPEN:
         clauses.append("c.state = 'open'")
     elif wanted.state is not None:
         # As the index of all other states has it.
-        clauses = ["c.state <> 'open'", "c.state = :state"]
+        clauses[:1] = ["c.state <> 'open'", "c.state = :state"]
         parameters["state"] = wanted.state
     for column in ("queue", "tool", "trigger", "claimant"):
         value = getattr(wanted, column)

@@ -68,7 +68,12 @@ class Case(Base):
             name="paused",
         ),
         CheckConstraint(
-            "level >= 0 AND cycle >= 1 AND claim_seq >= 0 AND pauses >= 0", name="counters"
+            "state <> 'merged' OR (incident IS NOT NULL AND merged_at IS NOT NULL)", name="merged"
+        ),
+        CheckConstraint("incident <> id AND (incident IS NULL OR children = 0)", name="incident"),
+        CheckConstraint(
+            "level >= 0 AND cycle >= 1 AND claim_seq >= 0 AND pauses >= 0 AND children >= 0",
+            name="counters",
         ),
         # One for each way in which a list of cases is narrowed, in the order of the list.
         Index(
@@ -101,6 +106,14 @@ class Case(Base):
             "due_at",
             "id",
             postgresql_where=text("state <> 'open'"),
+        ),
+        Index(
+            "ix_case_incident",
+            "incident",
+            "state",
+            "due_at",
+            "id",
+            postgresql_where=text("incident IS NOT NULL"),
         ),
         Index("ix_case_claimant", "claimant", postgresql_where=text("claimant IS NOT NULL")),
         Index("ix_case_lease", "lease_expires_at", postgresql_where=text("state = 'claimed'")),
@@ -167,6 +180,11 @@ class Case(Base):
     verdict_note: Mapped[str | None]
     resolved_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
+    incident: Mapped[int | None] = mapped_column(ForeignKey("case.id", ondelete="SET NULL"))
+    """The case that it is, or was, merged into."""
+    merged_at: Mapped[datetime | None]
+    children: Mapped[int] = mapped_column(server_default="0")
+    """How many cases name this one as their `incident`."""
     version: Mapped[int] = mapped_column(server_default="1")
 
 

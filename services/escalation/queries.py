@@ -25,7 +25,7 @@ def case(session: Session, case_id: int, *, lock: bool = False) -> Case:
     """
     found = session.execute(_LOCKED if lock else _BY_ID, {"id": case_id}).first()
     if found is None:
-        raise NotFound(f"There is no case {case_id}.")
+        raise missing(case_id)
     return whole(found)
 
 
@@ -37,6 +37,20 @@ def cases(session: Session, ids: Sequence[int]) -> list[Case]:
     return [whole(row) for row in session.execute(_THESE, {"ids": list(ids)})]
 
 
+_LOCK_THESE = reading("c.id = ANY(:ids) ORDER BY c.id FOR UPDATE OF c")
+
+
+def lock(session: Session, ids: Sequence[int]) -> list[Case]:
+    """Those of these cases that there are, in order, as nobody else changes them before the
+    transaction ends."""
+    return [whole(row) for row in session.execute(_LOCK_THESE, {"ids": list(ids)})]
+
+
+def missing(case_id: int) -> NotFound:
+    """That there is no case of that number, or none in sight."""
+    return NotFound(f"There is no case {case_id}.")
+
+
 def case_for(session: Session, actor: Actor, case_id: int, *, lock: bool = False) -> Case:
     """A case that the actor may see.
 
@@ -44,7 +58,7 @@ def case_for(session: Session, actor: Actor, case_id: int, *, lock: bool = False
         NotFound: there is none, or it is another team's.
     """
     if not 0 < case_id < 2**63:
-        raise NotFound(f"There is no case {case_id}.")
+        raise missing(case_id)
     found = case(session, case_id, lock=lock)
     require_sight(actor, found)
     return found
@@ -57,7 +71,7 @@ def require_sight(actor: Actor, case_: Case) -> None:
         NotFound: the case is out of the actor's sight.
     """
     if not sees(actor, case_):
-        raise NotFound(f"There is no case {case_.id}.")
+        raise missing(case_.id)
 
 
 def sees(actor: Actor, case_: Listed) -> bool:

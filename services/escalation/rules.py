@@ -153,6 +153,8 @@ class CaseVerb(StrEnum):
     WAKE = "wake"
     RESOLVE = "resolve"
     UNDO = "undo"
+    MERGE = "merge"
+    UNMERGE = "unmerge"
     REOPEN = "reopen"
     REASSIGN = "reassign"
     CLOSE = "close"
@@ -164,6 +166,7 @@ class Who(StrEnum):
     REVIEWER = "reviewer"
     CLAIMANT = "claimant"
     OWNER = "owner, or the claimant where there is one"
+    LEAD = "lead"
     GIVER = "whoever gave the verdict, or a lead"
     SYSTEM = "system"
 
@@ -211,6 +214,8 @@ TRANSITIONS: dict[CaseVerb, Transition] = {
         # Or time does, or whoever brings something new.
         Transition(_V.WAKE, (_S.WAITING, _S.SNOOZED), _S.OPEN, Who.REVIEWER, _C.NONE, _K.FOLLOW),
         Transition(_V.RESOLVE, (_S.CLAIMED,), _S.RESOLVED, Who.CLAIMANT, _C.END, _K.FOLLOW),
+        Transition(_V.MERGE, OPEN_STATES, _S.MERGED, Who.LEAD, _C.END, _K.FOLLOW),
+        Transition(_V.UNMERGE, (_S.MERGED,), _S.OPEN, Who.LEAD, _C.NONE, _K.RESTORE),
         Transition(_V.UNDO, (_S.RESOLVED,), _S.OPEN, Who.GIVER, _C.NONE, _K.RESTORE),
         Transition(_V.REOPEN, (_S.RESOLVED, _S.CLOSED), _S.OPEN, Who.REVIEWER, _C.NONE, _K.START),
         Transition(_V.REASSIGN, OPEN_STATES, _S.OPEN, Who.REVIEWER, _C.END, _K.FOLLOW),

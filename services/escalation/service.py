@@ -4,6 +4,7 @@ from services.escalation.claims import Claim, case_for_reviewer, claim, expire_l
 from services.escalation.firing import fire_due
 from services.escalation.handling import comment, escalate, reassign
 from services.escalation.leaving import hand_over
+from services.escalation.merging import merge, unmerge
 from services.escalation.pauses import may_put_off, snooze, wait, wake
 from services.escalation.policy.findings import check_owners, policy_findings
 from services.escalation.recounting import recount
@@ -24,6 +25,7 @@ __all__ = [
     "give_verdict",
     "hand_over",
     "may_put_off",
+    "merge",
     "policy_findings",
     "reassign",
     "recount",
@@ -31,6 +33,7 @@ __all__ = [
     "reopen",
     "snooze",
     "undo",
+    "unmerge",
     "wait",
     "wake",
 ]

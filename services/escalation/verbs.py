@@ -89,6 +89,14 @@ def _undo(work: Work, body: bodies.UndoBody) -> None:
     work.do(service.undo, verdict_id=body.verdict_id, window=work.limits.reopen_window)
 
 
+def _merge(work: Work, body: bodies.MergeBody) -> None:
+    work.do(service.merge, into=body.into)
+
+
+def _unmerge(work: Work, _body: bodies.EmptyBody) -> None:
+    work.do(service.unmerge)
+
+
 def _wait(work: Work, body: bodies.WaitBody) -> None:
     given = {"token": body.token, "until": body.until, "reason": body.reason}
     work.do(service.wait, **given, limit=work.limits.pause)
@@ -125,6 +133,10 @@ VERBS: dict[str, CaseVerb] = {
     ),
     "snooze": CaseVerb(bodies.SnoozeBody, _snooze, "Put the case off until a time."),
     "wake": CaseVerb(bodies.WakeBody, _wake, "End a pause before its time."),
+    "merge": CaseVerb(bodies.MergeBody, _merge, "Make the case part of another one."),
+    "unmerge": CaseVerb(
+        bodies.EmptyBody, _unmerge, "Take the case out of the one that it is part of."
+    ),
     "reopen": CaseVerb(
         bodies.ReopenBody, _reopen, "Begin a new cycle on a case that was resolved or closed."
     ),

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from pydantic_core import to_json
 from secondlook import events
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.escalation import clocks, owners
@@ -78,6 +79,7 @@ def give_verdict(
     """
     require_reviewer(actor, case)
     require_no_objection(session, actor, case.id)
+    _require_no_parts(session, case)
     verdict, value = _checked(session, case, verdict, value)
     note = checked_note(note)
     event = _event(case, verdict, value, note, actor=actor, now=now)
@@ -102,6 +104,22 @@ def give_verdict(
     outbox.enqueue(session, [event.record])
     _count(session, case, verdict, now=now)
     return Verdict(event.event_id, verdict, value)
+
+
+_PARTS = text("""
+SELECT count(*) FROM "case" WHERE incident = :case AND state = 'merged'
+""")
+
+
+def _require_no_parts(session: Session, case: Case) -> None:
+    """Refuse a verdict on a case that others wait for: nobody would look at them again.
+
+    Raises:
+        MovedOn: there are some.
+    """
+    parts = session.execute(_PARTS, {"case": case.id}).scalar_one() if case.children else 0
+    if parts:
+        raise MovedOn(f"{parts} cases are merged into this one; take them out of it first.")
 
 
 def _checked(
@@ -199,13 +217,13 @@ def undo(
     actor: Actor,
     case_id: int,
     *,
-    verdict_id: str,
+    verdict_id: str | None = None,
     window: timedelta,
     now: datetime,
 ) -> None:
     """Take a verdict back: the case is open again, due when it was due before, unclaimed.
 
-    `verdict_id` is the verdict that the actor saw: one that was given since stays.
+    `verdict_id` is the verdict that the actor saw, if they say so: one that was given since stays.
     Where its owner is gone by now, the next of its ladder, its team or an admin is the owner.
     Whoever heard of the verdict hears that it counts no longer. What its reviewer saw of a
     blind case cannot be unseen, so it is not blind any more.
@@ -218,15 +236,16 @@ def undo(
     case = case_for_reviewer(session, actor, case_id, lock=True)
     if case.state != CaseState.RESOLVED or case.resolved_at is None:
         raise MovedOn(f"The case is {case.state}; only a verdict just given is undone.")
-    if case.verdict_id != verdict_id:
+    if verdict_id is not None and case.verdict_id != verdict_id:
         raise MovedOn(f"{case.verdict_by} has given another verdict since; look at that one first.")
     if case.verdict_by != actor.email and not actor.may(Verb.TAKE_OVER):
         raise NotAllowed(f"{case.verdict_by} gave this verdict; they or a lead can undo it.")
-    event = _event_undone(case, verdict_id, actor=actor, now=now)
+    given_id = case.verdict_id or ""
+    event = _event_undone(case, given_id, actor=actor, now=now)
     (owner,) = owners.of_reopened(session, [case], level=case.level)
     given = {
         "id": case_id,
-        "verdict_id": verdict_id,
+        "verdict_id": given_id,
         "since": now - window,
         "now": now,
         "kept": owner == case.owner,

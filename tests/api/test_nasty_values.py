@@ -156,6 +156,9 @@ JSON_BODIES: dict[str, list[Any]] = {path: [body] for path, body in BODIES.items
     "/v1/cases/{case_id}/wait": [{"token": "1", "until": LATER, "reason": "later"}],
     "/v1/cases/{case_id}/snooze": [{"token": "1", "until": LATER, "reason": "later"}],
     "/v1/cases/{case_id}/wake": [{"note": "n"}],
+    "/v1/cases/{case_id}/merge": [{"into": 1}],
+    "/v1/cases/{case_id}/unmerge": [{}],
+    "/v1/cases/bulk": [{"verb": "comment", "ids": [1], "body": {"note": "n"}}],
     "/v1/cases/{case_id}/reopen": [{"note": "n"}],
     "/v1/cases/{case_id}/undo": [{"verdict_id": "verdict-1"}],
     "/v1/tools/{slug}": [

@@ -13,20 +13,27 @@ from services.escalation import claims, service
 from services.escalation.rules import TRANSITIONS, CaseState, CaseVerb, Owner, moves
 from services.kit.database import Database
 from services.kit.errors import SecondlookError
-from tests.factories import LEAD, OWNER, TEAMMATE, Casework, one
+from tests.factories import LEAD, OWNER, TEAMMATE, Casework, Delivery, one, output
 
 _NO_CLAIM = "claimant = NULL, lease_expires_at = NULL"
 _NO_VERDICT = "verdict = NULL, verdict_by = NULL, resolved_at = NULL, verdict_id = NULL"
 _NO_PAUSE = "paused_since = NULL, wakes_at = NULL, pause_reason = NULL"
+_NOT_MERGED = "incident = NULL, merged_at = NULL"
 _CLAIM = f"claimant = '{OWNER}', lease_expires_at = now() + interval '1 hour'"
 _VERDICT = f"verdict = 'upheld', verdict_by = '{OWNER}', resolved_at = now(), verdict_id = 'v'"
 _PAUSE = "paused_since = now(), wakes_at = now() + interval '1 day', pause_reason = 'later'"
-COLUMNS = dict.fromkeys(CaseState, f"{_NO_CLAIM}, {_NO_VERDICT}, {_NO_PAUSE}") | {
-    CaseState.CLAIMED: f"{_CLAIM}, {_NO_VERDICT}, {_NO_PAUSE}",
-    CaseState.WAITING: f"{_NO_CLAIM}, {_NO_VERDICT}, {_PAUSE}",
-    CaseState.SNOOZED: f"{_NO_CLAIM}, {_NO_VERDICT}, {_PAUSE}",
-    CaseState.RESOLVED: f"{_NO_CLAIM}, {_VERDICT}, {_NO_PAUSE}",
-    CaseState.CLOSED: f"{_NO_CLAIM}, {_VERDICT}, {_NO_PAUSE}",
+_MERGED = 'incident = (SELECT max(k.id) FROM "case" k WHERE k.id <> :case), merged_at = now()'
+_REST = (_NO_CLAIM, _NO_VERDICT, _NO_PAUSE, _NOT_MERGED)
+COLUMNS = dict.fromkeys(CaseState, ", ".join(_REST)) | {
+    state: ", ".join([said, *(part for part in _REST if part != otherwise)])
+    for state, said, otherwise in (
+        (CaseState.CLAIMED, _CLAIM, _NO_CLAIM),
+        (CaseState.WAITING, _PAUSE, _NO_PAUSE),
+        (CaseState.SNOOZED, _PAUSE, _NO_PAUSE),
+        (CaseState.MERGED, _MERGED, _NOT_MERGED),
+        (CaseState.RESOLVED, _VERDICT, _NO_VERDICT),
+        (CaseState.CLOSED, _VERDICT, _NO_VERDICT),
+    )
 }
 """What else a row says in each state, so that nothing but the move itself can be refused."""
 
@@ -68,6 +75,13 @@ def _token(casework: Casework, case: int) -> str:
     return str(one(casework.database, 'SELECT claim_seq FROM "case" WHERE id = :c', c=case))
 
 
+@pytest.fixture
+def case(log: Delivery, case: int) -> int:
+    """A case that is open, with another one that it can be part of."""
+    log.take(output("o-2", confidence=0.4))
+    return case
+
+
 def _pause() -> dict[str, Any]:
     until = datetime.now(UTC) + timedelta(hours=1)
     return {"until": until, "reason": "later", "limit": timedelta(days=1)}
@@ -88,6 +102,8 @@ BY_PEOPLE: dict[CaseVerb, Callable[[Casework, int], Any]] = {
     ),
     CaseVerb.WAKE: _as_people("wake", OWNER),
     CaseVerb.RESOLVE: lambda work, case: work.give_verdict(OWNER, case, token=_token(work, case)),
+    CaseVerb.MERGE: _as_people("merge", LEAD, into=2),
+    CaseVerb.UNMERGE: _as_people("unmerge", LEAD),
     CaseVerb.UNDO: lambda work, case: work.undo(LEAD, case),
     CaseVerb.REOPEN: _as_people("reopen", LEAD, note="look again"),
     CaseVerb.REASSIGN: _as_people("reassign", LEAD, owner=Owner("person", TEAMMATE), note="n"),
@@ -106,12 +122,15 @@ def test_verb_is_refused_where_it_does_not_lead_from(
     verb: CaseVerb, state: CaseState, case: int, casework: Casework, database: Database
 ) -> None:
     _put(database, case, state)
-    before = one(database, 'SELECT version FROM "case"'), one(database, _SAID)
+    before = one(database, 'SELECT version FROM "case" WHERE id = 1'), one(database, _SAID)
     with pytest.raises(SecondlookError) as refused:
         BY_PEOPLE[verb](casework, case)
     assert refused.value.status == 409
     assert _state(database, case) == state
-    assert (one(database, 'SELECT version FROM "case"'), one(database, _SAID)) == before
+    assert (
+        one(database, 'SELECT version FROM "case" WHERE id = 1'),
+        one(database, _SAID),
+    ) == before
 
 
 _SAID = "SELECT count(*) FROM timeline_entry"

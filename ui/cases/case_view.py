@@ -81,6 +81,8 @@ def _facts(case: Case, tool: ToolInfo) -> dict[str, Any]:
         "paused": case.state in PAUSED,
         "wakes_at": case.wakes_at,
         "pause_reason": case.pause_reason,
+        "merged": case.state == CaseState.MERGED,
+        "incident": case.incident,
         "opened": case.opened_at,
         "version": case.output_version.label,
     }
@@ -95,6 +97,7 @@ def standing(case: Case, actor: Actor, *, own_dispute: bool) -> dict[str, Any]:
         "can_review": actor.may(Verb.REVIEW) and not own_dispute and (free or mine),
         "can_work": actor.may(Verb.REVIEW),
         "can_put_off": mine or (free and service.may_put_off(actor, case)),
+        "can_merge": actor.may(Verb.TAKE_OVER),
         "can_undo": may_undo(actor, case),
         "can_reopen": actor.may(Verb.REVIEW) and case.state in _DECIDED,
         "own_dispute": own_dispute,

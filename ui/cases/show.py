@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from services.escalation import lists, queries
 from services.escalation.cases import Case, Listed
+from services.escalation.lists import Filter
 from services.feedback import queries as feedback
 from services.kit.database import Session
 from services.kit.errors import NotFound
@@ -132,12 +133,20 @@ def pane_context(
         | standing(case, actor, own_dispute=objects),
         "entries": timeline_entries(queries.timeline(session, case)),
         "owners": _possible_owners(session),
+        "parts": [_row(one, actor) for one in _parts(session, actor, case)],
         "spans": [{"value": span, "label": words} for span, words in SPANS],
         "problem": "",
         "typed": {},
         "oob": fragment,
         "now": now,
     }
+
+
+def _parts(session: Session, actor: Actor, case: Case) -> list[Listed]:
+    """Cases that are merged into this one, the soonest due first: a page of them at most."""
+    if not case.children:
+        return []
+    return lists.cases(session, actor, Filter(incident=case.id), limit=_PAGE)
 
 
 def render_pane(

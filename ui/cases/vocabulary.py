@@ -24,6 +24,10 @@ _EVENTS = {
     "waiting": ("Waits", "clock"),
     "snoozed": ("Put off", "clock"),
     "woken": ("Woke", "inbox"),
+    "merged": ("Merged", "layers"),
+    "unmerged": ("Taken out again", "layers"),
+    "joined": ("Another case was merged into it", "layers"),
+    "left": ("A case was taken out of it", "layers"),
     "overdue": ("Deadline missed", "triangle-alert"),
     "reminded": ("Owner reminded", "clock"),
     "disputed": ("Disputed", "message-square"),
@@ -66,6 +70,9 @@ def _entry(entry: TimelineRow) -> dict[str, Any]:
         words = f"Verdict: {str(detail.get('verdict', '')).replace('_', ' ')}"
     elif entry.event == "overdue":
         words = f"Deadline to {detail.get('clock')} missed"
+    elif entry.event in ("merged", "unmerged"):
+        number = detail.get("into") or detail.get("from")
+        words = f"Merged into case {number}" if entry.event == "merged" else f"Out of case {number}"
     elif entry.event in ("escalated", "reassigned") and detail.get("owner"):
         name = detail["owner"]["id"]
         words = f"{words} to {name}" if entry.event == "escalated" else f"Given to {name}"

@@ -12,6 +12,8 @@ CaseEventType = Literal[
     "secondlook.case.waiting.v1",
     "secondlook.case.snoozed.v1",
     "secondlook.case.woken.v1",
+    "secondlook.case.merged.v1",
+    "secondlook.case.unmerged.v1",
     "secondlook.case.resolved.v1",
     "secondlook.case.closed.v1",
     "secondlook.case.reopened.v1",

@@ -45,6 +45,18 @@ def absent_owners(policy: RoutingPolicy, absent: Mapping[Owner, str]) -> list[Fi
     ]
 
 
+def absent_calendars(policy: RoutingPolicy, known: Collection[str]) -> list[Finding]:
+    """Every place that names a calendar that is not there."""
+    parts = [(("rules", n), f"rule '{rule.id}'", rule.sla) for n, rule in enumerate(policy.rules)]
+    return [
+        Finding(
+            policy.line_of(*place), f"{where} names calendar '{sla.calendar}', which is not there"
+        )
+        for place, where, sla in [*parts, (("catch_all",), "catch_all", policy.catch_all.sla)]
+        if sla is not None and sla.calendar is not None and sla.calendar not in known
+    ]
+
+
 def unknown_tools(policy: RoutingPolicy, registered: Collection[str]) -> list[Finding]:
     """Rules that name a tool that is not registered; it may be, later."""
     return [

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from services.escalation import owners
 from services.escalation.policy.check import (
     Finding,
+    absent_calendars,
     absent_owners,
     run_tests,
     unknown_tools,
@@ -14,6 +15,7 @@ from services.escalation.policy.check import (
 )
 from services.escalation.policy.model import RoutingPolicy
 from services.kit.errors import InvalidInput
+from services.people import queries as people
 from services.tools import queries as tools
 
 
@@ -29,6 +31,7 @@ def policy_findings(session: Session, policy: RoutingPolicy) -> Findings:
     problems = [
         *unreachable_rules(policy),
         *_absent(session, policy),
+        *_absent_calendars(session, policy),
         *run_tests(policy),
     ]
     # No problem: a policy may be written before its tool is registered.
@@ -36,7 +39,7 @@ def policy_findings(session: Session, policy: RoutingPolicy) -> Findings:
 
 
 def check_owners(session: Session, policy: RoutingPolicy) -> None:
-    """Refuse a routing policy that names somebody who cannot be accountable.
+    """Refuse a routing policy that names somebody who cannot be accountable, or no calendar.
 
     Raises:
         InvalidInput: who cannot, why, and where the policy names them.
@@ -46,6 +49,14 @@ def check_owners(session: Session, policy: RoutingPolicy) -> None:
             f"The routing policy, {finding}. Change that with"
             " `secondlook people`, or name another owner in the policy."
         )
+    for finding in _absent_calendars(session, policy):
+        raise InvalidInput(
+            f"The routing policy, {finding}. Add it with `secondlook calendars add`."
+        )
+
+
+def _absent_calendars(session: Session, policy: RoutingPolicy) -> list[Finding]:
+    return absent_calendars(policy, people.calendars(session, named=policy.calendars).known)
 
 
 def _absent(session: Session, policy: RoutingPolicy) -> list[Finding]:

@@ -265,6 +265,12 @@ class RoutingPolicy(_Part):
         """Everybody that the policy names."""
         return frozenset(naming.owner for naming in self.namings)
 
+    @property
+    def calendars(self) -> set[str]:
+        """Every calendar that the policy names."""
+        named = [self.catch_all.sla, *(rule.sla for rule in self.rules)]
+        return {sla.calendar for sla in named if sla is not None and sla.calendar is not None}
+
     @cached_property
     def _conditions(self) -> list[tuple[Rule, Condition]]:
         return [(rule, Condition(rule.when)) for rule in self.rules]

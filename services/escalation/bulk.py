@@ -1,0 +1,101 @@
+"""One verb on many cases: those that it can be done to, and of the others why not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from services.escalation import queries, service
+from services.escalation.bodies import Body
+from services.escalation.cases import Case
+from services.escalation.rules import CaseState
+from services.escalation.verbs import VERBS, Work
+from services.kit.errors import InvalidInput, NotAllowed, Problem, SecondlookError, invalid
+
+_KNOWN: Mapping[str, Any] = {"token": "0", "level": 0, "verdict_id": "seen"}
+"""What is filled in case by case, as it may be left out."""
+
+
+class Skipped(NamedTuple):
+    """A case that nothing was done to."""
+
+    id: int
+    why: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the cases that were named, in their order."""
+
+    done: list[int] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+def checked(verb: str, body: Mapping[str, Any]) -> None:
+    """Refuse what could be done to no case.
+
+    Raises:
+        InvalidInput: there is no such verb, or its body is wrong; every problem names its field.
+    """
+    if verb not in VERBS:
+        raise invalid("verb", f"'{verb[:20]}' is none", f"Use one of {', '.join(VERBS)}.")
+    model = VERBS[verb].body
+    known = {name: value for name, value in _KNOWN.items() if name in model.model_fields}
+    try:
+        model.model_validate({**known, **body})
+    except ValidationError as error:
+        problems = tuple(
+            Problem("/body" + "".join(f"/{step}" for step in item["loc"]), item["msg"], _HINT)
+            for item in error.errors(include_url=False)
+        )
+        raise InvalidInput(f"The body does not suit '{verb}'.", problems=problems) from None
+
+
+_HINT = "Send what the verb takes on a single case."
+
+
+def do_to_all(work: Work, verb: str, ids: Sequence[int], body: Mapping[str, Any]) -> Outcome:
+    """Do a verb to each of these cases by itself, as `work` does on one of them; what one refuses
+    leaves the others alone.
+
+    All are locked at first, in the order in which everybody locks them.
+    """
+    there = {case.id: case for case in queries.lock(work.session, sorted(set(ids)))}
+    outcome = Outcome()
+    for number in dict.fromkeys(ids):
+        one = replace(work, case_id=number)
+        try:
+            with work.session.begin_nested():
+                if number not in there:
+                    raise queries.missing(number)
+                VERBS[verb].do(one, _filled(one, there[number], verb, body))
+        except SecondlookError as error:
+            outcome.skipped.append(Skipped(number, error.detail))
+        else:
+            outcome.done.append(number)
+    return outcome
+
+
+def _filled(work: Work, case: Case, verb: str, body: Mapping[str, Any]) -> Body:
+    """The body of a verb on one case, with what this case alone knows."""
+    model, given = VERBS[verb].body, dict(body)
+    queries.require_sight(work.actor, case)
+    if verb == "verdict" and case.hidden:
+        raise NotAllowed("It is shown blind: look at it by itself.")
+    if "level" in model.model_fields:
+        given.setdefault("level", case.level)
+    token = model.model_fields.get("token")
+    if token is not None and given.get("token") is None:
+        needed = token.is_required() and verb != "release"
+        given["token"] = _token(work, case, needed=needed) or ("0" if token.is_required() else None)
+    return model.model_validate(given)
+
+
+def _token(work: Work, case: Case, *, needed: bool) -> str | None:
+    """The actor's claim on a case, which is claimed now where the verb needs that."""
+    if needed:
+        claim: service.Claim = work.do(service.claim, lease=work.limits.lease)
+        return claim.token
+    held = case.state == CaseState.CLAIMED and case.claimant == work.actor.email
+    return str(case.claim_seq) if held else None
