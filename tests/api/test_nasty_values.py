@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from services.people import attempts
 from services.people.rules import Role
 from services.tools.rules import OutputKind
-from tests.api.test_authorisation import API, BODIES, KEY, LATER, PAGES, signed_in
+from tests.api.test_authorisation import API, BODIES, KEY, PAGES, signed_in
 from tests.factories import TOOL, add_person, add_tool, output
 from tests.factories.api import Api, open_api
 from ui.kit import context as page_context
@@ -85,6 +85,8 @@ FORMS: dict[str, dict[str, str]] = {
     },
     "/account/password": {"password": "x", "current": "x"},
     "/c/{case_id}/release": {"token": "1"},
+    "/c/{case_id}/put-off": {"token": "", "span": "1h", "note": "later"},
+    "/c/{case_id}/merge": {"into": "1"},
     "/c/{case_id}/comment": {"note": "n", "token": ""},
     "/dead-letters/{number}/discard": {"reason": "n"},
     "/tools/{slug}/review-when": {"condition": "a", "when": "kind: text", "revision": "1"},
@@ -132,6 +134,8 @@ _CORRECTION = {
     "occurred_at": _WHEN,
 }
 _CORRECTED = {"token": "1", "verdict": "corrected", "value": "refund", "note": "n"}
+_PLAIN = ("wait", "snooze", "wake", "merge", "unmerge", "bulk", "reopen", "undo")
+"""Verbs of which one body says everything."""
 JSON_BODIES: dict[str, list[Any]] = {path: [body] for path, body in BODIES.items()} | {
     "/v1/events": [
         {
@@ -153,14 +157,7 @@ JSON_BODIES: dict[str, list[Any]] = {path: [body] for path, body in BODIES.items
     ],
     "/v1/cases/{case_id}/comment": [{"note": "hello", "token": "1"}],
     "/v1/cases/{case_id}/escalate": [{"level": 0, "note": "n"}],
-    "/v1/cases/{case_id}/wait": [{"token": "1", "until": LATER, "reason": "later"}],
-    "/v1/cases/{case_id}/snooze": [{"token": "1", "until": LATER, "reason": "later"}],
-    "/v1/cases/{case_id}/wake": [{"note": "n"}],
-    "/v1/cases/{case_id}/merge": [{"into": 1}],
-    "/v1/cases/{case_id}/unmerge": [{}],
-    "/v1/cases/bulk": [{"verb": "comment", "ids": [1], "body": {"note": "n"}}],
-    "/v1/cases/{case_id}/reopen": [{"note": "n"}],
-    "/v1/cases/{case_id}/undo": [{"verdict_id": "verdict-1"}],
+    **{path: [body] for path, body in BODIES.items() if path.split("/")[-1] in _PLAIN},
     "/v1/tools/{slug}": [
         {
             "name": "n",

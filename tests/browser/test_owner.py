@@ -83,6 +83,26 @@ def test_review_on_a_phone(site: Site, visit: Visit) -> None:
     assert site.verdict(first) == ("upheld", None, factories.OWNER)
 
 
+def test_a_case_is_put_off_by_keyboard_alone(site: Site, visit: Visit) -> None:
+    site.clear()
+    case, other = site.case(), site.case()
+    with visit(factories.OWNER) as view:
+        page = view.open(f"/c/{case}")
+        page.keyboard.press("h")
+        expect(page.get_by_label("For how long")).to_be_focused()
+        page.keyboard.press("Tab")
+        page.keyboard.type("asked the bank")
+        page.keyboard.press("Enter")
+        expect(page.locator(f"#row-{other}")).to_be_visible()
+        assert site.one(_STATE, id=case)[0] == "snoozed"
+        page = view.open(f"/c/{case}")
+        expect(page.locator("#pause")).to_contain_text("asked the bank")
+        assert axe_violations(page) == []
+        page.keyboard.press("h")
+        expect(page.get_by_role("button", name="Claim")).to_be_visible()
+    assert site.one(_STATE, id=case)[0] == "open"
+
+
 def test_review_without_javascript_and_stay_in_the_same_queue(site: Site, visit: Visit) -> None:
     site.clear()
     first, second = site.case(), site.case()

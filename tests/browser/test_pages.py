@@ -1,7 +1,10 @@
 """Every page of every role: accessible, within its window, true to the content policy."""
 
+from datetime import timedelta
+
 import pytest
 
+from services.escalation import service as escalation
 from services.kit.clock import DatabaseClock
 from services.people import service as people_service
 from services.people.rules import Role
@@ -24,12 +27,21 @@ def paths(site: Site) -> list[tuple[str | None, str]]:
     """Who looks at what."""
     cases = [site.case(tool) for tool in (factories.TOOL, TEXT, FLAG, FIELDS)]
     blind = [site.case(AUDITED, confidence=0.95), site.case(value=_LONG)]
+    paused, part, whole = site.case(), site.case(), site.case()
+    with site.database.transaction() as session:
+        now = DatabaseClock().now(session)
+        lead = factories.actor_of(session, factories.LEAD)
+        until, limit = now + timedelta(hours=5), timedelta(days=1)
+        given = {"until": until, "reason": "waits for the bank", "limit": limit, "now": now}
+        escalation.snooze(session, lead, paused, **given)
+        escalation.merge(session, lead, part, into=whole, now=now)
     outputs = [address(tool, site.output(tool)) for tool in (factories.TOOL, TEXT, FLAG, FIELDS)]
     owner = ["/queue", "/queue?trigger=policy", *(f"/c/{case}" for case in cases + blind)]
     admin = ["/tools", "/tools/new", f"/tools/{factories.TOOL}", "/people", "/audit", "/account"]
     wanted: list[tuple[str | None, str]] = [(factories.OWNER, path) for path in owner]
     wanted += [(factories.REP, path) for path in ["/outputs", *outputs, "/nowhere"]]
     wanted += [(OPS, path) for path in ("/health", f"/health/{factories.TOOL}", outputs[1])]
+    wanted += [(factories.LEAD, f"/c/{case}") for case in (paused, part, whole)]
     wanted += [(AUDITOR, f"/c/{cases[1]}"), (AUDITOR, outputs[3])]
     wanted += [(factories.ADMIN, path) for path in admin]
     return [*wanted, (None, "/sign-in"), (None, site.link(factories.REP))]

@@ -73,12 +73,11 @@ def test_a_merged_case_is_due_with_the_one_that_answers_for_it(
     with database.transaction() as session:
         until = casework.clock.now(session) + 2 * HOUR
     casework.do("snooze", OWNER, second, until=until, **given)
-    casework.fire(2 * HOUR + MINUTE)
     before = dues(database, first)
     assert row(database, second).due_at > before[0][1] + HOUR
     casework.do("merge", LEAD, first, into=second)
     assert row(database, first)[:3] == ("merged", second, 0)
-    assert row(database, second)[:3] == ("open", None, 1)
+    assert row(database, second)[:3] == ("snoozed", None, 1)
     assert row(database, second).due_at <= row(database, first).due_at
     assert running(database, first) == 0
     told = (
@@ -164,7 +163,7 @@ def test_the_parts_of_a_case_are_listed(
 def test_a_verdict_on_many_says_what_it_did_not_do(
     log: Delivery, cases: list[int], casework: Casework, database: Database
 ) -> None:
-    log.take(correction("o-1", kind="dispute", reason="no", actor=TEAMMATE))
+    log.take(correction("o-1", kind="dispute", reason="no", who=TEAMMATE))
     casework.claim(OWNER, cases[2])
     asked = [*cases, 10**9]
     outcome = all_at_once(casework, TEAMMATE, "verdict", asked, verdict="upheld")
