@@ -7,7 +7,6 @@ from uuid import uuid4
 
 from pydantic_core import to_json
 from secondlook import events
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.escalation import clocks, owners
@@ -39,6 +38,7 @@ _RESOLVE = move(
     CaseVerb.RESOLVE,
     sets="""resolved_at = :now, verdict = :verdict, verdict_value = CAST(:value AS jsonb),
         verdict_by = :me, verdict_note = :note, verdict_id = :verdict_id""",
+    where="children = 0",
     returning="id",
 )
 
@@ -79,7 +79,7 @@ def give_verdict(
     """
     require_reviewer(actor, case)
     require_no_objection(session, actor, case.id)
-    _require_no_parts(session, case)
+    _require_no_parts(case)
     verdict, value = _checked(session, case, verdict, value)
     note = checked_note(note)
     event = _event(case, verdict, value, note, actor=actor, now=now)
@@ -106,20 +106,14 @@ def give_verdict(
     return Verdict(event.event_id, verdict, value)
 
 
-_PARTS = text("""
-SELECT count(*) FROM "case" WHERE incident = :case AND state = 'merged'
-""")
-
-
-def _require_no_parts(session: Session, case: Case) -> None:
+def _require_no_parts(case: Case) -> None:
     """Refuse a verdict on a case that others wait for: nobody would look at them again.
 
     Raises:
         MovedOn: there are some.
     """
-    parts = session.execute(_PARTS, {"case": case.id}).scalar_one() if case.children else 0
-    if parts:
-        raise MovedOn(f"{parts} cases are merged into this one; take them out of it first.")
+    if case.children:
+        raise MovedOn(f"{case.children} cases are merged into this one; take them out of it first.")
 
 
 def _checked(

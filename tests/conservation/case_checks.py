@@ -34,7 +34,7 @@ CASE_CHECKS = (
         """SELECT format('the %s clock of case %s fired %s times and was told %s times',
                          clock, case_id, fired, told)
              FROM (SELECT case_id, kind AS clock, count(fired_at) AS fired FROM timer
-                    WHERE kind <> 'rung' GROUP BY 1, 2) f
+                    WHERE kind IN ('claim', 'resolve') GROUP BY 1, 2) f
              FULL JOIN (SELECT case_id, detail->>'clock' AS clock, count(*) AS told
                           FROM timeline_entry WHERE event = 'overdue' GROUP BY 1, 2) t
                   USING (case_id, clock)
@@ -89,6 +89,42 @@ CASE_CHECKS = (
            UNION ALL
            SELECT format('rung %s of case %s is there %s times', rung, case_id, count(*))
              FROM timer WHERE kind = 'rung' GROUP BY case_id, cycle, rung HAVING count(*) > 1""",
+    ),
+    Check(
+        "marks",
+        """SELECT format('the %s clock of case %s %s twice in a row in cycle %s', clock, case_id,
+                         CASE WHEN runs THEN 'went on' ELSE 'stood' END, cycle)
+             FROM (SELECT *, lag(runs, 1, true) OVER (
+                              PARTITION BY case_id, cycle, clock ORDER BY id) AS ran
+                     FROM clock_mark) m WHERE runs = ran
+           UNION ALL
+           SELECT format('case %s is %s, and its %s clock %s', c.id, c.state, k.clock,
+                         CASE WHEN coalesce(last.runs, true) THEN 'runs' ELSE 'stands' END)
+             FROM "case" c CROSS JOIN (VALUES ('claim'), ('resolve')) AS k (clock)
+             LEFT JOIN LATERAL (SELECT runs FROM clock_mark m WHERE m.case_id = c.id
+                 AND m.cycle = c.cycle AND m.clock = k.clock ORDER BY id DESC LIMIT 1) last ON true
+            WHERE coalesce(last.runs, true) <> CASE k.clock WHEN 'claim' THEN c.state = 'open'
+                  ELSE c.state IN ('open', 'claimed') END""",
+    ),
+    Check(
+        "pauses",
+        """SELECT format('case %s is %s and %s timers would wake it', c.id, c.state, count(t.id))
+             FROM "case" c LEFT JOIN timer t ON t.case_id = c.id AND t.kind = 'wake'
+                  AND t.fired_at IS NULL AND t.stopped_at IS NULL
+            GROUP BY c.id
+           HAVING count(t.id) <> (c.state IN ('waiting', 'snoozed'))::int""",
+    ),
+    Check(
+        "parts",
+        """SELECT format('case %s says that it has %s parts, and has %s', c.id, c.children,
+                         count(p.id))
+             FROM "case" c LEFT JOIN "case" p ON p.incident = c.id
+            GROUP BY c.id HAVING count(p.id) <> c.children
+           UNION ALL
+           SELECT format('case %s is part of case %s, which is %s', p.id, c.id, c.state)
+             FROM "case" p JOIN "case" c ON c.id = p.incident
+            WHERE p.state = 'merged'
+              AND c.state NOT IN ('open', 'claimed', 'waiting', 'snoozed')""",
     ),
     # Claims: who writes holds.
     Check(
@@ -186,7 +222,8 @@ CASE_CHECKS = (
         """SELECT format('case %s: %s happened %s times and was told %s times', case_id, event,
                          coalesce(t.n, 0), coalesce(o.n, 0))
              FROM (SELECT case_id, event, count(*) AS n FROM timeline_entry
-                    WHERE event NOT IN ('rung skipped', 'output arrived', 'dispute withdrawn')
+                    WHERE event NOT IN ('rung skipped', 'output arrived', 'dispute withdrawn', 'joined',
+                          'left')
                     GROUP BY 1, 2) t
              FULL JOIN (SELECT (data->>'case_id')::bigint AS case_id,
                                split_part(type, '.', 3) AS event, count(*) AS n

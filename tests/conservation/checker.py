@@ -103,7 +103,8 @@ SELECT t.*, 1 + count(*) FILTER (WHERE event = 'reopened') OVER up_to_here AS cy
 CREATE TEMP VIEW holding AS
 SELECT case_id, id, event, actor,
        lag(event) OVER before AS event_before, lag(actor) OVER before AS actor_before
-  FROM timeline_entry WHERE event IN ('claimed', 'released', 'reassigned', 'resolved')
+  FROM timeline_entry WHERE event IN ('claimed', 'released', 'reassigned', 'resolved',
+       'waiting', 'snoozed', 'merged')
 WINDOW before AS (PARTITION BY case_id ORDER BY id);
 """
 

@@ -12,8 +12,8 @@ from secondlook import events
 from secondlook.testing import POISON
 from sqlalchemy import text
 
-from services.escalation import claims, ladder, queries, verdicts
-from services.escalation.clocks import Timer
+from services.escalation import claims, firing, ladder, queries, service, verdicts
+from services.escalation.clocks import _COLUMNS, Timer
 from services.feedback import corrections, reviews, waiting
 from services.kit import counts
 from services.kit.consuming import dead_letters
@@ -21,7 +21,16 @@ from services.kit.consuming.outbox import Relay
 from services.kit.consuming.runner import Consumer
 from services.kit.eventlog.port import Batch
 from tests.conservation.ledger import Ledger
-from tests.factories import OWNER, TEAMMATE, cloned, correction, failure, output
+from tests.factories import (
+    LEAD,
+    OWNER,
+    TEAMMATE,
+    actor_of,
+    cloned,
+    correction,
+    failure,
+    output,
+)
 from tests.factories.pipeline import Pipeline, open_pipeline
 
 FENCE = (
@@ -309,14 +318,15 @@ def test_timer_fired_twice_is_found(pipeline: Pipeline) -> None:
     timer = a_timer(pipeline, "claim")
     for _ in range(2):
         with pipeline.database.transaction() as session:
-            columns = "id, case_id, cycle, kind, rung, due_at"
-            query = text(f"SELECT {columns} FROM timer WHERE id = :t")
-            row = Timer(*session.execute(query, {"t": timer}).one())
             now = pipeline.clock.now(session)
+            query = text(
+                f'SELECT {_COLUMNS} FROM timer t JOIN "case" c ON c.id = case_id WHERE t.id = :t'
+            )
+            row = Timer(*session.execute(query, {"t": timer}).one())
             session.execute(
                 text("UPDATE timer SET fired_at = :n WHERE id = :t"), {"n": now, "t": timer}
             )
-            ladder._miss_deadline(session, queries.case(session, row.case_id), row, now=now)
+            firing._miss_deadline(session, queries.case(session, row.case_id), row, now=now)
     pipeline.settle()
     assert "deadlines" in found(pipeline)
 
@@ -327,11 +337,42 @@ def test_escalated_twice_to_one_level_is_found(pipeline: Pipeline) -> None:
     for _ in range(2):
         with pipeline.database.transaction() as session:
             ladder.climb(session, queries.case(session, case), now=pipeline.clock.now(session))
-            ladder._tell_escalated(session, case, "rung", pipeline.clock.now(session))
+            firing._tell_escalated(session, case, "rung", pipeline.clock.now(session))
             session.execute(text('UPDATE "case" SET level = 0 WHERE id = :c'), {"c": case})
     run(pipeline, 'UPDATE "case" SET level = 1 WHERE id = :c', c=case)
     pipeline.settle()
     assert found(pipeline) == {"rungs"}
+
+
+def test_clock_that_went_on_by_itself_is_found(pipeline: Pipeline) -> None:
+    mark = (
+        "INSERT INTO clock_mark (case_id, cycle, clock, at, runs) VALUES (:c, 1, :k, now(), false)"
+    )
+    run(pipeline, mark, c=pipeline.case("overdue"), k="resolve")
+    assert found(pipeline) == {"marks"}
+
+
+def test_case_that_never_wakes_is_found(pipeline: Pipeline) -> None:
+    case = pipeline.case("overdue")
+    with pipeline.database.transaction() as session:
+        now = pipeline.clock.now(session)
+        given = {"until": now + timedelta(hours=1), "reason": "later", "limit": timedelta(days=1)}
+        service.snooze(session, actor_of(session, LEAD), case, now=now, **given)
+    pipeline.settle()
+    assert found(pipeline) == set()
+    run(pipeline, "UPDATE timer SET stopped_at = now() WHERE kind = 'wake'")
+    assert found(pipeline) == {"pauses"}
+
+
+def test_part_that_nobody_counts_is_found(pipeline: Pipeline) -> None:
+    with pipeline.database.transaction() as session:
+        now = pipeline.clock.now(session)
+        lead, into = actor_of(session, LEAD), pipeline.case("doubted")
+        service.merge(session, lead, pipeline.case("overdue"), into=into, now=now)
+    pipeline.settle()
+    assert found(pipeline) == set()
+    run(pipeline, 'UPDATE "case" SET children = 0 WHERE id = :c', c=into)
+    assert found(pipeline) == {"parts"}
 
 
 def test_timer_that_does_not_fire_is_found(pipeline: Pipeline) -> None:

@@ -74,7 +74,9 @@ def test_a_lead_merges_cases_and_takes_them_apart(site: Site) -> None:
     answer = post(lead, f"/c/{case}/merge", into=str(into))
     assert answer.headers["location"] == f"/c/{into}"
     assert tuple(site.rows(_INCIDENT, id=case)[0]) == ("merged", into)
-    assert f'href="/c/{case}"' in lead.get(f"/c/{into}").text
+    whole = lead.get(f"/c/{into}").text
+    assert f'href="/c/{case}"' in whole
+    assert "/verdict" not in whole
     page = lead.get(f"/c/{case}").text
     assert f'href="/c/{into}"' in page
     assert "/verdict" not in page

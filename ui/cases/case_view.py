@@ -92,9 +92,10 @@ def standing(case: Case, actor: Actor, *, own_dispute: bool) -> dict[str, Any]:
     """What this person may do with the case."""
     mine = case.state == "claimed" and case.claimant == actor.email
     free = case.state == "open"
+    may_review = actor.may(Verb.REVIEW) and not own_dispute and not case.children
     return {
         "mine": mine,
-        "can_review": actor.may(Verb.REVIEW) and not own_dispute and (free or mine),
+        "can_review": may_review and (free or mine),
         "can_work": actor.may(Verb.REVIEW),
         "can_put_off": mine or (free and service.may_put_off(actor, case)),
         "can_merge": actor.may(Verb.TAKE_OVER),

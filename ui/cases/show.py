@@ -9,6 +9,7 @@ from starlette.responses import Response
 from services.escalation import lists, queries
 from services.escalation.cases import Case, Listed
 from services.escalation.lists import Filter
+from services.escalation.rules import CaseState
 from services.feedback import queries as feedback
 from services.kit.database import Session
 from services.kit.errors import NotFound
@@ -121,6 +122,7 @@ def pane_context(
     tool = tool_queries.tool(session, case.tool)
     names = _field_names(session, case, tool)
     objects = queries.objects(session, actor.email, case.id)
+    parts = _parts(session, actor, case)
     beside = (
         _count_context(session, actor, asked)
         if fragment
@@ -133,7 +135,7 @@ def pane_context(
         | standing(case, actor, own_dispute=objects),
         "entries": timeline_entries(queries.timeline(session, case)),
         "owners": _possible_owners(session),
-        "parts": [_row(one, actor) for one in _parts(session, actor, case)],
+        "parts": [_row(one, actor) for one in parts],
         "spans": [{"value": span, "label": words} for span, words in SPANS],
         "problem": "",
         "typed": {},
@@ -146,7 +148,8 @@ def _parts(session: Session, actor: Actor, case: Case) -> list[Listed]:
     """Cases that are merged into this one, the soonest due first: a page of them at most."""
     if not case.children:
         return []
-    return lists.cases(session, actor, Filter(incident=case.id), limit=_PAGE)
+    wanted = Filter(incident=case.id, state=CaseState.MERGED)
+    return lists.cases(session, actor, wanted, limit=_PAGE)
 
 
 def render_pane(
