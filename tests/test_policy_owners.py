@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from services.app import web as app_web
-from services.app.resources import Resources
+from services.app.resources import Resources, take_routing
 from services.commands import people, roles
 from services.commands.roles import Consumed
 from services.kit.clock import DatabaseClock
@@ -67,8 +67,17 @@ def policy(
         database.close()
 
 
+def take(database: Database) -> Resources:
+    """The resources of a process that started with the policy."""
+    settings = load_settings()
+    resources = Resources(settings, database, roles._external(settings), DatabaseClock())
+    take_routing(resources)
+    return resources
+
+
 def test_deactivate_by_command_whom_the_policy_names(policy: Callable[..., Database]) -> None:
     database = policy(user=LEAD)
+    take(database)
     with pytest.raises(StillOwns, match=f"names user:{LEAD}"):
         people.deactivate_person(LEAD)
     assert one(database, "SELECT active FROM person WHERE email = :e", e=LEAD)
@@ -77,8 +86,7 @@ def test_deactivate_by_command_whom_the_policy_names(policy: Callable[..., Datab
 
 def test_change_by_page_whom_the_policy_names(policy: Callable[..., Database]) -> None:
     database = policy(user=LEAD)
-    settings = load_settings()
-    resources = Resources(settings, database, roles._external(settings), DatabaseClock())
+    resources = take(database)
     with database.transaction() as session:
         now, length = DatabaseClock().now(session), timedelta(hours=1)
         link = access.create_link(session, ADMIN, actor=OPERATOR, now=now, length=length)

@@ -204,3 +204,13 @@ CREATE INDEX ix_timer_due
 CREATE INDEX ix_timer_parked
     ON timer (parked_until)
     WHERE parked_until IS NOT NULL AND fired_at IS NULL AND stopped_at IS NULL;
+
+CREATE TABLE routing_policy (
+    revision BIGINT GENERATED ALWAYS AS IDENTITY,
+    content TEXT NOT NULL,
+    source TEXT NOT NULL,
+    put_by TEXT NOT NULL,
+    put_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_routing_policy PRIMARY KEY (revision),
+    CONSTRAINT ck_routing_policy_source CHECK (source IN ('file', 'command'))
+);

@@ -12,8 +12,10 @@ from sqlalchemy.orm import Session
 from migrations import run as migrations
 from services.escalation import service as escalation_service
 from services.escalation.leaving import CaseDuty
+from services.escalation.policy import revisions
 from services.escalation.policy.model import RoutingPolicy
 from services.escalation.policy.read import read as read_policy
+from services.escalation.policy.revisions import PolicyInForce
 from services.escalation.routing import Router
 from services.feedback.intake import Intake
 from services.kit.clock import Clock, DatabaseClock
@@ -75,17 +77,18 @@ class Resources:
 
     @cached_property
     def router(self) -> Router:
-        """How cases are routed: by the policy file, or by the tools' teams.
+        """How cases are routed: by the policy in force, or by the tools' teams."""
+        return Router(self.routing_policy, timezone=self.settings.timezone)
 
-        Raises:
-            InvalidInput: the file cannot be read or is no policy.
-        """
-        return Router(load_routing(self.settings), timezone=self.settings.timezone)
+    @cached_property
+    def routing_policy(self) -> PolicyInForce:
+        """The routing policy in force."""
+        return PolicyInForce()
 
     @cached_property
     def duties(self) -> tuple[Duty, ...]:
         """Everything that people answer for, handed over when they leave."""
-        return (CaseDuty(self.router.policy),)
+        return (CaseDuty(self.routing_policy),)
 
     def close(self) -> None:
         """Let go of everything that was opened."""
@@ -96,32 +99,49 @@ class Resources:
         self.database.close()
 
 
-def load_routing(settings: Settings) -> RoutingPolicy | None:
-    """The routing policy that the settings name, or None.
+def routing_file(settings: Settings) -> str | None:
+    """What the file says that the settings name as the routing policy; None where they name none.
 
     Raises:
-        InvalidInput: the file cannot be read or is no policy.
+        InvalidInput: it cannot be read.
     """
     if settings.routing_file is None:
         return None
     try:
-        content = settings.routing_file.read_text(encoding="utf-8")
+        return settings.routing_file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         detail = f"SECONDLOOK_ROUTING_FILE: {settings.routing_file} cannot be read: {error}"
         raise InvalidInput(detail) from None
-    return read_policy(content)
 
 
-def check_routing(resources: Resources) -> None:
-    """Whether everybody whom the routing policy names is there.
+def take_routing(resources: Resources) -> None:
+    """Put the routing policy that the settings name into force, where its file has changed.
+
+    What is in force must name people, teams and calendars that are there.
 
     Raises:
-        InvalidInput: the policy cannot be used, or somebody is not there; it says who.
+        InvalidInput: it cannot be used, or somebody is not there; it says who.
     """
-    policy = resources.router.policy
-    if policy is not None:
-        with resources.database.transaction() as session:
+    content = routing_file(resources.settings)
+    with resources.database.transaction() as session:
+        if content is not None:
+            revisions.take_file(session, content, now=resources.clock.now(session))
+        policy = resources.routing_policy(session)
+        if policy is not None:
             escalation_service.check_owners(session, policy)
+
+
+def routing_to_come(resources: Resources, session: Session) -> RoutingPolicy | None:
+    """The routing policy that holds after the next start: the settings' file where it is news,
+    else the one in force.
+
+    Raises:
+        InvalidInput: the file cannot be read, or is no policy.
+    """
+    content = routing_file(resources.settings)
+    if content is not None and revisions.is_news(session, content):
+        return read_policy(content)
+    return resources.routing_policy(session)
 
 
 @contextmanager

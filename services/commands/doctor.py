@@ -83,10 +83,10 @@ def _look_at_readiness(found: Resources) -> str:
 
 
 def _look_at_routing(found: Resources) -> Finding:
-    policy = found.router.policy
-    if policy is None:
-        return Finding("routing policy")
     with found.database.transaction() as session:
+        policy = app_resources.routing_to_come(found, session)
+        if policy is None:
+            return Finding("routing policy")
         seen = escalation_service.policy_findings(session, policy)
     problems, warnings = ("; ".join(map(str, findings)) for findings in seen)
     return Finding("routing policy", problems, warnings)

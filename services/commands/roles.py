@@ -75,7 +75,7 @@ def run(
             if demo or demo_people:
                 people_of_demo(found)
             # A policy that cannot be used must not start anything.
-            app_resources.check_routing(found)
+            app_resources.take_routing(found)
             app_resources.ensure_topics(found)
         roles = _roles(settings, opened)
         if demo:
@@ -226,7 +226,7 @@ def consume(what: Annotated[Consumed, typer.Argument(help="feedback or escalatio
     logging.configure(settings.log_level, role=f"consume {what}")
     with app_resources.opened(settings, role=f"consume {what}", pool_size=3) as found:
         if what is Consumed.ESCALATION:
-            app_resources.check_routing(found)
+            app_resources.take_routing(found)
         consumer = make_consumer(found, what.value)
         stopping = _on_signal(consumer.stop)
         _serve_metrics(settings, ROLES[what.value])

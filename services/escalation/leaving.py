@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from services.escalation import claims, clocks, owners
 from services.escalation.models import OPEN
-from services.escalation.policy.model import RoutingPolicy
+from services.escalation.routing import Policy
 from services.escalation.rules import CaseVerb, Owner
 from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
@@ -23,7 +23,7 @@ from services.people.service import PersonChange
 class CaseDuty:
     """Cases as a duty of people: handed over in the transaction in which somebody leaves."""
 
-    def __init__(self, policy: RoutingPolicy | None) -> None:
+    def __init__(self, policy: Policy) -> None:
         self._policy = policy
 
     @contextmanager
@@ -34,15 +34,17 @@ class CaseDuty:
             StillOwns: a case would go to nobody, or whom the routing policy names could own
                 none any more.
         """
-        named = self._policy.owners if self._policy is not None else frozenset[Owner]()
         # Whoever leaves is locked by the change itself, and cases come before people: so this
         # only looks.
-        before = named & owners.able_now(session)
+        before = owners.able_now(session)
         moved = 0
         if change.active is False:
             moved = hand_over(session, change.email, actor=change.actor, now=change.now)
         yield moved
-        for owner in sorted(before - owners.able_now(session), key=str):
+        # A policy that was put meanwhile waited for who leaves, or these for it.
+        policy = self._policy(session)
+        named = policy.owners if policy is not None else frozenset[Owner]()
+        for owner in sorted(named & before - owners.able_now(session), key=str):
             raise StillOwns(
                 f"The routing policy names {owner}, who could own no case any more;"
                 " change the policy first."

@@ -19,6 +19,7 @@ from services.escalation.rules import (
     OPEN_STATES,
     CaseState,
     Clock,
+    PolicySource,
     Priority,
     SubjectKind,
     TimerKind,
@@ -266,6 +267,20 @@ class ClockMark(Base):
     clock: Mapped[str]
     at: Mapped[datetime]
     runs: Mapped[bool]
+
+
+class RoutingPolicyRevision(Base):
+    """A routing policy as somebody put it into force; the newest one is."""
+
+    __tablename__ = "routing_policy"
+    __table_args__ = (one_of("source", PolicySource),)
+
+    revision: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    content: Mapped[str]
+    """The YAML."""
+    source: Mapped[str]
+    put_by: Mapped[str]
+    put_at: Mapped[datetime]
 
 
 class Timer(Base):

@@ -1,6 +1,6 @@
 """Where a requested review goes: by the routing policy, or to the tool's team without one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -68,11 +68,15 @@ class _Choice(NamedTuple):
         return [*(rung.own for rung in self.route.ladder), self.policy.catch_all.owner.owner]
 
 
+Policy = Callable[[Session], RoutingPolicy | None]
+"""Answers the routing policy in force; None where there is none."""
+
+
 class Router:
     """Says what each case gets."""
 
-    def __init__(self, policy: RoutingPolicy | None, *, timezone: str = "UTC") -> None:
-        self.policy = policy
+    def __init__(self, policy: Policy, *, timezone: str = "UTC") -> None:
+        self._policy = policy
         self._timezone = ZoneInfo(timezone).key
 
     def route(
@@ -134,12 +138,13 @@ class Router:
         )
 
     def _policies(self, session: Session, teams: set[str]) -> dict[str, RoutingPolicy]:
-        if self.policy is not None:
-            return dict.fromkeys(teams, self.policy)
-        return {team: _team_policy(session, team) for team in teams}
+        policy = self._policy(session)
+        if policy is not None:
+            return dict.fromkeys(teams, policy)
+        return {team: team_policy(session, team) for team in teams}
 
 
-def _team_policy(session: Session, team: str) -> RoutingPolicy:
+def team_policy(session: Session, team: str) -> RoutingPolicy:
     """The policy of a team that has none: overdue cases go to its lead, else to an admin."""
     people = [p for p in people_queries.people(session) if p.active]
     leads = [p.email for p in people if p.role is Role.LEAD and team in p.teams]

@@ -44,6 +44,13 @@ class Priority(StrEnum):
     P4 = "P4"
 
 
+class PolicySource(StrEnum):
+    """Where a routing policy comes from: the file that the settings name, or a command."""
+
+    FILE = "file"
+    COMMAND = "command"
+
+
 class Clock(StrEnum):
     """What counts the time of a case: until somebody claims it, and until it is resolved.
 

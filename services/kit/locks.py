@@ -15,6 +15,15 @@ class Lock(IntEnum):
     MAKE_TOPICS = 0x5EC0_4D13
     LEAVE_AS_ADMIN = 0x5EC0_4D14
     PURGE = 0x5EC0_4D15
+    PUT_ROUTING = 0x5EC0_4D16
+
+
+_TAKE = text("SELECT pg_advisory_xact_lock(:lock)")
+
+
+def lock(session: Session, which: Lock) -> None:
+    """Wait for a lock, and hold it until the transaction ends."""
+    session.execute(_TAKE, {"lock": which})
 
 
 _TRY = text("SELECT pg_try_advisory_xact_lock(:lock)")

@@ -28,6 +28,7 @@ class Verb(StrEnum):
     READ_NUMBERS = "read_numbers"
     EXPORT = "export"
     SWITCH_TOOL = "switch_tool"
+    ROUTE_CASES = "route_cases"
     MANAGE_TOOLS = "manage_tools"
     MANAGE_PEOPLE = "manage_people"
     READ_AUDIT = "read_audit"
@@ -41,7 +42,9 @@ ALLOWED: dict[Role, frozenset[Verb]] = {
     Role.REP: frozenset({Verb.READ_OUTPUTS, Verb.CORRECT}),
     Role.OWNER: frozenset(_READ | {Verb.CORRECT, Verb.REVIEW, Verb.SWITCH_TOOL}),
     Role.OPS: frozenset(_READ | {Verb.SWITCH_TOOL, Verb.HANDLE_DEAD_LETTERS}),
-    Role.LEAD: frozenset(_READ | {Verb.CORRECT, Verb.REVIEW, Verb.TAKE_OVER, Verb.EXPORT}),
+    Role.LEAD: frozenset(
+        _READ | {Verb.CORRECT, Verb.REVIEW, Verb.TAKE_OVER, Verb.EXPORT, Verb.ROUTE_CASES}
+    ),
     Role.ADMIN: frozenset(Verb),
     Role.AUDITOR: frozenset(_READ | {Verb.EXPORT, Verb.READ_AUDIT}),
 }

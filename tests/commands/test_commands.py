@@ -50,6 +50,11 @@ COMMANDS: dict[str, list[str]] = {
     "keys revoke": ["<prefix>"],
     "route check": [],
     "route test": [],
+    "route put": ["<policy>"],
+    "route history": [],
+    "route replay": ["--against", "<policy>"],
+    "calendars add": ["office", "--file", "<calendar>"],
+    "teams change": ["support", "--calendar", "none"],
     "route explain": ["1"],
 }
 ONCE = {"tools add", "teams add", "people add", "people deactivate", "keys revoke"} | {
@@ -79,7 +84,11 @@ def test_command_ends_well_and_speaks_json(
     (key,) = json.loads(run("keys", "list", TOOL, "--json").output)
     conditions = tmp_path / "conditions.yaml"
     conditions.write_text('- {id: vip, when: {attributes.vip: "yes"}}')
+    calendar, policy = tmp_path / "calendar.yaml", tmp_path / "policy.yaml"
+    calendar.write_text('timezone: UTC\nhours: {mon-fri: ["09:00-17:00"]}')
+    policy.write_text(POLICY)
     placed = {"<prefix>": key["prefix"], "<conditions>": str(conditions)}
+    placed |= {"<calendar>": str(calendar), "<policy>": str(policy)}
     given = [placed.get(argument, argument) for argument in COMMANDS[name]]
     for more in (["--json"], []) if name not in ONCE else (["--json"],):
         done = run(*name.split(), *given, *more)
@@ -142,10 +151,10 @@ def test_check_warns_of_a_tool_that_is_not_registered(
 ) -> None:
     file = tmp_path / "early.yaml"
     file.write_text(POLICY.replace('{predicted.category: "ta*"}', "{tool: no-such-tool}"))
-    done = run("route", "check", "--file", str(file))
+    done = run("route", "check", str(file))
     warning = "line 5: rule 'taxes': no tool 'no-such-tool' is registered"
     assert (done.exit_code, done.output) == (0, f"warning: {warning}\nsound\n")
-    answer = json.loads(run("route", "check", "--file", str(file), "--json").output)
+    answer = json.loads(run("route", "check", str(file), "--json").output)
     assert answer == {"sound": True, "problems": [], "warnings": [warning]}
 
 

@@ -44,7 +44,7 @@ def test_check_and_doctor_find_the_same_in_a_policy(
 ) -> None:
     file = tmp_path / "unsound.yaml"
     file.write_text(_UNSOUND)
-    done = run("route", "check", "--file", str(file), "--json")
+    done = run("route", "check", str(file), "--json")
     assert done.exit_code == 1
     answer = json.loads(done.output)
     assert answer == {"sound": False, "problems": _FOUND, "warnings": [_WARNED]}

@@ -222,8 +222,8 @@ CASE_CHECKS = (
         """SELECT format('case %s: %s happened %s times and was told %s times', case_id, event,
                          coalesce(t.n, 0), coalesce(o.n, 0))
              FROM (SELECT case_id, event, count(*) AS n FROM timeline_entry
-                    WHERE event NOT IN ('rung skipped', 'output arrived', 'dispute withdrawn', 'joined',
-                          'left')
+                    WHERE event NOT IN ('rung skipped', 'output arrived', 'dispute withdrawn',
+                          'joined', 'left')
                     GROUP BY 1, 2) t
              FULL JOIN (SELECT (data->>'case_id')::bigint AS case_id,
                                split_part(type, '.', 3) AS event, count(*) AS n

@@ -72,7 +72,12 @@ def test_person_who_leaves_gives_back_what_they_hold(
         now = DatabaseClock().now(session)
         actor = actor_of(session, ADMIN)
         people_service.change_person(
-            session, TEAMMATE, active=False, duties=(CaseDuty(None),), actor=actor, now=now
+            session,
+            TEAMMATE,
+            active=False,
+            duties=(CaseDuty(lambda _: None),),
+            actor=actor,
+            now=now,
         )
     assert rows(database, 'SELECT state, claimant FROM "case"') == [("open", None)]
     assert one(database, "SELECT stopped_at IS NULL FROM timer WHERE kind = 'claim'")

@@ -26,7 +26,7 @@ def leave(database: Database, email: str) -> int:
             email,
             active=False,
             actor=OPERATOR,
-            duties=(CaseDuty(None),),
+            duties=(CaseDuty(lambda _: None),),
             now=Casework(database).clock.now(session),
         )
 

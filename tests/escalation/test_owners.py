@@ -70,7 +70,7 @@ def change_by_admin(
     with populated.transaction() as session:
         now, actor = DatabaseClock().now(session), actor_of(session, ADMIN)
         named = read_policy(policy) if policy is not None else None
-        duties = (CaseDuty(named),)
+        duties = (CaseDuty(lambda _: named),)
         return people_service.change_person(
             session, email, **given, duties=duties, actor=actor, now=now
         )

@@ -27,7 +27,9 @@ class Delivery:
         self._database = database
         self._next: dict[str, int] = {}
         self.feedback = FeedbackConsumer(DatabaseClock())
-        self.escalation = EscalationConsumer(DatabaseClock(), Router(policy, timezone=timezone))
+        self.escalation = EscalationConsumer(
+            DatabaseClock(), Router(lambda _: policy, timezone=timezone)
+        )
 
     def records(
         self, given: Iterable[Any], topic: str | None = None, *, key: bytes = b""

@@ -73,10 +73,11 @@ class Pipeline(Casework):
 
     def consumer(self, name: str, kind: type[Consumer] = Consumer, **more: Any) -> Consumer:
         """A member of the consumers called `name`."""
+        policy = read_policy(POLICY)
         handler = (
             FeedbackConsumer(self.clock)
             if name == "feedback"
-            else EscalationConsumer(self.clock, Router(read_policy(POLICY)))
+            else EscalationConsumer(self.clock, Router(lambda _: policy))
         )
         more = {"log": self.log, "database": self.database, "handler": handler, **more}
         return kind(name, CONSUMED[name], **more)

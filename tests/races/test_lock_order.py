@@ -82,7 +82,7 @@ class Work:
         """The owner of the second case does, whose team is named by the policy."""
         with self.database.transaction() as session:
             now = self.casework.clock.now(session)
-            given = {"actor": OPERATOR, "duties": (CaseDuty(OF_TEAMS),), "now": now}
+            given = {"actor": OPERATOR, "duties": (CaseDuty(lambda _: OF_TEAMS),), "now": now}
             return people_service.change_person(session, LEAD, active=False, **given)
 
     def object(self) -> None:
