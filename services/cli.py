@@ -41,6 +41,7 @@ app.add_typer(tools.tools, name="tools")
 app.add_typer(people.teams, name="teams")
 app.add_typer(people.people, name="people")
 app.add_typer(schedules.calendars, name="calendars")
+app.add_typer(schedules.schedules, name="schedules")
 app.add_typer(tools.keys, name="keys")
 app.add_typer(route.route, name="route")
 

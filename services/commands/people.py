@@ -1,16 +1,19 @@
 """`teams` and `people`: who there is."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy.orm import Session
 
+from services.app.resources import Resources
 from services.commands.shared import AsJson, answer, group, operator, transaction
 from services.kit.errors import InvalidInput
 from services.kit.processes import listening
-from services.people import access
+from services.people import absences, access
 from services.people import queries as people_queries
 from services.people import service as people_service
+from services.people.moments import read_moment
 from services.people.rules import Role
 
 Slug = Annotated[str, typer.Argument(help="The slug.")]
@@ -98,12 +101,28 @@ def change_person(
     active: Annotated[
         bool, typer.Option("--active", help="Let a deactivated person in again.")
     ] = False,
+    calendar: Annotated[
+        str | None, typer.Option(help="By which they work; `none` for any hour.")
+    ] = None,
+    manager: Annotated[
+        str | None, typer.Option(help="Their manager's e-mail address; `none` for nobody.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change a person's role or teams, or let them in again."""
-    if role is None and not team and not active:
-        raise InvalidInput("Nothing is to be changed: give --role, --team or --active.")
-    _change(email, role=role, teams=team or None, active=active or None)
+    """Change a person's role, teams, calendar or manager, or let them in again."""
+    access_changes = role is not None or bool(team) or active
+    if not access_changes and calendar is None and manager is None:
+        flags = "--role, --team, --active, --calendar or --manager"
+        raise InvalidInput(f"Nothing is to be changed: give {flags}.")
+    with transaction() as (found, session, now):
+        if access_changes:
+            given = {"role": role, "teams": team or None, "active": active or None}
+            _change(found, session, now, email, **given)
+        by: dict[str, Any] = {"actor": operator(), "now": now}
+        if calendar is not None:
+            people_service.change_calendar(session, email, calendar=_named(calendar), **by)
+        if manager is not None:
+            people_service.change_manager(session, email, manager=_named(manager), **by)
     email = email.lower()
     answer({"person": email}, as_json=as_json, lines=[f"{email} changed"])
 
@@ -111,17 +130,58 @@ def change_person(
 @people.command("deactivate")
 def deactivate_person(email: Email, as_json: AsJson = False) -> None:
     """Sign a person out for good; open cases of theirs go to the cases' teams."""
-    moved = _change(email, active=False)
+    with transaction() as (found, session, now):
+        moved = _change(found, session, now, email, active=False)
     lines = [f"{email.lower()} deactivated, {moved} cases handed over"]
     answer({"person": email.lower(), "cases": moved}, as_json=as_json, lines=lines)
 
 
-def _change(email: str, **changes: Any) -> int:
+def _change(found: Resources, session: Session, now: datetime, email: str, **changes: Any) -> int:
     """Change a person, as an admin does; answers how many cases were handed over."""
+    return people_service.change_person(
+        session, email, **changes, actor=operator(), duties=found.duties, now=now
+    )
+
+
+def _named(given: str) -> str | None:
+    return None if given == "none" else given
+
+
+@people.command("away")
+def away(
+    email: Email,
+    begin: Annotated[str, typer.Option("--from", help="When it begins.")],
+    until: Annotated[str, typer.Option(help="When it ends.")],
+    stand_in: Annotated[
+        str | None, typer.Option(help="Who takes their duties meanwhile: an e-mail address.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say that a person is away; times without a zone are of SECONDLOOK_TIMEZONE."""
     with transaction() as (found, session, now):
-        return people_service.change_person(
-            session, email, **changes, actor=operator(), duties=found.duties, now=now
+        zone = found.settings.timezone
+        span = read_moment("from", begin, zone), read_moment("until", until, zone)
+        number = absences.go_away(
+            session,
+            email,
+            begin=span[0],
+            end=span[1],
+            stand_in=stand_in,
+            actor=operator(),
+            now=now,
         )
+    data = {"absence": number, "person": email.lower(), "stand_in": stand_in}
+    data |= {"from": span[0].isoformat(), "until": span[1].isoformat()}
+    answer(data, as_json=as_json, lines=[f"{email.lower()} is away in that span"])
+
+
+@people.command("back")
+def back(email: Email, as_json: AsJson = False) -> None:
+    """Say that a person who is away is back."""
+    with transaction() as (_, session, now):
+        ended = absences.come_back(session, email, actor=operator(), now=now)
+    lines = [f"{email.lower()} is back"]
+    answer({"person": email.lower(), "ended": ended}, as_json=as_json, lines=lines)
 
 
 @people.command("link")

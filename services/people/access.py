@@ -142,11 +142,12 @@ def sign_out(session: Session, secret: str, *, now: datetime) -> None:
 
 
 def end_every_sign_in(session: Session, email: str, *, now: datetime) -> None:
-    """End all of a person's sessions, tokens and links, and know none of their browsers."""
+    """End all of a person's sessions, tokens, links and feeds, and know none of their browsers."""
     for table, column in (
         (models.SignIn, models.SignIn.ended_at),
         (models.PersonalToken, models.PersonalToken.revoked_at),
         (models.SignInLink, models.SignInLink.used_at),
+        (models.FeedToken, models.FeedToken.revoked_at),
     ):
         session.execute(
             update(table).where(table.person == email, column.is_(None)).values({column: now})

@@ -9,6 +9,12 @@ class StillOwns(Conflict):
     title = "Still an owner"
 
 
+class NotAway(Conflict):
+    """Who is not away cannot come back."""
+
+    title = "Not away"
+
+
 class SignInRefused(NotSignedIn):
     """The password, link or session is not good. It never says which part was wrong."""
 

@@ -8,6 +8,8 @@ from sqlalchemy import (
     CheckConstraint,
     ForeignKey,
     Identity,
+    Index,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -52,6 +54,7 @@ class Person(Base):
     __table_args__ = (
         CheckConstraint("email = lower(email) AND email LIKE '%_@_%'", name="email"),
         one_of("role", Role),
+        CheckConstraint("manager <> email", name="manager"),
     )
 
     email: Mapped[str] = mapped_column(primary_key=True)
@@ -59,6 +62,9 @@ class Person(Base):
     role: Mapped[str]
     password_hash: Mapped[str | None]
     active: Mapped[bool] = mapped_column(server_default="true")
+    calendar: Mapped[str | None] = mapped_column(ForeignKey("calendar.slug"))
+    """When they work; at any hour, where they have none."""
+    manager: Mapped[str | None] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"))
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
@@ -71,6 +77,73 @@ class Membership(Base):
         ForeignKey("person.email", onupdate="CASCADE"), primary_key=True
     )
     team: Mapped[str] = mapped_column(ForeignKey("team.slug"), primary_key=True, index=True)
+
+
+class Schedule(Base):
+    """Who has a team's duty when; the document is what `rotations.read` answers."""
+
+    __tablename__ = "schedule"
+    __table_args__ = (CheckConstraint(f"slug ~ '{SLUG}'", name="slug"),)
+
+    slug: Mapped[str] = mapped_column(primary_key=True)
+    team: Mapped[str] = mapped_column(ForeignKey("team.slug"), index=True)
+    document: Mapped[dict[str, Any]]
+    revision: Mapped[int] = mapped_column(server_default="1")
+    """Rises by one with each change of the document or the team."""
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    changed_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class ScheduleOverride(Base):
+    """A span in which somebody has a schedule's duty whosever turn it is."""
+
+    __tablename__ = "schedule_override"
+    __table_args__ = (
+        CheckConstraint("begins_at < ends_at", name="span"),
+        Index(None, "schedule", "ends_at"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    schedule: Mapped[str] = mapped_column(ForeignKey("schedule.slug"))
+    person: Mapped[str] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"))
+    begins_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Absence(Base):
+    """A span in which somebody is away, and who stands in for them."""
+
+    __tablename__ = "absence"
+    __table_args__ = (
+        CheckConstraint("begins_at < ends_at", name="span"),
+        CheckConstraint("stand_in <> person", name="stand_in"),
+        Index(None, "person", "ends_at"),
+        Index(None, "ends_at"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"))
+    begins_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
+    stand_in: Mapped[str | None] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class FeedToken(Base):
+    """The secret in the address by which a person's calendar reads schedules: one at a time."""
+
+    __tablename__ = "feed_token"
+    __table_args__ = (
+        Index(
+            "ix_feed_token_live", "person", unique=True, postgresql_where=text("revoked_at IS NULL")
+        ),
+    )
+
+    hash: Mapped[bytes] = mapped_column(primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    revoked_at: Mapped[datetime | None]
 
 
 class PersonalToken(Base):

@@ -31,11 +31,13 @@ class Verb(StrEnum):
     ROUTE_CASES = "route_cases"
     MANAGE_TOOLS = "manage_tools"
     MANAGE_PEOPLE = "manage_people"
+    READ_SCHEDULES = "read_schedules"
+    MANAGE_SCHEDULES = "manage_schedules"
     READ_AUDIT = "read_audit"
     HANDLE_DEAD_LETTERS = "handle_dead_letters"
 
 
-_READ = {Verb.READ_OUTPUTS, Verb.READ_CASES, Verb.READ_NUMBERS}
+_READ = {Verb.READ_OUTPUTS, Verb.READ_CASES, Verb.READ_NUMBERS, Verb.READ_SCHEDULES}
 
 
 ALLOWED: dict[Role, frozenset[Verb]] = {
@@ -43,7 +45,9 @@ ALLOWED: dict[Role, frozenset[Verb]] = {
     Role.OWNER: frozenset(_READ | {Verb.CORRECT, Verb.REVIEW, Verb.SWITCH_TOOL}),
     Role.OPS: frozenset(_READ | {Verb.SWITCH_TOOL, Verb.HANDLE_DEAD_LETTERS}),
     Role.LEAD: frozenset(
-        _READ | {Verb.CORRECT, Verb.REVIEW, Verb.TAKE_OVER, Verb.EXPORT, Verb.ROUTE_CASES}
+        _READ
+        | {Verb.CORRECT, Verb.REVIEW, Verb.TAKE_OVER, Verb.EXPORT}
+        | {Verb.ROUTE_CASES, Verb.MANAGE_SCHEDULES}
     ),
     Role.ADMIN: frozenset(Verb),
     Role.AUDITOR: frozenset(_READ | {Verb.EXPORT, Verb.READ_AUDIT}),

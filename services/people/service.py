@@ -74,9 +74,7 @@ def change_team(
     team = session.get(models.Team, slug, with_for_update={"key_share": True})
     if team is None:
         raise NotFound(f"There is no team '{slug[:70]}'.")
-    if calendar is not None and session.get(models.Calendar, calendar) is None:
-        hint = "Add it with `calendars add` first."
-        raise invalid("calendar", f"there is no calendar '{calendar[:70]}'", hint)
+    _require_calendar(session, calendar)
     team.calendar = calendar
     session.flush()
     note(session, now, actor.id, "change", "team", slug, calendar=calendar)
@@ -109,6 +107,60 @@ def add_person(
     add_new(session, row, email, f"person '{email}'")
     _set_teams(session, email, teams)
     note(session, now, actor.id, "add", "person", email, role=role.value, teams=sorted(teams))
+
+
+def change_calendar(
+    session: Session, email: str, *, calendar: str | None, actor: Actor, now: datetime
+) -> None:
+    """Let a person work by a calendar, or at any hour.
+
+    Raises:
+        NotAllowed: the actor does not manage people.
+        NotFound: nobody has that address.
+        InvalidInput: there is no such calendar.
+    """
+    person = _held(session, email, actor)
+    _require_calendar(session, calendar)
+    person.calendar = calendar
+    session.flush()
+    note(session, now, actor.id, "change", "person", person.email, calendar=calendar)
+
+
+def change_manager(
+    session: Session, email: str, *, manager: str | None, actor: Actor, now: datetime
+) -> None:
+    """Say who a person's manager is, or that they have none.
+
+    Raises:
+        NotAllowed: the actor does not manage people.
+        NotFound: nobody has that address.
+        InvalidInput: nobody active has the manager's, or it is the person's own.
+    """
+    person = _held(session, email, actor)
+    wanted = actor_id(manager) if manager is not None else None
+    if wanted == person.email:
+        raise invalid("manager", "nobody is their own manager", "Name somebody else.")
+    if wanted is not None and queries.actor(session, wanted) is None:
+        problem = f"nobody active has the address '{wanted[:60]}'"
+        raise invalid("manager", problem, "Correct it, or add them with `people add` first.")
+    person.manager = wanted
+    session.flush()
+    note(session, now, actor.id, "change", "person", person.email, manager=wanted)
+
+
+def _held(session: Session, email: str, actor: Actor) -> models.Person:
+    actor.require(Verb.MANAGE_PEOPLE)
+    hold_person(session, email)
+    person = session.get(models.Person, actor_id(email))
+    if person is None:
+        raise NotFound(f"Nobody has the address '{email[:60]}'.")
+    return person
+
+
+def _require_calendar(session: Session, calendar: str | None) -> None:
+    if calendar is not None and session.get(models.Calendar, calendar) is None:
+        hint = "Add it with `calendars add` first."
+        raise invalid("calendar", f"there is no calendar '{calendar[:70]}'", hint)
 
 
 @dataclass(frozen=True, slots=True)

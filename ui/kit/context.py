@@ -46,6 +46,8 @@ class PageContext:
     pause_limit: timedelta
     session_length: timedelta
     link_length: timedelta
+    timezone: str
+    """Whose wall clock is meant where somebody types a time."""
     https: bool
     addresses: ClientAddresses
     address: Callable[[], str]

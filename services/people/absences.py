@@ -1,0 +1,116 @@
+"""Going away and coming back. Each verb takes a session, who does it and the time."""
+
+from datetime import datetime
+
+from secondlook.text import actor_id
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from services.kit.audit import note
+from services.kit.errors import NotFound, invalid
+from services.people import models
+from services.people.errors import NotAway
+from services.people.rules import Actor, Verb
+from services.people.schedules import require_reviewer, require_span
+from services.people.service import hold_person
+
+
+def go_away(
+    session: Session,
+    email: str,
+    *,
+    begin: datetime,
+    end: datetime,
+    stand_in: str | None,
+    actor: Actor,
+    now: datetime,
+) -> int:
+    """Say that somebody is away for a span; answers the absence's number.
+
+    Where two overlap, the one that was said last names the stand-in.
+
+    Raises:
+        NotAllowed: it is somebody else, and the actor does not manage people.
+        NotFound: nobody has that address.
+        InvalidInput: the span or the stand-in cannot be used.
+    """
+    person = _person(session, email, actor)
+    require_span(begin, end, now)
+    instead = _stand_in(session, person, stand_in, begin, end) if stand_in else None
+    row = models.Absence(
+        person=person, begins_at=begin, ends_at=end, stand_in=instead, created_at=now
+    )
+    session.add(row)
+    session.flush()
+    span = {"from": begin.isoformat(), "until": end.isoformat()}
+    note(session, now, actor.id, "go away", "person", person, stand_in=instead, **span)
+    return row.id
+
+
+def come_back(
+    session: Session, email: str, *, number: int | None = None, actor: Actor, now: datetime
+) -> int:
+    """End what somebody is away by now, or the one absence of that number; answers how many.
+
+    One that has not begun is as if it had never been said.
+
+    Raises:
+        NotAllowed: it is somebody else, and the actor does not manage people.
+        NotFound: nobody has that address.
+        NotAway: there is nothing to end.
+    """
+    person = _person(session, email, actor)
+    absence = models.Absence
+    which = absence.begins_at <= now if number is None else absence.id == number
+    found = session.scalars(
+        select(absence).where(absence.person == person, absence.ends_at > now, which)
+    ).all()
+    if not found:
+        raise NotAway(f"{person} is not away.")
+    for row in found:
+        if row.begins_at < now:
+            row.ends_at = now
+        else:
+            session.delete(row)
+    session.flush()
+    note(session, now, actor.id, "come back", "person", person, ended=len(found))
+    return len(found)
+
+
+def _person(session: Session, email: str, actor: Actor) -> str:
+    """Whoever is meant, held until the transaction ends; everybody may speak for themselves."""
+    person = actor_id(email)
+    if person != actor.email:
+        actor.require(Verb.MANAGE_PEOPLE)
+    hold_person(session, person)
+    if session.get(models.Person, person) is None:
+        raise NotFound(f"Nobody has the address '{email[:60]}'.")
+    return person
+
+
+def _stand_in(session: Session, person: str, named: str, begin: datetime, end: datetime) -> str:
+    """Who stands in for a person, unless that person would be standing in for them meanwhile."""
+    found = require_reviewer(session, "stand_in", named)
+    if found == person:
+        raise invalid("stand_in", "nobody stands in for themselves", "Choose somebody else.")
+    asked, left = {found}, [found]
+    while left:
+        for following in _stand_ins(session, left.pop(), begin, end) - asked:
+            if following == person:
+                problem = f"{found} is away at that time, and {person} stands in"
+                raise invalid("stand_in", problem, "Choose somebody else.")
+            asked.add(following)
+            left.append(following)
+    return found
+
+
+def _stand_ins(session: Session, person: str, begin: datetime, end: datetime) -> set[str]:
+    """Who stands in for somebody at some time of a span."""
+    absence = models.Absence
+    query = select(absence.stand_in).where(
+        absence.person == person,
+        absence.stand_in.is_not(None),
+        absence.begins_at < end,
+        absence.ends_at > begin,
+    )
+    return {email for email in session.scalars(query) if email is not None}

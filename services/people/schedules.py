@@ -1,0 +1,165 @@
+"""The verbs on schedules. Each takes a session, who does it and the time; none commits."""
+
+from datetime import datetime
+
+from secondlook.text import actor_id
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from services.kit.audit import note
+from services.kit.errors import InvalidInput, NotFound, Problem, invalid
+from services.people import models
+from services.people.fields import require_slug
+from services.people.rotations import ScheduleDocument
+from services.people.rules import REVIEWERS, Actor, Verb
+
+
+def put_schedule(
+    session: Session,
+    slug: str,
+    document: ScheduleDocument,
+    *,
+    team: str,
+    actor: Actor,
+    now: datetime,
+) -> None:
+    """Add a schedule, or say anew what the one of that name is; overrides stay.
+
+    Raises:
+        NotAllowed: the actor does not manage schedules.
+        NotFound: it is another team's, or is to be.
+        InvalidInput: the slug, the team or one of the people is none.
+    """
+    actor.require(Verb.MANAGE_SCHEDULES)
+    require_slug("slug", slug)
+    known = session.get(models.Schedule, slug, with_for_update=True)
+    if known is not None:
+        _require_sight(actor, known.team, slug)
+    _require_team(session, actor, team)
+    _require_people(session, document)
+    written = document.model_dump(mode="json")
+    row = {"team": team, "document": written, "changed_at": now}
+    revised = {**row, "revision": models.Schedule.revision + 1}
+    statement = insert(models.Schedule).values(slug=slug, created_at=now, **row)
+    session.execute(statement.on_conflict_do_update(index_elements=["slug"], set_=revised))
+    if known is not None:
+        session.expire(known)
+    note(session, now, actor.id, "put", "schedule", slug, team=team, **written)
+
+
+def _require_sight(actor: Actor, team: str, slug: str) -> None:
+    if not actor.sees(team):
+        raise NotFound(f"There is no schedule '{slug[:70]}'.")
+
+
+def _require_team(session: Session, actor: Actor, team: str) -> None:
+    found = session.get(models.Team, team)
+    if found is None or not found.active:
+        raise invalid("team", f"there is no team '{team[:70]}'", "Add it with `teams add` first.")
+    if not actor.sees(team):
+        raise NotFound(f"There is no team '{team[:70]}' of yours.")
+
+
+def _require_people(session: Session, document: ScheduleDocument) -> None:
+    """Refuse addresses that nobody has: a misspelt one would be a hole."""
+    person = models.Person.email
+    named = {email for layer in document.layers for email in layer.people}
+    known = set(session.scalars(select(person).where(person.in_(named))))
+    hint = "Correct the address, or add them with `people add` first."
+    problems = tuple(
+        Problem(f"/layers/{n}/people/{at}", f"nobody has the address '{email}'", hint)
+        for n, layer in enumerate(document.layers)
+        for at, email in enumerate(layer.people)
+        if email not in known
+    )
+    if problems:
+        said = "; ".join(f"{p.pointer}: {p.problem}" for p in problems)
+        raise InvalidInput(f"The schedule: {said}", problems=problems)
+
+
+def override(
+    session: Session,
+    slug: str,
+    email: str,
+    *,
+    begin: datetime,
+    end: datetime,
+    actor: Actor,
+    now: datetime,
+) -> int:
+    """Give somebody the duty for a span, whosever turn it is; answers the override's number.
+
+    Where two overlap, the one that was said last holds.
+
+    Raises:
+        NotAllowed: the actor does not manage schedules.
+        NotFound: there is no such schedule of the actor's teams.
+        InvalidInput: the span or the person cannot be used.
+    """
+    _hold(session, slug, actor)
+    person = require_reviewer(session, "person", email)
+    require_span(begin, end, now)
+    row = models.ScheduleOverride(
+        schedule=slug, person=person, begins_at=begin, ends_at=end, created_at=now
+    )
+    session.add(row)
+    session.flush()
+    span = {"from": begin.isoformat(), "until": end.isoformat()}
+    note(session, now, actor.id, "override", "schedule", slug, person=person, **span)
+    return row.id
+
+
+def end_override(session: Session, slug: str, number: int, *, actor: Actor, now: datetime) -> None:
+    """End an override now; one that has not begun is as if it had never been said.
+
+    Raises:
+        NotAllowed: the actor does not manage schedules.
+        NotFound: there is no such override that is not over, or no such schedule in sight.
+    """
+    _hold(session, slug, actor)
+    row = session.get(models.ScheduleOverride, number, with_for_update=True)
+    if row is None or row.schedule != slug or row.ends_at <= now:
+        raise NotFound("There is no such override that is not over.")
+    person = row.person
+    if row.begins_at < now:
+        row.ends_at = now
+    else:
+        session.delete(row)
+    session.flush()
+    note(session, now, actor.id, "end override", "schedule", slug, person=person, number=number)
+
+
+def _hold(session: Session, slug: str, actor: Actor) -> None:
+    actor.require(Verb.MANAGE_SCHEDULES)
+    found = session.get(models.Schedule, slug, with_for_update=True)
+    if found is None:
+        raise NotFound(f"There is no schedule '{slug[:70]}'.")
+    _require_sight(actor, found.team, slug)
+
+
+def require_reviewer(session: Session, field: str, email: str) -> str:
+    """Somebody who may be given a duty, by the address as it is stored.
+
+    Raises:
+        InvalidInput: nobody active who may review has that address; it names the field.
+    """
+    found = session.get(models.Person, actor_id(email))
+    if found is None or not found.active:
+        problem = f"nobody active has the address '{email[:60]}'"
+        raise invalid(field, problem, "Choose somebody who is here.")
+    if found.role not in REVIEWERS:
+        raise invalid(field, f"{found.email} may not review", "Choose an owner, lead or admin.")
+    return found.email
+
+
+def require_span(begin: datetime, end: datetime, now: datetime) -> None:
+    """Refuse a span that has no length, or that is over.
+
+    Raises:
+        InvalidInput: naming the end of it.
+    """
+    if end <= begin:
+        raise invalid("until", "it is not after the beginning", "Write a later one.")
+    if end <= now:
+        raise invalid("until", "it is over already", "Write one in the future.")
