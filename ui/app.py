@@ -28,12 +28,24 @@ from ui.kit.static_files import static_files
 from ui.kit.templating import Templates, make_templates
 from ui.outputs import routes as outputs
 from ui.people import routes as people
+from ui.schedules import routes as schedules
 from ui.sign_in import routes as sign_in
 from ui.sign_in.refusals import signed_out, stale_page
 from ui.sign_in.session import expected_token, visitor_token
 from ui.tools import routes as tools
 
-_AREAS = (sign_in, account, cases, outputs, health, tools, people, dead_letters, audit)
+_AREAS = (
+    sign_in,
+    account,
+    cases,
+    outputs,
+    health,
+    tools,
+    people,
+    schedules,
+    dead_letters,
+    audit,
+)
 _GZIP_FROM = 1_000
 _FORM = BodyRule(FORM_BYTES)
 
@@ -98,6 +110,7 @@ _NAVIGATION: tuple[tuple[Verb, NavItem], ...] = (
     (Verb.READ_CASES, NavItem("Queue", "/queue", "inbox", "g q")),
     (Verb.READ_OUTPUTS, NavItem("Outputs", "/outputs", "search", "g o")),
     (Verb.READ_NUMBERS, NavItem("Health", "/health", "activity", "g h")),
+    (Verb.READ_SCHEDULES, NavItem("Schedules", "/schedules", "clock", "g s")),
     (Verb.MANAGE_TOOLS, NavItem("Tools", "/tools", "settings", "g t")),
     (Verb.MANAGE_PEOPLE, NavItem("People", "/people", "users", "g p")),
     (Verb.READ_AUDIT, NavItem("Audit", "/audit", "file-text", "g a")),

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from secondlook.text import ID_BYTES, actor_id, is_address, storable
 
@@ -238,6 +239,23 @@ def _spells(
 def holes(spells: Sequence[Spell]) -> list[Spell]:
     """Those of these spells in which nobody has the duty."""
     return [spell for spell in spells if spell.person is None]
+
+
+def written(document: str) -> str:
+    """A stored document, as JSON, as people write it: what `read` takes."""
+    found = ScheduleDocument.model_validate_json(document)
+    data = {
+        "timezone": found.timezone,
+        "layers": [
+            {"people": one.people, "every": one.every, "start": _as_typed(one.start)}
+            for one in found.layers
+        ],
+    }
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _as_typed(start: datetime) -> str:
+    return start.isoformat(timespec="auto" if start.second or start.microsecond else "minutes")
 
 
 @lru_cache(maxsize=256)

@@ -27,6 +27,8 @@ class ScheduleInfo:
     slug: str
     team: str
     revision: int
+    document: str
+    """As JSON."""
     rotation: Rotation
 
 
@@ -103,7 +105,7 @@ def _schedule(rows: Sequence[ScheduleRow]) -> ScheduleInfo:
     )
     first = rows[0]
     rotation = Rotation(zone, taking_turns, overrides)
-    return ScheduleInfo(first.slug, first.team, first.revision, rotation)
+    return ScheduleInfo(first.slug, first.team, first.revision, first.document, rotation)
 
 
 def presence(session: Session, people: Iterable[str], begin: datetime, end: datetime) -> Presence:

@@ -14,12 +14,13 @@ from starlette.routing import BaseRoute, Mount
 
 from services.people import queries as people_queries
 from services.people.rules import ALLOWED, EVERY_TEAM, Role, Verb
-from tests.factories import FOREIGN, TOOL, add_person, output
+from tests.factories import FOREIGN, OTHER_TEAM, TOOL, add_person, add_schedule, output
 from tests.factories.api import Api, open_api
 
 # What a route needs: nothing, a tool's key, a sign-in, or a verb; and whether it is about
-# an object of a team (then somebody else's answers 404).
-OPEN, KEY, SIGNED_IN = "open", "key", "signed in"
+# an object of a team (then somebody else's answers 404). What needs a secret in its address is
+# not there without it.
+OPEN, KEY, SIGNED_IN, SECRET = "open", "key", "signed in", "secret"
 Need = str | Verb
 API: dict[tuple[str, str], tuple[Need, bool]] = {
     ("GET", "/healthz"): (OPEN, False),
@@ -80,6 +81,16 @@ PAGES: dict[tuple[str, str], tuple[Need, bool]] = {
     ("GET", "/account"): (SIGNED_IN, False),
     ("POST", "/account/password"): (SIGNED_IN, False),
     ("POST", "/account/token"): (SIGNED_IN, False),
+    ("POST", "/account/away"): (SIGNED_IN, False),
+    ("POST", "/account/back"): (SIGNED_IN, False),
+    ("POST", "/account/feed"): (Verb.READ_SCHEDULES, False),
+    ("POST", "/account/feed/revoke"): (Verb.READ_SCHEDULES, False),
+    ("GET", "/schedules"): (Verb.READ_SCHEDULES, False),
+    ("POST", "/schedules"): (Verb.MANAGE_SCHEDULES, False),
+    ("GET", "/schedules/{slug}.ics"): (SECRET, False),
+    ("GET", "/schedules/{slug}"): (Verb.READ_SCHEDULES, True),
+    ("POST", "/schedules/{slug}/override"): (Verb.MANAGE_SCHEDULES, True),
+    ("POST", "/schedules/{slug}/override/end"): (Verb.MANAGE_SCHEDULES, True),
     ("GET", "/queue"): (Verb.READ_CASES, False),
     ("GET", "/queue/new"): (Verb.READ_CASES, False),
     ("GET", "/c/{case_id}"): (Verb.READ_CASES, True),
@@ -141,6 +152,9 @@ def api(postgres_url: str) -> Iterator[Api]:
         opened.log.take(output("o-1", confidence=0.1), foreign)
         with opened.database.transaction() as session:
             add_person(session, THROWN_AWAY, role=Role.REP)
+            # Named as the tools are, so that one slug is of an object of every kind.
+            add_schedule(session, TOOL)
+            add_schedule(session, FOREIGN, team=OTHER_TEAM)
         yield opened
 
 
@@ -229,6 +243,8 @@ def test_page_needs_a_sign_in(method: str, path: str, api: Api) -> None:
     status = _call(api, method, path, None, own=True)
     if need == OPEN:
         assert status == (200 if method == "GET" else FORBIDDEN)
+    elif need == SECRET:
+        assert status == MISSING
     else:
         assert status == (303 if method == "GET" else FORBIDDEN)
 

@@ -5,7 +5,6 @@ Only what a route reads without declaring it (`READS`, `FORMS`) and the JSON bod
 """
 
 import json
-from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from functools import cache, partial
 from typing import Any
@@ -18,49 +17,14 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from services.people import attempts
 from services.people.rules import Role
 from services.tools.rules import OutputKind
+from tests.api.nasty import CURSORS, JSON_VALUES, TEXTS
 from tests.api.test_authorisation import API, BODIES, KEY, PAGES, signed_in
-from tests.factories import TOOL, add_person, add_tool, output
+from tests.factories import TOOL, add_person, add_schedule, add_tool, output
 from tests.factories.api import Api, open_api
 from ui.kit import context as page_context
 from ui.kit.forms import read_form
 
-TEXTS = {
-    "NUL": "\0",
-    "NUL inside": "a\0b",
-    "huge number": "1" + "0" * 22,
-    "negative": "-1",
-    "infinity": "Infinity",
-    "not a number": "NaN",
-    "lone surrogate": "\ud800",
-    "long": "x" * 100_000,
-    "empty": "",
-    "emoji": "🙂",
-}
-JSON_VALUES = TEXTS | {
-    "huge integer": 10**22,
-    "infinite": float("inf"),
-    "nan": float("nan"),
-    "null": None,
-    "true": True,
-    "list": [],
-    "deep": {"a": {"b": {"c": [1]}}},
-    "NUL name": {"\0": 0.5},
-    "empty name": {"": 0.5},
-    "surrogate name": {"\ud800": 0.5},
-}
 _WHEN = "2026-01-01T00:00:00+00:00"
-CURSORS = {
-    f"cursor of {name}": urlsafe_b64encode(json.dumps(parts).encode()).decode()
-    for name, parts in {
-        "infinity": [_WHEN, float("inf")],
-        "huge": [_WHEN, 10**22],
-        "NUL": [_WHEN, "\0"],
-        "surrogate": [_WHEN, "\ud800"],
-        "first year": ["0001-01-01T00:00:00+23:59", 1],
-        "object": {"a": 1},
-        "short": [1],
-    }.items()
-}
 URL_LENGTH = 40_000  # Servers take no longer addresses anyway.
 
 # What routes read without declaring it.
@@ -75,6 +39,10 @@ _TOOL = {
     "maturity": "72h",
     "categories": "billing\nrefund",
 }
+_TIME = "2099-01-01T09:00"
+_SCHEDULE = (
+    "{timezone: UTC, layers: [{people: [olga@example.org], every: 1d, start: 2026-01-01T09:00}]}"
+)
 FORMS: dict[str, dict[str, str]] = {
     "/sign-in": {
         "email": "x@example.org",
@@ -84,6 +52,15 @@ FORMS: dict[str, dict[str, str]] = {
         "draft_to": "",
     },
     "/account/password": {"password": "x", "current": "x"},
+    "/account/away": {"from": _TIME, "until": _TIME, "stand_in": "olga@example.org"},
+    "/account/back": {"number": "1"},
+    "/schedules": {"slug": "first", "team": "support", "document": _SCHEDULE},
+    "/schedules/{slug}/override": {
+        "person": "olga@example.org",
+        "day": "2099-01-01",
+        "until": "2099-01-02",
+    },
+    "/schedules/{slug}/override/end": {"number": "1"},
     "/c/{case_id}/release": {"token": "1"},
     "/c/{case_id}/put-off": {"token": "", "span": "1h", "note": "later"},
     "/c/{case_id}/merge": {"into": "1"},
@@ -196,6 +173,7 @@ def api(postgres_url: str) -> Iterator[Api]:
 def _add_kinds(api: Api) -> None:
     with api.database.transaction() as session:
         add_person(session, "gone@example.org", role=Role.REP)
+        add_schedule(session, TOOL)
         for kind in KINDS:
             add_tool(session, kind, kind=OutputKind(kind))
     for kind, value in KINDS.items():

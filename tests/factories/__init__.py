@@ -24,6 +24,7 @@ from tests.factories.people import (
     actor_of,
     add_people,
     add_person,
+    add_schedule,
 )
 from tests.factories.routing import POLICY
 from tests.factories.storage import fill, one, rows, total
@@ -69,6 +70,7 @@ __all__ = [
     "actor_of",
     "add_people",
     "add_person",
+    "add_schedule",
     "add_tool",
     "as_batches",
     "cloned",

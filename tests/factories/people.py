@@ -5,9 +5,10 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from services.kit.clock import DatabaseClock
-from services.people import access
+from services.people import access, schedules
 from services.people import queries as people_queries
 from services.people import service as people_service
+from services.people.rotations import read as read_schedule
 from services.people.rules import Actor, Role
 
 TEAM, OTHER_TEAM = "support", "other"
@@ -51,6 +52,21 @@ def add_person(
         teams=[TEAM] if teams is None else teams,
         actor=OPERATOR,
         now=DatabaseClock().now(session),
+    )
+
+
+def add_schedule(
+    session: Session, slug: str, *people: str, team: str = TEAM, every: str = "1w"
+) -> None:
+    """A schedule of one layer, begun long ago; our owner's alone unless told otherwise."""
+    named = ", ".join(people or (OWNER,))
+    document = f"""
+timezone: Europe/Berlin
+layers: [{{people: [{named}], every: {every}, start: 2026-01-05T09:00}}]
+"""
+    now = DatabaseClock().now(session)
+    schedules.put_schedule(
+        session, slug, read_schedule(document), team=team, actor=OPERATOR, now=now
     )
 
 

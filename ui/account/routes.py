@@ -1,6 +1,4 @@
-"""What people keep to themselves: their password and their tokens."""
-
-from typing import Any
+"""What people keep to themselves: their password and their tokens, when they are away."""
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
@@ -8,8 +6,10 @@ from starlette.responses import Response
 
 from services.kit.errors import InvalidInput, TooMany
 from services.people import access
-from services.people import queries as people_queries
 from services.people.rules import Actor
+from ui.account.absences import add_absences
+from ui.account.feeds import add_feeds
+from ui.account.show import must_show_password, show_account
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm, field_errors
 from ui.sign_in.password import PasswordSignIn
@@ -23,14 +23,14 @@ def router(pages: PageContext) -> APIRouter:
 
     @routes.get("/account")
     def account(request: Request, saved: str = "") -> Response:
-        return _account(pages, request, saved=bool(saved))
+        return show_account(pages, request, saved=bool(saved))
 
     @routes.post("/account/password")
     async def set_password(request: Request, form: PostedForm) -> Response:
         password, current = form.text("password"), form.text("current")
         actor = pages.signed_in(request).actor
         try:
-            if await run_in_threadpool(_must_show_password, pages, request):
+            if await run_in_threadpool(must_show_password, pages, request):
                 attempt = attempt_of(pages, request, actor.email)
                 await passwords.confirm(attempt, lambda: _require_password(pages, actor, current))
             secret = await run_in_threadpool(_set_password, pages, actor, password)
@@ -40,15 +40,17 @@ def router(pages: PageContext) -> APIRouter:
             errors, status = {"current": error.detail}, error.status
         else:
             return enter(pages, request, secret, "/account?saved=1")
-        return await run_in_threadpool(_account, pages, request, status=status, errors=errors)
+        return await run_in_threadpool(show_account, pages, request, status=status, errors=errors)
 
     @routes.post("/account/token")
     def make_token(request: Request) -> Response:
         actor = pages.signed_in(request).actor
         with pages.transaction() as (session, now):
             token = access.create_token(session, actor.email, actor=actor, now=now)
-        return _account(pages, request, token=token)
+        return show_account(pages, request, token=token)
 
+    add_absences(routes, pages)
+    add_feeds(routes, pages)
     return routes
 
 
@@ -64,23 +66,3 @@ def _set_password(pages: PageContext, actor: Actor, password: str) -> str:
         length = pages.session_length
         secret, _ = access.sign_in(session, actor.email, password, now=now, length=length)
         return secret
-
-
-def _account(pages: PageContext, request: Request, *, status: int = 200, **more: Any) -> Response:
-    return pages.templates.render(
-        request,
-        "account/account.html",
-        status=status,
-        actor=pages.signed_in(request).actor,
-        must_show=_must_show_password(pages, request),
-        **more,
-    )
-
-
-def _must_show_password(pages: PageContext, request: Request) -> bool:
-    """Whether a new password wants the present one; a sign-in link stands in for it."""
-    signed_in = pages.signed_in(request)
-    if signed_in.by_link:
-        return False
-    with pages.transaction() as (session, _):
-        return people_queries.person(session, signed_in.actor.email).has_password
