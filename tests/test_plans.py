@@ -23,6 +23,7 @@ from tests.factories import (
     LEAD,
     OWNER,
     TOOL,
+    add_schedule,
     correction,
     failure,
     fill,
@@ -34,6 +35,12 @@ from tests.factories.api import Api, open_api
 from tests.factories.people import OPERATOR
 
 OUTPUTS, CASES, OF_A_PAGE = 20_000, 5_000, 1_500
+
+ABSENCES = 20_000
+_OLD = (
+    '{"timezone": "UTC", "layers": [{"people": ["olga@example.org"], "every": "1w",'
+    ' "start": "2026-01-05T09:00:00"}]}'
+)
 
 ASKED = ("output", "correction")
 PREPARED_AFTER = 7
@@ -56,6 +63,8 @@ PAGES = (
     "/people",
     "/audit",
     "/account",
+    "/schedules",
+    "/schedules/first",
     "/v1/cases",
     "/v1/cases/{case}",
     "/v1/outputs/f-77?tool=" + TOOL,
@@ -65,12 +74,32 @@ PAGES = (
 )
 
 
+def _fill_absences(connection: psycopg.Connection[Any]) -> None:
+    """Years of absences and overrides that are over."""
+    connection.execute(
+        "INSERT INTO schedule (slug, team, document) VALUES ('old', 'support', %s)", [_OLD]
+    )
+    for table, column, value in (
+        ("absence", "stand_in", LEAD),
+        ("schedule_override", "schedule", "old"),
+    ):
+        insert = f"""
+            INSERT INTO {table} (person, {column}, begins_at, ends_at)
+            SELECT %s, %s, now() - n * interval '1 hour', now() - (n - 1) * interval '1 hour'
+            FROM generate_series(1, {ABSENCES}) AS n"""
+        connection.execute(insert, [OWNER, value])
+        connection.execute(f"ANALYZE {table}")
+
+
 @pytest.fixture
 def api(postgres_url: str) -> Iterator[Api]:
     """An installation with much in it."""
     with open_api(postgres_url, pages=True) as opened:
         with psycopg.connect(opened.resources.database_url, autocommit=True) as connection:
             fill(connection, tool=TOOL, team="support", outputs=OUTPUTS, cases=CASES)
+            _fill_absences(connection)
+        with opened.database.transaction() as session:
+            add_schedule(session, "first")
         yield opened
 
 
@@ -124,7 +153,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "owner.support": ("/tools", "/people", "/audit"),
     "rep.support": (
         *("/queue", "/c/", "/health", "/tools", "/people", "/audit"),
-        *("/v1/cases", "/v1/rates"),
+        *("/v1/cases", "/v1/rates", "/schedules"),
     ),
 }
 """The beginnings of what each may not see."""

@@ -1,11 +1,13 @@
 """Every page of every role: accessible, within its window, true to the content policy."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from services.escalation import service as escalation
 from services.kit.clock import DatabaseClock
+from services.people import absences, schedules
 from services.people import service as people_service
 from services.people.rules import Role
 from services.tools import service as tool_service
@@ -19,6 +21,7 @@ from tests.factories.site import Site
 from ui.outputs.view import address
 
 _OPEN_ALL = "for (const one of document.querySelectorAll('main details')) one.open = true"
+_ALWAYS, _HOLES = "always", "with-holes"
 _LONG = "a-category-with-a-very-long-name-that-nobody-would-want-to-read-aloud-twice"
 
 
@@ -44,7 +47,26 @@ def paths(site: Site) -> list[tuple[str | None, str]]:
     wanted += [(factories.LEAD, f"/c/{case}") for case in (paused, part, whole)]
     wanted += [(AUDITOR, f"/c/{cases[1]}"), (AUDITOR, outputs[3])]
     wanted += [(factories.ADMIN, path) for path in admin]
+    wanted += [(who, path) for who, path in _schedules(site)]
     return [*wanted, (None, "/sign-in"), (None, site.link(factories.REP))]
+
+
+def _schedules(site: Site) -> list[tuple[str, str]]:
+    """A schedule with somebody always there, and one with holes, an override and an absence."""
+    with site.database.transaction() as session:
+        now = DatabaseClock().now(session)
+        factories.add_schedule(session, _ALWAYS, factories.OWNER, factories.TEAMMATE, every="1d")
+        factories.add_schedule(session, _HOLES, factories.TEAMMATE, every="12h")
+        span: Any = {"actor": OPERATOR, "now": now}
+        end = now + timedelta(days=1)
+        schedules.override(session, _HOLES, factories.LEAD, begin=now, end=end, **span)
+        span |= {"begin": end, "end": end + timedelta(days=3), "stand_in": None}
+        absences.go_away(session, factories.TEAMMATE, **span)
+    paths = ["/schedules", f"/schedules/{_ALWAYS}", f"/schedules/{_HOLES}"]
+    return [(factories.LEAD, path) for path in paths] + [
+        (factories.TEAMMATE, "/account"),
+        (AUDITOR, f"/schedules/{_HOLES}"),
+    ]
 
 
 def test_page_is_accessible_and_fits(paths: list[tuple[str | None, str]], visit: Visit) -> None:
@@ -83,7 +105,20 @@ def longest(site: Site) -> str:
 
 
 def test_longest_names_fit(longest: str, site: Site, visit: Visit) -> None:
-    paths = ("/people", "/tools", "/tools/longest", "/tools/new", "/health", "/health/longest")
+    with site.database.transaction() as session:
+        factories.add_schedule(session, "l" * 63, longest, team="longest")
+    longest_schedule = f"/schedules/{'l' * 63}"
+    paths = (
+        "/people",
+        "/schedules",
+        longest_schedule,
+        "/account",
+        "/tools",
+        "/tools/longest",
+        "/tools/new",
+        "/health",
+        "/health/longest",
+    )
     found = {}
     with visit(longest) as view:
         for path in (*paths, "/outputs?tool=longest", "/queue", f"/c/{site.case()}", "/audit"):

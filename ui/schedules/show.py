@@ -24,7 +24,7 @@ from services.people.rotations import (
 from services.people.rules import Actor, Verb
 from services.people.schedule_queries import Roster, ScheduleInfo
 from ui.kit.context import PageContext
-from ui.schedules.drawing import Span, drawings
+from ui.schedules.drawing import Span, drawings, legend
 
 WEEKS = 4
 _AHEAD = timedelta(weeks=WEEKS)
@@ -185,6 +185,7 @@ def _shown(found: Roster, slug: str, now: datetime, names: Mapping[str, str]) ->
     return {
         "on_duty": _now(ahead, zone, names),
         "drawings": drawings(rows, span, now),
+        "legend": list(legend(rows, span).values()),
         "table": [_table_row(span, row, spell) for row, spells in rows[::-1] for spell in spells],
         "holes": [hole_in_words(hole, zone) for hole in holes(ahead)],
         "layers": [_layer_in_words(layer, span) for layer in rotation.layers],
