@@ -18,10 +18,12 @@ from services.commands import dead_letters
 from services.commands.shared import operator
 from services.kit.database import Database, make_engine
 from services.kit.errors import InvalidInput, NotFound, Unavailable
-from tests.factories import OWNER, POLICY, REP, TOOL, Delivery
+from tests.factories import OWNER, POLICY, REP, TEAMMATE, TOOL, Delivery
 
 SERVING = {"run", "demo", "serve", "consume", "tick", "export"}
 """Commands that run until they are stopped; they have tests of their own."""
+
+_SPAN = ("--from", "2026-01-01T00:00", "--until", "2099-01-01T00:00")
 
 COMMANDS: dict[str, list[str]] = {
     "migrate": [],
@@ -39,12 +41,20 @@ COMMANDS: dict[str, list[str]] = {
     "tools review-when": [TOOL, "--file", "<conditions>"],
     "teams add": ["billing"],
     "teams list": [],
+    "teams change": ["support", "--calendar", "none"],
     "people add": ["new@example.org", "--name", "New", "--role", "rep", "--team", "support"],
     "people change": [REP, "--role", "ops", "--active"],
     "people list": [],
+    "people away": [OWNER, *_SPAN, "--stand-in", TEAMMATE],
+    "people back": [OWNER],
     "people deactivate": [REP],
     "people link": [OWNER],
     "people token": [OWNER],
+    "calendars add": ["office", "--file", "<calendar>"],
+    "schedules add": ["first", "--team", "support", "--file", "<schedule>"],
+    "schedules list": [],
+    "schedules who": ["first", "--at", "2026-02-02T12:00Z"],
+    "schedules override": ["first", TEAMMATE, *_SPAN],
     "keys create": [TOOL],
     "keys list": [TOOL],
     "keys revoke": ["<prefix>"],
@@ -53,15 +63,26 @@ COMMANDS: dict[str, list[str]] = {
     "route put": ["<policy>"],
     "route history": [],
     "route replay": ["--against", "<policy>"],
-    "calendars add": ["office", "--file", "<calendar>"],
-    "teams change": ["support", "--calendar", "none"],
     "route explain": ["1"],
 }
 ONCE = {"tools add", "teams add", "people add", "people deactivate", "keys revoke"} | {
     "keys create",
     "dead-letters discard",
+    "people back",
 }
 """Commands that cannot be done a second time."""
+BEFORE = {"people back": "people away"} | dict.fromkeys(
+    ("schedules list", "schedules who", "schedules override"), "schedules add"
+)
+"""Commands that are about what another one has made."""
+FILES = {
+    "<policy>": POLICY,
+    "<conditions>": '- {id: vip, when: {attributes.vip: "yes"}}',
+    "<calendar>": 'timezone: UTC\nhours: {mon-fri: ["09:00-17:00"]}',
+    "<schedule>": f"""
+timezone: UTC
+layers: [{{people: [{OWNER}], every: 1d, start: 2026-01-05T09:00}}]""",
+}
 
 
 def commands(command: Any, name: str = "") -> Iterator[str]:
@@ -82,13 +103,14 @@ def test_command_ends_well_and_speaks_json(
     name: str, run: Callable[..., Any], tmp_path: Path
 ) -> None:
     (key,) = json.loads(run("keys", "list", TOOL, "--json").output)
-    conditions = tmp_path / "conditions.yaml"
-    conditions.write_text('- {id: vip, when: {attributes.vip: "yes"}}')
-    calendar, policy = tmp_path / "calendar.yaml", tmp_path / "policy.yaml"
-    calendar.write_text('timezone: UTC\nhours: {mon-fri: ["09:00-17:00"]}')
-    policy.write_text(POLICY)
-    placed = {"<prefix>": key["prefix"], "<conditions>": str(conditions)}
-    placed |= {"<calendar>": str(calendar), "<policy>": str(policy)}
+    placed = {"<prefix>": key["prefix"]}
+    for place, written in FILES.items():
+        file = tmp_path / f"{place[1:-1]}.yaml"
+        file.write_text(written)
+        placed[place] = str(file)
+    if name in BEFORE:
+        made = [placed.get(argument, argument) for argument in COMMANDS[BEFORE[name]]]
+        assert run(*BEFORE[name].split(), *made).exit_code == 0
     given = [placed.get(argument, argument) for argument in COMMANDS[name]]
     for more in (["--json"], []) if name not in ONCE else (["--json"],):
         done = run(*name.split(), *given, *more)

@@ -15,16 +15,17 @@ _THEIRS = "o/0 %"
 _OURS = "o/1 %"
 _NAVIGATION = {
     factories.REP: ["Outputs"],
-    factories.OWNER: ["Queue", "Outputs", "Health"],
-    factories.LEAD: ["Queue", "Outputs", "Health"],
-    OPS: ["Queue", "Outputs", "Health"],
-    AUDITOR: ["Queue", "Outputs", "Health", "Audit"],
-    factories.ADMIN: ["Queue", "Outputs", "Health", "Tools", "People", "Audit"],
+    factories.OWNER: ["Queue", "Outputs", "Health", "Schedules"],
+    factories.LEAD: ["Queue", "Outputs", "Health", "Schedules"],
+    OPS: ["Queue", "Outputs", "Health", "Schedules"],
+    AUDITOR: ["Queue", "Outputs", "Health", "Schedules", "Audit"],
+    factories.ADMIN: ["Queue", "Outputs", "Health", "Schedules", "Tools", "People", "Audit"],
 }
 _NEEDS = {
     "/queue": "Queue",
     "/outputs": "Outputs",
     "/health": "Health",
+    "/schedules": "Schedules",
     "/tools": "Tools",
     "/tools/new": "Tools",
     f"/tools/{factories.TOOL}": "Tools",
@@ -133,6 +134,8 @@ def test_do_what_the_role_does_not_allow(site: Site, email: str) -> None:
         posts |= {f"/c/{case}/reassign": {"owner": "team:support"}, f"/c/{case}/escalate": {}}
     if email not in switches:
         posts[f"/health/{factories.TOOL}/state"] = {"state": "stopped"}
+    if email != factories.LEAD:
+        posts |= {"/schedules": {"slug": "x"}, "/schedules/x/override": {"person": email}}
     if email in (OPS, AUDITOR):
         posts[_output(factories.TOOL, _OURS)] = {"choice": "keep"}
     for path, fields in posts.items():
