@@ -15,7 +15,7 @@ from services.people import schedules as schedule_verbs
 from services.people import service as people_service
 from services.people.calendars import read as read_calendar
 from services.people.moments import read_moment
-from services.people.rotations import hole_in_words, holes, moment_in_words
+from services.people.rotations import holes_in_words, moment_in_words
 from services.people.rotations import read as read_schedule
 
 calendars = group("Calendars: when people work.")
@@ -76,7 +76,7 @@ def list_schedules(as_json: AsJson = False) -> None:
 
 def _listed(found: schedule_queries.Roster, slug: str, now: datetime) -> ListedSchedule:
     known, spells = found.schedules[slug], found.duties(slug, now, now + _AHEAD)
-    words = [hole_in_words(hole, known.rotation.zone) for hole in holes(spells)]
+    words = holes_in_words(spells, known.rotation.zone)
     return ListedSchedule(slug, known.team, spells[0].person, spells[0].end, words)
 
 

@@ -12,7 +12,6 @@ from services.people import models
 from services.people.errors import NotAway
 from services.people.rules import Actor, Verb
 from services.people.schedules import require_reviewer, require_span
-from services.people.service import hold_person
 
 
 def go_away(
@@ -34,7 +33,7 @@ def go_away(
         NotFound: nobody has that address.
         InvalidInput: the span or the stand-in cannot be used.
     """
-    person = _person(session, email, actor)
+    person = _person(session, email, actor, stand_in)
     require_span(begin, end, now)
     instead = _stand_in(session, person, stand_in, begin, end) if stand_in else None
     row = models.Absence(
@@ -77,13 +76,18 @@ def come_back(
     return len(found)
 
 
-def _person(session: Session, email: str, actor: Actor) -> str:
-    """Whoever is meant, held until the transaction ends; everybody may speak for themselves."""
+def _person(session: Session, email: str, actor: Actor, stand_in: str | None = None) -> str:
+    """Whoever is meant; everybody may speak for themselves.
+
+    They and their stand-in are held until the transaction ends, in one order: of two who name
+    each other at the same moment the second sees what the first has said.
+    """
     person = actor_id(email)
     if person != actor.email:
         actor.require(Verb.MANAGE_PEOPLE)
-    hold_person(session, person)
-    if session.get(models.Person, person) is None:
+    address, named = models.Person.email, {person, actor_id(stand_in or person)}
+    held = select(address).where(address.in_(named)).order_by(address)
+    if person not in session.scalars(held.with_for_update(key_share=True)).all():
         raise NotFound(f"Nobody has the address '{email[:60]}'.")
     return person
 

@@ -25,6 +25,8 @@ class PersonInfo:
     active: bool
     teams: tuple[str, ...]
     has_password: bool
+    calendar: str | None
+    manager: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ def _person_info(person: models.Person, teams: list[str]) -> PersonInfo:
         active=person.active,
         teams=tuple(sorted(teams)),
         has_password=person.password_hash is not None,
+        calendar=person.calendar,
+        manager=person.manager,
     )
 
 

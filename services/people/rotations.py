@@ -289,7 +289,14 @@ def moment_in_words(at: datetime, zone: ZoneInfo) -> str:
     return f"{day_in_words(clock.date())} {clock:%H:%M}"
 
 
-def hole_in_words(hole: Spell, zone: ZoneInfo) -> str:
-    """`Nobody from Sat 28 Nov 00:00 to Mon 30 Nov 09:00`."""
-    begin, end = (moment_in_words(at, zone) for at in (hole.begin, hole.end))
-    return f"Nobody from {begin} to {end}"
+def holes_in_words(spells: Sequence[Spell], zone: ZoneInfo) -> list[str]:
+    """`Nobody from Sat 28 Nov 00:00 to Mon 30 Nov 09:00`, for each hole of a span.
+
+    One that ends with the span may well go on: it lasts until then at least.
+    """
+    words = []
+    for hole in holes(spells):
+        begin, end = (moment_in_words(at, zone) for at in (hole.begin, hole.end))
+        more = " at least" if hole is spells[-1] else ""
+        words.append(f"Nobody from {begin} to {end}{more}")
+    return words

@@ -150,8 +150,7 @@ def change_manager(
 
 def _held(session: Session, email: str, actor: Actor) -> models.Person:
     actor.require(Verb.MANAGE_PEOPLE)
-    hold_person(session, email)
-    person = session.get(models.Person, actor_id(email))
+    person = session.get(models.Person, actor_id(email), with_for_update={"key_share": True})
     if person is None:
         raise NotFound(f"Nobody has the address '{email[:60]}'.")
     return person

@@ -90,6 +90,10 @@ def test_people_have_a_calendar_and_a_manager(ready: Run, tmp_path: Path) -> Non
     given = ("--calendar", "office", "--manager", LEAD)
     done = ready("people", "change", OWNER, *given, "--json")
     assert json.loads(done.stdout) == {"person": OWNER}
+    (found,) = (
+        p for p in json.loads(ready("people", "list", "--json").stdout) if p["email"] == OWNER
+    )
+    assert (found["calendar"], found["manager"]) == ("office", LEAD)
     assert "Nobody is on duty" in who(ready, "2026-11-03T18:00+01:00")
     assert ready("people", "change", OWNER, "--calendar", "none").exit_code == 0
     assert who(ready, "2026-11-03T18:00+01:00") == OWNER

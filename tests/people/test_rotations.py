@@ -15,8 +15,7 @@ from services.people.rotations import (
     Layer,
     Override,
     Rotation,
-    hole_in_words,
-    holes,
+    holes_in_words,
     layers,
     read,
     turns,
@@ -207,11 +206,15 @@ def test_holes_are_said_in_words_by_the_wall_clock_of_the_schedule() -> None:
     begin, end = moment("2026-11-26T12:00"), moment("2026-12-01T12:00")
     friday = Presence({A: WEEK, B: WEEK})
     spells = rotation(text).duties(begin, end, friday)
-    assert [hole_in_words(hole, BERLIN) for hole in holes(spells)] == [
+    assert holes_in_words(spells, BERLIN) == [
         "Nobody from Thu 26 Nov 17:00 to Fri 27 Nov 09:00",
         "Nobody from Fri 27 Nov 17:00 to Mon 30 Nov 09:00",
         "Nobody from Mon 30 Nov 17:00 to Tue 1 Dec 09:00",
     ]
+    # What ends with the span may go on.
+    spells = rotation(text).duties(begin, moment("2026-11-29T00:00"), friday)
+    (_, last) = holes_in_words(spells, BERLIN)
+    assert last == "Nobody from Fri 27 Nov 17:00 to Sun 29 Nov 00:00 at least"
 
 
 # --- properties -----------------------------------------------------------------------------

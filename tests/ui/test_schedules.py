@@ -93,7 +93,7 @@ def test_holes_are_said_in_words(site: Site) -> None:
     page = client_of(site, OWNER).get("/schedules/first").text
     assert "Nobody is on duty." in page
     assert re.search(
-        r"<li>Nobody from \w{3} \d+ \w{3} \d\d:\d\d to \w{3} \d+ \w{3} 00:00</li>", page
+        r"<li>Nobody from \w{3} \d+ \w{3} \d\d:\d\d to \w{3} \d+ \w{3} 00:00 at least</li>", page
     )
     assert "Nobody</span>" in client_of(site, OWNER).get("/schedules").text
 

@@ -15,8 +15,7 @@ from services.people import schedule_queries
 from services.people.rotations import (
     Layer,
     Spell,
-    hole_in_words,
-    holes,
+    holes_in_words,
     moment_in_words,
     turns,
     written,
@@ -112,7 +111,7 @@ def _names(session: Session, found: Roster) -> dict[str, str]:
 def _listed(found: Roster, slug: str, now: datetime, names: Mapping[str, str]) -> Listed:
     known, spells = found.schedules[slug], found.duties(slug, now, now + _AHEAD)
     zone = known.rotation.zone
-    words = [hole_in_words(hole, zone) for hole in holes(spells)]
+    words = holes_in_words(spells, zone)
     return Listed(slug, known.team, _now(spells, zone, names), words)
 
 
@@ -187,7 +186,7 @@ def _shown(found: Roster, slug: str, now: datetime, names: Mapping[str, str]) ->
         "drawings": drawings(rows, span, now),
         "legend": list(legend(rows, span).values()),
         "table": [_table_row(span, row, spell) for row, spells in rows[::-1] for spell in spells],
-        "holes": [hole_in_words(hole, zone) for hole in holes(ahead)],
+        "holes": holes_in_words(ahead, zone),
         "layers": [_layer_in_words(layer, span) for layer in rotation.layers],
         "overrides": [_override(one, span) for one in rotation.overrides if one.end > now],
         "last_day": moment_in_words(last, zone).rpartition(" ")[0],
