@@ -66,7 +66,7 @@ def _listed(most: int, what: str) -> BeforeValidator:
 
     def check(written: Any) -> Any:
         if not isinstance(written, list) or not written:
-            raise wrong(f"it is no list of {what}", f"List one of the {what} at least.")
+            raise wrong(f"it is no list of {what}", "List one at least.")
         if len(written) > most:
             raise wrong(f"it has {len(written)} {what}", f"List {most} at most.")
         return written
