@@ -9,6 +9,7 @@ from services.commands import (
     dead_letters,
     demo,
     doctor,
+    notifications,
     people,
     reconciliation,
     roles,
@@ -43,6 +44,9 @@ app.add_typer(people.people, name="people")
 app.add_typer(schedules.calendars, name="calendars")
 app.add_typer(tools.keys, name="keys")
 app.add_typer(route.route, name="route")
+app.add_typer(notifications.webhooks, name="webhooks")
+app.add_typer(notifications.notify, name="notify")
+app.add_typer(notifications.deliveries, name="deliveries")
 
 
 def main() -> None:

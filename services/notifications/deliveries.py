@@ -34,16 +34,21 @@ class NewDelivery:
     about: str
     webhook_id: int | None = None
 
+    @property
+    def message_id(self) -> str:
+        """What a receiver knows it by, on every attempt."""
+        named = f"{self.channel}/{self.webhook_id}/{self.destination}/{self.about}"
+        return f"msg_{blake2b(named.encode(), digest_size=16).hexdigest()}"
+
     def as_row(self) -> dict[str, Any]:
         """Its columns."""
-        named = f"{self.channel}/{self.webhook_id}/{self.destination}/{self.about}"
         lane = MAIL_LANE if self.webhook_id is None else f"webhook {self.webhook_id}"
         return {
             "channel": self.channel.value,
             "destination": self.destination,
             "webhook_id": self.webhook_id,
             "lane": lane,
-            "message_id": f"msg_{blake2b(named.encode(), digest_size=16).hexdigest()}",
+            "message_id": self.message_id,
             "payload": self.payload,
         }
 

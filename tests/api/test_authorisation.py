@@ -84,6 +84,8 @@ PAGES: dict[tuple[str, str], tuple[Need, bool]] = {
     ("GET", "/account"): (SIGNED_IN, False),
     ("POST", "/account/password"): (SIGNED_IN, False),
     ("POST", "/account/token"): (SIGNED_IN, False),
+    ("POST", "/account/notifications"): (SIGNED_IN, False),
+    ("POST", "/account/notifications/test"): (SIGNED_IN, False),
     ("GET", "/inbox"): (SIGNED_IN, False),
     ("POST", "/inbox/read"): (SIGNED_IN, False),
     ("GET", "/queue"): (Verb.READ_CASES, False),

@@ -1,5 +1,6 @@
 """What people keep to themselves: their password and their tokens."""
 
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,10 +11,18 @@ from services.kit.errors import InvalidInput, TooMany
 from services.people import access
 from services.people import queries as people_queries
 from services.people.rules import Actor
+from ui.account.notifications import add_routes as add_notifications
+from ui.account.notifications import as_chosen
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm, field_errors
 from ui.sign_in.password import PasswordSignIn
 from ui.sign_in.session import attempt_of, enter
+
+_SAVED = {
+    "1": "Your password is set. Every other sign-in of yours has ended.",
+    "notifications": "From now on you are told in this way.",
+    "test": "A test is on its way to you; it is in your inbox, too.",
+}
 
 
 def router(pages: PageContext) -> APIRouter:
@@ -23,7 +32,7 @@ def router(pages: PageContext) -> APIRouter:
 
     @routes.get("/account")
     def account(request: Request, saved: str = "") -> Response:
-        return _account(pages, request, saved=bool(saved))
+        return _account(pages, request, saved=_SAVED.get(saved, ""))
 
     @routes.post("/account/password")
     async def set_password(request: Request, form: PostedForm) -> Response:
@@ -49,6 +58,7 @@ def router(pages: PageContext) -> APIRouter:
             token = access.create_token(session, actor.email, actor=actor, now=now)
         return _account(pages, request, token=token)
 
+    add_notifications(routes, pages, partial(_account, pages))
     return routes
 
 
@@ -67,11 +77,14 @@ def _set_password(pages: PageContext, actor: Actor, password: str) -> str:
 
 
 def _account(pages: PageContext, request: Request, *, status: int = 200, **more: Any) -> Response:
+    actor = pages.signed_in(request).actor
+    if "told" not in more:
+        more["told"] = as_chosen(pages, actor.email)
     return pages.templates.render(
         request,
         "account/account.html",
         status=status,
-        actor=pages.signed_in(request).actor,
+        actor=actor,
         must_show=_must_show_password(pages, request),
         **more,
     )
