@@ -112,10 +112,16 @@ FROM claimed c LEFT JOIN webhook w ON w.id = c.webhook_id
 
 
 def claim(
-    session: Session, *, limit: int, each: int, busy: Mapping[str, int], now: datetime
+    session: Session,
+    *,
+    limit: int,
+    each: int,
+    busy: Mapping[str, int],
+    now: datetime,
+    lease: timedelta = rules.LEASE,
 ) -> list[Due]:
     """Take what is due: `limit` at most, and of each lane `each` less what is `busy` there."""
-    given = {"limit": limit, "each": each, "now": now, "lease": rules.LEASE}
+    given = {"limit": limit, "each": each, "now": now, "lease": lease}
     found = session.execute(_CLAIM, {**given, "busy": to_json(dict(busy)).decode()})
     return [Due(*row) for row in found]
 

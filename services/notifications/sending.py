@@ -81,9 +81,10 @@ class Sender:
         channels: Channels,
         *,
         first_pause: timedelta = rules.FIRST_PAUSE,
+        lease: timedelta = rules.LEASE,
     ) -> None:
         self._database, self._clock, self._channels = database, clock, channels
-        self._first_pause = first_pause
+        self._first_pause, self._lease = first_pause, lease
         self._under_way: dict[Future[None], str] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="sender", daemon=True)
@@ -128,7 +129,9 @@ class Sender:
         busy: Mapping[str, int] = Counter(self._under_way.values())
         with self._database.transaction() as session:
             now = self._clock.now(session)
-            return deliveries.claim(session, limit=room, each=EACH, busy=busy, now=now)
+            return deliveries.claim(
+                session, limit=room, each=EACH, busy=busy, now=now, lease=self._lease
+            )
 
     async def _send(self, due: Due) -> None:
         came = await self._channels.send(due)

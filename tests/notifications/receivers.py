@@ -14,15 +14,19 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 Answer = Callable[[int], int | str]
-"""What the n-th request under one id is answered: a status, `cut`, `hang` or `drip`."""
+"""What the n-th request under one id is answered: a status, `cut`, `hang`, `drip`, or `late`: taken
+at once and answered after a while.
+"""
+_LATE_SECONDS = 0.4
 
 
 class Web:
     """An HTTP server: what came, by webhook-id, and how each attempt is answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str) -> None:
         self.came: dict[str, list[tuple[dict[str, str], bytes, str]]] = defaultdict(list)
         self.accepted: set[str] = set()
+        self.accepted_times: dict[str, int] = defaultdict(int)
         self.answers: Answer = lambda _: 204
         self.by_path: dict[str, Answer] = {}
         self.location = ""
@@ -44,21 +48,29 @@ class Web:
             def handle_error(self, *_: object) -> None:
                 """Cut lines are meant."""
 
-        self.server = Server(("127.0.0.1", 0), Handler)
+        self.server = Server((host, 0), Handler)
         self.port = self.server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{host}:{self.port}"
 
     def take(self, request: BaseHTTPRequestHandler) -> None:
-        body = request.rfile.read(int(request.headers.get("content-length", 0)))
+        length = int(request.headers.get("content-length", 0))
+        body = request.rfile.read(length)
+        if len(body) < length:
+            return  # whoever sent it was killed halfway
         headers = {name.lower(): value for name, value in request.headers.items()}
         name = headers.get("webhook-id", "")
         with self._lock:
             self.came[name].append((headers, body, request.path))
             n = len(self.came[name])
         answer = self.by_path.get(request.path, self.answers)(n)
-        if isinstance(answer, int):
-            if 200 <= answer < 300:
+        if answer == "late" or (isinstance(answer, int) and 200 <= answer < 300):
+            with self._lock:
                 self.accepted.add(name)
+                self.accepted_times[name] += 1
+        if answer == "late":
+            self.ended.wait(_LATE_SECONDS)
+            self._answer(request, 200)
+        elif isinstance(answer, int):
             self._answer(request, answer)
         else:
             self._misbehave(request, answer)
@@ -83,9 +95,9 @@ class Web:
 
 
 @contextmanager
-def web_server() -> Iterator[Web]:
+def web_server(host: str = "127.0.0.1") -> Iterator[Web]:
     """An HTTP server on this machine."""
-    web = Web()
+    web = Web(host)
     thread = threading.Thread(target=web.server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
