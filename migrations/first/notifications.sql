@@ -100,9 +100,11 @@ CREATE TABLE heard_verdict (
     case_id TEXT NOT NULL,
     verdict TEXT NOT NULL,
     value JSONB,
+    actor TEXT NOT NULL,
     at TIMESTAMP WITH TIME ZONE NOT NULL,
     heard_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT pk_heard_verdict PRIMARY KEY (tool, place),
     CONSTRAINT uq_heard_verdict_tool_event_id UNIQUE (tool, event_id)
 );
 CREATE INDEX ix_heard_verdict_heard ON heard_verdict (heard_at);
+CREATE INDEX ix_heard_verdict_output ON heard_verdict (tool, output_id);

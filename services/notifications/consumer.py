@@ -67,10 +67,10 @@ class NotificationsConsumer:
         """Tell everybody whom these batches concern, and keep what is to be sent."""
         found = _place(prepared)
         now = self._clock.now(session)
-        telling.remember(session, found.said, now=now)
+        news = telling.remember(session, found.said, now=now)
         telling.forget(session, found.withdrawn)
         feed.add(session, found.verdicts, now=now)
-        news = telling.of_cases(session, found.moved)
+        news += telling.of_cases(session, found.moved)
         news += telling.of_verdicts(session, found.verdicts)
         if telling.tell(session, news, now=now):
             mailing.gather(session, now=now)

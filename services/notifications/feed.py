@@ -25,10 +25,10 @@ WHERE h.tool = ANY(:tools) AND h.event_id = ANY(:ids)
 """)
 _ADD = text("""
 INSERT INTO heard_verdict
-    (tool, place, event_id, output_id, case_id, verdict, value, at, heard_at)
-SELECT tool, place, event_id, output_id, case_id, verdict, value, at, :now
+    (tool, place, event_id, output_id, case_id, verdict, value, actor, at, heard_at)
+SELECT tool, place, event_id, output_id, case_id, verdict, value, actor, at, :now
 FROM json_to_recordset(CAST(:rows AS json)) AS g(tool text, place bigint, event_id text,
-    output_id text, case_id text, verdict text, value jsonb, at timestamptz)
+    output_id text, case_id text, verdict text, value jsonb, actor text, at timestamptz)
 """)
 _MOVE = text("""
 UPDATE verdict_feed f SET last_place = g.last_place
@@ -73,6 +73,7 @@ def _row(event: Given, place: int) -> dict[str, Any]:
         "case_id": data.case_id,
         "verdict": verdict,
         "value": None if value is None else {"value": value},
+        "actor": data.actor.id,
         "at": data.at,
     }
 

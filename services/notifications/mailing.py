@@ -11,6 +11,7 @@ from services.notifications import deliveries
 from services.notifications.channels.message import Line, message_of
 from services.notifications.deliveries import NewDelivery
 from services.notifications.rules import Channel, path_of
+from services.people import queries as people_queries
 
 _PEOPLE = 100
 _LINES = 20
@@ -55,7 +56,10 @@ def gather(session: Session, *, now: datetime) -> int:
     """
     found = session.execute(_TAKE, {"now": now, "people": _PEOPLE, "lines": _LINES})
     told = [_Told(*row) for row in found]
-    deliveries.write(session, [_mail(one) for one in told], now=now)
+    # Who has left since hears no more.
+    active = people_queries.names(session, [one.person for one in told]) if told else {}
+    mails = [_mail(one) for one in told if one.person in active]
+    deliveries.write(session, mails, now=now)
     return len(told)
 
 

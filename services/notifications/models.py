@@ -147,6 +147,7 @@ class HeardVerdict(Base):
     __table_args__ = (
         UniqueConstraint("tool", "event_id"),
         Index("ix_heard_verdict_heard", "heard_at"),
+        Index("ix_heard_verdict_output", "tool", "output_id"),
     )
 
     tool: Mapped[str] = mapped_column(primary_key=True)
@@ -158,5 +159,6 @@ class HeardVerdict(Base):
     """A verdict's word, or `undone`."""
     value: Mapped[dict[str, Any] | None]
     """What stands in the output's place, under the member `value`: it may be of any JSON type."""
+    actor: Mapped[str]
     at: Mapped[datetime]
     heard_at: Mapped[datetime] = mapped_column(server_default=NOW)

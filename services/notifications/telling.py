@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from services.kit.database import affected
 from services.notifications import choices, rules
+from services.notifications.feed import UNDONE
 from services.notifications.rules import CaseFacts, What
 from services.people import ownership
 from services.people import queries as people_queries
@@ -152,29 +153,59 @@ def _row(one: News, person: str, choice: rules.Choice, now: datetime) -> dict[st
 
 
 _REMEMBER = text("""
-INSERT INTO word_on_output (tool, event_id, output_id, actor, heard_at)
-SELECT tool, event_id, output_id, actor, :now
-FROM json_to_recordset(CAST(:rows AS json))
-    AS g(tool text, event_id text, output_id text, actor text)
-ORDER BY tool, event_id ON CONFLICT DO NOTHING
+WITH given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(CAST(:rows AS json))
+        AS g(tool text, event_id text, output_id text, actor text, said_at timestamptz)
+), kept AS (
+    INSERT INTO word_on_output (tool, event_id, output_id, actor, heard_at)
+    SELECT tool, event_id, output_id, actor, :now FROM given
+    ORDER BY tool, event_id ON CONFLICT DO NOTHING
+)
+SELECT g.actor AS person, h.event_id, h.tool, h.output_id, h.verdict, h.actor, h.at
+FROM given g JOIN heard_verdict h ON h.tool = g.tool AND h.output_id = g.output_id
+    AND h.at >= g.said_at
+ORDER BY h.tool, h.place, g.actor
 """)
 _CONSENT = "confirmation"
 
 
-def remember(session: Session, said: Iterable[events.CorrectionRecorded], *, now: datetime) -> None:
-    """Keep who disputed or corrected which output; of each event no more than that."""
+def remember(
+    session: Session, said: Iterable[events.CorrectionRecorded], *, now: datetime
+) -> list[News]:
+    """Keep who disputed or corrected which output; of each event no more than that.
+
+    Answers what they are told of verdicts that were heard before, though given after.
+    """
     rows = [
         {
             "tool": event.tool,
             "event_id": event.id,
             "output_id": event.data.output_id,
             "actor": event.data.actor.id,
+            "said_at": event.data.occurred_at or event.time,
         }
         for event in said
         if event.data.kind != _CONSENT
     ]
-    if rows:
-        session.execute(_REMEMBER, {"rows": to_json(rows).decode(), "now": now})
+    if not rows:
+        return []
+    found = session.execute(_REMEMBER, {"rows": to_json(rows).decode(), "now": now})
+    return [_heard_before(row) for row in found]
+
+
+def _heard_before(row: Any) -> News:
+    undone = row.verdict == UNDONE
+    said = (row.tool, row.output_id)
+    return News(
+        key=row.event_id,
+        what=What.VERDICT_UNDONE if undone else What.VERDICT,
+        line=rules.line_of_undone(*said) if undone else rules.line_of_verdict(*said, row.verdict),
+        at=row.at,
+        people=(row.person,),
+        actor=row.actor,
+        tool=row.tool,
+        output_id=row.output_id,
+    )
 
 
 _FORGET = text("""

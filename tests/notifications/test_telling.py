@@ -5,9 +5,10 @@ from typing import Any
 
 from secondlook import events
 from secondlook.events import models as contracts
+from sqlalchemy import text
 
 from services.kit.database import Database
-from services.notifications import choices, inbox
+from services.notifications import choices, inbox, mailing
 from services.notifications.choices import Wanted
 from services.notifications.rules import CHOOSABLE
 from tests.factories import (
@@ -127,6 +128,39 @@ def test_verdict_is_told_to_who_disputed_or_corrected(database: Database, log: D
     Casework(database).undo(OWNER, case)
     log.relay()
     assert (REP, "verdict_undone") in told(database)
+
+
+def test_word_that_is_heard_after_the_verdict_is_answered_all_the_same(
+    database: Database, log: Delivery
+) -> None:
+    log.take(output("o-1", confidence=0.1))
+    early, late = correction("o-1", value="tax"), correction("o-1", value="tax", minutes=10**7)
+    case = rows(database, 'SELECT id FROM "case"')[0][0]
+    Casework(database).give_verdict(OWNER, case)
+    log.relay()
+    assert (REP, "verdict") not in told(database)
+    log.take(late)
+    assert (REP, "verdict") not in told(database)
+    log.take(early, early)
+    assert told(database).count((REP, "verdict")) == 1
+
+
+def test_who_has_left_is_not_mailed(database: Database, log: Delivery) -> None:
+    log.take(moved("opened", TEAM))
+    with database.transaction() as session:
+        session.execute(text("UPDATE notification SET mail_at = now()"))
+        session.execute(text("UPDATE person SET active = false WHERE email = :p"), {"p": LEAD})
+        mailing.gather(session, now=datetime.now(UTC))
+    assert [to for to, _ in mails(database)] == [OWNER, TEAMMATE]
+
+
+def test_what_was_read_before_is_not_mailed(database: Database, log: Delivery) -> None:
+    log.take(moved("opened", TEAM))
+    with database.transaction() as session:
+        inbox.mark_all_read(session, actor_of(session, OWNER), now=NOON)
+        session.execute(text("UPDATE notification SET mail_at = now()"))
+        mailing.gather(session, now=datetime.now(UTC))
+    assert [to for to, _ in mails(database)] == [LEAD, TEAMMATE]
 
 
 def test_choices_decide_what_is_mailed_and_when(database: Database, log: Delivery) -> None:
