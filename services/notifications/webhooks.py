@@ -67,7 +67,7 @@ def add(
         NotFound: there is no such team.
     """
     actor.require(Verb.MANAGE_TOOLS)
-    destinations.parse(url)
+    target = destinations.parse(url)
     if team is not None and not people_queries.team_exists(session, team):
         raise NotFound(f"There is no team '{team[:70]}'.")
     row = models.Webhook(
@@ -80,7 +80,8 @@ def add(
     )
     session.add(row)
     session.flush()
-    note(session, now, actor.id, "add", "webhook", str(row.id), url=url, team=team)
+    # Of some addresses the path is a secret.
+    note(session, now, actor.id, "add", "webhook", str(row.id), host=target.authority, team=team)
     return NewWebhook(row.id, row.secret)
 
 
@@ -111,7 +112,8 @@ def remove(session: Session, number: int, *, actor: Actor, now: datetime) -> Non
     row.removed_at = now
     session.flush()
     session.execute(_DROP, {"id": number})
-    note(session, now, actor.id, "remove", "webhook", str(number), url=row.url)
+    host = destinations.parse(row.url).authority
+    note(session, now, actor.id, "remove", "webhook", str(number), host=host)
 
 
 _DROP = text("""
