@@ -22,7 +22,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 _PATIENCE_SECONDS = 15.0
-_METRICS_PORTS = 4  # the exporter, the consumers and the timer loop
+_METRICS_PORTS = 5  # the exporter, the consumers and the timer loop
 
 
 def free_ports(count: int = 1) -> int:
@@ -151,11 +151,11 @@ def start_prometheus(parts: Parts, metrics: int) -> None:
 
 def scrape_config(metrics: int, pager: int) -> str:
     """deploy/prometheus/prometheus.yml with the addresses of this machine."""
-    roles = ", ".join(f'"127.0.0.1:{metrics + place}"' for place in (1, 2, 3))
+    roles = ", ".join(f'"127.0.0.1:{metrics + place}"' for place in (1, 2, 3, 4))
     text = (HERE / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
     return (
         text.replace('"export:9464"', f'"127.0.0.1:{metrics}"')
-        .replace('"feedback:9465", "escalation:9466", "tick:9467"', roles)
+        .replace('"feedback:9465", "escalation:9466", "tick:9467", "notifications:9468"', roles)
         .replace("alertmanager:9093", f"127.0.0.1:{pager}")
         .replace("rules.yml", str(HERE / "prometheus" / "rules.yml"))
         .replace("15s", os.environ.get("SCRAPE_INTERVAL", "15s"))

@@ -65,7 +65,7 @@ def metrics() -> str:
     rows += [
         "",
         "Each consumer's own process tells these beside the usual process metrics, since it",
-        "started, on the exporter's port plus 1 (feedback) or plus 2 (escalation).",
+        "started, on the exporter's port plus 1 (feedback), 2 (escalation) or 4 (notifications).",
         "",
         "| metric | meaning |",
         "|---|---|",

@@ -9,6 +9,7 @@ from services.commands import (
     dead_letters,
     demo,
     doctor,
+    notifications,
     people,
     reconciliation,
     roles,
@@ -44,6 +45,9 @@ app.add_typer(schedules.calendars, name="calendars")
 app.add_typer(schedules.schedules, name="schedules")
 app.add_typer(tools.keys, name="keys")
 app.add_typer(route.route, name="route")
+app.add_typer(notifications.webhooks, name="webhooks")
+app.add_typer(notifications.notify, name="notify")
+app.add_typer(notifications.deliveries, name="deliveries")
 
 
 def main() -> None:

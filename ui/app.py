@@ -12,20 +12,21 @@ from services.kit.errors import NotSignedIn, SecondlookError
 from services.kit.web.bodies import NO_BODY, BodyLimits, BodyRule, CloseUnread
 from services.kit.web.problems import install_errors
 from services.kit.web.storable import Utf8Addresses, require_storable
+from services.notifications import inbox
 from services.people.rules import Verb
-from services.tools.identity import Identity
 from ui.account import routes as account
 from ui.audit import routes as audit
 from ui.cases import routes as cases
 from ui.dead_letters import routes as dead_letters
 from ui.health import routes as health
+from ui.inbox import routes as inbox_area
 from ui.kit.context import PageContext, browser_session, use_session
 from ui.kit.csrf import CsrfProtection, StalePage
 from ui.kit.forms import FORM_BYTES
 from ui.kit.security import SecurityHeaders
 from ui.kit.shell import NavItem, Person, Shell
 from ui.kit.static_files import static_files
-from ui.kit.templating import Templates, make_templates
+from ui.kit.templating import Templates, make_templates, wants_fragment
 from ui.outputs import routes as outputs
 from ui.people import routes as people
 from ui.schedules import routes as schedules
@@ -38,6 +39,7 @@ _AREAS = (
     sign_in,
     account,
     cases,
+    inbox_area,
     outputs,
     health,
     tools,
@@ -53,15 +55,21 @@ _FORM = BodyRule(FORM_BYTES)
 class Sessions:
     """Finds the browser session of each request once, before anything needs it."""
 
-    def __init__(self, app: ASGIApp, *, identity: Identity) -> None:
-        self._app, self._identity = app, identity
+    def __init__(self, app: ASGIApp, *, pages: PageContext) -> None:
+        self._app, self._pages = app, pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Look the session up, but for static files."""
         if scope["type"] == "http" and not scope["path"].startswith("/static/"):
-            request = Request(scope)
-            use_session(request, await run_in_threadpool(self._identity.session, request))
+            await run_in_threadpool(self._find, Request(scope))
         await self._app(scope, receive, send)
+
+    def _find(self, request: Request) -> None:
+        found = self._pages.identity.session(request)
+        use_session(request, found)
+        if found is not None and not wants_fragment(request):
+            with self._pages.transaction() as (session, _):
+                request.scope[_UNREAD] = inbox.unread(session, found.actor.email)
 
 
 def make_app(
@@ -83,7 +91,7 @@ def make_app(
     for area in _AREAS:
         app.include_router(area.router(pages), include_in_schema=False)
     app.add_middleware(GZipMiddleware, minimum_size=_GZIP_FROM)
-    app.add_middleware(Sessions, identity=pages.identity)
+    app.add_middleware(Sessions, pages=pages)
     app.add_middleware(BodyLimits, rule_of=_body_rule)
     app.add_middleware(Utf8Addresses)
     install_errors(app, lambda request, error: _refused(pages, request, error))
@@ -115,6 +123,7 @@ _NAVIGATION: tuple[tuple[Verb, NavItem], ...] = (
     (Verb.MANAGE_PEOPLE, NavItem("People", "/people", "users", "g p")),
     (Verb.READ_AUDIT, NavItem("Audit", "/audit", "file-text", "g a")),
 )
+_UNREAD = "secondlook.unread"
 _ACCOUNT = NavItem("Password and tokens", "/account", "key")
 _DEAD_LETTERS = NavItem("Dead letters", "/dead-letters", "octagon-x")
 
@@ -125,7 +134,10 @@ def shell(request: Request) -> Shell:
     if session is None:
         return Shell(csrf_token=visitor_token(request), home="/sign-in")
     actor = session.actor
-    nav = tuple(item for verb, item in _NAVIGATION if actor.may(verb))
+    nav = (
+        *(item for verb, item in _NAVIGATION if actor.may(verb)),
+        NavItem("Inbox", "/inbox", "message-square", "g i", request.scope.get(_UNREAD) or None),
+    )
     menu = (_DEAD_LETTERS, _ACCOUNT) if actor.may(Verb.HANDLE_DEAD_LETTERS) else (_ACCOUNT,)
     return Shell(
         csrf_token=session.csrf_token,

@@ -13,7 +13,7 @@ branch_labels = None
 depends_on = None
 
 _FIRST = Path(__file__).parent.parent / "first"
-_FILES = ("kit", "people", "tools", "feedback", "escalation", "guards")
+_FILES = ("kit", "people", "tools", "feedback", "escalation", "notifications", "guards")
 
 
 def upgrade() -> None:

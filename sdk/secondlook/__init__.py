@@ -2,6 +2,7 @@
 
 from secondlook._engine import Stats
 from secondlook._problems import InvalidEvent, Problem
+from secondlook._verdicts import Verdict
 from secondlook.client import AsyncSecondlook, Secondlook
 from secondlook.gate import Decision, GatePolicy, decide
 from secondlook.keys import MalformedKey
@@ -15,5 +16,6 @@ __all__ = [
     "Problem",
     "Secondlook",
     "Stats",
+    "Verdict",
     "decide",
 ]

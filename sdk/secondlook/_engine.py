@@ -18,6 +18,8 @@ from secondlook._poller import POLICY_BYTES, WAIT_SECONDS, PolicyPoller
 from secondlook._problems import invalid
 from secondlook._sender import Sender
 from secondlook._spill import Spill
+from secondlook._verdicts import WAIT_SECONDS as VERDICT_SECONDS
+from secondlook._verdicts import VerdictReader
 from secondlook._warn import Warner
 from secondlook.events import EVENT_BYTES, Event
 from secondlook.gate import GatePolicy
@@ -77,6 +79,7 @@ class Engine:
             ImportError: Kafka is asked for, and kafka-python is not installed.
         """
         self._config = config
+        self._readers: weakref.WeakSet[VerdictReader] = weakref.WeakSet()
         self._starting = threading.Lock()
         self._closed = False
         self._warner = Warner()
@@ -114,6 +117,15 @@ class Engine:
         with self._starting:
             self._invalid += 1
 
+    def verdicts(self, cursor: str | None) -> VerdictReader:
+        """What reads the tool's verdicts from a cursor on, on a connection of its own."""
+        config = self._config
+        timeout = VERDICT_SECONDS + config.timeout
+        asking = Connection(config.url, config.key, timeout=timeout, answer_bytes=POLICY_BYTES)
+        reader = VerdictReader(asking, cursor)
+        self._readers.add(reader)
+        return reader
+
     def stats(self) -> Stats:
         """The counts at this moment."""
         tally = self._backlog.tally()
@@ -149,6 +161,8 @@ class Engine:
         _live.discard(self)
         waiting = self._config.close_timeout if timeout is None else timeout
         done = self._backlog.flush(0 if self._idle else waiting)
+        for reader in list(self._readers):
+            reader.stop()
         self._poller.stop()
         self._backlog.stop()
         self._transport.abort()

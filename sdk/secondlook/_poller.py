@@ -62,7 +62,7 @@ class PolicyPoller:
 
     def run(self) -> None:
         """Ask the server again and again, until stopped."""
-        backoff = _Backoff()
+        backoff = Backoff()
         while not self._stopped.is_set():
             asked_at = time.monotonic()
             try:
@@ -158,7 +158,7 @@ class Confirmation:
         return max(time.time() - self._at, time.monotonic() - self._steady_at)
 
 
-class _Backoff:
+class Backoff:
     """How long to wait before the next question, so that no server is asked without end."""
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ policy at hand and queues the event; threads in the background send, and keep th
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,7 @@ from secondlook import keys
 from secondlook._engine import Config, Engine, Stats
 from secondlook._recorder import OnInvalid
 from secondlook._verbs import Verbs
+from secondlook._verdicts import Verdict
 from secondlook.events import DISPOSITIONS, Disposition
 
 
@@ -126,6 +127,23 @@ class Secondlook(Client):
         """Wait until everything recorded has been sent; whether it has."""
         return self._engine.flush(timeout)
 
+    def verdicts(self, cursor: str | None = None) -> Iterator[Verdict]:
+        """The verdicts on this tool's outputs after `cursor`, as they are given; waits for the
+        next, until the client is closed.
+
+        Each comes once at least, in one order. Store the `cursor` of the last one that you dealt
+        with, and begin with it after a restart; without one all come that the server still has.
+
+        Raises:
+            ValueError: the server does not know the cursor.
+        """
+        reader = self._engine.verdicts(cursor)
+        try:
+            while not reader.stopped:
+                yield from reader.wait()
+        finally:
+            reader.stop()
+
     def close(self, timeout: float = 5.0) -> bool:
         """Flush and stop. What is left goes to the spill folder, else is dropped and counted."""
         return self._engine.close(timeout)
@@ -145,6 +163,16 @@ class AsyncSecondlook(Client):
     async def flush(self, timeout: float = 5.0) -> bool:
         """Wait until everything recorded has been sent; whether it has."""
         return await asyncio.to_thread(self._engine.flush, timeout)
+
+    async def verdicts(self, cursor: str | None = None) -> AsyncIterator[Verdict]:
+        """The verdicts on this tool's outputs after `cursor`, as for `Secondlook.verdicts`."""
+        reader = self._engine.verdicts(cursor)
+        try:
+            while not reader.stopped:
+                for verdict in await asyncio.to_thread(reader.wait):
+                    yield verdict
+        finally:
+            reader.stop()
 
     async def close(self, timeout: float = 5.0) -> bool:
         """Flush and stop. What is left goes to the spill folder, else is dropped and counted."""

@@ -1,5 +1,6 @@
 """For tests of tools that use Secondlook, and of Secondlook itself."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,6 +8,7 @@ from secondlook._engine import Engine, Stats, encode_without_source
 from secondlook._poison import Poison, corpus
 from secondlook._recorder import OnInvalid
 from secondlook._verbs import Verbs
+from secondlook._verdicts import Verdict
 from secondlook.client import Secondlook
 from secondlook.events import (
     Actor,
@@ -90,6 +92,8 @@ class FakeSecondlook(Secondlook):
     ) -> None:
         """Decide by `policy`; without one, answer the safe default. Events happen at `now`."""
         self._memory = _Memory(policy)
+        self.given: list[Verdict] = []
+        """The verdicts that `verdicts` answers."""
         Verbs.__init__(
             self,
             self._memory,
@@ -97,6 +101,11 @@ class FakeSecondlook(Secondlook):
             on_invalid=on_invalid,
             clock=lambda: now,
         )
+
+    def verdicts(self, cursor: str | None = None) -> Iterator[Verdict]:
+        """The verdicts in `given`, those after the one with this cursor; waits for no more."""
+        cursors = [verdict.cursor for verdict in self.given]
+        yield from self.given[cursors.index(cursor) + 1 if cursor in cursors else 0 :]
 
     @property
     def events(self) -> list[Event]:

@@ -29,6 +29,7 @@ from services.kit.processes import embedded_postgres
 from services.kit.processes.capacity import Capacity, web_capacity
 from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from services.kit.settings import Settings
+from services.notifications.feed_watch import FeedWatch
 from services.people.service import Duty
 from services.tools.watch import PolicyWatch
 
@@ -74,6 +75,11 @@ class Resources:
     def policy_watch(self) -> PolicyWatch:
         """What the SDKs' long polls wait at."""
         return PolicyWatch(self.database, capacity=self.capacity.polls)
+
+    @cached_property
+    def feed_watch(self) -> FeedWatch:
+        """What tools' long polls for verdicts wait at."""
+        return FeedWatch(self.database, capacity=self.capacity.polls)
 
     @cached_property
     def router(self) -> Router:

@@ -18,6 +18,7 @@ from services.kit.consuming.retention import purge_dead_letters
 from services.kit.locks import Lock, try_lock
 from services.kit.settings import Settings
 from services.kit.web import idempotency
+from services.notifications import retention as notification_retention
 from services.people import access
 from services.tools import queries as tool_queries
 
@@ -61,6 +62,9 @@ class Retention:
             *_aged(kept.retention_hourly_count, _purge_hourly_counts),
             *_aged(kept.retention_idempotency_key, _purge_idempotency_keys),
             *_aged(kept.retention_sign_in, _purge_sign_ins),
+            *_aged(kept.retention_notification, _purge_notifications),
+            *_aged(kept.retention_delivery, _purge_deliveries),
+            *_aged(kept.retention_case, _purge_words),
             _purge_rate_buckets,
         )
 
@@ -125,6 +129,20 @@ def _purge_idempotency_keys(session: Session, now: datetime, kept: timedelta) ->
 
 def _purge_sign_ins(session: Session, now: datetime, kept: timedelta) -> bool:
     return access.forget(session, before=now - kept, limit=_ROWS) >= _ROWS
+
+
+def _purge_notifications(session: Session, now: datetime, kept: timedelta) -> bool:
+    before = now - kept
+    return notification_retention.purge_notifications(session, before=before, limit=_ROWS) == _ROWS
+
+
+def _purge_deliveries(session: Session, now: datetime, kept: timedelta) -> bool:
+    return notification_retention.purge_deliveries(session, before=now - kept, limit=_ROWS) == _ROWS
+
+
+def _purge_words(session: Session, now: datetime, kept: timedelta) -> bool:
+    """Who spoke up is told as long as there may be a case."""
+    return notification_retention.purge_words(session, before=now - kept, limit=_ROWS) == _ROWS
 
 
 def _purge_rate_buckets(session: Session, now: datetime) -> bool:

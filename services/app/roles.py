@@ -27,8 +27,12 @@ from services.kit.consuming.outbox import WAKE_CHANNEL, Relay
 from services.kit.consuming.runner import Consumer
 from services.kit.database import connect_alone
 from services.kit.eventlog.postgres import PostgresLog
+from services.kit.processes import listening
 from services.kit.processes.loops import Loop
 from services.kit.wakeup import Wakeup
+from services.notifications import consumer as notifications_consumer
+from services.notifications import loops as notifications_loops
+from services.notifications.consumer import NotificationsConsumer
 from services.tools.queries import ToolCache
 
 MakeHandler = Callable[[Resources], Handler[Any]]
@@ -67,6 +71,12 @@ ROLES: Mapping[str, Role] = {
             handler=lambda found: EscalationConsumer(found.clock, found.router),
         ),
         Role("tick", place=3, loops=True),
+        Role(
+            notifications_consumer.NAME,
+            place=4,
+            topics=notifications_consumer.TOPICS,
+            handler=lambda found: NotificationsConsumer(found.clock),
+        ),
         Role("export", place=0, exports=True),
     )
 }
@@ -111,6 +121,7 @@ def make_loops(resources: Resources) -> list[Loop]:
     relay = Relay(resources.database, resources.log)
     return [
         *_case_loops(resources),
+        *_notification_loops(resources),
         Loop("unmatched", _in_transaction(resources, _report_unmatched), every=10.0),
         Loop("backlog", _in_transaction(resources, _send_on), every=10.0),
         _relay_loop(resources, relay),
@@ -155,6 +166,13 @@ def _case_loops(resources: Resources) -> list[Loop]:
         Loop("leases", _in_transaction(resources, expire), every=2.0),
         Loop("closing", _in_transaction(resources, close), every=30.0),
     ]
+
+
+def _notification_loops(resources: Resources) -> list[Loop]:
+    settings = resources.settings
+    channels = notifications_loops.make_channels(settings, partial(listening.address, settings))
+    connect = partial(connect_alone, resources.database_url)
+    return notifications_loops.make_loops(resources.database, resources.clock, channels, connect)
 
 
 def _report_unmatched(resources: Resources, session: Session) -> int:

@@ -32,6 +32,7 @@ from services.kit.web.bodies import NO_BODY, BodyLimits, BodyRule, CloseUnread
 from services.kit.web.origin import OneOrigin
 from services.kit.web.problems import install_errors
 from services.kit.web.storable import Utf8Addresses, require_storable
+from services.notifications import api as notifications_api
 from services.people.rules import Actor
 from services.tools import api as tools_api
 from services.tools.identity import Identity
@@ -147,6 +148,10 @@ def make_api(resources: Resources) -> FastAPI:
     app.include_router(escalation_api.router(routes, identity))
     app.include_router(tools_api.router(database, clock, identity, resources.policy_watch))
     app.include_router(insight_api.router(database, clock, identity))
+    app.include_router(notifications_api.inbox_router(database, clock, identity.person))
+    app.include_router(
+        notifications_api.verdicts_router(database, _tool_of(identity), resources.feed_watch)
+    )
     _add_probes(app, resources)
     app.add_middleware(BodyLimits, rule_of=body_rule)
     app.add_middleware(Utf8Addresses)
@@ -155,6 +160,15 @@ def make_api(resources: Resources) -> FastAPI:
     app.add_middleware(SecurityHeaders, https=_https(resources.settings))
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
     return app
+
+
+def _tool_of(identity: Identity) -> notifications_api.ToolOf:
+    """Finds out which tool is calling, for what knows tools by their names alone."""
+
+    async def tool_of(request: Request) -> str:
+        return (await identity.tool(request)).tool.slug
+
+    return tool_of
 
 
 def _case_of_output(session: Session, actor: Actor | None, output: OutputWhole) -> ShownCase:

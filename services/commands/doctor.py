@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import typer
 
@@ -17,9 +18,15 @@ from services.kit import audit
 from services.kit.consuming import dead_letters, lateness, offsets, outbox
 from services.kit.consuming.lateness import Late
 from services.kit.errors import SecondlookError
+from services.notifications import queries as notifications
+from services.notifications.rules import DeliveryState
 
 _SOON = timedelta(minutes=1)
 """How long a record may wait for its consumer where all is well."""
+
+
+_PERSISTENT = 4
+"""After so many attempts a receiver is not just busy."""
 
 
 class Finding(NamedTuple):
@@ -58,6 +65,7 @@ def _findings(found: Resources) -> Iterator[Finding]:
         ("consumers", _look_at_consumers),
         ("owners", _look_at_owners),
         ("timers", _look_at_timers),
+        ("notifications", _look_at_notifications),
         ("audit log", _look_at_audit),
     ):
         yield _looked(name, look, found)
@@ -145,6 +153,31 @@ def _look_at_timers(found: Resources) -> str:
         f"timer {timer.kind} of case {timer.case_id} failed {timer.failures} times: {timer.error}"
         for timer in parked
     )
+
+
+def _look_at_notifications(found: Resources) -> Finding:
+    with found.database.transaction() as session:
+        now = found.clock.now(session)
+        backlog = notifications.backlog(session, now=now)
+        failing = notifications.failing(
+            session, attempts=_PERSISTENT, since=now - timedelta(days=1), limit=5
+        )
+    waiting = sum(backlog.waiting.values())
+    late = backlog.due_since is not None and now - backlog.due_since > _SOON
+    problem = f"{waiting} deliveries wait to be sent: is `tick` running?" if late else ""
+    warnings = "; ".join(map(_of_failing, failing))
+    return Finding("notifications", problem, warnings)
+
+
+def _of_failing(one: notifications.Failing) -> str:
+    # Of some webhooks the path is a secret.
+    to = urlsplit(one.to).hostname or one.to
+    if one.state == DeliveryState.FAILED:
+        return (
+            f"{one.n} deliveries to {to} were given up ({one.answer}): mend the cause,"
+            " then `secondlook deliveries retry`"
+        )
+    return f"{one.n} deliveries to {to} are tried again and again ({one.answer})"
 
 
 def _look_at_audit(found: Resources) -> str:

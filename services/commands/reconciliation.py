@@ -33,7 +33,7 @@ def _in_words(counts: Mapping[str, object]) -> str:
 
 
 def replay(
-    consumer: Annotated[Consumed, typer.Argument(help="feedback or escalation")],
+    consumer: Annotated[Consumed, typer.Argument(help="feedback, escalation or notifications")],
     topic: Annotated[str, typer.Argument(help="The topic to read again.")],
     offset: Annotated[int, typer.Option(min=0, help="From here on, in every partition.")] = 0,
     as_json: AsJson = False,

@@ -182,7 +182,13 @@ def serve(what: Annotated[Served, typer.Argument(help="api, ui or all")]) -> Non
             proxy_headers=False,
             limit_concurrency=found.capacity.connections,
         )
-        _Server(config, on_exit=found.policy_watch.close).run(sockets=_inherited_sockets())
+        _Server(config, on_exit=partial(_let_go, found)).run(sockets=_inherited_sockets())
+
+
+def _let_go(found: app_resources.Resources) -> None:
+    """Answer whoever waits for a policy or a verdict."""
+    found.policy_watch.close()
+    found.feed_watch.close()
 
 
 def _keep_what_is_there() -> None:
@@ -220,7 +226,9 @@ def _inherited_sockets() -> list[socket.socket] | None:
     return None if inherited is None else [socket.socket(fileno=int(inherited))]
 
 
-def consume(what: Annotated[Consumed, typer.Argument(help="feedback or escalation")]) -> None:
+def consume(
+    what: Annotated[Consumed, typer.Argument(help="feedback, escalation or notifications")],
+) -> None:
     """Take events from the log, as one member of a consumer group."""
     settings = load_settings()
     logging.configure(settings.log_level, role=f"consume {what}")

@@ -29,6 +29,7 @@ class Consumed(StrEnum):
 
     FEEDBACK = "feedback"
     ESCALATION = "escalation"
+    NOTIFICATIONS = "notifications"
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON, for scripts.")]

@@ -128,6 +128,8 @@ class _Facts(NamedTuple):
     due_at: datetime
     state: str
     level: int
+    priority: str
+    team: str
 
     @property
     def owner(self) -> events.Owner:
@@ -140,7 +142,7 @@ class _Facts(NamedTuple):
 _FACTS = selecting(
     """
 SELECT c.id, c.tool, o.output_id, c.trigger, c.queue, c.owner_team, c.owner_person, c.due_at,
-       c.state, c.level
+       c.state, c.level, c.priority, c.team
 FROM "case" c LEFT JOIN case_output o ON o.case_id = c.id WHERE c.id = ANY(:ids)
 """,
     _Facts._fields,
@@ -169,6 +171,8 @@ def _record(entry: Entry, case: _Facts, now: datetime) -> NewRecord:
         due_at=case.due_at,
         state=entry.state or case.state,
         level=case.level,
+        priority=case.priority,
+        team=case.team,
         actor=None if entry.actor == SYSTEM else entry.actor,
         at=now,
     )

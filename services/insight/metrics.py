@@ -25,6 +25,7 @@ from services.kit.consuming import offsets
 from services.kit.database import Database
 from services.kit.eventlog.port import Bounds, Partition
 from services.kit.metrics import Samples, counter, gauge
+from services.notifications import metrics as notifications
 from services.tools import metrics as tools
 from services.tools import queries as tool_queries
 from services.tools.metrics import Scrape
@@ -73,6 +74,7 @@ METRICS = {
     for declared in (
         *feedback.METRICS,
         *escalation.METRICS,
+        *notifications.METRICS,
         *tools.METRICS,
         *consuming.METRICS,
         *_OWN,
@@ -140,6 +142,7 @@ class BusinessCollector(Collector):
             scrape = Scrape(session, now, known, totals, versions, shown, samples)
             for package in (feedback, escalation, tools):
                 package.read(scrape)
+            notifications.read(session, samples, totals, now=now)
             _matured(scrape)
             _coverage(scrape, uses)
             consuming.read_dead_letters(session, samples)

@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from email.utils import parseaddr
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -110,6 +111,25 @@ def _brokers(servers: str | None) -> str | None:
     return servers
 
 
+def _mail_server(url: SecretStr | None) -> SecretStr | None:
+    # What is refused is not quoted: it may hold a password.
+    if url is not None:
+        try:
+            parts = urlsplit(url.get_secret_value())
+        except ValueError:
+            raise ValueError(_NO_MAIL_SERVER) from None
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+            raise ValueError(_NO_MAIL_SERVER)
+        _require_usable_port(parts)
+    return url
+
+
+def _sender(written: str) -> str:
+    if "@" not in parseaddr(written)[1] or not written.isprintable():
+        raise ValueError("it is no e-mail address; write Secondlook <secondlook@example.org>")
+    return written
+
+
 def _require_usable_port(parts: SplitResult) -> None:
     try:
         port = parts.port
@@ -127,6 +147,7 @@ def _require_port(port: int) -> None:
 _TEN_YEARS = 10 * 365 * 86400
 _LAST_PORT = 65535
 _NO_PORT = "its port is none; write a number from 1 to 65535, or leave it out"
+_NO_MAIL_SERVER = "it is no mail server; write smtp://host:25 or smtps://user:password@host"
 _NO_WEB_ADDRESS = "it is no web address; write https://secondlook.example.org"
 
 DURATION = BeforeValidator(_seconds)
@@ -234,6 +255,14 @@ class Settings(BaseSettings):
     retention_sign_in: Retention = Field(
         86400, description="How long sign-ins, links and tokens stay after they ended."
     )
+    retention_notification: Retention = Field(
+        90 * 86400, description="How long what people were told stays in their inboxes."
+    )
+    retention_delivery: Retention = Field(
+        90 * 86400,
+        description="How long it is kept what was sent where and what came back, and the verdicts "
+        "that tools can still ask for.",
+    )
     batch_records: int = Field(
         2000, ge=1, le=20_000, description="Most records a consumer takes in one transaction."
     )
@@ -259,12 +288,27 @@ class Settings(BaseSettings):
     api_url: Annotated[str | None, AfterValidator(_web_address)] = Field(
         None, description="Address that tools use, where it is not the one that people use."
     )
+    smtp_url: Annotated[SecretStr | None, AfterValidator(_mail_server)] = Field(
+        None,
+        description="Mail server, `smtp://user:password@host:port` or `smtps://…`. Absent: what "
+        "would be mailed is written to the log.",
+    )
+    mail_from: Annotated[str, AfterValidator(_sender)] = Field(
+        "Secondlook <secondlook@localhost>", description="Who mails are from."
+    )
+    outbound_allow: Annotated[
+        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)
+    ] = Field(
+        (),
+        description="Networks beside the public ones that webhooks may reach, `10.0.0.0/8,…`; by "
+        "plain `http` they reach no others. The mail server needs no leave.",
+    )
     metrics_host: str = Field("127.0.0.1", description="Address of every role's metrics.")
     metrics_port: int = Field(
         9464,
         ge=0,
-        le=65532,
-        description="Port of the exporter's metrics, those of the roles on the next three; "
+        le=65531,
+        description="Port of the exporter's metrics, those of the roles on the next four; "
         "0 takes free ones.",
     )
     routing_file: Path | None = Field(None, description="Routing policy, a YAML file.")

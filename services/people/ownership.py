@@ -96,3 +96,25 @@ def everybody_able(session: Session) -> Able:
         frozenset(row.id for row in found if row.kind == "team"),
         frozenset(row.id for row in found if row.kind == "person"),
     )
+
+
+_REVIEWERS_OF = text("""
+SELECT m.team, p.email FROM membership m JOIN person p ON p.email = m.person
+WHERE m.team = ANY(:teams) AND p.active AND p.role = ANY(:reviewers) ORDER BY m.team, p.email
+""")
+
+
+def told_of(session: Session, teams: Iterable[str]) -> dict[str, list[str]]:
+    """Who is told of what these teams own: those of each who may review.
+
+    Of a team that has nobody, who answers in its stead.
+    """
+    found: dict[str, list[str]] = {team: [] for team in sorted(teams)}
+    given = {"teams": list(found), "reviewers": _REVIEWERS}
+    for row in session.execute(_REVIEWERS_OF, given) if found else ():
+        found[row.team].append(row.email)
+    if any(not people for people in found.values()):
+        instead = stand_in(session)
+        nobody = [] if instead is None else [instead]
+        return {team: people or nobody for team, people in found.items()}
+    return found

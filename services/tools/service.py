@@ -340,7 +340,8 @@ def _names(field: str, given: Iterable[str]) -> list[str]:
 def _announce(session: Session, slug: str, *, actor: str, now: datetime) -> None:
     """Tell the log what the tool's gate policy and state are now."""
     policy = queries.policy_in_force(session, slug)
-    event = events.tool_changed(policy, actor=actor, time=now)
+    team = session.execute(select(models.Tool.team).where(models.Tool.slug == slug)).scalar_one()
+    event = events.tool_changed(policy, actor=actor, team=team, time=now)
     outbox.enqueue(session, [NewRecord(event.topic, event.key, events.encode(event))])
 
 

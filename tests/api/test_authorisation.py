@@ -53,6 +53,9 @@ API: dict[tuple[str, str], tuple[Need, bool]] = {
     ("GET", "/v1/tools/{slug}"): (Verb.READ_OUTPUTS, True),
     ("PUT", "/v1/tools/{slug}"): (Verb.SWITCH_TOOL, True),
     ("GET", "/v1/rates"): (Verb.READ_NUMBERS, True),
+    ("GET", "/v1/inbox"): (SIGNED_IN, False),
+    ("POST", "/v1/inbox/read"): (SIGNED_IN, False),
+    ("GET", "/v1/verdicts"): (KEY, False),
 }
 LATER = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 BODIES: dict[str, Any] = {
@@ -70,6 +73,7 @@ BODIES: dict[str, Any] = {
     "/v1/cases/{case_id}/escalate": {"level": 0},
     "/v1/cases/{case_id}/undo": {"verdict_id": "verdict-1"},
     "/v1/tools/{slug}": {"state": "live"},
+    "/v1/inbox/read": {"all": True},
 }
 PAGES: dict[tuple[str, str], tuple[Need, bool]] = {
     ("GET", "/"): (SIGNED_IN, False),
@@ -91,6 +95,10 @@ PAGES: dict[tuple[str, str], tuple[Need, bool]] = {
     ("GET", "/schedules/{slug}"): (Verb.READ_SCHEDULES, True),
     ("POST", "/schedules/{slug}/override"): (Verb.MANAGE_SCHEDULES, True),
     ("POST", "/schedules/{slug}/override/end"): (Verb.MANAGE_SCHEDULES, True),
+    ("POST", "/account/notifications"): (SIGNED_IN, False),
+    ("POST", "/account/notifications/test"): (SIGNED_IN, False),
+    ("GET", "/inbox"): (SIGNED_IN, False),
+    ("POST", "/inbox/read"): (SIGNED_IN, False),
     ("GET", "/queue"): (Verb.READ_CASES, False),
     ("GET", "/queue/new"): (Verb.READ_CASES, False),
     ("GET", "/c/{case_id}"): (Verb.READ_CASES, True),
@@ -222,6 +230,10 @@ def test_api_route_needs_what_the_matrix_says(method: str, path: str, api: Api) 
         return
     if need == KEY:
         assert _call(api, method, path, "admin.support", own=True) == UNAUTHENTICATED
+        return
+    if need == SIGNED_IN:
+        assert _call(api, method, path, "tool", own=True) == UNAUTHENTICATED
+        assert {_call(api, method, path, f"{role}.support", own=True) for role in Role} == {200}
         return
     assert isinstance(need, Verb)
     for role in Role:

@@ -39,10 +39,10 @@ def paths(site: Site) -> list[tuple[str | None, str]]:
         escalation.snooze(session, lead, paused, **given)
         escalation.merge(session, lead, part, into=whole, now=now)
     outputs = [address(tool, site.output(tool)) for tool in (factories.TOOL, TEXT, FLAG, FIELDS)]
-    owner = ["/queue", "/queue?trigger=policy", *(f"/c/{case}" for case in cases + blind)]
+    owner = ["/queue", "/queue?trigger=policy", "/inbox", *(f"/c/{case}" for case in cases + blind)]
     admin = ["/tools", "/tools/new", f"/tools/{factories.TOOL}", "/people", "/audit", "/account"]
     wanted: list[tuple[str | None, str]] = [(factories.OWNER, path) for path in owner]
-    wanted += [(factories.REP, path) for path in ["/outputs", *outputs, "/nowhere"]]
+    wanted += [(factories.REP, path) for path in ["/outputs", "/inbox", *outputs, "/nowhere"]]
     wanted += [(OPS, path) for path in ("/health", f"/health/{factories.TOOL}", outputs[1])]
     wanted += [(factories.LEAD, f"/c/{case}") for case in (paused, part, whole)]
     wanted += [(AUDITOR, f"/c/{cases[1]}"), (AUDITOR, outputs[3])]

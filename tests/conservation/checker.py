@@ -65,7 +65,10 @@ SELECT 'stored', tool, 0, 'secondlook.verdicts', NULL, count(*)
 UNION ALL
 SELECT CASE WHEN parked THEN 'parked' ELSE 'dead_lettered' END, coalesce(tool, ''), 0, topic,
        NULL, count(*)
-  FROM dead_letter WHERE consumer = 'feedback' GROUP BY 1, 2, 4;
+  FROM dead_letter WHERE consumer = 'feedback' GROUP BY 1, 2, 4
+UNION ALL
+SELECT 'deliveries', '', 0, channel || '/' || state, NULL, count(*)
+  FROM delivery WHERE state IN ('sent', 'failed') GROUP BY 4;
 
 CREATE TEMP VIEW kept_count AS
 SELECT CASE measure WHEN 'overrides_withdrawn' THEN 'overridden' ELSE measure END AS measure, tool,
@@ -76,7 +79,8 @@ SELECT CASE measure WHEN 'overrides_withdrawn' THEN 'overridden' ELSE measure EN
        hour, CASE measure WHEN 'overrides_withdrawn' THEN -n ELSE n END AS n
   FROM (SELECT measure, tool, version, label, NULL::timestamptz AS hour, n FROM total_count
         UNION ALL SELECT measure, tool, version, label, hour, n FROM hourly_count) counted
- WHERE measure NOT IN ('duplicate', 'gate_disagreements');
+ WHERE measure NOT IN ('duplicate', 'gate_disagreements')
+   AND NOT (measure = 'deliveries' AND label LIKE '%/retried');
 
 -- What we published, wherever it is: sent by way of the outbox, or put onto the log itself.
 -- A table, so that nothing but our own events is read as JSON.

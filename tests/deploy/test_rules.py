@@ -78,7 +78,7 @@ def test_dashboard_is_what_the_generator_makes() -> None:
 def test_compose_has_every_role_and_no_default_password() -> None:
     text = (DEPLOY / "compose.yml").read_text()
     compose = yaml.safe_load(text)
-    roles = {"api", "ui", "feedback", "escalation", "tick", "export", "migrate"}
+    roles = {"api", "ui", "feedback", "escalation", "notifications", "tick", "export", "migrate"}
     parts = {"kafka", "postgres", "prometheus", "alertmanager", "grafana"}
     assert set(compose["services"]) == roles | parts
     assert "PASSWORD: ${" in text

@@ -16,6 +16,7 @@ from services.kit.clock import DatabaseClock
 from services.kit.consuming.runner import Consumer
 from services.kit.database import Database
 from services.kit.eventlog.port import Batch, Partition, Record
+from services.notifications.consumer import NotificationsConsumer
 
 
 class Delivery:
@@ -30,6 +31,7 @@ class Delivery:
         self.escalation = EscalationConsumer(
             DatabaseClock(), Router(lambda _: policy, timezone=timezone)
         )
+        self.notifications = NotificationsConsumer(DatabaseClock())
 
     def records(
         self, given: Iterable[Any], topic: str | None = None, *, key: bytes = b""
@@ -47,15 +49,13 @@ class Delivery:
         return made
 
     def take(self, *given: Any, topic: str | None = None, key: bytes = b"") -> None:
-        """Both consumers take these events, each in one transaction."""
-        batches = as_batches(self.records(given, topic, key=key))
-        self.feed(self.feedback, batches)
-        self.feed(self.escalation, batches)
+        """All consumers take these events, each in one transaction."""
+        self._feed_all(as_batches(self.records(given, topic, key=key)))
         self.relay()
 
     def feed(self, consumer: Any, batches: Sequence[Batch]) -> None:
         """One consumer takes batches of the topics that it reads."""
-        topics = CONSUMED["feedback" if consumer is self.feedback else "escalation"]
+        topics = next(read for name, read in CONSUMED.items() if getattr(self, name) is consumer)
         found = [batch for batch in batches if batch.partition.topic in topics]
         if found:
             with self._database.transaction() as session:
@@ -77,10 +77,12 @@ class Delivery:
             Record(Partition(r.topic, 0), r.id, bytes(r.key), bytes(r.value), (), datetime.now(UTC))
             for r in sorted(sent, key=lambda row: row.id)
         ]
-        batches = as_batches(records)
-        self.feed(self.feedback, batches)
-        self.feed(self.escalation, batches)
+        self._feed_all(as_batches(records))
         self.relay()
+
+    def _feed_all(self, batches: Sequence[Batch]) -> None:
+        for name in CONSUMED:
+            self.feed(getattr(self, name), batches)
 
 
 def as_batches(records: Sequence[Record]) -> list[Batch]:

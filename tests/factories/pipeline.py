@@ -12,11 +12,13 @@ from services.escalation.consumer import EscalationConsumer
 from services.escalation.policy.read import read as read_policy
 from services.escalation.routing import Router
 from services.feedback.consumer import FeedbackConsumer
+from services.kit.consuming.handler import Handler
 from services.kit.consuming.outbox import Relay, publish_through
 from services.kit.consuming.runner import Consumer
 from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import EventLog, NewRecord, TopicSpec
 from services.kit.eventlog.postgres import PostgresLog
+from services.notifications.consumer import NotificationsConsumer
 from tests.conservation.checker import check
 from tests.conservation.ledger import Ledger, Violation
 from tests.factories.cases import Casework
@@ -73,14 +75,17 @@ class Pipeline(Casework):
 
     def consumer(self, name: str, kind: type[Consumer] = Consumer, **more: Any) -> Consumer:
         """A member of the consumers called `name`."""
-        policy = read_policy(POLICY)
-        handler = (
-            FeedbackConsumer(self.clock)
-            if name == "feedback"
-            else EscalationConsumer(self.clock, Router(lambda _: policy))
-        )
-        more = {"log": self.log, "database": self.database, "handler": handler, **more}
+        more = {"log": self.log, "database": self.database, "handler": self.handler(name), **more}
         return kind(name, CONSUMED[name], **more)
+
+    def handler(self, name: str) -> Handler[Any]:
+        """What the consumers called `name` do."""
+        if name == "feedback":
+            return FeedbackConsumer(self.clock)
+        if name == "escalation":
+            policy = read_policy(POLICY)
+            return EscalationConsumer(self.clock, Router(lambda _: policy))
+        return NotificationsConsumer(self.clock)
 
     def behind(self, name: str) -> bool:
         """Whether there is something for the consumer to take."""

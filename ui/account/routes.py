@@ -1,5 +1,7 @@
 """What people keep to themselves: their password and their tokens, when they are away."""
 
+from functools import partial
+
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -9,7 +11,8 @@ from services.people import access
 from services.people.rules import Actor
 from ui.account.absences import add_absences
 from ui.account.feeds import add_feeds
-from ui.account.show import must_show_password, show_account
+from ui.account.notifications import add_routes as add_notifications
+from ui.account.show import SAVED, must_show_password, show_account
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm, field_errors
 from ui.sign_in.password import PasswordSignIn
@@ -23,7 +26,7 @@ def router(pages: PageContext) -> APIRouter:
 
     @routes.get("/account")
     def account(request: Request, saved: str = "") -> Response:
-        return show_account(pages, request, saved=bool(saved))
+        return show_account(pages, request, saved=SAVED.get(saved, ""))
 
     @routes.post("/account/password")
     async def set_password(request: Request, form: PostedForm) -> Response:
@@ -51,6 +54,7 @@ def router(pages: PageContext) -> APIRouter:
 
     add_absences(routes, pages)
     add_feeds(routes, pages)
+    add_notifications(routes, pages, partial(show_account, pages))
     return routes
 
 

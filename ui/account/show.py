@@ -14,7 +14,15 @@ from services.people import feeds, ownership, schedule_queries
 from services.people import queries as people_queries
 from services.people.rotations import moment_in_words
 from services.people.rules import Actor, Verb
+from ui.account.notifications import as_chosen
 from ui.kit.context import PageContext
+
+SAVED = {
+    "1": "Your password is set. Every other sign-in of yours has ended.",
+    "notifications": "From now on you are told in this way.",
+    "test": "A test is on its way to you; it is in your inbox, too.",
+}
+"""What was done, by the word in the address that leads back here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,8 @@ def show_account(
         stand_ins = _stand_ins(session, actor)
         reads_schedules = actor.may(Verb.READ_SCHEDULES)
         has_feed = reads_schedules and feeds.has_feed_token(session, actor.email)
+    if "told" not in more:
+        more["told"] = as_chosen(pages, actor.email)
     return pages.templates.render(
         request,
         "account/account.html",

@@ -116,13 +116,16 @@ def verdict_undone(*, actor: Actor | str, verdict_id: str, **facts: Any) -> Verd
 
 
 def tool_changed(
-    policy: GatePolicy, *, time: datetime, actor: Actor | str | None = None
+    policy: GatePolicy,
+    *,
+    time: datetime,
+    actor: Actor | str | None = None,
+    team: str | None = None,
 ) -> ToolMoved:
-    """A tool's gate policy and state as they are now."""
+    """A tool's gate policy and state as they are now, and the team that answers for it."""
     facts = policy.model_dump(include=set(ToolChanged.model_fields))
-    return _ours(
-        ToolMoved, topics.TOOL_CHANGED, ToolChanged(actor=_actor(actor), **facts), time=time
-    )
+    data = ToolChanged(actor=_actor(actor), team=team, **facts)
+    return _ours(ToolMoved, topics.TOOL_CHANGED, data, time=time)
 
 
 def review_requested(

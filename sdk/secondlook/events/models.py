@@ -207,6 +207,10 @@ class CaseEvent(Strict):
     due_at: Timestamp | None = None
     state: CaseState
     level: Count
+    priority: ShortText | None = None
+    """How urgent it is, `P1` first."""
+    team: Slug | None = None
+    """Whose people see it."""
     at: Timestamp
     actor: Actor | None = None
     """Absent where Secondlook itself acted: a timer, a rule."""
@@ -225,6 +229,8 @@ class VerdictGiven(Strict):
     case_id: Id
     output_id: Id
     tool: Slug
+    team: Slug | None = None
+    """Whose people see the case."""
     trigger: Trigger | None = None
     verdict: Verdict
     value: CorrectedValue | None = None
@@ -251,6 +257,8 @@ class VerdictUndone(Strict):
     case_id: Id
     output_id: Id
     tool: Slug
+    team: Slug | None = None
+    """Whose people see the case."""
     verdict_id: Id
     """The event id of the verdict."""
     actor: Actor
@@ -261,6 +269,8 @@ class ToolChanged(Strict):
     """A tool's gate policy and state, without the secret that draws audits."""
 
     tool: Slug
+    team: Slug | None = None
+    """Who answers for it."""
     kind: Kind
     state: ToolState
     revision: Count

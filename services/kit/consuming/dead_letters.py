@@ -92,7 +92,13 @@ def _headers(record: Record, refusal: Refusal) -> Headers:
     )
 
 
-OUR_FAULTS = ("cannot_be_stored", "cannot_open_case", "crashed_consumer", "took_too_long")
+OUR_FAULTS = (
+    "cannot_be_stored",
+    "cannot_be_told",
+    "cannot_open_case",
+    "crashed_consumer",
+    "took_too_long",
+)
 """Reasons that speak of a fault of ours rather than of what was sent."""
 
 _FAULTS_LATELY = text(f"""

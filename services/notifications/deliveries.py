@@ -1,0 +1,168 @@
+"""What is to be sent: written once, taken by senders, and what came back."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.kit import counts
+from services.kit.counts import Count, hour_of
+from services.kit.database import affected
+from services.notifications import rules
+from services.notifications.channels.outcome import Outcome, Result
+from services.notifications.models import TO_DO
+from services.notifications.rules import Channel, DeliveryState
+
+WAKE_CHANNEL = "secondlook_deliveries"
+"""Where a sender hears that something waits to be sent."""
+MAIL_LANE = "mail"
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """Something to send to one destination. The same `about` to the same one is sent once."""
+
+    channel: Channel
+    destination: str
+    payload: str
+    about: str
+    webhook_id: int | None = None
+
+    @property
+    def message_id(self) -> str:
+        """What a receiver knows it by, on every attempt."""
+        named = f"{self.channel}/{self.webhook_id}/{self.destination}/{self.about}"
+        return f"msg_{blake2b(named.encode(), digest_size=16).hexdigest()}"
+
+    def as_row(self) -> dict[str, Any]:
+        """Its columns."""
+        lane = MAIL_LANE if self.webhook_id is None else f"webhook {self.webhook_id}"
+        return {
+            "channel": self.channel.value,
+            "destination": self.destination,
+            "webhook_id": self.webhook_id,
+            "lane": lane,
+            "message_id": self.message_id,
+            "payload": self.payload,
+        }
+
+
+_WRITE = text("""
+WITH written AS (
+    INSERT INTO delivery (channel, destination, webhook_id, lane, message_id, payload,
+        created_at, next_attempt_at)
+    SELECT channel, destination, webhook_id, lane, message_id, payload, :now, :now
+    FROM json_to_recordset(CAST(:rows AS json)) AS g(channel text, destination text,
+        webhook_id bigint, lane text, message_id text, payload text)
+    ORDER BY message_id ON CONFLICT (message_id) DO NOTHING RETURNING id)
+SELECT count(*), pg_notify(:channel, '') FROM written
+""")
+
+
+def write(session: Session, wanted: Sequence[NewDelivery], *, now: datetime) -> int:
+    """Write what is to be sent, and wake a sender once it is there; answers how much was new."""
+    if not wanted:
+        return 0
+    rows = to_json([one.as_row() for one in wanted]).decode()
+    given = {"rows": rows, "now": now, "channel": WAKE_CHANNEL}
+    return int(session.execute(_WRITE, given).one()[0])
+
+
+class Due(NamedTuple):
+    """A delivery that is ours to send until the lease ends."""
+
+    id: int
+    channel: str
+    destination: str
+    lane: str
+    message_id: str
+    payload: str
+    attempts: int
+    created_at: datetime
+    secret: str | None
+
+
+# Of each lane no more than it has room for: whoever is slow keeps nobody else's place. It is
+# `unknown` from here on, before anything is sent: who dies now leaves it to be sent again.
+_CLAIM = text(f"""
+WITH due AS (
+    SELECT id, lane, next_attempt_at,
+        row_number() OVER (PARTITION BY lane ORDER BY next_attempt_at, id) AS place
+    FROM delivery WHERE {TO_DO} AND next_attempt_at <= :now
+), chosen AS (
+    SELECT d.id FROM delivery d JOIN due ON due.id = d.id
+    WHERE due.place <= :each - coalesce(CAST(CAST(:busy AS jsonb)->>due.lane AS bigint), 0)
+      AND d.{TO_DO} AND d.next_attempt_at <= :now
+    ORDER BY due.place, due.next_attempt_at LIMIT :limit FOR UPDATE OF d SKIP LOCKED
+), claimed AS (
+    UPDATE delivery d SET state = 'unknown', attempts = attempts + 1,
+        next_attempt_at = :now + :lease
+    FROM chosen WHERE d.id = chosen.id RETURNING d.*
+)
+SELECT c.id, c.channel, c.destination, c.lane, c.message_id, c.payload, c.attempts, c.created_at,
+    w.secret
+FROM claimed c LEFT JOIN webhook w ON w.id = c.webhook_id
+""")
+
+
+def claim(
+    session: Session,
+    *,
+    limit: int,
+    each: int,
+    busy: Mapping[str, int],
+    now: datetime,
+    lease: timedelta = rules.LEASE,
+) -> list[Due]:
+    """Take what is due: `limit` at most, and of each lane `each` less what is `busy` there."""
+    given = {"limit": limit, "each": each, "now": now, "lease": lease}
+    found = session.execute(_CLAIM, {**given, "busy": to_json(dict(busy)).decode()})
+    return [Due(*row) for row in found]
+
+
+_RECORD = text("""
+UPDATE delivery SET state = :state, answer = :answer, next_attempt_at = :next,
+    sent_at = CASE WHEN :state = 'sent' THEN CAST(:now AS timestamptz) END
+WHERE id = :id AND attempts = :attempts AND state = 'unknown'
+""")
+_STATES = {
+    Result.SENT: DeliveryState.SENT,
+    Result.AGAIN: DeliveryState.WAITING,
+    Result.UNKNOWN: DeliveryState.UNKNOWN,
+    Result.NEVER: DeliveryState.FAILED,
+}
+
+
+def record(
+    session: Session,
+    due: Due,
+    came: Outcome,
+    *,
+    now: datetime,
+    first_pause: timedelta = rules.FIRST_PAUSE,
+) -> bool:
+    """Write down what came of an attempt; False where somebody has tried again since."""
+    state = _STATES[came.result]
+    over = came.result in (Result.SENT, Result.NEVER)
+    if not over and rules.given_up(due.created_at, now=now):
+        state = DeliveryState.FAILED
+    given = {
+        "id": due.id,
+        "attempts": due.attempts,
+        "state": state.value,
+        "answer": came.answer,
+        "next": rules.next_attempt(due.attempts, now=now, first=first_pause),
+        "now": now,
+    }
+    recorded = affected(session.execute(_RECORD, given)) == 1
+    if recorded:
+        word = state.value if state in (DeliveryState.SENT, DeliveryState.FAILED) else "retried"
+        place = Count("deliveries", "", hour_of(now), 0, f"{due.channel}/{word}")
+        counts.add(session, Counter({place: 1}), shard=0)
+    return recorded

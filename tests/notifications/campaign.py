@@ -1,0 +1,189 @@
+"""Notifications against receivers that misbehave, with senders that are killed as they send.
+
+Promise P16: each is delivered once at least, repeats have the same id, none is lost, and none goes
+to a forbidden address.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from secondlook import events
+from secondlook.events import models as contracts
+
+from migrations import run as migrations
+from services.kit.clock import DatabaseClock
+from services.kit.database import Database, make_engine
+from services.kit.processes.embedded_postgres import EmbeddedPostgres
+from services.notifications import webhooks
+from tests.factories import OWNER, TEAM, TOOL, Delivery, populate, rows
+from tests.factories.people import OPERATOR
+from tests.notifications.receivers import Answer, Mailbox, Web, mail_server, web_server
+from tests.waiting import until
+
+FORBIDDEN = "127.0.0.2"
+"""Of this machine, too, so that a connection would be noticed; senders may reach 127.0.0.1."""
+PATIENCE = 600.0
+
+RECEIVERS: dict[str, Answer] = {
+    "/well": lambda _: 200,
+    "/broken": lambda n: 500 if n < 3 else 200,
+    "/cut": lambda n: "cut" if n == 1 else 204,
+    "/silent": lambda n: "hang" if n == 1 else 200,
+    "/slow": lambda n: "drip" if n == 1 else 200,
+    "/late": lambda _: "late",
+}
+"""Webhooks by path, and what each answers to the n-th attempt with one id."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of everything that was to be sent."""
+
+    deliveries: int = 0
+    sent: int = 0
+    forbidden: int = 0
+    attempts: int = 0
+    repeated: int = 0
+    """Ids that a receiver accepted and that came again: the sender was killed between."""
+    kills: int = 0
+    seconds: float = 0.0
+    violations: list[str] = field(default_factory=list)
+
+
+_DELIVERIES = "SELECT channel, destination, message_id, state, attempts, payload FROM delivery"
+
+
+class Campaign:
+    """One run."""
+
+    def __init__(self, database: Database, url: str, web: Web, trap: Web, mail: Mailbox) -> None:
+        self.database, self.url, self.web, self.trap, self.mail = database, url, web, trap, mail
+        self.report = Report()
+        self._random = random.Random(2_026_1129)
+
+    def prepare(self, size: int) -> None:
+        """Connect the webhooks, and let as many events happen as make so many deliveries."""
+        web = [f"{self.web.url}{path}" for path in RECEIVERS]
+        with self.database.transaction() as session:
+            for url in (*web, f"http://{FORBIDDEN}:{self.trap.port}/trap"):
+                now = DatabaseClock().now(session)
+                types = ["case.escalated"]
+                webhooks.add(session, url, types=types, actor=OPERATOR, now=now)
+        log = Delivery(self.database)
+        each = len(RECEIVERS) + 2  # the trap, and a mail to the owner
+        for number in range(-(-size // each)):
+            log.take(_escalated(number))
+
+    def run(self, kills: int) -> Report:
+        """Send everything, killing the sender so many times."""
+        begun = time.monotonic()
+        sender = self._start()
+        try:
+            for _ in range(kills):
+                time.sleep(self._random.uniform(0.8, 2.0))
+                sender.send_signal(signal.SIGKILL)
+                sender.wait()
+                self.report.kills += 1
+                sender = self._start()
+            until(lambda: not self._left(), seconds=PATIENCE, every=0.2)
+        finally:
+            sender.kill()
+            sender.wait()
+        self.report.seconds = round(time.monotonic() - begun, 1)
+        self._check()
+        return self.report
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "tests.notifications.sender", self.url, self.mail.url]
+        return subprocess.Popen(command, env=os.environ, stdout=subprocess.DEVNULL)
+
+    def _left(self) -> int:
+        query = "SELECT count(*) FROM delivery WHERE state IN ('waiting', 'unknown')"
+        return int(rows(self.database, query)[0][0])
+
+    def _check(self) -> None:
+        report, web = self.report, self.web
+        found = rows(self.database, _DELIVERIES)
+        report.deliveries, report.attempts = len(found), sum(row.attempts for row in found)
+        mailed = [mail["Message-ID"] for mail in self.mail.mails]
+        arrived = {*web.accepted, *(name.strip("<>").partition("@")[0] for name in mailed)}
+        for row in found:
+            if FORBIDDEN in row.destination:
+                report.forbidden += row.state == "failed"
+                self._require(row.state == "failed", f"{row.message_id} to a forbidden address")
+                continue
+            report.sent += row.state == "sent"
+            self._require(row.state == "sent", f"{row.message_id} is {row.state}")
+            self._require(row.message_id in arrived, f"{row.message_id} did not arrive")
+            bodies = {body for _, body, _ in web.came.get(row.message_id, ())}
+            self._require(
+                row.channel == "email" or bodies == {row.payload.encode()},
+                f"{row.message_id} was another thing on a repeat",
+            )
+        known = {row.message_id for row in found}
+        self._require(arrived <= known, "something arrived that nobody sent")
+        self._require(not self.trap.came, "a forbidden address was reached")
+        again = sum(web.accepted_times[name] > 1 for name in web.accepted)
+        report.repeated = again + len(mailed) - len(set(mailed))
+
+    def _require(self, holds: object, words: str) -> None:
+        if not holds:
+            self.report.violations.append(words)
+
+
+def _escalated(number: int) -> events.CaseMoved:
+    return events.case_event(
+        "escalated",
+        case_id=str(number + 1),
+        output_id=f"o-{number}",
+        tool=TOOL,
+        trigger="low_confidence",
+        queue="q",
+        owner=contracts.Owner(kind="person", id=OWNER),
+        state="open",
+        level=1,
+        priority="P2",
+        team=TEAM,
+        at=datetime.now(UTC),
+    )
+
+
+@contextmanager
+def installation(url: str, free_port: Callable[[], int]) -> Iterator[Campaign]:
+    """Receivers, and a campaign on a migrated, empty database."""
+    with ExitStack() as stack:
+        web = stack.enter_context(web_server())
+        trap = stack.enter_context(web_server(FORBIDDEN))
+        mail = stack.enter_context(mail_server(free_port()))
+        web.by_path = RECEIVERS
+        # A mail server that puts the first attempt off, or cuts the line after it took the mail.
+        mail.answers = lambda n: 451 if n == 1 else 250
+        database = Database(make_engine(url))
+        stack.callback(database.close)
+        populate(database)
+        yield Campaign(database, url, web, trap, mail)
+
+
+def campaign(*, size: int, kills: int, free_port: Callable[[], int]) -> Report:
+    """A run on a PostgreSQL of its own."""
+    with tempfile.TemporaryDirectory(prefix="secondlook-notifications-") as folder:
+        Path(folder).chmod(0o711)
+        postgres = EmbeddedPostgres(Path(folder) / "data", options={"fsync": "off"})
+        postgres.start()
+        try:
+            migrations.upgrade(postgres.url)
+            with installation(postgres.url, free_port) as made:
+                made.prepare(size)
+                return made.run(kills)
+        finally:
+            postgres.stop()

@@ -1,0 +1,189 @@
+"""Who is told of what: cases' owners, and those who disputed or corrected."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from secondlook import events
+from secondlook.events import models as contracts
+from sqlalchemy import text
+
+from services.kit.database import Database
+from services.notifications import choices, inbox, mailing
+from services.notifications.choices import Wanted
+from services.notifications.rules import CHOOSABLE
+from tests.factories import (
+    LEAD,
+    NOON,
+    OTHER_TEAM,
+    OWNER,
+    REP,
+    TEAM,
+    TEAMMATE,
+    TOOL,
+    Casework,
+    Delivery,
+    actor_of,
+    correction,
+    output,
+    rows,
+)
+
+REVIEWERS = [LEAD, OWNER, TEAMMATE]
+
+
+def told(database: Database) -> list[tuple[str, str]]:
+    """Who was told what, in their order."""
+    query = "SELECT person, what FROM notification ORDER BY person, id"
+    return [tuple(row) for row in rows(database, query)]
+
+
+def mails(database: Database) -> list[Any]:
+    """Mails that were made, by address."""
+    return rows(database, "SELECT destination, payload FROM delivery ORDER BY destination, id")
+
+
+def moved(what: str, owner: str, **more: Any) -> events.CaseMoved:
+    """Something that happened to a case of somebody."""
+    kind = "person" if "@" in owner else "team"
+    facts = {
+        "case_id": "7",
+        "output_id": "o-7",
+        "tool": TOOL,
+        "trigger": "low_confidence",
+        "queue": "q",
+        "owner": contracts.Owner(kind=kind, id=owner),
+        "due_at": NOON,
+        "state": "open",
+        "level": 0,
+        "team": TEAM,
+        "priority": "P3",
+    }
+    facts |= {"at": datetime.now(UTC), **more}
+    return events.case_event(what, **facts)
+
+
+def test_case_of_a_person_is_mailed_at_once(database: Database, log: Delivery) -> None:
+    log.take(moved("escalated", OWNER))
+    assert told(database) == [(OWNER, "escalated")]
+    ((to, payload),) = mails(database)
+    assert to == OWNER
+    assert f"Case 7 of {TOOL} was escalated to you." in payload
+    assert "/c/7" in payload
+
+
+def test_case_of_a_team_is_told_to_its_reviewers_as_a_digest(
+    database: Database, log: Delivery
+) -> None:
+    log.take(output("o-1", confidence=0.1))
+    assert told(database) == [(person, "opened") for person in REVIEWERS]
+    assert mails(database) == []
+    waiting = "SELECT mail_at - made_at FROM notification"
+    assert all(timedelta(0) < row[0] <= timedelta(minutes=15) for row in rows(database, waiting))
+
+
+def test_team_of_nobody_is_told_to_who_answers_in_its_stead(
+    database: Database, log: Delivery
+) -> None:
+    log.take(moved("opened", "last-resort"))
+    assert told(database) == [("ada@example.org", "opened")]
+
+
+def test_who_did_it_is_not_told(database: Database, log: Delivery) -> None:
+    log.take(moved("reassigned", OTHER_TEAM, actor="otto@example.org"))
+    log.take(moved("reassigned", TEAM, actor=OWNER))
+    assert told(database) == [(LEAD, "reassigned"), (TEAMMATE, "reassigned")]
+
+
+def test_same_event_again_tells_nobody_twice(database: Database, log: Delivery) -> None:
+    event = moved("overdue", OWNER)
+    log.take(event)
+    log.take(event, event)
+    assert told(database) == [(OWNER, "overdue")]
+    assert len(mails(database)) == 1
+
+
+def test_several_at_once_are_one_mail(database: Database, log: Delivery) -> None:
+    log.take(*(moved("opened", OWNER, case_id=str(n)) for n in range(1, 31)))
+    assert len(told(database)) == 30
+    ((_, payload),) = mails(database)
+    assert "30 things wait for you" in payload
+    assert "And 10 more" in payload
+
+
+def test_old_news_are_in_the_inbox_alone(database: Database, log: Delivery) -> None:
+    log.take(moved("opened", OWNER, at=NOON - timedelta(days=400)))
+    assert told(database) == [(OWNER, "opened")]
+    assert mails(database) == []
+
+
+def test_verdict_is_told_to_who_disputed_or_corrected(database: Database, log: Delivery) -> None:
+    log.take(output("o-1", confidence=0.1))
+    log.take(correction("o-1", value="tax"), correction("o-1", value="tax", who="x@y.org"))
+    case = rows(database, 'SELECT id FROM "case"')[0][0]
+    Casework(database).give_verdict(OWNER, case)
+    log.relay()
+    assert (REP, "verdict") in told(database)
+    ((line,),) = rows(database, "SELECT line FROM notification WHERE what = 'verdict'")
+    assert line == f"Verdict on o-1 of {TOOL}, which you spoke up on: the tool was right."
+    Casework(database).undo(OWNER, case)
+    log.relay()
+    assert (REP, "verdict_undone") in told(database)
+
+
+def test_word_that_is_heard_after_the_verdict_is_answered_all_the_same(
+    database: Database, log: Delivery
+) -> None:
+    log.take(output("o-1", confidence=0.1))
+    early, late = correction("o-1", value="tax"), correction("o-1", value="tax", minutes=10**7)
+    case = rows(database, 'SELECT id FROM "case"')[0][0]
+    Casework(database).give_verdict(OWNER, case)
+    log.relay()
+    assert (REP, "verdict") not in told(database)
+    log.take(late)
+    assert (REP, "verdict") not in told(database)
+    log.take(early, early)
+    assert told(database).count((REP, "verdict")) == 1
+
+
+def test_who_has_left_is_not_mailed(database: Database, log: Delivery) -> None:
+    log.take(moved("opened", TEAM))
+    with database.transaction() as session:
+        session.execute(text("UPDATE notification SET mail_at = now()"))
+        session.execute(text("UPDATE person SET active = false WHERE email = :p"), {"p": LEAD})
+        mailing.gather(session, now=datetime.now(UTC))
+    assert [to for to, _ in mails(database)] == [OWNER, TEAMMATE]
+
+
+def test_what_was_read_before_is_not_mailed(database: Database, log: Delivery) -> None:
+    log.take(moved("opened", TEAM))
+    with database.transaction() as session:
+        inbox.mark_all_read(session, actor_of(session, OWNER), now=NOON)
+        session.execute(text("UPDATE notification SET mail_at = now()"))
+        mailing.gather(session, now=datetime.now(UTC))
+    assert [to for to, _ in mails(database)] == [LEAD, TEAMMATE]
+
+
+def test_choices_decide_what_is_mailed_and_when(database: Database, log: Delivery) -> None:
+    mailed = [what.value for what in CHOOSABLE if what.value != "opened"]
+    wanted = Wanted(mailed, "60", "", "", "Europe/Berlin")
+    with database.transaction() as session:
+        choices.choose(session, wanted, actor=actor_of(session, OWNER), now=NOON)
+    log.take(moved("opened", OWNER), moved("escalated", OWNER, case_id="8"))
+    assert mails(database) == []
+    waiting = rows(database, "SELECT what FROM notification WHERE mail_at IS NOT NULL")
+    assert [row.what for row in waiting] == ["escalated"]
+
+
+def test_inbox_shows_what_is_unread_until_it_is_read(database: Database, log: Delivery) -> None:
+    log.take(moved("opened", OWNER), moved("escalated", OWNER, case_id="8"))
+    with database.transaction() as session:
+        owner = actor_of(session, OWNER)
+        first, second = inbox.entries(session, owner, limit=10)
+        assert (first.what, second.what) == ("escalated", "opened")
+        assert inbox.unread(session, OWNER) == 2
+        inbox.mark_read(session, owner, [first.id], now=NOON)
+        assert inbox.unread(session, OWNER) == 1
+        inbox.mark_read(session, actor_of(session, REP), [second.id], now=NOON)
+        assert inbox.unread(session, OWNER) == 1
+        inbox.mark_all_read(session, owner, now=NOON)
+        assert inbox.unread(session, OWNER) == 0
