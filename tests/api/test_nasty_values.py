@@ -21,6 +21,7 @@ from services.tools.rules import OutputKind
 from tests.api.test_authorisation import API, BODIES, KEY, PAGES, signed_in
 from tests.factories import TOOL, add_person, add_tool, output
 from tests.factories.api import Api, open_api
+from tests.notifications import bodies
 from ui.kit import context as page_context
 from ui.kit.forms import read_form
 
@@ -75,7 +76,7 @@ _TOOL = {
     "maturity": "72h",
     "categories": "billing\nrefund",
 }
-FORMS: dict[str, dict[str, str]] = {
+FORMS: dict[str, dict[str, str]] = bodies.FORMS | {
     "/sign-in": {
         "email": "x@example.org",
         "password": "x",
