@@ -73,7 +73,7 @@ BODIES: dict[str, Any] = {
     "/v1/cases/{case_id}/escalate": {"level": 0},
     "/v1/cases/{case_id}/undo": {"verdict_id": "verdict-1"},
     "/v1/tools/{slug}": {"state": "live"},
-    "/v1/inbox/read": {"all": True},
+    "/v1/inbox/read": {"ids": None, "all": True},
 }
 PAGES: dict[tuple[str, str], tuple[Need, bool]] = {
     ("GET", "/"): (SIGNED_IN, False),

@@ -21,6 +21,7 @@ from tests.api.nasty import CURSORS, JSON_VALUES, TEXTS
 from tests.api.test_authorisation import API, BODIES, KEY, PAGES, signed_in
 from tests.factories import TOOL, add_person, add_schedule, add_tool, output
 from tests.factories.api import Api, open_api
+from tests.notifications import bodies
 from ui.kit import context as page_context
 from ui.kit.forms import read_form
 
@@ -43,7 +44,7 @@ _TIME = "2099-01-01T09:00"
 _SCHEDULE = (
     "{timezone: UTC, layers: [{people: [olga@example.org], every: 1d, start: 2026-01-01T09:00}]}"
 )
-FORMS: dict[str, dict[str, str]] = {
+FORMS: dict[str, dict[str, str]] = bodies.FORMS | {
     "/sign-in": {
         "email": "x@example.org",
         "password": "x",

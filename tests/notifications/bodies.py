@@ -1,0 +1,12 @@
+"""Forms that the pages of notifications take, for the tests that make them nasty."""
+
+FORMS: dict[str, dict[str, str]] = {
+    "/inbox/read": {"id": "1"},
+    "/account/notifications": {
+        "mail.opened": "on",
+        "digest_minutes": "15",
+        "quiet_from": "22:00",
+        "quiet_until": "07:00",
+        "timezone": "Europe/Berlin",
+    },
+}
