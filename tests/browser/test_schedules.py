@@ -61,7 +61,7 @@ def test_say_that_one_is_away_and_back(site: Site, visit: Visit, script: bool) -
     with visit(factories.TEAMMATE, javascript=script) as view:
         page = view.open("/account")
         page.get_by_label("I am away from").fill(f"{soon - timedelta(hours=2):%Y-%m-%dT%H:%M}")
-        page.get_by_label("Until").fill(f"{soon + timedelta(hours=2):%Y-%m-%dT%H:%M}")
+        page.get_by_label("Until", exact=True).fill(f"{soon + timedelta(hours=2):%Y-%m-%dT%H:%M}")
         page.get_by_label("Stand-in").select_option(factories.LEAD)
         page.get_by_role("button", name="I am away").click()
         back = page.get_by_role("button", name="I am back")

@@ -21,8 +21,10 @@ from tests.factories import outputs, people, tools
 from tests.factories.installation import Installation, cloned, open_resources, populate_fully
 from tests.waiting import until
 
-_CLOSE = """UPDATE "case" SET state = 'merged', claimant = NULL, lease_expires_at = NULL
-    WHERE state IN ('open', 'claimed')"""
+_CLOSE = """UPDATE "case" SET state = 'closed', claimant = NULL, lease_expires_at = NULL,
+    paused_since = NULL, wakes_at = NULL, pause_reason = NULL, closed_at = now(),
+    verdict = 'upheld', verdict_id = 'cleared', verdict_by = 'cleared'
+    WHERE state NOT IN ('resolved', 'closed')"""
 
 
 class Site(Installation):
