@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import lru_cache
 from typing import NamedTuple
 
 from sqlalchemy import text
@@ -52,11 +51,6 @@ def history(session: Session, *, limit: int = 50) -> Sequence[Revision]:
     return [Revision(*row) for row in session.execute(_HISTORY, {"limit": limit})]
 
 
-@lru_cache(maxsize=8)
-def _read(number: int, content: str) -> RoutingPolicy:
-    return read(content).model_copy(update={"revision": str(number)})
-
-
 class PolicyInForce:
     """The policy in force, read anew when there is another revision."""
 
@@ -71,7 +65,8 @@ class PolicyInForce:
         if self._known is None or self._known[0] != number:
             found = newest(session)
             assert found is not None
-            self._known = found.number, _read(found.number, found.content)
+            named = {"revision": str(found.number)}
+            self._known = found.number, read(found.content).model_copy(update=named)
         return self._known[1]
 
 
