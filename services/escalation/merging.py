@@ -6,12 +6,12 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import clocks, owners, queries
+from services.escalation import answering, clocks, queries
 from services.escalation.cases import Case
 from services.escalation.claims import require_reviewer
 from services.escalation.errors import MovedOn
 from services.escalation.rules import OPEN_STATES, CaseState, CaseVerb
-from services.escalation.timeline import Entry, Happening, passed_over, tell
+from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
 from services.kit.errors import invalid
 from services.people.rules import Actor, Verb
@@ -84,7 +84,8 @@ def join(session: Session, cases: Sequence[int], *, into: int, who: str, now: da
 _UNMERGE = move(
     CaseVerb.UNMERGE,
     sets="""incident = NULL, merged_at = NULL, owner_team = :owner_team,
-        owner_person = :owner_person, team = coalesce(:team, team),
+        owner_person = :owner_person, owner_schedule = :owner_schedule,
+        team = coalesce(:team, team),
         owner_since = CASE WHEN :kept THEN owner_since ELSE :now END""",
     returning="id",
 )
@@ -105,15 +106,14 @@ def unmerge(session: Session, actor: Actor, case_id: int, *, now: datetime) -> N
     actor.require(Verb.TAKE_OVER, "Leads and admins take cases apart.")
     if case.state != CaseState.MERGED or case.incident is None or case.merged_at is None:
         raise MovedOn(f"The case is {case.state}, not merged.", state=case.state)
-    (owner,) = owners.of_reopened(session, [case], level=case.level)
-    given = {"id": case_id, "now": now, "kept": owner == case.owner, **owners.columns(owner)}
-    session.execute(_UNMERGE, {**given, "team": owners.seen_by(owner)})
+    (found,) = answering.of_reopened(session, [case], now=now)
+    given = {"id": case_id, "now": now, "kept": found.owner == case.owner, **found.columns}
+    session.execute(_UNMERGE, given)
     session.execute(_COUNT, {"id": case.incident, "more": -1})
     clocks.follow(session, [case_id], now=now, as_of=case.merged_at)
     clocks.count_anew(session, [case.incident])
     detail = {"from": case.incident}
     entries = [Entry(case_id, Happening.UNMERGED, actor.id, detail=detail)]
-    if owner != case.owner:
-        entries.append(passed_over(case_id, case.owner, owner))
+    entries += answering.told_again(case, found)
     entries.append(Entry(case.incident, Happening.LEFT, actor.id, detail={"case": case_id}))
     tell(session, entries, now=now)

@@ -1,7 +1,7 @@
 """Opening cases, set-based: a batch of requests in, cases with owners and timers out."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,10 +10,10 @@ from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import owners
+from services.escalation.answering import Chain
 from services.escalation.clocks import counted_by
 from services.escalation.routing import Routed, Router
-from services.escalation.rules import Owner, SubjectKind
+from services.escalation.rules import SubjectKind
 from services.escalation.timeline import Entry, Happening, passed_over, tell
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
@@ -35,6 +35,7 @@ _CASE_COLUMNS = {
     "team": "text",
     "owner_team": "text",
     "owner_person": "text",
+    "owner_schedule": "text",
     "priority": "text",
     "rule": "text",
     "routing_revision": "text",
@@ -112,7 +113,7 @@ def open_cases(
     *,
     tools: Mapping[str, ToolInfo],
     versions: VersionCache,
-    beside: Iterable[Owner],
+    beside: Sequence[Chain],
     now: datetime,
     shard: int,
 ) -> list[Request]:
@@ -157,8 +158,8 @@ def _row(one: Routed) -> dict[str, Any]:
         "disputed_by": said.correction.actor.id if said else None,
         "correction_id": said.correction_id if said else None,
         "queue": one.route.queue,
+        **one.found.columns,
         "team": one.team,
-        **owners.columns(one.owner),
         "priority": one.route.priority,
         "rule": one.route.rule,
         "routing_revision": one.revision,
@@ -225,12 +226,25 @@ def _entries(case_id: int, one: Routed) -> list[Entry]:
         "rule": one.route.rule,
         "routing_revision": one.revision,
         **({"condition": condition} if condition else {}),
+        **_how(one),
     }
     note = said.correction.note if said else None
     found = [Entry(case_id, Happening.OPENED, note=note, detail=detail)]
-    if one.passed_over is not None:
-        found.append(passed_over(case_id, one.passed_over, one.owner))
+    wanted, owner = one.route.owner, one.found.owner
+    if one.ungiven is not None:
+        words = f"{one.ungiven}; {owner} owns it"
+        found.append(Entry(case_id, Happening.UNASSIGNED, note=words))
+    if one.found.why is not None:
+        found.append(passed_over(case_id, wanted, owner, one.found.why))
     return found
+
+
+def _how(one: Routed) -> dict[str, str]:
+    """Through what somebody owns a case who is not named."""
+    if one.found.schedule is not None:
+        return {"schedule": one.found.schedule}
+    terms = one.route.terms
+    return {"assigned_by": terms.by.value} if terms is not None and one.ungiven is None else {}
 
 
 def _count(

@@ -3,6 +3,7 @@
 from services.escalation.claims import Claim, case_for_reviewer, claim, expire_leases, release
 from services.escalation.firing import fire_due
 from services.escalation.handling import comment, escalate, reassign
+from services.escalation.handover import pass_on
 from services.escalation.leaving import hand_over
 from services.escalation.merging import merge, unmerge
 from services.escalation.pauses import may_put_off, snooze, wait, wake
@@ -26,6 +27,7 @@ __all__ = [
     "hand_over",
     "may_put_off",
     "merge",
+    "pass_on",
     "policy_findings",
     "reassign",
     "recount",

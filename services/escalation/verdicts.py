@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from secondlook import events
 from sqlalchemy.orm import Session
 
-from services.escalation import clocks, owners
+from services.escalation import answering, clocks
 from services.escalation.cases import Case
 from services.escalation.claims import (
     case_for_reviewer,
@@ -21,7 +21,7 @@ from services.escalation.claims import (
 from services.escalation.errors import MovedOn
 from services.escalation.notes import checked_note
 from services.escalation.rules import CaseState, CaseVerb
-from services.escalation.timeline import Entry, Happening, passed_over, tell
+from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
 from services.kit import counts
 from services.kit.consuming import outbox
@@ -200,7 +200,8 @@ _UNDO = move(
     CaseVerb.UNDO,
     sets="""verdict = NULL, verdict_value = NULL, verdict_by = NULL, verdict_note = NULL,
         verdict_id = NULL, resolved_at = NULL, blind = false,
-        owner_team = :owner_team, owner_person = :owner_person, team = coalesce(:team, team),
+        owner_team = :owner_team, owner_person = :owner_person,
+        owner_schedule = :owner_schedule, team = coalesce(:team, team),
         owner_since = CASE WHEN :kept THEN owner_since ELSE :now END""",
     where="verdict_id = :verdict_id AND resolved_at > :since",
     returning="id",
@@ -237,22 +238,20 @@ def undo(
         raise NotAllowed(f"{case.verdict_by} gave this verdict; they or a lead can undo it.")
     given_id = case.verdict_id or ""
     event = _event_undone(case, given_id, actor=actor, now=now)
-    (owner,) = owners.of_reopened(session, [case], level=case.level)
+    (found,) = answering.of_reopened(session, [case], now=now)
     given = {
         "id": case_id,
         "verdict_id": given_id,
         "since": now - window,
         "now": now,
-        "kept": owner == case.owner,
-        **owners.columns(owner),
-        "team": owners.seen_by(owner),
+        "kept": found.owner == case.owner,
+        **found.columns,
     }
     if session.execute(_UNDO, given).first() is None:
         raise MovedOn("The time to undo this verdict is over; reopen the case instead.")
     clocks.follow(session, [case_id], now=now, as_of=case.resolved_at)
     entries = [Entry(case_id, Happening.UNDONE, actor.id, detail={"verdict": case.verdict})]
-    if owner != case.owner:
-        entries.append(passed_over(case_id, case.owner, owner))
+    entries += answering.told_again(case, found)
     tell(session, entries, now=now)
     outbox.enqueue(session, [event.record])
 

@@ -33,12 +33,13 @@ class News(NamedTuple):
     output_id: str | None = None
 
 
-def of_cases(session: Session, moved: Iterable[events.CaseMoved]) -> list[News]:
-    """What owners are told: people of their own cases, a team's reviewers of the team's."""
+def of_cases(session: Session, moved: Iterable[events.CaseMoved], *, now: datetime) -> list[News]:
+    """What owners are told: people of their own cases, those on duty of a team's."""
     told = [event for event in moved if event.type in rules.OF_CASES]
     owners = [event.data.owner for event in told]
-    teams = ownership.told_of(session, {owner.id for owner in owners if owner.kind == "team"})
-    return [_of_case(event, teams) for event in told]
+    teams = {owner.id for owner in owners if owner.kind == "team"}
+    told_of = ownership.told_of(session, teams, now)
+    return [_of_case(event, told_of) for event in told]
 
 
 def _of_case(event: events.CaseMoved, teams: dict[str, list[str]]) -> News:

@@ -1,7 +1,7 @@
 """What another routing policy would have made of the cases that there were."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session
 
 from services.escalation import owners
 from services.escalation.policy.model import Route, RoutingPolicy
-from services.escalation.rules import Owner
+from services.escalation.rules import Wanted
 from services.kit.working_time import after, weekdays
 from services.people import queries as people
+from services.people import schedule_queries
 from services.people.queries import Calendars
 from services.tools import queries as tools
 
@@ -71,22 +72,27 @@ def replay(
     """Route the cases opened since a moment by the policy in force, and by another."""
     team_of = {slug: tool.team for slug, tool in tools.cache(session).tools(session).items()}
     able = owners.able_now(session)
+    of_duty = schedule_queries.teams(session)
+    policies = [against, *map(before, set(team_of.values()))]
     calendars = people.calendars(
         session,
-        named={
-            *against.calendars,
-            *(name for t in set(team_of.values()) for name in before(t).calendars),
+        named={name for policy in policies for name in policy.calendars},
+        teams={
+            *team_of.values(),
+            *of_duty.values(),
+            *(owner.id for policy in policies for owner in policy.owners if owner.kind == "team"),
         },
-        teams=team_of.values(),
     )
     found = Replay()
     for case in _cases(session, since, now):
         team = team_of[case.tool]
         old, new = before(team).route(case.facts), against.route(case.facts)
         _compare(found, old, new)
-        _compare_dues(found, case, (old, team), (new, team), calendars)
+        was, would_be = (_seen_by(route.owner, of_duty) or team for route in (old, new))
+        _compare_dues(found, case, (old, was), (new, would_be), calendars)
         chain = {*(rung.own for rung in new.ladder), against.catch_all.owner.owner}
-        found.unowned += not chain & able
+        # A schedule or a manager may be nobody; so they are no owner to be sure of.
+        found.unowned += not {wanted.named for wanted in chain} & able
     return found
 
 
@@ -120,9 +126,16 @@ def _compare(found: Replay, old: Route, new: Route) -> None:
         found.moves[before, after_] += 1
 
 
-def _name(owner: Owner) -> str:
-    """A team by its slug, a person by address."""
-    return owner.id
+def _name(owner: Wanted) -> str:
+    """A team by its slug, a person by address; a schedule as rules name it."""
+    return owner.id if owner.named is not None else str(owner)
+
+
+def _seen_by(owner: Wanted, of_duty: Mapping[str, str]) -> str | None:
+    """The team that comes to see a case; None where that is the tool's."""
+    if owner.kind == "schedule":
+        return of_duty.get(owner.id)
+    return None if owner.named is None else owners.seen_by(owner.named)
 
 
 def _compare_dues(
@@ -145,6 +158,6 @@ def _spans(route: Route) -> tuple[object, ...]:
 
 def _due(case: _Seen, route: Route, team: str, calendars: Calendars) -> datetime:
     """When a case that is routed like this is due first."""
-    known = calendars.of(route.calendar, owners.seen_by(route.owner) or team)
+    known = calendars.of(route.calendar, team)
     working = known.working if known is not None else weekdays(case.timezone)
     return min(after(case.opened_at, span, working) for span in (route.claim, route.resolve))

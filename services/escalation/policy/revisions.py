@@ -81,7 +81,7 @@ def put(session: Session, content: str, *, actor: Actor, now: datetime) -> int:
     actor.require(Verb.ROUTE_CASES)
     policy = read(content)
     lock(session, Lock.PUT_ROUTING)
-    problems = policy_findings(session, policy).problems
+    problems = policy_findings(session, policy, now=now).problems
     if problems:
         hint = "`secondlook route check` finds the same, before it is put."
         raise InvalidInput(
