@@ -113,8 +113,8 @@ def _reach_rung(
     target = min(timer.rung, last)
     if case.level < target and climb(session, case, answers, to=target, now=now):
         _tell_escalated(session, case.id, timer.kind, now)
-    elif timer.rung > last:
-        # The last rung repeats: the same owner is told again.
+    if timer.rung > last:
+        # The last rung repeats: whoever owns it is told again.
         tell_one(session, case.id, Happening.REMINDED, SYSTEM, now=now)
     _go_on(session, case, timer, now=now)
 

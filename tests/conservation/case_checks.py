@@ -223,7 +223,7 @@ CASE_CHECKS = (
                          coalesce(t.n, 0), coalesce(o.n, 0))
              FROM (SELECT case_id, event, count(*) AS n FROM timeline_entry
                     WHERE event NOT IN ('rung skipped', 'output arrived', 'dispute withdrawn',
-                          'joined', 'left')
+                          'joined', 'left', 'unassigned')
                     GROUP BY 1, 2) t
              FULL JOIN (SELECT (data->>'case_id')::bigint AS case_id,
                                split_part(type, '.', 3) AS event, count(*) AS n

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from services.escalation import claims, firing, ladder, queries, service, verdicts
+from services.escalation.answering import ask
 from services.escalation.clocks import _COLUMNS, Timer
 from tests.conservation.planting import found, run, run_ddl
 from tests.factories import (
@@ -114,7 +115,9 @@ def test_timer_fired_twice_is_found(pipeline: Pipeline) -> None:
             session.execute(
                 text("UPDATE timer SET fired_at = :n WHERE id = :t"), {"n": now, "t": timer}
             )
-            firing._miss_deadline(session, queries.case(session, row.case_id), row, now=now)
+            seen = queries.case(session, row.case_id)
+            answers = ask(session, [ladder.above(seen)], now=now)
+            firing._miss_deadline(session, seen, row, answers, now=now)
     pipeline.settle()
     assert "deadlines" in found(pipeline)
 
@@ -124,7 +127,8 @@ def test_escalated_twice_to_one_level_is_found(pipeline: Pipeline) -> None:
     case = pipeline.case("young")
     for _ in range(2):
         with pipeline.database.transaction() as session:
-            ladder.climb(session, queries.case(session, case), now=pipeline.clock.now(session))
+            seen, now = queries.case(session, case), pipeline.clock.now(session)
+            ladder.climb(session, seen, ask(session, [ladder.above(seen)], now=now), now=now)
             firing._tell_escalated(session, case, "rung", pipeline.clock.now(session))
             session.execute(text('UPDATE "case" SET level = 0 WHERE id = :c'), {"c": case})
     run(pipeline, 'UPDATE "case" SET level = 1 WHERE id = :c', c=case)
