@@ -16,7 +16,7 @@ from services.escalation.ladder import climb
 from services.escalation.rules import TimerKind, Wanted
 from services.escalation.timeline import Happening, tell_one
 from services.kit import counts
-from services.kit.counts import Count, hour_of
+from services.kit.counts import Count, Counts, hour_of
 from services.kit.database import is_infrastructure
 from services.people.rules import SYSTEM
 
@@ -32,16 +32,19 @@ def fire_due(session: Session, *, now: datetime, limit: int = 100) -> int:
     found = clocks.due(session, now=now, limit=limit)
     clocks.count_anew(session, clocks.counted_before(session, found))
     answers = _hold_owners(session, [timer.case_id for timer in found], now=now)
+    tally: Counts = Counter()
     for timer in found:
         try:
             with session.begin_nested():
-                _fire(session, timer, answers, now=now)
+                done = _fire(session, timer, answers, now=now)
+            tally.update(done)
         except Exception as error:
             # Where the database is away nothing is wrong with this timer.
             if is_infrastructure(error):
                 raise
             _log.error("timer parked", case=timer.case_id, kind=timer.kind, exc_info=error)
             clocks.park(session, timer, error, now=now)
+    counts.add(session, tally, shard=0)
     return len(found)
 
 
@@ -71,17 +74,18 @@ def _chains(wanted: tuple[Wanted, ...], accountable: set[str]) -> list[Chain]:
     return [Chain(wanted), *(Chain(wanted, person) for person in sorted(accountable))]
 
 
-def _fire(session: Session, timer: Timer, answers: Answering, *, now: datetime) -> None:
+def _fire(session: Session, timer: Timer, answers: Answering, *, now: datetime) -> list[Count]:
+    """Fire a timer; answers what is to be counted of what followed."""
     if not clocks.mark_fired(session, timer, now=now):
-        return
+        return []
     kind = TimerKind(timer.kind)
     case = queries.case(session, timer.case_id)
     if kind is TimerKind.WAKE:
         pauses.wake_up(session, [case.id], SYSTEM, now=now)
-    elif kind is TimerKind.RUNG:
-        _reach_rung(session, case, timer, answers, now=now)
-    else:
-        _miss_deadline(session, case, timer, answers, now=now)
+        return []
+    if kind is TimerKind.RUNG:
+        return _reach_rung(session, case, timer, answers, now=now)
+    return _miss_deadline(session, case, timer, answers, now=now)
 
 
 _OVERDUE = text("""
@@ -94,29 +98,33 @@ WHERE id = :case
 
 def _miss_deadline(
     session: Session, case: Case, timer: Timer, answers: Answering, *, now: datetime
-) -> None:
+) -> list[Count]:
     """A deadline has passed: the case is overdue and goes to the next rung, if there is one."""
     session.execute(_OVERDUE, {"case": case.id, "due": timer.due_at, "kind": timer.kind})
     detail = {"clock": timer.kind}
     tell_one(session, case.id, Happening.OVERDUE, SYSTEM, now=now, detail=detail)
-    place = Count("overdue", case.tool, hour_of(now), 0, f"{case.queue}/{timer.kind}")
-    counts.add(session, Counter({place: 1}), shard=0)
-    if climb(session, case, answers, now=now):
-        _tell_escalated(session, case.id, timer.kind, now)
+    missed = Count("overdue", case.tool, hour_of(now), 0, f"{case.queue}/{timer.kind}")
+    climbed = climb(session, case, answers, now=now)
+    if climbed is None:
+        return [missed]
+    _tell_escalated(session, case.id, timer.kind, now)
+    return [missed, climbed]
 
 
 def _reach_rung(
     session: Session, case: Case, timer: Timer, answers: Answering, *, now: datetime
-) -> None:
+) -> list[Count]:
     """A rung's time has come: climb to it, unless a missed deadline was there before."""
     last = len(case.ladder) - 1
     target = min(timer.rung, last)
-    if case.level < target and climb(session, case, answers, to=target, now=now):
+    climbed = climb(session, case, answers, to=target, now=now) if case.level < target else None
+    if climbed is not None:
         _tell_escalated(session, case.id, timer.kind, now)
     if timer.rung > last:
         # The last rung repeats: whoever owns it is told again.
         tell_one(session, case.id, Happening.REMINDED, SYSTEM, now=now)
     _go_on(session, case, timer, now=now)
+    return [climbed] if climbed is not None else []
 
 
 _NEXT_RUNG = text("""

@@ -1,5 +1,6 @@
 """What people do with cases besides reviewing them: hand over, comment, escalate."""
 
+from collections import Counter
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
@@ -12,6 +13,7 @@ from services.escalation.notes import checked_note
 from services.escalation.rules import OPEN_STATES, CaseVerb, Owner
 from services.escalation.timeline import Happening, tell_one
 from services.escalation.transitions import IS_LIVE, PRESENT, move
+from services.kit import counts
 from services.kit.errors import invalid
 from services.people.rules import Actor, Verb
 
@@ -110,7 +112,9 @@ def escalate(
     if case.level != level or case.state not in OPEN_STATES:
         raise MovedOn(f"The case is {case.state} on level {case.level} by now.")
     answers = ask(session, [ladder.above(case)], now=now)
-    if not ladder.climb(session, case, answers, now=now):
+    climbed = ladder.climb(session, case, answers, now=now)
+    if climbed is None:
         raise MovedOn("The case is on the last rung of its ladder.")
+    counts.add(session, Counter({climbed: 1}), shard=0)
     detail = {"by": "person"}
     tell_one(session, case_id, Happening.ESCALATED, actor, now=now, note=note, detail=detail)

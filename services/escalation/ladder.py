@@ -1,6 +1,5 @@
 """The ladder that a case climbs, from one who is accountable to the next."""
 
-from collections import Counter
 from datetime import datetime
 
 from sqlalchemy import text
@@ -12,7 +11,6 @@ from services.escalation.cases import Case
 from services.escalation.models import OPEN
 from services.escalation.rules import Wanted
 from services.escalation.timeline import Happening, tell_one
-from services.kit import counts
 from services.kit.counts import Count, hour_of
 from services.people.rules import SYSTEM
 
@@ -32,8 +30,11 @@ def above(case: Case) -> Chain:
 
 def climb(
     session: Session, case: Case, answers: Answering, *, to: int | None = None, now: datetime
-) -> bool:
-    """Make the owner of rung `to`, else of the next one, accountable; False at the ladder's end.
+) -> Count | None:
+    """Make the owner of rung `to`, else of the next one, accountable; None at the ladder's end.
+
+    Answers what is to be counted: once for all cases of a transaction, so that no two wait for
+    each other's counts.
 
     The case is locked, and `answers` knows all who may be accountable. A rung where nobody is, as
     its owner is no longer there, may not review, is away, or nobody has the duty, is passed over
@@ -48,11 +49,10 @@ def climb(
         found = answers.found(wanted, owner)
         given = {"case": case.id, "from_level": case.level, "level": level, "now": now}
         climbed = session.execute(_CLIMB, {**given, **found.columns}).first()
-        if climbed is not None:
-            place = Count("escalations", case.tool, hour_of(now), 0, str(level))
-            counts.add(session, Counter({place: 1}), shard=0)
-        return climbed is not None
-    return False
+        if climbed is None:
+            return None
+        return Count("escalations", case.tool, hour_of(now), 0, str(level))
+    return None
 
 
 def _skip(session: Session, case: Case, wanted: Wanted, why: str, *, now: datetime) -> None:

@@ -100,13 +100,13 @@ _SEE_THEIRS, _LOCK_THEIRS = text(_THEIRS), text(f"{_THEIRS} FOR UPDATE")
 def _hold(session: Session, email: str) -> list[_Theirs]:
     """Lock somebody's cases, then the teams that these go to, and then the person.
 
-    A case that became theirs between the two is not waited for with the person in hand, as
-    whoever moves it may wait for the person: they are let go, and the case is locked first, too.
+    A case that became theirs between the two is not waited for with others in hand, as whoever
+    moves it may wait for those: all are let go, and the case is locked with them.
     """
     given = {"email": email}
     while True:
-        cases = [_Theirs(*row) for row in session.execute(_LOCK_THEIRS, given)]
         with session.begin_nested() as attempt:
+            cases = [_Theirs(*row) for row in session.execute(_LOCK_THEIRS, given)]
             teams = {case.team for case in cases if case.owned}
             on_duty = _reviewers(session) if any(case.schedule for case in cases) else set()
             people_service.hold_person(session, email, teams=teams, beside=on_duty)

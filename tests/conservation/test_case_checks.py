@@ -1,5 +1,6 @@
 """The checker finds what is wrong with cases: claims, owners, timers, clocks and parts."""
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from sqlalchemy import text
 from services.escalation import claims, firing, ladder, queries, service, verdicts
 from services.escalation.answering import ask
 from services.escalation.clocks import _COLUMNS, Timer
+from services.kit import counts
 from tests.conservation.planting import found, run, run_ddl
 from tests.factories import (
     LEAD,
@@ -117,7 +119,8 @@ def test_timer_fired_twice_is_found(pipeline: Pipeline) -> None:
             )
             seen = queries.case(session, row.case_id)
             answers = ask(session, [ladder.above(seen)], now=now)
-            firing._miss_deadline(session, seen, row, answers, now=now)
+            done = firing._miss_deadline(session, seen, row, answers, now=now)
+            counts.add(session, Counter(done), shard=0)
     pipeline.settle()
     assert "deadlines" in found(pipeline)
 
@@ -128,8 +131,11 @@ def test_escalated_twice_to_one_level_is_found(pipeline: Pipeline) -> None:
     for _ in range(2):
         with pipeline.database.transaction() as session:
             seen, now = queries.case(session, case), pipeline.clock.now(session)
-            ladder.climb(session, seen, ask(session, [ladder.above(seen)], now=now), now=now)
-            firing._tell_escalated(session, case, "rung", pipeline.clock.now(session))
+            answers = ask(session, [ladder.above(seen)], now=now)
+            climbed = ladder.climb(session, seen, answers, now=now)
+            assert climbed is not None
+            counts.add(session, Counter({climbed: 1}), shard=0)
+            firing._tell_escalated(session, case, "rung", now)
             session.execute(text('UPDATE "case" SET level = 0 WHERE id = :c'), {"c": case})
     run(pipeline, 'UPDATE "case" SET level = 1 WHERE id = :c', c=case)
     pipeline.settle()

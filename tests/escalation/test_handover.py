@@ -194,6 +194,8 @@ def test_two_engines_hand_each_case_over_once(
     log.take(*(output(f"o-{n}", confidence=0.1) for n in range(150)))
     with ThreadPoolExecutor(3) as engines:
         moved = list(engines.map(lambda _: rota.pass_on(12 * HOUR), range(6)))
+    while moved[-1] or sum(moved) < 150:
+        moved.append(rota.pass_on(12 * HOUR))
     assert sum(moved) == 150
     assert len(told(database)) == 150
 
