@@ -4,6 +4,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -63,9 +64,22 @@ def one_walk(url: str, name: str, steps: int, seed: int, shrink: bool) -> int:
     try:
         populate(database)
         prepare(database)
-        return walk(database, steps=steps, at=seed, shrink=shrink)
+        return walk(database, steps=steps, at=seed, shrink=shrink, tell=_every(10_000, name))
     finally:
         database.close()
+
+
+def _every(number: int, name: str) -> Callable[[int], None]:
+    """Says how far a walk is, now and then."""
+    told = 0
+
+    def tell(steps: int) -> None:
+        nonlocal told
+        if steps // number > told:
+            told = steps // number
+            print(f"{name}: {steps:,} steps", file=sys.stderr, flush=True)
+
+    return tell
 
 
 if __name__ == "__main__":
