@@ -25,7 +25,6 @@ from tests.escalation_machine.world import TEAMS, World
 from tests.factories import LEAD, OUTSIDER, OWNER, TEAMMATE, TOOL
 
 STEPS_A_WALK = 100
-_VACUUM_EVERY = 4
 
 CASE = st.integers(0, 11)
 WHO = st.integers(0, 11)
@@ -183,15 +182,10 @@ def prepare(database: Database) -> None:
 
 
 @contextmanager
-def _kept_small(database: Database) -> Iterator[Callable[[int], None]]:
+def _kept_small(database: Database) -> Iterator[Callable[[], None]]:
     """What was rolled back is cleared away now and then: the server would do it too late."""
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-
-        def clear(walk: int) -> None:
-            if walk % _VACUUM_EVERY == 0:
-                connection.execute(text("VACUUM"))
-
-        yield clear
+        yield lambda: connection.execute(text("VACUUM")).close()
 
 
 def _plan_once(connection: Connection) -> None:
@@ -223,7 +217,7 @@ def walk(
         while machine.steps < steps:
             run_state_machine_as_test(seed(at + number)(machine), settings=_settings(shrink))
             number += 1
-            clear(number)
+            clear()
             tell(machine.steps)
     return int(machine.refused)
 
