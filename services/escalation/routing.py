@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from services.escalation import deadlines, owners
 from services.escalation.cases import Case
 from services.escalation.policy.defaults import default_policy
+from services.escalation.policy.grouping import CONDITION, cause
 from services.escalation.policy.model import Route, RoutingPolicy, facts_of_review
 from services.escalation.rules import LadderRung, Owner
 from services.kit.working_time import after, weekdays
@@ -28,6 +29,7 @@ class Routed:
 
     request: events.ReviewRequest
     route: Route
+    cause: str | None
     revision: str
     team: str
     """Whose people see it."""
@@ -53,7 +55,7 @@ class Routed:
         return self.route.owner if self.owner != self.route.owner else None
 
 
-class _Choice(NamedTuple):
+class Choice(NamedTuple):
     """What the policy says of a request."""
 
     request: events.ReviewRequest
@@ -61,6 +63,9 @@ class _Choice(NamedTuple):
     route: Route
     team: str
     """The tool's."""
+
+    cause: str | None
+    """What makes it the same as others, where it can be part of an incident."""
 
     @property
     def chain(self) -> list[Owner]:
@@ -79,12 +84,23 @@ class Router:
         self._policy = policy
         self._timezone = ZoneInfo(timezone).key
 
+    def choose(
+        self,
+        session: Session,
+        requests: Iterable[events.ReviewRequest],
+        *,
+        tools: Mapping[str, ToolInfo],
+    ) -> list[Choice]:
+        """What the policy in force says of each request. Nothing is locked."""
+        asked = [(one, tools[one.tool].team) for one in requests]
+        policies = self._policies(session, {team for _, team in asked})
+        return [_choice(one, policies[team], team) for one, team in asked]
+
     def route(
         self,
         session: Session,
-        requests: Sequence[events.ReviewRequest],
+        choices: Sequence[Choice],
         *,
-        tools: Mapping[str, ToolInfo],
         beside: Iterable[Owner],
         now: datetime,
     ) -> list[Routed]:
@@ -92,11 +108,6 @@ class Router:
 
         `beside` are those whom the transaction will ask about for other cases, locked already.
         """
-        policies = self._policies(session, {tools[one.tool].team for one in requests})
-        choices = [
-            _Choice(one, policies[team], policies[team].route(facts_of_review(one)), team)
-            for one, team in ((one, tools[one.tool].team) for one in requests)
-        ]
         able = owners.first_able(session, [one.chain for one in choices], beside=beside)
         teams = [
             owners.seen_by(owner) or one.team for one, owner in zip(choices, able, strict=True)
@@ -111,7 +122,7 @@ class Router:
 
     def _routed(
         self,
-        choice: _Choice,
+        choice: Choice,
         owner: Owner,
         team: str,
         calendar: KnownCalendar | None,
@@ -124,6 +135,7 @@ class Router:
         return Routed(
             request=choice.request,
             route=route,
+            cause=choice.cause,
             revision=choice.policy.revision,
             team=team,
             owner=owner,
@@ -142,6 +154,25 @@ class Router:
         if policy is not None:
             return dict.fromkeys(teams, policy)
         return {team: team_policy(session, team) for team in teams}
+
+
+def _choice(request: events.ReviewRequest, policy: RoutingPolicy, team: str) -> Choice:
+    facts = facts_of_review(request)
+    route = policy.route(facts)
+    return Choice(request, policy, route, team, _cause(request, route, facts))
+
+
+def _cause(request: events.ReviewRequest, route: Route, facts: Facts) -> str | None:
+    if route.group is None:
+        return None
+    gate = request.gate
+    return cause(
+        route.group,
+        rule=route.rule,
+        trigger=request.trigger,
+        tool=request.tool,
+        facts={**facts, CONDITION: gate.condition if gate else None},
+    )
 
 
 def team_policy(session: Session, team: str) -> RoutingPolicy:

@@ -23,6 +23,7 @@ from secondlook.conditions import FACTS, Clause, Condition, Facts, FactType
 from secondlook.extent import excess
 from secondlook.text import SLUG, normalised
 
+from services.escalation.policy.grouping import Group, Grouping, grouping_of
 from services.escalation.rules import Owner, Priority, parse_address, parse_owner
 from services.kit.documents import wrong
 from services.kit.durations import DAY, Duration, Unit, parse_duration
@@ -113,6 +114,7 @@ class Rule(_Part):
     priority: Priority = Priority.P3
     sla: Sla | None = None
     escalate: str | None = None
+    group: Grouping | None = None
 
 
 class CatchAll(_Part):
@@ -124,6 +126,7 @@ class CatchAll(_Part):
     priority: Priority = Priority.P3
     sla: Sla
     escalate: str | None = None
+    group: Grouping | None = None
 
     @property
     def owner(self) -> OwnerChoice:
@@ -196,6 +199,8 @@ class Route:
     calendar: str | None
     """Whose hours count, where the policy says so."""
     ladder: tuple[Rung, ...]
+    group: Group | None
+    """What makes cases one incident."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,8 +284,8 @@ class RoutingPolicy(_Part):
         """Where a case goes: by the first active rule that matches, else by the catch-all."""
         for rule, condition in self._conditions:
             if rule.mode == "active" and condition.holds(facts) and not _hidden(rule, facts):
-                return self._as_route(rule.id, rule.owner.owner, rule)
-        return self._as_route("catch-all", self.catch_all.owner.owner, self.catch_all)
+                return self._as_route(rule.id, rule.owner.owner, rule, facts)
+        return self._as_route("catch-all", self.catch_all.owner.owner, self.catch_all, facts)
 
     def explain(self, facts: Facts) -> Iterator[RuleTrace]:
         """Each rule in turn, up to the one that decides, with the clause that failed."""
@@ -291,7 +296,7 @@ class RoutingPolicy(_Part):
                 return
         yield RuleTrace("catch-all", matched=True)
 
-    def _as_route(self, name: str, owner: Owner, part: Rule | CatchAll) -> Route:
+    def _as_route(self, name: str, owner: Owner, part: Rule | CatchAll, facts: Facts) -> Route:
         sla = part.sla or self.catch_all.sla
         ladder = self.ladders.get(part.escalate or self.catch_all.escalate or "", [])
         first = Rung(at=Duration(), own=owner)
@@ -306,6 +311,7 @@ class RoutingPolicy(_Part):
             resolve=sla.resolve,
             calendar=sla.calendar,
             ladder=(first, *later),
+            group=grouping_of(part.group, str(facts.get("trigger"))),
         )
 
 
