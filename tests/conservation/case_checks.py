@@ -270,8 +270,9 @@ CASE_CHECKS = (
         "arrived",
         """SELECT format('case %s was resolved %s times, feedback knows of %s', case_id,
                          coalesce(r.n, 0), coalesce(v.n, 0))
-             FROM (SELECT case_id, count(*) AS n FROM timeline_entry WHERE event = 'resolved'
-                    GROUP BY 1) r
+             FROM (SELECT t.case_id, count(*) AS n FROM timeline_entry t
+                     JOIN "case" c ON c.id = t.case_id AND c.subject_kind = 'output'
+                    WHERE t.event = 'resolved' GROUP BY 1) r
              FULL JOIN (SELECT case_id, count(*) AS n FROM verdict GROUP BY 1) v
                   USING (case_id)
             WHERE coalesce(r.n, 0) <> coalesce(v.n, 0)
