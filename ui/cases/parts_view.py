@@ -59,7 +59,13 @@ def _verdicts(session: Session, tool: ToolInfo, sample: Listed, *, query: str) -
     simple = tool.kind in (OutputKind.CATEGORY, OutputKind.FLAG)
     return {
         "kind": tool.kind.value,
-        "choices": choices_of(case, tool, blind=case.hidden) if simple or case.value else [],
+        "choices": [
+            # How sure the tool was of one of them says nothing of all.
+            {**choice, "confidence": None}
+            for choice in (
+                choices_of(case, tool, blind=case.hidden) if simple or case.value else ()
+            )
+        ],
         "others": others_of(case, tool, blind=case.hidden, query=query),
         "query": query,
     }

@@ -84,7 +84,7 @@ def _fact(fact: str) -> str:
 
 def _words(value: Any) -> str:
     if isinstance(value, list):
-        return " ".join(str(part) for part in value if part is not None) or "not said"
+        return " ".join(str(part) for part in value if part is not None)
     return format_value(value)
 
 

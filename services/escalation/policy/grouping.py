@@ -103,10 +103,16 @@ def grouping_of(said: Group | None, trigger: str) -> Group | None:
 
 def cause(group: Group, *, rule: str, trigger: str, tool: str, facts: Facts) -> str:
     """What names the cause of a case, as JSON: of two cases the same where they have one cause."""
-    version = [facts.get("version.model"), facts.get("version.prompt")]
-    known = {**facts, "version": version}
-    said = {name: _short(known.get(name)) for name in group.by or ()}
+    said = {name: _said(name, facts) for name in group.by or ()}
     return to_json({"rule": rule, "trigger": trigger, "tool": tool, **said}).decode()
+
+
+def _said(name: str, facts: Facts) -> Any:
+    if name != "version":
+        return _short(facts.get(name))
+    # Its two parts, as two versions may have one label.
+    parts = [_short(facts.get(part)) for part in ("version.model", "version.prompt")]
+    return parts if any(parts) else None
 
 
 def _short(value: Any) -> str | bool | float | None:
