@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import corrections, decide, ingest, limits, opening, pages, retention
+from benchmarks import corrections, decide, escalation, ingest, limits, opening, pages, retention
 from benchmarks.server import broker
 from benchmarks.table import Row, write
 
@@ -48,6 +48,7 @@ def main() -> None:
     rows += corrections.rows(10_000 // scale) + opening.rows(20)
     for outputs, cases in ((100_000, 10_000), (1_000_000, 100_000)):
         rows += pages.rows(outputs // scale, cases // scale)
+    rows += escalation.rows(scale)
     rows += retention.rows(1_000_000 // scale)
     day = datetime.now(UTC).date()
     write(_RESULTS, rows, f"{day}, {machine()}{', --quick' if asked.quick else ''}")

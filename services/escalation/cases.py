@@ -23,7 +23,7 @@ class Listed:
     subject_kind: str
     subject_key: str
     tool: str
-    output_id: str
+    output_id: str | None
     trigger: str
     blind: bool
     dispute: Mapping[str, Json] | None
@@ -44,7 +44,9 @@ class Listed:
     overdue_since: datetime | None
     wakes_at: datetime | None
     pause_reason: str | None
+    cause: str | None
     incident: int | None
+    merged_at: datetime | None
     children: int
     verdict: str | None
     verdict_id: str | None
@@ -100,7 +102,6 @@ class Case(Listed):
     resolve_within: str
     verdict_note: str | None
     closed_at: datetime | None
-    merged_at: datetime | None
     paused_for: timedelta
     alternatives: list[Json] | None
     input: Mapping[str, Json] | None

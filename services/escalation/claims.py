@@ -28,6 +28,7 @@ class Claim(NamedTuple):
     expires_at: datetime
 
 
+OWN_DISPUTE = "You disputed this output; somebody else reviews it."
 _MINE = f"claimant = :me AND lease_expires_at > {PRESENT}"
 _CLAIM = move(
     CaseVerb.CLAIM,
@@ -183,7 +184,7 @@ def require_no_objection(session: Session, actor: Actor, case_id: int) -> None:
         OwnDispute: the actor does.
     """
     if queries.objects(session, actor.email, case_id):
-        raise OwnDispute("You disputed this output; somebody else reviews it.")
+        raise OwnDispute(OWN_DISPUTE)
 
 
 def fenced(

@@ -1,6 +1,6 @@
 """Where a requested review goes: by the routing policy, or to the tool's team without one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from services.escalation.answering import Chain, Found, ask, owning
 from services.escalation.assignment import Ask, Given
 from services.escalation.cases import Case
 from services.escalation.policy.defaults import default_policy
+from services.escalation.policy.grouping import CONDITION, cause
 from services.escalation.policy.model import Route, RoutingPolicy, facts_of_review
 from services.escalation.rules import LadderRung, Owner
 from services.kit.working_time import after, weekdays
@@ -30,6 +31,7 @@ class Routed:
 
     request: events.ReviewRequest
     route: Route
+    cause: str | None
     revision: str
     team: str
     """Whose people see it."""
@@ -53,7 +55,7 @@ class Routed:
         return self.route.calendar if named else None
 
 
-class _Choice(NamedTuple):
+class Choice(NamedTuple):
     """What the policy says of a request."""
 
     request: events.ReviewRequest
@@ -61,6 +63,9 @@ class _Choice(NamedTuple):
     route: Route
     team: str
     """The tool's."""
+
+    cause: str | None
+    """What makes it the same as others, where it can be part of an incident."""
 
     @property
     def chain(self) -> Chain:
@@ -96,12 +101,23 @@ class Router:
         self._policy = policy
         self._timezone = ZoneInfo(timezone).key
 
+    def choose(
+        self,
+        session: Session,
+        requests: Iterable[events.ReviewRequest],
+        *,
+        tools: Mapping[str, ToolInfo],
+    ) -> list[Choice]:
+        """What the policy in force says of each request. Nothing is locked."""
+        asked = [(one, tools[one.tool].team) for one in requests]
+        policies = self._policies(session, {team for _, team in asked})
+        return [_choice(one, policies[team], team) for one, team in asked]
+
     def route(
         self,
         session: Session,
-        requests: Sequence[events.ReviewRequest],
+        choices: Sequence[Choice],
         *,
-        tools: Mapping[str, ToolInfo],
         beside: Sequence[Chain],
         now: datetime,
     ) -> list[Routed]:
@@ -109,11 +125,6 @@ class Router:
 
         `beside` are those whom the transaction will ask about for other cases, locked already.
         """
-        policies = self._policies(session, {tools[one.tool].team for one in requests})
-        choices = [
-            _Choice(one, policies[team], policies[team].route(facts_of_review(one)), team)
-            for one, team in ((one, tools[one.tool].team) for one in requests)
-        ]
         chosen = _owners(session, choices, beside, now)
         teams = [one.found.team or choice.team for choice, one in zip(choices, chosen, strict=True)]
         calendars = people_queries.calendars(
@@ -126,7 +137,7 @@ class Router:
 
     def _routed(
         self,
-        choice: _Choice,
+        choice: Choice,
         chosen: _Chosen,
         team: str,
         calendar: KnownCalendar | None,
@@ -139,6 +150,7 @@ class Router:
         return Routed(
             request=choice.request,
             route=route,
+            cause=choice.cause,
             revision=choice.policy.revision,
             team=team,
             found=chosen.found,
@@ -161,7 +173,7 @@ class Router:
 
 
 def _owners(
-    session: Session, choices: Sequence[_Choice], beside: Sequence[Chain], now: datetime
+    session: Session, choices: Sequence[Choice], beside: Sequence[Chain], now: datetime
 ) -> list[_Chosen]:
     """Who owns each case: who is given it, where the rule gives it, else the first who can."""
     chains, asks = [one.chain for one in choices], _asks(session, choices)
@@ -181,7 +193,7 @@ def _owners(
     return [_chosen(*each) for each in zip(choices, found, given, strict=True)]
 
 
-def _asks(session: Session, choices: Sequence[_Choice]) -> list[Ask | None]:
+def _asks(session: Session, choices: Sequence[Choice]) -> list[Ask | None]:
     """Of whom somebody is to be given each case; what has a case already is given to nobody."""
     asks = [one.ask for one in choices]
     keys = [
@@ -196,12 +208,31 @@ def _asks(session: Session, choices: Sequence[_Choice]) -> list[Ask | None]:
     ]
 
 
-def _chosen(choice: _Choice, found: Found, given: Given | None) -> _Chosen:
+def _chosen(choice: Choice, found: Found, given: Given | None) -> _Chosen:
     if given is None:
         return _Chosen(found)
     if given.person is None:
         return _Chosen(found, given.why_not)
     return _Chosen(Found(Owner("person", given.person), team=choice.route.owner.id))
+
+
+def _choice(request: events.ReviewRequest, policy: RoutingPolicy, team: str) -> Choice:
+    facts = facts_of_review(request)
+    route = policy.route(facts)
+    return Choice(request, policy, route, team, _cause(request, route, facts))
+
+
+def _cause(request: events.ReviewRequest, route: Route, facts: Facts) -> str | None:
+    if route.group is None:
+        return None
+    gate = request.gate
+    return cause(
+        route.group,
+        rule=route.rule,
+        trigger=request.trigger,
+        tool=request.tool,
+        facts={**facts, CONDITION: gate.condition if gate else None},
+    )
 
 
 def team_policy(session: Session, team: str) -> RoutingPolicy:

@@ -16,6 +16,8 @@ class SubjectKind(StrEnum):
     """What a case is about."""
 
     OUTPUT = "output"
+    INCIDENT = "incident"
+    """Cases of the same cause."""
 
 
 class CaseState(StrEnum):
@@ -211,7 +213,9 @@ class CaseVerb(StrEnum):
     SNOOZE = "snooze"
     WAKE = "wake"
     RESOLVE = "resolve"
+    RESOLVE_PART = "resolve part"
     UNDO = "undo"
+    UNDO_PART = "undo part"
     MERGE = "merge"
     UNMERGE = "unmerge"
     REOPEN = "reopen"
@@ -273,9 +277,11 @@ TRANSITIONS: dict[CaseVerb, Transition] = {
         # Or time does, or whoever brings something new.
         Transition(_V.WAKE, (_S.WAITING, _S.SNOOZED), _S.OPEN, Who.REVIEWER, _C.NONE, _K.FOLLOW),
         Transition(_V.RESOLVE, (_S.CLAIMED,), _S.RESOLVED, Who.CLAIMANT, _C.END, _K.FOLLOW),
+        Transition(_V.RESOLVE_PART, (_S.MERGED,), _S.RESOLVED, Who.REVIEWER, _C.NONE, _K.FOLLOW),
         Transition(_V.MERGE, OPEN_STATES, _S.MERGED, Who.LEAD, _C.END, _K.FOLLOW),
         Transition(_V.UNMERGE, (_S.MERGED,), _S.OPEN, Who.LEAD, _C.NONE, _K.RESTORE),
         Transition(_V.UNDO, (_S.RESOLVED,), _S.OPEN, Who.GIVER, _C.NONE, _K.RESTORE),
+        Transition(_V.UNDO_PART, (_S.RESOLVED,), _S.MERGED, Who.GIVER, _C.NONE, _K.FOLLOW),
         Transition(_V.REOPEN, (_S.RESOLVED, _S.CLOSED), _S.OPEN, Who.REVIEWER, _C.NONE, _K.START),
         Transition(_V.REASSIGN, OPEN_STATES, _S.OPEN, Who.REVIEWER, _C.END, _K.FOLLOW),
         Transition(_V.CLOSE, (_S.RESOLVED,), _S.CLOSED, Who.SYSTEM, _C.NONE, _K.FOLLOW),

@@ -121,7 +121,7 @@ class _Facts(NamedTuple):
 
     id: int
     tool: str
-    output_id: str
+    output_id: str | None
     trigger: str
     queue: str
     owner_team: str | None
@@ -131,6 +131,9 @@ class _Facts(NamedTuple):
     level: int
     priority: str
     team: str
+    subject_kind: str
+    incident: int | None
+    children: int
 
     @property
     def owner(self) -> events.Owner:
@@ -143,7 +146,7 @@ class _Facts(NamedTuple):
 _FACTS = selecting(
     """
 SELECT c.id, c.tool, o.output_id, c.trigger, c.queue, c.owner_team, c.owner_person, c.due_at,
-       c.state, c.level, c.priority, c.team
+       c.state, c.level, c.priority, c.team, c.subject_kind, c.incident, c.children
 FROM "case" c LEFT JOIN case_output o ON o.case_id = c.id WHERE c.id = ANY(:ids)
 """,
     _Facts._fields,
@@ -174,6 +177,9 @@ def _record(entry: Entry, case: _Facts, now: datetime) -> NewRecord:
         level=case.level,
         priority=case.priority,
         team=case.team,
+        subject_kind=case.subject_kind,
+        incident=None if case.incident is None else str(case.incident),
+        children=case.children,
         actor=None if entry.actor == SYSTEM else entry.actor,
         at=now,
     )

@@ -1,18 +1,19 @@
-"""Verdicts: given under a claim, undone within the reopen window, closed after it."""
+"""Verdicts: given under a claim, closed after the reopen window."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 from pydantic_core import to_json
 from secondlook import events
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import answering, clocks
-from services.escalation.cases import Case
+from services.escalation import clocks
+from services.escalation.cases import Case, Listed
 from services.escalation.claims import (
-    case_for_reviewer,
     fenced,
     require_no_objection,
     require_reviewer,
@@ -25,20 +26,23 @@ from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
 from services.kit import counts
 from services.kit.consuming import outbox
-from services.kit.counts import Count, hour_of
-from services.kit.errors import InvalidInput, NotAllowed, invalid
+from services.kit.counts import Count, Counts, hour_of
+from services.kit.errors import InvalidInput, invalid
 from services.kit.eventlog.port import NewRecord
-from services.people.rules import Actor, Verb
+from services.people.rules import Actor
 from services.tools import queries as tool_queries
 from services.tools.contracts import refused
+from services.tools.queries import ToolInfo
 from services.tools.rules import VerdictKind, normal_value, same_value, value_problem
 from services.tools.versions import ToolVersion, VersionCache
 
-_RESOLVE = move(
+_HAS_PARTS = """EXISTS (
+    SELECT FROM "case" part WHERE part.incident = "case".id AND part.state = 'merged')"""
+RESOLVE = move(
     CaseVerb.RESOLVE,
     sets="""resolved_at = :now, verdict = :verdict, verdict_value = CAST(:value AS jsonb),
         verdict_by = :me, verdict_note = :note, verdict_id = :verdict_id""",
-    where="children = 0",
+    where=f"NOT {_HAS_PARTS}",
     returning="id",
 )
 
@@ -79,10 +83,11 @@ def give_verdict(
     """
     require_reviewer(actor, case)
     require_no_objection(session, actor, case.id)
-    _require_no_parts(case)
-    verdict, value = _checked(session, case, verdict, value)
+    _require_no_parts(session, case)
+    tool = tool_queries.tool(session, case.tool)
+    verdict, value = suited(tool, case, verdict, value)
     note = checked_note(note)
-    event = _event(case, verdict, value, note, actor=actor, now=now)
+    event = given_event(case, verdict, value, note, actor=actor, now=now)
     given = {
         "verdict": verdict.value,
         "value": None if value is None else to_json(value).decode(),
@@ -96,29 +101,45 @@ def give_verdict(
         if taken.begun:
             began = Entry(case.id, Happening.CLAIMED, actor.id, state=CaseState.CLAIMED)
             entries.append(began)
-    fenced(session, actor, case.id, _RESOLVE, token=token, now=now, **given)
+    fenced(session, actor, case.id, RESOLVE, token=token, now=now, **given)
     clocks.follow(session, [case.id], now=now)
     detail = {"verdict": verdict.value}
     entries.append(Entry(case.id, Happening.RESOLVED, actor.id, note, detail))
     tell(session, entries, now=now)
     outbox.enqueue(session, [event.record])
-    _count(session, case, verdict, now=now)
+    count(session, [(case, verdict)], now=now)
     return Verdict(event.event_id, verdict, value)
 
 
-def _require_no_parts(case: Case) -> None:
+_PARTS_LEFT = text(f'SELECT {_HAS_PARTS} FROM "case" WHERE id = :id')
+
+
+def has_parts(session: Session, case_id: int) -> bool:
+    """Whether others wait for a case that they are merged into."""
+    return bool(session.execute(_PARTS_LEFT, {"id": case_id}).scalar_one())
+
+
+def _require_no_parts(session: Session, case: Case) -> None:
     """Refuse a verdict on a case that others wait for: nobody would look at them again.
 
     Raises:
         MovedOn: there are some.
     """
-    if case.children:
-        raise MovedOn(f"{case.children} cases are merged into this one; take them out of it first.")
+    if case.children and has_parts(session, case.id):
+        raise MovedOn(
+            f"Cases are merged into this one: decide those (GET /v1/cases?incident={case.id},"
+            " POST /v1/cases/bulk), or take them out of it first."
+        )
 
 
-def _checked(
-    session: Session, case: Case, verdict: VerdictKind, value: Any
+def suited(
+    tool: ToolInfo, case: Listed, verdict: VerdictKind, value: Any
 ) -> tuple[VerdictKind, Any]:
+    """A verdict and value that suit a case of this tool, as they are recorded.
+
+    Raises:
+        InvalidInput: they do not.
+    """
     if verdict is not VerdictKind.CORRECTED:
         if value is not None:
             raise invalid("value", "a value goes with `corrected` only", "Leave it out.")
@@ -128,7 +149,6 @@ def _checked(
     if value is None:
         raise invalid("value", "`corrected` needs the right value", "Send it as `value`.")
     value = normal_value(value)
-    tool = tool_queries.tool(session, case.tool)
     problem = value_problem(tool.kind, tool.ever_categories, value, pointer="/value")
     if problem is not None:
         raise InvalidInput(f"value: {problem.problem}.", problems=(problem,))
@@ -139,7 +159,7 @@ def _checked(
     return verdict, value
 
 
-class _Told:
+class Told:
     """A verdict's event, ready for the log."""
 
     def __init__(self, event: events.VerdictRecorded | events.VerdictTakenBack) -> None:
@@ -147,15 +167,15 @@ class _Told:
         self.record = NewRecord(event.topic, event.key, events.encode(event))
 
 
-def _event(
-    case: Case,
+def given_event(
+    case: Listed,
     verdict: VerdictKind,
     value: Any,
     note: str | None,
     *,
     actor: Actor,
     now: datetime,
-) -> _Told:
+) -> Told:
     """`secondlook.verdict.given.v1`; made before anything is written, so that nothing is
     recorded that could not be told.
 
@@ -163,7 +183,7 @@ def _event(
         InvalidInput: the value or the note is not what the contract takes.
     """
     try:
-        return _Told(
+        return Told(
             events.verdict_given(
                 event_id=f"verdict-{uuid4()}",
                 case_id=str(case.id),
@@ -187,88 +207,15 @@ def _event(
 _versions = VersionCache()
 
 
-def _count(session: Session, case: Case, verdict: VerdictKind, *, now: datetime) -> None:
-    of_case = ToolVersion(case.tool, case.output_version)
-    number = _versions.ids(session, [of_case])[of_case]
-    place = Count("verdicts", case.tool, hour_of(now), number, verdict.value)
-    counts.add(session, Counter({place: 1}), shard=0)
-
-
-# --- undo ---------------------------------------------------------------------------------
-
-_UNDO = move(
-    CaseVerb.UNDO,
-    sets="""verdict = NULL, verdict_value = NULL, verdict_by = NULL, verdict_note = NULL,
-        verdict_id = NULL, resolved_at = NULL, blind = false,
-        owner_team = :owner_team, owner_person = :owner_person,
-        owner_schedule = :owner_schedule, team = coalesce(:team, team),
-        owner_since = CASE WHEN :kept THEN owner_since ELSE :now END""",
-    where="verdict_id = :verdict_id AND resolved_at > :since",
-    returning="id",
-)
-
-
-def undo(
-    session: Session,
-    actor: Actor,
-    case_id: int,
-    *,
-    verdict_id: str | None = None,
-    window: timedelta,
-    now: datetime,
-) -> None:
-    """Take a verdict back: the case is open again, due when it was due before, unclaimed.
-
-    `verdict_id` is the verdict that the actor saw, if they say so: one that was given since stays.
-    Where its owner is gone by now, the next of its ladder, its team or an admin is the owner.
-    Whoever heard of the verdict hears that it counts no longer. What its reviewer saw of a
-    blind case cannot be unseen, so it is not blind any more.
-
-    Raises:
-        NotFound: there is no such case in the actor's sight.
-        NotAllowed: somebody else gave the verdict, and the actor is no lead.
-        MovedOn: the case has no verdict or another one, or the reopen window is over.
-    """
-    case = case_for_reviewer(session, actor, case_id, lock=True)
-    if case.state != CaseState.RESOLVED or case.resolved_at is None:
-        raise MovedOn(f"The case is {case.state}; only a verdict just given is undone.")
-    if verdict_id is not None and case.verdict_id != verdict_id:
-        raise MovedOn(f"{case.verdict_by} has given another verdict since; look at that one first.")
-    if case.verdict_by != actor.email and not actor.may(Verb.TAKE_OVER):
-        raise NotAllowed(f"{case.verdict_by} gave this verdict; they or a lead can undo it.")
-    given_id = case.verdict_id or ""
-    event = _event_undone(case, given_id, actor=actor, now=now)
-    (found,) = answering.of_reopened(session, [case], now=now)
-    given = {
-        "id": case_id,
-        "verdict_id": given_id,
-        "since": now - window,
-        "now": now,
-        "kept": found.owner == case.owner,
-        **found.columns,
-    }
-    if session.execute(_UNDO, given).first() is None:
-        raise MovedOn("The time to undo this verdict is over; reopen the case instead.")
-    clocks.follow(session, [case_id], now=now, as_of=case.resolved_at)
-    entries = [Entry(case_id, Happening.UNDONE, actor.id, detail={"verdict": case.verdict})]
-    entries += answering.told_again(case, found)
-    tell(session, entries, now=now)
-    outbox.enqueue(session, [event.record])
-
-
-def _event_undone(case: Case, verdict_id: str, *, actor: Actor, now: datetime) -> _Told:
-    """`secondlook.verdict.undone.v1`."""
-    return _Told(
-        events.verdict_undone(
-            verdict_id=verdict_id,
-            case_id=str(case.id),
-            tool=case.tool,
-            team=case.team,
-            output_id=case.output_id,
-            actor=actor.id,
-            at=now,
-        )
+def count(session: Session, given: Sequence[tuple[Listed, VerdictKind]], *, now: datetime) -> None:
+    """Count verdicts, by what produced the outputs."""
+    of_case = [(ToolVersion(case.tool, case.output_version), verdict) for case, verdict in given]
+    numbers = _versions.ids(session, [version for version, _ in of_case])
+    tally: Counts = Counter(
+        Count("verdicts", version.tool, hour_of(now), numbers[version], verdict.value)
+        for version, verdict in of_case
     )
+    counts.add(session, tally, shard=0)
 
 
 # --- closing ------------------------------------------------------------------------------

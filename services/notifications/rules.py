@@ -158,12 +158,16 @@ class CaseFacts:
     """The owner, where it is a team."""
     due_at: datetime | None
     priority: str | None
+    cases: int | None = None
+    """How many are part of it, where it is an incident."""
 
 
 def line_of_case(what: What, case: CaseFacts) -> str:
     """What happened to a case, until when, and what to do."""
     whom = f"team {case.team}" if case.team else "you"
     why = _OPENED_BY.get(case.trigger, case.trigger.replace("_", " "))
+    if case.cases is not None:
+        why = f"it is an incident, {case.cases} cases and counting, as {why}"
     said = _SAID_OF_CASE[what].format(id=case.id, tool=case.tool, why=why, whom=whom)
     if case.priority in _URGENT:
         said = f"{case.priority}: {said}"

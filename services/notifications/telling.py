@@ -35,17 +35,25 @@ class News(NamedTuple):
 
 def of_cases(session: Session, moved: Iterable[events.CaseMoved], *, now: datetime) -> list[News]:
     """What owners are told: people of their own cases, those on duty of a team's."""
-    told = [event for event in moved if event.type in rules.OF_CASES]
+    told = [event for event in moved if event.type in rules.OF_CASES and not _is_part(event)]
     owners = [event.data.owner for event in told]
     teams = {owner.id for owner in owners if owner.kind == "team"}
     told_of = ownership.told_of(session, teams, now)
     return [_of_case(event, told_of) for event in told]
 
 
+def _is_part(event: events.CaseMoved) -> bool:
+    """Whether another case answers for it, whose owner is told once of all."""
+    return event.data.state == "merged"
+
+
 def _of_case(event: events.CaseMoved, teams: dict[str, list[str]]) -> News:
     case, what = event.data, rules.OF_CASES[event.type]
     team = case.owner.id if case.owner.kind == "team" else None
-    facts = CaseFacts(case.case_id, case.tool, case.trigger, team, case.due_at, case.priority)
+    of_incident = case.children if case.subject_kind == "incident" else None
+    facts = CaseFacts(
+        case.case_id, case.tool, case.trigger, team, case.due_at, case.priority, of_incident
+    )
     return News(
         key=event.id,
         what=what,

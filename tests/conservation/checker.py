@@ -36,14 +36,14 @@ SELECT 'corrections', c.tool, o.version, c.kind, NULL, count(*)
  WHERE o.recorded_at IS NOT NULL GROUP BY 2, 3, 4
 UNION ALL
 SELECT 'cases', tool, 0, trigger, date_trunc('hour', opened_at, 'UTC'), count(*)
-  FROM "case" GROUP BY 2, 4, 5
+  FROM "case" WHERE subject_kind = 'output' GROUP BY 2, 4, 5
 UNION ALL
 SELECT 'exceptions', tool, version, exception, date_trunc('hour', recorded_at, 'UTC'), count(*)
   FROM output WHERE exception IS NOT NULL GROUP BY 2, 3, 4, 5
 UNION ALL
 SELECT 'verdicts', c.tool, 0, t.detail->>'verdict', date_trunc('hour', t.at, 'UTC'), count(*)
   FROM timeline_entry t JOIN "case" c ON c.id = t.case_id
- WHERE t.event = 'resolved' GROUP BY 2, 4, 5
+ WHERE t.event = 'resolved' AND c.subject_kind = 'output' GROUP BY 2, 4, 5
 UNION ALL
 SELECT 'overdue', c.tool, 0, c.queue || '/' || (t.detail->>'clock'),
        date_trunc('hour', t.at, 'UTC'), count(*)
@@ -108,7 +108,7 @@ CREATE TEMP VIEW holding AS
 SELECT case_id, id, event, actor,
        lag(event) OVER before AS event_before, lag(actor) OVER before AS actor_before
   FROM timeline_entry WHERE event IN ('claimed', 'released', 'reassigned', 'resolved',
-       'waiting', 'snoozed', 'merged')
+       'waiting', 'snoozed', 'merged') AND NOT coalesce(detail ? 'incident', false)
        -- What goes on to whoever is on duty stays in the hands of its claimant.
        AND NOT (event = 'reassigned' AND actor = 'secondlook')
 WINDOW before AS (PARTITION BY case_id ORDER BY id);

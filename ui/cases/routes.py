@@ -9,6 +9,7 @@ from services.escalation import lists
 from services.people.fields import Normalised
 from services.people.rules import Verb
 from ui.cases.merging import add_merging
+from ui.cases.parts import add_parts
 from ui.cases.pauses import add_pauses
 from ui.cases.queue_filter import queue_filter
 from ui.cases.remarks import add_remarks
@@ -31,6 +32,7 @@ def router(pages: PageContext) -> APIRouter:
     add_other_verbs(routes, pages)
     add_pauses(routes, pages)
     add_merging(routes, pages)
+    add_parts(routes, pages)
     return routes
 
 

@@ -8,8 +8,7 @@ from starlette.responses import Response
 
 from services.escalation import lists, queries
 from services.escalation.cases import Case, Listed
-from services.escalation.lists import Filter
-from services.escalation.rules import CaseState
+from services.escalation.rules import SubjectKind
 from services.feedback import queries as feedback
 from services.kit.database import Session
 from services.kit.errors import NotFound
@@ -20,9 +19,10 @@ from services.tools import queries as tool_queries
 from services.tools.queries import ToolInfo
 from services.tools.rules import OutputKind, VerdictKind
 from ui.cases.case_view import case_context, may_undo, standing
+from ui.cases.parts_view import parts_context, parts_outcome
 from ui.cases.queue_filter import QueueFilter, queue_filter
 from ui.cases.remarks import remarks_context
-from ui.cases.vocabulary import SPANS, timeline_entries, trigger_label
+from ui.cases.vocabulary import SPANS, cause_words, timeline_entries, trigger_label
 from ui.kit.context import PageContext
 from ui.kit.templating import wants_fragment
 from ui.kit.values import format_value
@@ -65,21 +65,38 @@ def list_context(
 
 def _row(case: Listed, actor: Actor) -> dict[str, Any]:
     """A case as a row of the list."""
+    if case.subject_kind == SubjectKind.INCIDENT:
+        return {**_shared(case, actor), **_of_incident(case)}
     blind = case.hidden
     said = "" if blind else format_value(case.value, case.failure)
     corrected = case.verdict_value if case.verdict == VerdictKind.CORRECTED else None
     human = format_value(corrected if corrected is not None else (case.dispute or {}).get("value"))
     return {
-        "id": case.id,
+        **_shared(case, actor),
         "title": ("Audit: what is right?" if blind else said or "No output"),
         "human": "" if blind else human,
         "text": case.excerpt or ("" if blind else (case.dispute or {}).get("note")) or "",
-        "due": case.due_at,
         "confidence": None if blind else case.confidence,
+    }
+
+
+def _shared(case: Listed, actor: Actor) -> dict[str, Any]:
+    return {
+        "id": case.id,
+        "due": case.due_at,
         "meta": (trigger_label(case.trigger), case.tool),
         "claimant": _holder(case, actor),
         "state": "" if case.state in ("open", "claimed") else "inert",
         "verdict": case.verdict,
+    }
+
+
+def _of_incident(case: Listed) -> dict[str, Any]:
+    return {
+        "title": f"Incident: {case.children} cases",
+        "human": "",
+        "text": cause_words(case.cause),
+        "confidence": None,
     }
 
 
@@ -122,7 +139,8 @@ def pane_context(
     tool = tool_queries.tool(session, case.tool)
     names = _field_names(session, case, tool)
     objects = queries.objects(session, actor.email, case.id)
-    parts = _parts(session, actor, case)
+    parts = parts_context(session, actor, case, tool, query=query, now=now)
+    waiting = bool(parts and parts["total"])
     beside = (
         _count_context(session, actor, asked)
         if fragment
@@ -132,24 +150,18 @@ def pane_context(
         **beside,
         **remarks_context(session, actor, case),
         "case": case_context(case, tool, query=query, names=names)
-        | standing(case, actor, own_dispute=objects),
+        | standing(case, actor, own_dispute=objects, has_parts=waiting),
         "entries": timeline_entries(queries.timeline(session, case)),
         "owners": _possible_owners(session),
-        "parts": [_row(one, actor) for one in parts],
+        "parts": parts,
+        "preview": None,
+        "outcome": parts_outcome(request),
         "spans": [{"value": span, "label": words} for span, words in SPANS],
         "problem": "",
         "typed": {},
         "oob": fragment,
         "now": now,
     }
-
-
-def _parts(session: Session, actor: Actor, case: Case) -> list[Listed]:
-    """Cases that are merged into this one, the soonest due first: a page of them at most."""
-    if not case.children:
-        return []
-    wanted = Filter(incident=case.id, state=CaseState.MERGED)
-    return lists.cases(session, actor, wanted, limit=_PAGE)
 
 
 def render_pane(

@@ -30,6 +30,7 @@ from secondlook._values import (
     ShortText,
     Slug,
     Strict,
+    SubjectKind,
     Text,
     Timestamp,
     ToolErrorKind,
@@ -199,7 +200,8 @@ class CaseEvent(Strict):
     """Where a case stands after something happened to it."""
 
     case_id: Id
-    output_id: Id
+    output_id: Id | None = None
+    """Absent where it is about an incident: many outputs."""
     tool: Slug
     trigger: Trigger
     queue: Slug
@@ -211,6 +213,12 @@ class CaseEvent(Strict):
     """How urgent it is, `P1` first."""
     team: Slug | None = None
     """Whose people see it."""
+    subject_kind: SubjectKind = "output"
+    """What it is about."""
+    incident: Id | None = None
+    """The case that it is part of, or was."""
+    children: Count = 0
+    """How many cases are, or were, part of it."""
     at: Timestamp
     actor: Actor | None = None
     """Absent where Secondlook itself acted: a timer, a rule."""

@@ -19,6 +19,7 @@ from secondlook.extent import excess
 from secondlook.text import normalised
 
 from services.escalation.assignment import Terms
+from services.escalation.policy.grouping import Group, Grouping, grouping_of
 from services.escalation.policy.ladders import Rung, Span, check_ladder
 from services.escalation.policy.owning import (
     Address,
@@ -63,6 +64,7 @@ class Rule(Part):
     priority: Priority = Priority.P3
     sla: Sla | None = None
     escalate: str | None = None
+    group: Grouping | None = None
 
     @model_validator(mode="after")
     def _assigned(self) -> "Rule":
@@ -82,6 +84,7 @@ class CatchAll(Part):
     priority: Priority = Priority.P3
     sla: Sla
     escalate: str | None = None
+    group: Grouping | None = None
 
     @cached_property
     def owner(self) -> OwnerChoice:
@@ -159,6 +162,8 @@ class Route:
     calendar: str | None
     """Whose hours count, where the policy says so."""
     ladder: tuple[Rung, ...]
+    group: Group | None
+    """What makes cases one incident."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,8 +267,8 @@ class RoutingPolicy(Part):
         """Where a case goes: by the first active rule that matches, else by the catch-all."""
         for rule, condition in self._conditions:
             if rule.mode == "active" and condition.holds(facts) and not _hidden(rule, facts):
-                return self._as_route(rule.id, rule.owner, rule)
-        return self._as_route("catch-all", self.catch_all.owner, self.catch_all)
+                return self._as_route(rule.id, rule.owner, rule, facts)
+        return self._as_route("catch-all", self.catch_all.owner, self.catch_all, facts)
 
     def explain(self, facts: Facts) -> Iterator[RuleTrace]:
         """Each rule in turn, up to the one that decides, with the clause that failed."""
@@ -274,7 +279,9 @@ class RoutingPolicy(Part):
                 return
         yield RuleTrace("catch-all", matched=True)
 
-    def _as_route(self, name: str, choice: OwnerChoice, part: Rule | CatchAll) -> Route:
+    def _as_route(
+        self, name: str, choice: OwnerChoice, part: Rule | CatchAll, facts: Facts
+    ) -> Route:
         owner = choice.owner
         sla = part.sla or self.catch_all.sla
         ladder = self.ladders.get(part.escalate or self.catch_all.escalate or "", [])
@@ -291,6 +298,7 @@ class RoutingPolicy(Part):
             resolve=sla.resolve,
             calendar=sla.calendar,
             ladder=(first, *later),
+            group=grouping_of(part.group, str(facts.get("trigger"))),
         )
 
 
