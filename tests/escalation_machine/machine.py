@@ -225,7 +225,7 @@ def walk(
 def _settings(shrink: bool) -> settings:
     phases = (Phase.generate, Phase.shrink) if shrink else (Phase.generate,)
     return settings(
-        max_examples=10,
+        max_examples=5,
         stateful_step_count=STEPS_A_WALK,
         deadline=None,
         database=None,
