@@ -1,8 +1,10 @@
 """The machine: which steps there are. Hypothesis chooses, and shrinks what breaks."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
@@ -53,6 +55,14 @@ class Escalation(RuleBasedStateMachine):
         """After every step."""
         type(self).steps += 1
         self.world.check()
+
+    def check_invariants(self, *given: Any, **named: Any) -> None:
+        """Tell of what is broken at once: Hypothesis goes the same way again before it does."""
+        try:
+            super().check_invariants(*given, **named)
+        except AssertionError as error:
+            print(f"after {self.steps:,} steps: {error}", file=sys.stderr, flush=True)
+            raise
 
     def _person(self, number: int) -> str:
         return self.world.people[number % len(self.world.people)]
@@ -194,6 +204,8 @@ def _plan_once(connection: Connection) -> None:
     assert driver is not None
     driver.prepare_threshold, driver.prepared_max = 1, 2_000
     connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
+    # A walk is one transaction, on a machine that may have other things to do.
+    connection.exec_driver_sql("SET idle_in_transaction_session_timeout = 0")
     connection.commit()
 
 

@@ -7,7 +7,7 @@ from services.kit.database import Database
 from tests.escalation_machine.machine import prepare, walk
 from tests.escalation_machine.world import Broken, World
 
-STEPS = 3_000
+STEPS = 4_000
 """As many as fit into less than a minute while the rest of the suite is running."""
 
 
