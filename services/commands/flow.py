@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import httpx2
 from secondlook import Secondlook
@@ -12,6 +12,7 @@ from examples.ticket_categoriser.model import train
 from examples.ticket_categoriser.people import Owners, Rep, chance
 from examples.ticket_categoriser.tickets import categories, generate
 from services.app.resources import Resources
+from services.commands import demo_life
 from services.commands.demo import TOOL, await_ready, links, owner_tokens, prepare
 from services.commands.shared import resources, say
 
@@ -30,6 +31,7 @@ def flow(address: str, *, seed: int = 1) -> None:
 def _flow(found: Resources, address: str, seed: int) -> None:
     pilot = generate(_PILOT, seed=seed)
     props = prepare(found, categories(pilot), seed=seed)
+    demo_life.furnish(found)
     for name, role, link in links(found, address):
         say(f"sign in as {name} ({role}): {link}")
     model = train(
@@ -40,6 +42,7 @@ def _flow(found: Resources, address: str, seed: int) -> None:
         look.wait_for_policy(30)
         rep = Rep(look, "rep@demo.example", seed)
         reviewers = Reviewers(found, address, props.owner_tokens, seed=seed)
+        demo_life.fail_for_a_while(look, model.name)
         for number in itertools.count():
             (ticket,) = generate(1, seed=seed + 1_000_003 * (number + 1))
             name = f"{model.name}-{number}"
@@ -48,6 +51,8 @@ def _flow(found: Resources, address: str, seed: int) -> None:
             decision = record(look, name, ticket, guess, model=model.name, number=number)
             if decision.proceed:
                 rep.read(name, said=guess.category, right=ticket.category)
+            if number == _AT_ONCE:
+                reviewers.answer_disputes(right)
             if number >= _AT_ONCE:
                 time.sleep(_SECONDS_BETWEEN)
                 if chance(seed, "work", name) < 0.5:
@@ -67,10 +72,22 @@ class Reviewers:
         self._take(tokens)
 
     def review_some(self, right: Mapping[str, str]) -> None:
-        """Review two cases where many wait. What is refused now is tried again next time."""
+        """Review two cases where many wait."""
+        self._try(
+            lambda owners: (
+                len(owners.open_cases()) > _LEFT_OPEN and owners.work(right, lambda: None, most=2)
+            )
+        )
+
+    def answer_disputes(self, right: Mapping[str, str]) -> None:
+        """Review what the rep disputed, so that they hear what became of it."""
+        self._try(lambda owners: owners.work(right, lambda: None, most=3, trigger="dispute"))
+
+    def _try(self, work: Callable[[Owners], object]) -> None:
+        """What is refused now is tried again next time."""
         try:
-            if self._owners is not None and len(self._owners.open_cases()) > _LEFT_OPEN:
-                self._owners.work(right, lambda: None, most=2)
+            if self._owners is not None:
+                work(self._owners)
         except httpx2.HTTPStatusError as error:
             if error.response.status_code == httpx2.codes.UNAUTHORIZED:
                 self._take(owner_tokens(self._found))
