@@ -1,5 +1,6 @@
 """What makes every page of `run --demo` show life within the first minute."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from secondlook import Secondlook
@@ -14,7 +15,6 @@ from services.people.rules import Role
 
 _BILLING, _BILLING_OWNER = "billing", "billing@demo.example"
 _SCHEDULE = "triage-duty"
-# Nobody has the duty at the weekend: the page says so.
 _TURNS = """
 timezone: Europe/Berlin
 layers:
@@ -74,3 +74,9 @@ def fail_for_a_while(look: Secondlook, model: str) -> None:
             model=model,
             subject=f"ticket-outage-{n}",
         )
+
+
+def dispute(look: Secondlook, actor: str, outputs: Iterable[str]) -> None:
+    """The rep disputes some outputs; the owners answer soon, and the rep's inbox says what."""
+    for output_id in outputs:
+        look.dispute(output_id, actor=actor, note="This is not what the customer asks.")

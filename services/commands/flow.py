@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 
 import httpx2
@@ -19,6 +20,7 @@ from services.commands.shared import resources, say
 _PILOT, _AT_ONCE = 300, 160
 _SECONDS_BETWEEN = 2.0
 _LEFT_OPEN = 40
+_DISPUTED = 3
 
 
 def flow(address: str, *, seed: int = 1) -> None:
@@ -38,6 +40,7 @@ def _flow(found: Resources, address: str, seed: int) -> None:
         f"pilot-{props.run}", [t.text for t in pilot], [t.category for t in pilot], seed=seed
     )
     right: dict[str, str] = {}
+    doubtful: deque[str] = deque(maxlen=_DISPUTED)
     with Secondlook(address, props.key) as look:
         look.wait_for_policy(30)
         rep = Rep(look, "rep@demo.example", seed)
@@ -50,8 +53,13 @@ def _flow(found: Resources, address: str, seed: int) -> None:
             guess = model.guess([ticket.text])[0]
             decision = record(look, name, ticket, guess, model=model.name, number=number)
             if decision.proceed:
+                wrong = guess.category != ticket.category
+                if wrong or len(doubtful) < _DISPUTED:
+                    doubtful.append(name)
                 rep.read(name, said=guess.category, right=ticket.category)
             if number == _AT_ONCE:
+                demo_life.dispute(look, rep.email, doubtful)
+            if number == _AT_ONCE + _DISPUTED:
                 reviewers.answer_disputes(right)
             if number >= _AT_ONCE:
                 time.sleep(_SECONDS_BETWEEN)
