@@ -23,6 +23,10 @@ METRICS = (
         "How long the timer that is overdue longest has been due; 0 where none is. Parked ones "
         "are not in it.",
     ),
+    gauge(
+        "secondlook_unowned_cases",
+        "Open cases whose owner is nobody who is active and may review; anything but 0 is a fault.",
+    ),
     gauge("secondlook_parked_timers", "Timers that failed and wait to be tried again."),
 )
 
@@ -52,4 +56,5 @@ def _read_queues(scrape: Scrape) -> None:
     due = queries.oldest_unfired_timer(session)
     late = max(0.0, (scrape.now - due).total_seconds()) if due is not None else 0.0
     samples.set("secondlook_oldest_unfired_timer_seconds", late)
+    samples.set("secondlook_unowned_cases", sum(queries.unowned(session).values()))
     samples.set("secondlook_parked_timers", queries.parked_timer_count(session))
