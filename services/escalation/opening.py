@@ -1,7 +1,7 @@
 """Opening cases, set-based: a batch of requests in, cases with owners and timers out."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from services.escalation import owners
 from services.escalation.clocks import counted_by
+from services.escalation.policy.tallies import MONITORED, ROUTED
 from services.escalation.routing import Routed, Router
 from services.escalation.rules import Owner, SubjectKind
 from services.escalation.timeline import Entry, Happening, passed_over, tell
@@ -39,6 +40,7 @@ _CASE_COLUMNS = {
     "rule": "text",
     "routing_revision": "text",
     "ladder": "jsonb",
+    "monitored": "jsonb",
     "timezone": "text",
     "calendar": "text",
     "calendar_team": "text",
@@ -163,6 +165,7 @@ def _row(one: Routed) -> dict[str, Any]:
         "rule": one.route.rule,
         "routing_revision": one.revision,
         "ladder": one.ladder,
+        "monitored": one.monitored,
         "timezone": one.timezone,
         "calendar": one.named_calendar,
         "calendar_team": one.team,
@@ -253,7 +256,16 @@ def _count(
         )
         for one in opened
     )
+    tally.update(of_rule for one in opened for of_rule in _rules(one, hour_of(now)))
     counts.add(session, tally, shard=shard)
+
+
+def _rules(one: Routed, hour: datetime) -> Iterator[Count]:
+    """The rule that took a case, and those of the revision that would have."""
+    yield Count(ROUTED, one.request.tool, hour, 0, one.route.rule)
+    for tried in one.monitored:
+        label = f"{one.revision}/{tried['rule']}"
+        yield Count(MONITORED, one.request.tool, hour, 0, label)
 
 
 def _version(request: Request) -> ToolVersion:

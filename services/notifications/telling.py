@@ -35,10 +35,14 @@ class News(NamedTuple):
 
 def of_cases(session: Session, moved: Iterable[events.CaseMoved]) -> list[News]:
     """What owners are told: people of their own cases, a team's reviewers of the team's."""
-    told = [event for event in moved if event.type in rules.OF_CASES]
+    told = [e for e in moved if e.type in rules.OF_CASES and not _keeps_owner(e.data.rerouting)]
     owners = [event.data.owner for event in told]
     teams = ownership.told_of(session, {owner.id for owner in owners if owner.kind == "team"})
     return [_of_case(event, teams) for event in told]
+
+
+def _keeps_owner(rerouting: events.Rerouting | None) -> bool:
+    return rerouting is not None and rerouting.before.owner == rerouting.after.owner
 
 
 def _of_case(event: events.CaseMoved, teams: dict[str, list[str]]) -> News:
