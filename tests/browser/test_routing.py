@@ -41,11 +41,10 @@ def _tab_to(page: Page, name: str) -> None:
         page.get_by_label(name, exact=True)
         .or_(page.get_by_role("button", name=name, exact=True))
         .or_(page.get_by_role("link", name=name, exact=True))
-        .first
     )
     for _ in range(_MOST_STEPS):
         page.keyboard.press("Tab")
-        if wanted.evaluate("one => one === document.activeElement"):
+        if wanted.evaluate_all("all => all.includes(document.activeElement)"):
             return
     raise AssertionError(f"'{name}' is not reached by the keyboard")
 
