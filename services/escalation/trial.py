@@ -9,9 +9,11 @@ from sqlalchemy.orm import Session
 
 from services.escalation import deadlines
 from services.escalation.policy.facts import facts_of_review
+from services.escalation.policy.sentences import in_words
 from services.escalation.policy.traces import RuleTrace
 from services.escalation.routing import Routed, Router
 from services.escalation.rules import LadderRung, Owner
+from services.kit.durations import parse_duration
 from services.kit.errors import invalid
 from services.kit.working_time import weekdays
 from services.people.rules import Actor, Verb
@@ -24,7 +26,8 @@ class TimedRung(NamedTuple):
     owner: Owner
     at: datetime | None
     """None where a missed deadline alone leads to it."""
-    repeat: str | None
+    again: str
+    """How often they are told again, in words; empty where they are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ def try_out(
     (routed,) = router.route(session, [request], tools=known, beside=(), now=now)
     policy = router.policy_of(session, known[request.tool].team)
     rungs = [
-        TimedRung(Owner(rung["kind"], rung["id"]), _at(routed, rung, n, now), rung["repeat"])
+        TimedRung(Owner(rung["kind"], rung["id"]), _at(routed, rung, n, now), _again(rung))
         for n, rung in enumerate(routed.ladder)
     ]
     return Trial(list(policy.explain(facts_of_review(request))), routed, rungs)
@@ -63,3 +66,7 @@ def _at(routed: Routed, rung: LadderRung, n: int, now: datetime) -> datetime | N
         return None
     calendar = routed.calendar.working if routed.calendar else weekdays(routed.timezone)
     return deadlines.rung_due(routed.ladder, n, now, calendar)
+
+
+def _again(rung: LadderRung) -> str:
+    return in_words(parse_duration(rung["repeat"])) if rung["repeat"] else ""

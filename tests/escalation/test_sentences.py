@@ -94,6 +94,7 @@ def test_ladder_rung_by_rung(policy: RoutingPolicy) -> None:
             "a failure or a correction without its output",
         ),
         ({"trigger": "tool_*"}, "a failure"),
+        ({"trigger": "tool_failure", "failure": "timeout"}, "a failure by timeout"),
         ({"trigger": "policy"}, "an output that a review condition holds up"),
         ({"trigger": "audit", "tool": ["a", "b", "c"]}, "an audit of a, b or c"),
         ({"tool": "*"}, "a case of anything"),
@@ -160,7 +161,7 @@ _MARKS = {
     "version.prompt": " with prompt ", "language": " in language ", "cohort": " in cohort ",
     "kind": " whose output is ", "predicted.category": " that says ",
     "predicted.flag": " that was (not )?raised", "confidence": " with a confidence ",
-    "failure": " that failed by ", ATTRIBUTE + "size": " whose size is ",
+    "failure": " by (timeout|error|refused|invalid)", ATTRIBUTE + "size": " whose size is ",
     ATTRIBUTE + "plan": " whose plan is ",
 }  # fmt: skip
 """What a sentence says where it speaks of a fact."""

@@ -167,7 +167,7 @@ def test_trial_says_each_rule_and_what_the_case_would_get(site: Site) -> None:
     assert re.search(
         r"Its ladder support, from the opening on Lea, \d+ \w{3} \d{4}, \d\d:\d\d", page
     )
-    assert "told again every 1h" in page
+    assert "told again every 1 hour" in page
     assert "It goes to Lea Rule taxes" in words(tried(site, value="tax").text)
     assert site.one('SELECT count(*) FROM "case"') == 4, "nothing of it is kept"
 

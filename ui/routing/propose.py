@@ -27,6 +27,7 @@ MOST = 20_000
 """So many of the newest cases a page's replay looks at, so that it answers in seconds."""
 _AROUND = 2
 _LINE = re.compile(r"\bline (\d+)")
+_HINT = "Change it there, or add what is missing; `secondlook route check` finds the same."
 _FIRST = """version: 1
 catch_all: {team: TEAM, priority: P3, sla: {claim: 4h, resolve: 2bd}}
 rules: []
@@ -146,7 +147,7 @@ def _drawn(found: Replay) -> dict[str, Any]:
 
 
 def _as_problem(found: Finding) -> Problem:
-    return Problem(f"line {found.line}", found.problem, "")
+    return Problem(f"line {found.line}", found.problem, _HINT)
 
 
 def _at_its_place(content: str, problem: Problem) -> ShownProblem:

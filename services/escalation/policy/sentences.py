@@ -31,6 +31,7 @@ _NOUNS = {
     Trigger.AUDIT: "an audit",
     Trigger.UNMATCHED: "a correction without its output",
 }
+_FAILED = "that failed "
 _KINDS = {"category": "a category", "text": "a text", "flag": "a flag", "fields": "fields"}
 _UNITS = (
     (Unit.SECONDS, DAY, "day"),
@@ -79,10 +80,14 @@ def of_ladder(rungs: Sequence[Rung], called: Called) -> Iterator[str]:
 
 def subject(when: Mapping[str, Clause]) -> str:
     """The cases that clauses hold for: `a dispute of categoriser that says billing/*`."""
-    said, related = _noun(when), False
+    noun = said = _noun(when)
+    related = False
     for phrase in phrases(when):
-        relative = phrase.words.startswith(("that ", "whose "))
-        said += f" and {phrase.words}" if relative and related else f" {phrase.words}"
+        words = phrase.words
+        if noun == _NOUNS[Trigger.TOOL_FAILURE]:
+            words = words.removeprefix(_FAILED)
+        relative = words.startswith(("that ", "whose "))
+        said += f" and {words}" if relative and related else f" {words}"
         related = related or relative
     return said
 
@@ -175,7 +180,7 @@ _SAY: Mapping[str, Callable[[Clause], str]] = {
     "predicted.category": _after("that says"),
     "predicted.flag": _flag,
     "confidence": _confidence,
-    "failure": lambda clause: "that failed by " + _any(_words_of("failure", clause)),
+    "failure": lambda clause: f"{_FAILED}by " + _any(_words_of("failure", clause)),
 }
 
 
