@@ -1,24 +1,26 @@
 """Open cases routed anew by the policy in force: what changes, what stays, and what is left."""
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Event
 from typing import Any
 
 import pytest
 
 from services.escalation import reapply as reapplying
-from services.escalation import service
-from services.escalation.errors import StaleToken
-from services.escalation.policy import revisions
-from services.escalation.policy.revisions import PolicyInForce
-from services.escalation.reapply import Reapplied
-from services.escalation.routing import Router
-from services.escalation.rules import Owner
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
-from services.kit.errors import NotAllowed
 from services.people import service as people_service
+from tests.escalation.reroutes import (
+    LADDER,
+    LATER,
+    SOONER,
+    TO_OTHERS,
+    age,
+    delivery_by_policy,
+    put,
+    reapply,
+    stored,
+    story,
+)
 from tests.factories import (
     ADMIN,
     LEAD,
@@ -30,63 +32,17 @@ from tests.factories import (
     TEAMMATE,
     Casework,
     Delivery,
-    actor_of,
     one,
     output,
     rows,
-    total,
 )
 from tests.factories.people import OPERATOR
-
-TO_OTHERS = POLICY.replace(
-    "{team: support, priority: P3,", f"{{team: {OTHER_TEAM}, queue: elsewhere, priority: P2,"
-)
-SOONER = POLICY.replace("{claim: 30m, resolve: 2h}", "{claim: 10m, resolve: 1h}")
-LATER = POLICY.replace("{claim: 30m, resolve: 2h}", "{claim: 3h, resolve: 9h}")
-LADDER = POLICY.replace("at: 1h, own: user:lea", "at: 40m, own: user:tim")
 
 
 @pytest.fixture
 def log(database: Database) -> Delivery:
     """Consumers that go by the policy in force, which is the tests'."""
-    put(database, POLICY)
-    delivery = Delivery(database)
-    delivery.escalation._router = Router(PolicyInForce())
-    return delivery
-
-
-def put(database: Database, content: str) -> int:
-    with database.transaction() as session:
-        now = DatabaseClock().now(session)
-        return revisions.put(session, content, actor=actor_of(session, LEAD), now=now)
-
-
-def reapply(database: Database, who: str = LEAD, **given: Any) -> Reapplied:
-    with database.transaction() as session:
-        actor = actor_of(session, who)
-    return reapplying.reapply(database, DatabaseClock(), PolicyInForce(), actor=actor, **given)
-
-
-def stored(database: Database, case: int) -> Any:
-    (row,) = rows(database, 'SELECT * FROM "case" WHERE id = :id', id=case)
-    return row
-
-
-def story(database: Database, case: int) -> list[str]:
-    query = "SELECT event FROM timeline_entry WHERE case_id = :id ORDER BY id"
-    return [row.event for row in rows(database, query, id=case)]
-
-
-def age(database: Database, case: int, span: str) -> None:
-    """Let a case have been opened so much earlier, and all that is due of it."""
-    shift = """
-    WITH older AS (UPDATE "case" SET opened_at = opened_at - CAST(:span AS interval),
-        cycle_opened_at = cycle_opened_at - CAST(:span AS interval),
-        claim_due_at = claim_due_at - CAST(:span AS interval),
-        resolve_due_at = resolve_due_at - CAST(:span AS interval),
-        due_at = due_at - CAST(:span AS interval) WHERE id = :id)
-    UPDATE timer SET due_at = due_at - CAST(:span AS interval) WHERE case_id = :id RETURNING 1"""
-    rows(database, shift, id=case, span=span)
+    return delivery_by_policy(database)
 
 
 # --- what changes ---------------------------------------------------------------------------
@@ -345,152 +301,3 @@ def test_a_case_keeps_its_level_as_far_as_the_new_ladder_goes(
     put(database, POLICY)
     reapply(database)
     assert stored(database, case).level == 1
-
-
-# --- what is left as it is ------------------------------------------------------------------
-
-
-def test_owner_chosen_by_hand_stays_unless_that_is_asked_for(
-    log: Delivery, case: int, casework: Casework, database: Database
-) -> None:
-    casework.do("reassign", LEAD, case, owner=Owner("person", TEAMMATE))
-    put(database, TO_OTHERS)
-    found = reapply(database)
-    why = f"user:{TEAMMATE} was made its owner by hand"
-    assert (found.changed, [tuple(left) for left in found.left]) == (0, [(case, why)])
-    assert found.owners.of[f"user:{TEAMMATE}"].after == 1
-    assert reapply(database, also_reassigned=True).changed == 1
-    assert stored(database, case).owner_team == OTHER_TEAM
-    put(database, POLICY)
-    assert reapply(database).left == [], "the policy chose last"
-
-
-def test_owner_by_ladder_or_by_leaving_is_none_chosen_by_hand(
-    log: Delivery, case: int, casework: Casework, database: Database
-) -> None:
-    casework.do("reassign", LEAD, case, owner=Owner("person", TEAMMATE))
-    casework.do("escalate", LEAD, case, level=0)
-    put(database, TO_OTHERS)
-    assert reapply(database).left == []
-
-
-def test_claim_goes_on_where_its_holder_sees_the_case(
-    log: Delivery, case: int, casework: Casework, database: Database
-) -> None:
-    token = casework.claim(OWNER, case)
-    put(database, POLICY.replace("{team: support, p", "{user: lea@example.org, queue: q2, p"))
-    assert reapply(database).changed == 1
-    row = stored(database, case)
-    assert (row.claimant, row.owner_person, row.queue) == (OWNER, LEAD, "q2")
-    assert casework.give_verdict(OWNER, case, token=token) == "upheld"
-
-
-def test_claim_of_somebody_who_would_not_see_it_any_more_keeps_the_case(
-    log: Delivery, case: int, casework: Casework, database: Database
-) -> None:
-    token = casework.claim(OWNER, case)
-    put(database, TO_OTHERS)
-    found = reapply(database)
-    why = f"{OWNER} holds it, and does not see team '{OTHER_TEAM}'"
-    assert [tuple(left) for left in found.left] == [(case, why)]
-    assert stored(database, case).team == TEAM
-    casework.do("release", OWNER, case, token=token)
-    casework.claim(ADMIN, case)
-    assert reapply(database).changed == 1, "an admin sees all teams"
-
-
-def test_parts_and_decided_cases_are_left_alone(
-    log: Delivery, casework: Casework, database: Database
-) -> None:
-    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(3)))
-    part, whole, decided = [row.id for row in rows(database, 'SELECT id FROM "case" ORDER BY id')]
-    casework.do("merge", LEAD, part, into=whole)
-    casework.give_verdict(OWNER, decided)
-    before = [stored(database, number) for number in (part, decided)]
-    put(database, SOONER)
-    found = reapply(database)
-    assert (found.cases, found.first) == (1, [whole])
-    assert [stored(database, number) for number in (part, decided)] == before
-
-
-def test_whole_case_answers_for_its_parts_by_their_earliest_deadline(
-    log: Delivery, casework: Casework, database: Database
-) -> None:
-    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(2)))
-    part, whole = [row.id for row in rows(database, 'SELECT id FROM "case" ORDER BY id')]
-    casework.do("merge", LEAD, part, into=whole)
-    put(database, LATER)
-    said = reapply(database, dry_run=True)
-    assert reapply(database).as_answer() == said.as_answer() | {"dry_run": False}
-    assert stored(database, whole).due_at == stored(database, part).due_at
-
-
-def test_owners_do_not_route(log: Delivery, case: int, database: Database) -> None:
-    put(database, TO_OTHERS)
-    for dry_run in (True, False):
-        with pytest.raises(NotAllowed):
-            reapply(database, OWNER, dry_run=dry_run)
-    assert stored(database, case).team == TEAM
-
-
-def test_rerouting_counts_no_case_twice(log: Delivery, case: int, database: Database) -> None:
-    put(database, TO_OTHERS)
-    reapply(database)
-    assert total(database, "cases") == total(database, "routed") == 1
-
-
-# --- races ----------------------------------------------------------------------------------
-
-
-def test_a_claim_that_is_first_keeps_its_case(
-    log: Delivery, case: int, casework: Casework, database: Database
-) -> None:
-    put(database, TO_OTHERS)
-    claimed, routing = Event(), Event()
-
-    def claim() -> str:
-        with database.transaction() as session:
-            now = DatabaseClock().now(session)
-            held = service.claim(
-                session, actor_of(session, OWNER), case, lease=timedelta(minutes=5), now=now
-            )
-            claimed.set()
-            routing.wait(5)
-            # The other one waits for the case by now, or comes to it later.
-            return held.token
-
-    def route() -> Reapplied:
-        claimed.wait(5)
-        routing.set()
-        return reapply(database)
-
-    with ThreadPoolExecutor(2) as people:
-        first, second = people.submit(claim), people.submit(route)
-        token, found = first.result(), second.result()
-    assert [left.id for left in found.left] == [case]
-    assert casework.give_verdict(OWNER, case, token=token) == "upheld"
-
-
-def test_claims_and_routing_side_by_side_end_with_one_truth(
-    log: Delivery, casework: Casework, database: Database
-) -> None:
-    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(20)))
-    cases = [row.id for row in rows(database, 'SELECT id FROM "case" ORDER BY id')]
-    put(database, TO_OTHERS)
-    tokens: dict[int, str] = {}
-
-    def claim_all() -> None:
-        for number in reversed(cases):
-            tokens[number] = casework.claim(ADMIN, number)
-
-    with ThreadPoolExecutor(2) as people:
-        first, second = people.submit(claim_all), people.submit(reapply, database)
-        first.result()
-        assert second.result().changed == len(cases)
-    for number, token in tokens.items():
-        row = stored(database, number)
-        assert (row.team, row.claimant, str(row.claim_seq)) == (OTHER_TEAM, ADMIN, token)
-        assert story(database, number).count("rerouted") == 1
-    casework.do("release", ADMIN, cases[0], token=tokens[cases[0]])
-    with pytest.raises(StaleToken):
-        casework.do("release", ADMIN, cases[0], token=tokens[cases[0]])

@@ -85,11 +85,9 @@ def show_moved_on(
 ) -> Response:
     """What somebody else put into force meanwhile, and the proposal held against that."""
     with pages.transaction() as (session, _):
-        newest = revisions.newest(session)
-        assert newest is not None
-        seen = revisions.at(session, text.upon)
-    theirs = diff(seen.content if seen else "", newest.content)
-    anew = Text(text.content, newest.number)
+        newest, seen = revisions.newest(session), revisions.at(session, text.upon)
+    theirs = diff(*(one.content if one else "" for one in (seen, newest)))
+    anew = Text(text.content, newest.number if newest else 0)
     try:
         return show_proposal(
             pages, request, anew, status=error.status, moved_on=error.detail, theirs=theirs

@@ -10,6 +10,7 @@ from services.escalation.errors import PolicyMovedOn
 from services.escalation.policy import revisions
 from services.escalation.rules import PolicySource
 from services.kit.errors import InvalidInput
+from services.people.fields import Named
 from services.people.rules import Verb
 from ui.kit.context import PageContext
 from ui.kit.forms import Form, PostedForm
@@ -45,7 +46,7 @@ def _add_reads(routes: APIRouter, pages: PageContext) -> None:
         return show_history(pages, request)
 
     @routes.get("/routing/history/{number}")
-    def revision(request: Request, number: Number) -> Response:
+    def revision(request: Request, number: Named) -> Response:
         return show_revision(pages, request, number)
 
     @routes.get("/routing/try")

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from services.escalation.policy import revisions, usage
 from services.escalation.policy.revisions import Revision, as_policy
+from services.kit.errors import NotFound
 from services.people.rules import Verb
 from ui.kit.context import PageContext
 from ui.routing.words import (
@@ -88,9 +89,12 @@ def show_history(pages: PageContext, request: Request) -> Response:
     )
 
 
-def show_revision(pages: PageContext, request: Request, number: int) -> Response:
+def show_revision(pages: PageContext, request: Request, named: str) -> Response:
     """A revision, and what it changed of the one before."""
     pages.actor(request, Verb.ROUTE_CASES)
+    if not (named.isascii() and named.isdecimal() and len(named) < 19):
+        raise NotFound("There is no such revision of the routing policy.")
+    number = int(named)
     with pages.transaction() as (session, now):
         found = revisions.revision(session, number)
         before = revisions.before(session, number)
