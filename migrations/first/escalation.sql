@@ -22,6 +22,7 @@ CREATE TABLE "case" (
     rule TEXT NOT NULL,
     routing_revision TEXT NOT NULL,
     ladder JSONB NOT NULL,
+    monitored JSONB DEFAULT '[]' NOT NULL,
     owner_since TIMESTAMP WITH TIME ZONE NOT NULL,
     opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
     cycle_opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
@@ -221,5 +222,5 @@ CREATE TABLE routing_policy (
     put_by TEXT NOT NULL,
     put_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT pk_routing_policy PRIMARY KEY (revision),
-    CONSTRAINT ck_routing_policy_source CHECK (source IN ('file', 'command'))
+    CONSTRAINT ck_routing_policy_source CHECK (source IN ('file', 'command', 'page'))
 );

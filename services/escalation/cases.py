@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import TextualSelect
 
-from services.escalation.rules import LadderRung, Owner
+from services.escalation.rules import LadderRung, MonitoredRule, Owner
 from services.kit.database import selecting
 from services.tools.rules import Version
 
@@ -92,6 +92,7 @@ class Case(Listed):
     rule: str
     routing_revision: str
     ladder: list[LadderRung]
+    monitored: list[MonitoredRule]
     owner_since: datetime
     cycle_opened_at: datetime
     timezone: str

@@ -25,3 +25,9 @@ class OwnDispute(NotAllowed):
     """Whoever disputed an output does not review it."""
 
     title = "You disputed this yourself"
+
+
+class PolicyMovedOn(Conflict):
+    """Somebody put another routing policy into force since the caller looked."""
+
+    title = "Somebody put another routing policy into force"

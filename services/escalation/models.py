@@ -167,6 +167,8 @@ class Case(Base):
     rule: Mapped[str]
     routing_revision: Mapped[str]
     ladder: Mapped[list[Any]]
+    monitored: Mapped[list[Any]] = mapped_column(server_default="[]")
+    """What rules that are merely tried would have given it when it was opened."""
     owner_since: Mapped[datetime]
     opened_at: Mapped[datetime]
     cycle_opened_at: Mapped[datetime]

@@ -47,10 +47,11 @@ class Priority(StrEnum):
 
 
 class PolicySource(StrEnum):
-    """Where a routing policy comes from: the file that the settings name, or a command."""
+    """Where a routing policy comes from: the file that the settings name, a command or a page."""
 
     FILE = "file"
     COMMAND = "command"
+    PAGE = "page"
 
 
 class Clock(StrEnum):
@@ -144,6 +145,17 @@ class LadderRung(TypedDict):
     after: str | None
     """The time from the cycle's beginning; None where a missed deadline alone leads to it."""
     repeat: str | None
+
+
+class MonitoredRule(TypedDict):
+    """What a rule that is merely tried would have given a case, as the case keeps it."""
+
+    rule: str
+    queue: str
+    team: str
+    """Whose people would see it."""
+    owner: str
+    priority: str
 
 
 LAST_RESORT = Owner("team", "last-resort")

@@ -26,6 +26,7 @@ class Happening(StrEnum):
     RELEASED = "released"
     ESCALATED = "escalated"
     REASSIGNED = "reassigned"
+    REROUTED = "rerouted"
     WAITING = "waiting"
     SNOOZED = "snoozed"
     WOKEN = "woken"
@@ -61,6 +62,8 @@ class Entry:
     detail: Mapping[str, Any] | None = None
     state: CaseState | None = None
     """The state it led to, where more has happened to the case since."""
+    rerouting: events.Rerouting | None = None
+    """Of a case that is routed anew: how it was routed, and how it is."""
 
 
 def passed_over(case_id: int, wanted: Owner, owner: Owner) -> Entry:
@@ -180,6 +183,7 @@ def _record(entry: Entry, case: _Facts, now: datetime) -> NewRecord:
         incident=None if case.incident is None else str(case.incident),
         children=case.children,
         actor=None if entry.actor == SYSTEM else entry.actor,
+        rerouting=entry.rerouting,
         at=now,
     )
     return NewRecord(event.topic, event.key, events.encode(event))

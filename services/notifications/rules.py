@@ -41,17 +41,20 @@ class DeliveryState(StrEnum):
 
 
 OF_CASES = {
-    f"secondlook.case.{what.value}.v1": what
-    for what in (
-        What.OPENED,
-        What.REASSIGNED,
-        What.REOPENED,
-        What.ESCALATED,
-        What.OVERDUE,
-        What.REMINDED,
-    )
+    "secondlook.case.rerouted.v1": What.REASSIGNED,
+    **{
+        f"secondlook.case.{what.value}.v1": what
+        for what in (
+            What.OPENED,
+            What.REASSIGNED,
+            What.REOPENED,
+            What.ESCALATED,
+            What.OVERDUE,
+            What.REMINDED,
+        )
+    },
 }
-"""The events of a case that its owner is told of."""
+"""The events of a case that its owner is told of; of one routed anew, where it has another."""
 
 CHOOSABLE = tuple(what for what in What if what is not What.TEST)
 """Of what people choose whether they are mailed."""

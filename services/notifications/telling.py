@@ -35,15 +35,18 @@ class News(NamedTuple):
 
 def of_cases(session: Session, moved: Iterable[events.CaseMoved]) -> list[News]:
     """What owners are told: people of their own cases, a team's reviewers of the team's."""
-    told = [event for event in moved if event.type in rules.OF_CASES and not _is_part(event)]
+    told = [event for event in moved if event.type in rules.OF_CASES and _is_news(event.data)]
     owners = [event.data.owner for event in told]
     teams = ownership.told_of(session, {owner.id for owner in owners if owner.kind == "team"})
     return [_of_case(event, teams) for event in told]
 
 
-def _is_part(event: events.CaseMoved) -> bool:
-    """Whether another case answers for it, whose owner is told once of all."""
-    return event.data.state == "merged"
+def _is_news(case: events.CaseEvent) -> bool:
+    """Whether its owner is to be told: not of what another case answers for, whose owner is told
+    once of all, nor of what was routed anew and stayed with them."""
+    rerouted = case.rerouting
+    kept = rerouted is not None and rerouted.before.owner == rerouted.after.owner
+    return case.state != "merged" and not kept
 
 
 def _of_case(event: events.CaseMoved, teams: dict[str, list[str]]) -> News:

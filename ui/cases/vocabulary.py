@@ -23,6 +23,7 @@ _EVENTS = {
     "released": ("Released", "undo-2"),
     "commented": ("Commented", "message-square"),
     "reassigned": ("Given to another owner", "users"),
+    "rerouted": ("Routed anew", "arrow-right"),
     "escalated": ("Escalated", "arrow-up-right"),
     "waiting": ("Waits", "clock"),
     "snoozed": ("Put off", "clock"),
@@ -110,6 +111,9 @@ def _entry(entry: TimelineRow) -> dict[str, Any]:
     elif entry.event in ("escalated", "reassigned") and detail.get("owner"):
         name = detail["owner"]["id"]
         words = f"{words} to {name}" if entry.event == "escalated" else f"Given to {name}"
+    elif entry.event == "rerouted" and detail.get("to"):
+        to = detail["to"]
+        words = f"Routed anew by rule {to['rule']} of revision {to['revision']}, to {to['owner']}"
     return {
         "at": entry.at,
         "text": words,

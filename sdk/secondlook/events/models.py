@@ -196,6 +196,21 @@ class Withdrawal(Strict):
     occurred_at: Timestamp | None = None
 
 
+class RoutedBy(Strict):
+    """What a routing policy made of a case: by which rule of which revision, for whom."""
+
+    rule: ShortText
+    revision: ShortText
+    owner: Owner
+
+
+class Rerouting(Strict):
+    """That another revision of the routing policy made something else of a case."""
+
+    before: RoutedBy
+    after: RoutedBy
+
+
 class CaseEvent(Strict):
     """Where a case stands after something happened to it."""
 
@@ -222,6 +237,8 @@ class CaseEvent(Strict):
     at: Timestamp
     actor: Actor | None = None
     """Absent where Secondlook itself acted: a timer, a rule."""
+    rerouting: Rerouting | None = None
+    """There where the type is `rerouted`."""
 
 
 class VerdictGiven(Strict):
