@@ -24,10 +24,10 @@ _AT_ONCE = 2_000
 _CASES = selecting(
     f"""
 SELECT c.tool, c.trigger, c.opened_at, c.timezone, said.*
-FROM (SELECT id, tool, trigger, opened_at, timezone FROM "case" WHERE subject_kind = 'output'
+FROM (SELECT id, subject_kind, tool, trigger, opened_at, timezone FROM "case"
     ORDER BY id DESC LIMIT :most) c
 LEFT JOIN LATERAL (SELECT {COLUMNS} FROM case_output o WHERE o.case_id = c.id LIMIT 1) said ON true
-WHERE c.opened_at > :since AND c.opened_at <= :now
+WHERE c.opened_at > :since AND c.opened_at <= :now AND c.subject_kind = 'output'
 """,
     ("tool", "trigger", "opened_at", "timezone", *Said._fields),
 )
