@@ -6,9 +6,11 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import Response
 
-from services.escalation import lists, queries
+from services.escalation import lists, opinions, precedents, queries
 from services.escalation.cases import Case, Listed
+from services.escalation.judgement import Opinion
 from services.escalation.lists import Filter
+from services.escalation.precedents import Precedent
 from services.escalation.rules import CaseState
 from services.feedback import queries as feedback
 from services.kit.database import Session
@@ -19,7 +21,8 @@ from services.people.rules import Actor
 from services.tools import queries as tool_queries
 from services.tools.queries import ToolInfo
 from services.tools.rules import OutputKind, VerdictKind
-from ui.cases.case_view import case_context, may_undo, standing
+from ui.cases.case_view import case_context, may_undo, standing, why_barred
+from ui.cases.panel import in_words, panel_context, settle_choices
 from ui.cases.queue_filter import QueueFilter, queue_filter
 from ui.cases.remarks import remarks_context
 from ui.cases.vocabulary import SPANS, timeline_entries, trigger_label
@@ -71,7 +74,7 @@ def _row(case: Listed, actor: Actor) -> dict[str, Any]:
     human = format_value(corrected if corrected is not None else (case.dispute or {}).get("value"))
     return {
         "id": case.id,
-        "title": ("Audit: what is right?" if blind else said or "No output"),
+        "title": (_what_is_right(case) if blind else said or "No output"),
         "human": "" if blind else human,
         "text": case.excerpt or ("" if blind else (case.dispute or {}).get("note")) or "",
         "due": case.due_at,
@@ -81,6 +84,10 @@ def _row(case: Listed, actor: Actor) -> dict[str, Any]:
         "state": "" if case.state in ("open", "claimed") else "inert",
         "verdict": case.verdict,
     }
+
+
+def _what_is_right(case: Listed) -> str:
+    return "Blind review: what is right?" if case.reviewers > 1 else "Audit: what is right?"
 
 
 def _holder(case: Listed, actor: Actor) -> str:
@@ -121,7 +128,8 @@ def pane_context(
     asked, fragment = queue_filter(request), wants_fragment(request)
     tool = tool_queries.tool(session, case.tool)
     names = _field_names(session, case, tool)
-    objects = queries.objects(session, actor.email, case.id)
+    barred = why_barred(session, actor, case)
+    panel = opinions.panel(session, actor, case)
     parts = _parts(session, actor, case)
     beside = (
         _count_context(session, actor, asked)
@@ -131,10 +139,13 @@ def pane_context(
     return {
         **beside,
         **remarks_context(session, actor, case),
-        "case": case_context(case, tool, query=query, names=names)
-        | standing(case, actor, own_dispute=objects),
+        **panel_context(session, panel),
+        "case": case_context(case, tool, query=query, names=names, settling=settle_choices(panel))
+        | standing(case, actor, barred=barred, panel=panel),
         "entries": timeline_entries(queries.timeline(session, case)),
-        "owners": _possible_owners(session),
+        "owners": (owners := _possible_owners(session)),
+        "teams": _other_teams(owners, case),
+        "similar": [_precedent(one) for one in precedents.similar(session, actor, case)],
         "parts": [_row(one, actor) for one in parts],
         "spans": [{"value": span, "label": words} for span, words in SPANS],
         "problem": "",
@@ -150,6 +161,12 @@ def _parts(session: Session, actor: Actor, case: Case) -> list[Listed]:
         return []
     wanted = Filter(incident=case.id, state=CaseState.MERGED)
     return lists.cases(session, actor, wanted, limit=_PAGE)
+
+
+def _precedent(one: Precedent) -> dict[str, Any]:
+    """A similar case as a line: what it was found to be."""
+    said = format_value(one.value) if one.value is not None else ""
+    return {"id": one.id, "verdict": one.verdict, "value": said, "at": one.resolved_at}
 
 
 def render_pane(
@@ -190,6 +207,12 @@ def _possible_owners(session: Session) -> list[dict[str, str]]:
     ]
 
 
+def _other_teams(owners: list[dict[str, str]], case: Case) -> list[dict[str, str]]:
+    """The teams that a case can be handed on to."""
+    own = f"team:{case.team}"
+    return [one for one in owners if one["value"].startswith("team:") and one["value"] != own]
+
+
 def outcome_of(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:
     """What became of the case that got its verdict just now, and the id to undo that by.
 
@@ -199,9 +222,24 @@ def outcome_of(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:
         case = queries.case_for(session, actor, case_id)
     except NotFound:
         return {"done": "", "done_id": 0, "done_verdict_id": None}
+    yours = _own_opinion(session, actor, case)
+    if yours is not None:
+        return opinion_context(case_id, yours)
     undoable = case.verdict_id if may_undo(actor, case) else None
     outcome = case.verdict or case.state
     return outcome_context(case_id, outcome, case.verdict_value, undoable=undoable)
+
+
+def _own_opinion(session: Session, actor: Actor, case: Case) -> Opinion | None:
+    """What the actor said of a case that is not decided yet."""
+    found = opinions.panel(session, actor, case) if case.verdict is None else None
+    return found.yours if found is not None else None
+
+
+def opinion_context(case_id: int, said: Opinion) -> dict[str, Any]:
+    """That somebody's opinion on a case is kept, and can be taken back."""
+    words = f"Your opinion on case {case_id}: {in_words(said)[:60]}"
+    return {"done": words, "done_id": case_id, "done_verdict_id": "opinion"}
 
 
 def outcome_context(
