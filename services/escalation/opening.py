@@ -29,6 +29,7 @@ _CASE_COLUMNS = {
     "tool": "text",
     "trigger": "text",
     "blind": "boolean",
+    "reviewers": "bigint",
     "dispute": "jsonb",
     "disputed_by": "text",
     "queue": "text",
@@ -58,12 +59,15 @@ OUTPUT_COLUMNS = {
     "confidence": "float8",
     "alternatives": "jsonb",
     "input": "jsonb",
+    "words": "text",
     "attributes": "jsonb",
     "subject": "text",
     "cohort": "text",
     "failure": "jsonb",
     "condition": "text",
 }
+WORDS = 200
+"""So many characters of an input's text similar cases are found by."""
 _names = ", ".join(_CASE_COLUMNS)
 _facts = ", ".join(OUTPUT_COLUMNS)
 _given = ", ".join(
@@ -152,7 +156,8 @@ def _row(one: Routed) -> dict[str, Any]:
         "tool": one.request.tool,
         "output_id": one.request.output_id,
         "trigger": one.request.trigger,
-        "blind": one.request.trigger == "audit",
+        "blind": one.request.trigger == "audit" or one.route.reviewers > 1,
+        "reviewers": one.route.reviewers,
         "dispute": as_said(said) if said else None,
         "disputed_by": said.correction.actor.id if said else None,
         "correction_id": said.correction_id if said else None,
@@ -191,6 +196,7 @@ def output_columns(request: Request) -> dict[str, Any]:
         "confidence": output.confidence,
         "alternatives": [_plain(one) for one in output.alternatives] or None,
         "input": _plain(output.input),
+        "words": output.input.text[:WORDS] if output.input and output.input.text else None,
         "attributes": output.attributes or None,
         "subject": output.subject,
         "cohort": output.cohort,

@@ -158,6 +158,7 @@ class CaseVerb(StrEnum):
     WAIT = "wait"
     SNOOZE = "snooze"
     WAKE = "wake"
+    OPINE = "opine"
     RESOLVE = "resolve"
     UNDO = "undo"
     MERGE = "merge"
@@ -220,6 +221,8 @@ TRANSITIONS: dict[CaseVerb, Transition] = {
         Transition(_V.SNOOZE, (_S.OPEN, _S.CLAIMED), _S.SNOOZED, Who.OWNER, _C.END, _K.FOLLOW),
         # Or time does, or whoever brings something new.
         Transition(_V.WAKE, (_S.WAITING, _S.SNOOZED), _S.OPEN, Who.REVIEWER, _C.NONE, _K.FOLLOW),
+        # Of several reviewers one has said what they think; somebody else is asked, too.
+        Transition(_V.OPINE, (_S.CLAIMED,), _S.OPEN, Who.CLAIMANT, _C.END, _K.FOLLOW),
         Transition(_V.RESOLVE, (_S.CLAIMED,), _S.RESOLVED, Who.CLAIMANT, _C.END, _K.FOLLOW),
         Transition(_V.MERGE, OPEN_STATES, _S.MERGED, Who.LEAD, _C.END, _K.FOLLOW),
         Transition(_V.UNMERGE, (_S.MERGED,), _S.OPEN, Who.LEAD, _C.NONE, _K.RESTORE),

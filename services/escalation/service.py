@@ -3,6 +3,7 @@
 from services.escalation.claims import Claim, case_for_reviewer, claim, expire_leases, release
 from services.escalation.firing import fire_due
 from services.escalation.handling import comment, escalate, reassign
+from services.escalation.impartial import refusal
 from services.escalation.leaving import hand_over
 from services.escalation.merging import merge, unmerge
 from services.escalation.pauses import may_put_off, snooze, wait, wake
@@ -29,6 +30,7 @@ __all__ = [
     "policy_findings",
     "reassign",
     "recount",
+    "refusal",
     "release",
     "reopen",
     "snooze",

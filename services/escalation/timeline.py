@@ -33,11 +33,15 @@ class Happening(StrEnum):
     UNMERGED = "unmerged"
     JOINED = "joined"
     LEFT = "left"
+    REVIEWED = "reviewed"
+    DIVIDED = "divided"
+    OPINION_TAKEN_BACK = "opinion taken back"
     RESOLVED = "resolved"
     UNDONE = "undone"
     CLOSED = "closed"
     REOPENED = "reopened"
     COMMENTED = "commented"
+    MENTIONED = "mentioned"
     DISPUTED = "disputed"
     OVERDUE = "overdue"
     REMINDED = "reminded"
@@ -46,7 +50,14 @@ class Happening(StrEnum):
     OUTPUT_ARRIVED = "output arrived"
 
 
-OBJECTING = (Happening.DISPUTED.value, Happening.DISPUTE_WITHDRAWN.value)
+SAYING = (
+    Happening.DISPUTED.value,
+    Happening.DISPUTE_WITHDRAWN.value,
+    Happening.REVIEWED.value,
+    Happening.OPINION_TAKEN_BACK.value,
+    Happening.RESOLVED.value,
+    Happening.UNDONE.value,
+)
 """What would tell a blind reviewer what others think."""
 
 
@@ -173,6 +184,7 @@ def _record(entry: Entry, case: _Facts, now: datetime) -> NewRecord:
         level=case.level,
         priority=case.priority,
         team=case.team,
+        mentioned=(entry.detail or {}).get("people", ()),
         actor=None if entry.actor == SYSTEM else entry.actor,
         at=now,
     )

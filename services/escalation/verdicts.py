@@ -7,20 +7,16 @@ from uuid import uuid4
 
 from pydantic_core import to_json
 from secondlook import events
+from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
-from services.escalation import clocks, owners
+from services.escalation import clocks, impartial, opinions, owners, queries
 from services.escalation.cases import Case
-from services.escalation.claims import (
-    case_for_reviewer,
-    fenced,
-    require_no_objection,
-    require_reviewer,
-    take,
-)
-from services.escalation.errors import MovedOn
-from services.escalation.notes import checked_note
-from services.escalation.rules import CaseState, CaseVerb
+from services.escalation.claims import case_for_reviewer, fenced, require_reviewer, take
+from services.escalation.errors import AlreadyReviewed, MovedOn
+from services.escalation.judgement import Asks, Opinion, judged
+from services.escalation.notes import checked_note, require_note
+from services.escalation.rules import OPEN_STATES, CaseState, CaseVerb
 from services.escalation.timeline import Entry, Happening, passed_over, tell
 from services.escalation.transitions import move
 from services.kit import counts
@@ -37,8 +33,14 @@ from services.tools.versions import ToolVersion, VersionCache
 _RESOLVE = move(
     CaseVerb.RESOLVE,
     sets="""resolved_at = :now, verdict = :verdict, verdict_value = CAST(:value AS jsonb),
-        verdict_by = :me, verdict_note = :note, verdict_id = :verdict_id""",
+        verdict_by = :by, verdict_note = :note, verdict_id = :verdict_id, divided = false""",
     where="children = 0",
+    returning="id",
+)
+_OPINE = move(
+    CaseVerb.OPINE,
+    sets="divided = :divided",
+    where="children = 0 AND reviewers > 1",
     returning="id",
 )
 
@@ -46,7 +48,8 @@ _RESOLVE = move(
 class Verdict(NamedTuple):
     """A verdict as it was recorded."""
 
-    id: str
+    id: str | None
+    """None where it is one opinion of several, and the case is not decided yet."""
     kind: VerdictKind
     value: Any
 
@@ -60,6 +63,7 @@ def give_verdict(
     verdict: VerdictKind,
     value: Any = None,
     note: str | None = None,
+    alone: bool = False,
     lease: timedelta,
     now: datetime,
 ) -> Verdict:
@@ -67,42 +71,102 @@ def give_verdict(
 
     Without the `token` of a claim the case is claimed first. `value` goes with `corrected` and
     no other verdict. On a case shown blind, a value equal to the tool's is recorded as `upheld`.
+    Where several people review the case it is the actor's opinion, until two agree; a lead
+    settles what all differ on, or decides `alone` where the others do not come.
 
     Raises:
         NotFound: the case is out of the actor's sight.
-        NotAllowed: the actor's role may not review.
+        NotAllowed: the actor's role may not review, or not decide alone.
         StaleToken: the claim is over.
         HeldBySomebody, MovedOn: it cannot be claimed.
-        OwnDispute: the actor disputed this output.
+        OwnDispute, OwnVerdict, AlreadyReviewed, LeadNeeded: the actor may not judge it.
         InvalidInput: the value does not suit the tool or is missing; it or the note breaks
-            a limit of the contract.
+            a limit of the contract; a note is missing where the verdict needs one.
     """
     require_reviewer(actor, case)
-    require_no_objection(session, actor, case.id)
+    if alone:
+        opinions.require_alone(actor, case)
+    impartial.require(session, actor, case)
     _require_no_parts(case)
-    verdict, value = _checked(session, case, verdict, value)
-    note = checked_note(note)
-    event = _event(case, verdict, value, note, actor=actor, now=now)
-    given = {
-        "verdict": verdict.value,
-        "value": None if value is None else to_json(value).decode(),
-        "note": note,
-        "verdict_id": event.event_id,
-    }
-    entries = []
+    said = _checked(session, case, verdict, value, actor=actor, note=note)
+    require_note(said.verdict, said.note, alone=alone)
+    _event(case, said, now=now)
+    began = []
     if token is None:
         taken = take(session, actor, case.id, lease=lease, now=now)
         token = taken.claim.token
         if taken.begun:
-            began = Entry(case.id, Happening.CLAIMED, actor.id, state=CaseState.CLAIMED)
-            entries.append(began)
-    fenced(session, actor, case.id, _RESOLVE, token=token, now=now, **given)
-    clocks.follow(session, [case.id], now=now)
-    detail = {"verdict": verdict.value}
-    entries.append(Entry(case.id, Happening.RESOLVED, actor.id, note, detail))
-    tell(session, entries, now=now)
-    outbox.enqueue(session, [event.record])
-    _count(session, case, verdict, now=now)
+            began.append(Entry(case.id, Happening.CLAIMED, actor.id, state=CaseState.CLAIMED))
+    work = _Work(session, actor, token, began, now)
+    if case.reviewers > 1:
+        return _review(work, case.id, said, alone=alone)
+    return _resolve(work, case, said)
+
+
+class _Work(NamedTuple):
+    """A case in the hands of its claimant, and what has happened to it in this transaction."""
+
+    session: Session
+    actor: Actor
+    token: str
+    entries: list[Entry]
+    now: datetime
+
+    def write(self, case_id: int, statement: TextClause, **given: Any) -> None:
+        """Move the case, under the claim."""
+        given["now"] = self.now
+        fenced(self.session, self.actor, case_id, statement, token=self.token, **given)
+        clocks.follow(self.session, [case_id], now=self.now)
+
+
+def _review(work: _Work, case_id: int, said: Opinion, *, alone: bool) -> Verdict:
+    """One opinion of several, or the word of a lead who settles what they leave open."""
+    # Read anew, and locked: opinions may have come and gone before the claim.
+    case = queries.case(work.session, case_id, lock=True)
+    impartial.require(work.session, work.actor, case)
+    given = opinions.of(work.session, case)
+    if case.divided or alone:
+        return _resolve(work, case, said, by="adjudication" if case.divided else "alone")
+    if any(one.reviewer == said.reviewer for one in given):
+        raise AlreadyReviewed("You gave your opinion on this case; somebody else is asked now.")
+    found = opinions.standing(case, [*given, said])
+    if found.decided is None:
+        divided = found.asks is Asks.LEAD
+        work.write(case_id, _OPINE, divided=divided)
+        _keep(work, case, said)
+        if divided:
+            work.entries.append(Entry(case_id, Happening.DIVIDED))
+        tell(work.session, work.entries, now=work.now)
+        return Verdict(None, said.verdict, said.value)
+    _keep(work, case, said)
+    return _resolve(work, case, found.decided, by="opinions")
+
+
+def _keep(work: _Work, case: Case, said: Opinion) -> None:
+    number = opinions.add(work.session, case, said, now=work.now)
+    detail = {"opinion": number}
+    work.entries.append(Entry(case.id, Happening.REVIEWED, said.reviewer, detail=detail))
+
+
+def _resolve(work: _Work, case: Case, said: Opinion, *, by: str | None = None) -> Verdict:
+    """Give the case its verdict, and tell all. `by` says what it follows from, where that is not
+    the one reviewer's word."""
+    verdict, value = judged(said.verdict, said.value, case.value)
+    event = _event(case, said, now=work.now)
+    work.write(
+        case.id,
+        _RESOLVE,
+        verdict=verdict.value,
+        value=None if value is None else to_json(value).decode(),
+        by=said.reviewer,
+        note=said.note,
+        verdict_id=event.event_id,
+    )
+    detail = {"verdict": verdict.value, **({"by": by} if by else {})}
+    entry = Entry(case.id, Happening.RESOLVED, work.actor.id, said.note, detail)
+    tell(work.session, [*work.entries, entry], now=work.now)
+    outbox.enqueue(work.session, [event.record])
+    _count(work.session, case, verdict, now=work.now)
     return Verdict(event.event_id, verdict, value)
 
 
@@ -117,14 +181,22 @@ def _require_no_parts(case: Case) -> None:
 
 
 def _checked(
-    session: Session, case: Case, verdict: VerdictKind, value: Any
-) -> tuple[VerdictKind, Any]:
+    session: Session,
+    case: Case,
+    verdict: VerdictKind,
+    value: Any,
+    *,
+    actor: Actor,
+    note: str | None,
+) -> Opinion:
+    """What the actor says, as they say it, where the tool and the contract take it."""
+    written = checked_note(note)
     if verdict is not VerdictKind.CORRECTED:
         if value is not None:
             raise invalid("value", "a value goes with `corrected` only", "Leave it out.")
         if verdict is VerdictKind.UPHELD and case.value is None:
             raise invalid("verdict", "the tool gave no value to uphold", "Give the right value.")
-        return verdict, None
+        return Opinion(actor.email, verdict, None, written)
     if value is None:
         raise invalid("value", "`corrected` needs the right value", "Send it as `value`.")
     value = normal_value(value)
@@ -132,11 +204,9 @@ def _checked(
     problem = value_problem(tool.kind, tool.ever_categories, value, pointer="/value")
     if problem is not None:
         raise InvalidInput(f"value: {problem.problem}.", problems=(problem,))
-    if same_value(value, case.value):
-        if case.blind:
-            return VerdictKind.UPHELD, None
+    if same_value(value, case.value) and not case.hidden:
         raise invalid("value", "that is what the tool said", "Send `upheld` instead.")
-    return verdict, value
+    return Opinion(actor.email, verdict, value, written)
 
 
 class _Told:
@@ -147,21 +217,14 @@ class _Told:
         self.record = NewRecord(event.topic, event.key, events.encode(event))
 
 
-def _event(
-    case: Case,
-    verdict: VerdictKind,
-    value: Any,
-    note: str | None,
-    *,
-    actor: Actor,
-    now: datetime,
-) -> _Told:
+def _event(case: Case, said: Opinion, *, now: datetime) -> _Told:
     """`secondlook.verdict.given.v1`; made before anything is written, so that nothing is
     recorded that could not be told.
 
     Raises:
         InvalidInput: the value or the note is not what the contract takes.
     """
+    verdict, value = judged(said.verdict, said.value, case.value)
     try:
         return _Told(
             events.verdict_given(
@@ -173,10 +236,10 @@ def _event(
                 verdict=verdict.value,
                 value=value,
                 upheld_value=case.value if verdict is VerdictKind.UPHELD else None,
-                actor=actor.id,
+                actor=said.reviewer,
                 blind=case.blind,
                 trigger=case.trigger,
-                note=note,
+                note=said.note,
                 at=now,
             )
         )
@@ -199,7 +262,7 @@ def _count(session: Session, case: Case, verdict: VerdictKind, *, now: datetime)
 _UNDO = move(
     CaseVerb.UNDO,
     sets="""verdict = NULL, verdict_value = NULL, verdict_by = NULL, verdict_note = NULL,
-        verdict_id = NULL, resolved_at = NULL, blind = false,
+        verdict_id = NULL, resolved_at = NULL, blind = false, divided = :divided,
         owner_team = :owner_team, owner_person = :owner_person, team = coalesce(:team, team),
         owner_since = CASE WHEN :kept THEN owner_since ELSE :now END""",
     where="verdict_id = :verdict_id AND resolved_at > :since",
@@ -221,7 +284,9 @@ def undo(
     `verdict_id` is the verdict that the actor saw, if they say so: one that was given since stays.
     Where its owner is gone by now, the next of its ladder, its team or an admin is the owner.
     Whoever heard of the verdict hears that it counts no longer. What its reviewer saw of a
-    blind case cannot be unseen, so it is not blind any more.
+    blind case cannot be unseen, so it is not blind any more. A verdict that followed from
+    several opinions leaves all but the last of them; while there is none yet, the actor's own
+    opinion is taken back.
 
     Raises:
         NotFound: there is no such case in the actor's sight.
@@ -229,12 +294,19 @@ def undo(
         MovedOn: the case has no verdict or another one, or the reopen window is over.
     """
     case = case_for_reviewer(session, actor, case_id, lock=True)
+    if case.state in OPEN_STATES and case.reviewers > 1:
+        take_opinion_back(session, actor, case, now=now)
+        return
     if case.state != CaseState.RESOLVED or case.resolved_at is None:
         raise MovedOn(f"The case is {case.state}; only a verdict just given is undone.")
     if verdict_id is not None and case.verdict_id != verdict_id:
         raise MovedOn(f"{case.verdict_by} has given another verdict since; look at that one first.")
-    if case.verdict_by != actor.email and not actor.may(Verb.TAKE_OVER):
+    last = _last_opinion(session, case)
+    theirs = actor.email in (case.verdict_by, last.reviewer if last else None)
+    if not theirs and not actor.may(Verb.TAKE_OVER):
         raise NotAllowed(f"{case.verdict_by} gave this verdict; they or a lead can undo it.")
+    if last is not None:
+        opinions.take_back(session, case, last.reviewer, now=now)
     given_id = case.verdict_id or ""
     event = _event_undone(case, given_id, actor=actor, now=now)
     (owner,) = owners.of_reopened(session, [case], level=case.level)
@@ -244,6 +316,7 @@ def undo(
         "since": now - window,
         "now": now,
         "kept": owner == case.owner,
+        "divided": opinions.standing(case, opinions.of(session, case)).asks is Asks.LEAD,
         **owners.columns(owner),
         "team": owners.seen_by(owner),
     }
@@ -255,6 +328,29 @@ def undo(
         entries.append(passed_over(case_id, case.owner, owner))
     tell(session, entries, now=now)
     outbox.enqueue(session, [event.record])
+
+
+def _last_opinion(session: Session, case: Case) -> Opinion | None:
+    """The opinion that completed a verdict; None where a lead, or one person alone, gave it."""
+    given = opinions.of(session, case) if case.reviewers > 1 else []
+    decided = opinions.standing(case, given).decided if given else None
+    return given[-1] if decided is not None else None
+
+
+_TAKEN_BACK = text('UPDATE "case" SET divided = :divided, version = version + 1 WHERE id = :id')
+
+
+def take_opinion_back(session: Session, actor: Actor, case: Case, *, now: datetime) -> None:
+    """Let the actor's opinion on a case, locked and not decided, count no longer.
+
+    Raises:
+        MovedOn: they gave none.
+    """
+    if not opinions.take_back(session, case, actor.email, now=now):
+        raise MovedOn("You have given no opinion on this case that could be taken back.")
+    divided = opinions.standing(case, opinions.of(session, case)).asks is Asks.LEAD
+    session.execute(_TAKEN_BACK, {"id": case.id, "divided": divided})
+    tell(session, [Entry(case.id, Happening.OPINION_TAKEN_BACK, actor.id)], now=now)
 
 
 def _event_undone(case: Case, verdict_id: str, *, actor: Actor, now: datetime) -> _Told:

@@ -84,6 +84,10 @@ class Sla(_Part):
     calendar: Slug | None = None
 
 
+Reviewers = Annotated[int, Field(strict=True, ge=1, le=3)]
+"""How many people review a case; of several none knows what the tool or the others say."""
+
+
 class OwnerChoice(_Part):
     """A rule's owner: exactly one of a team and a person."""
 
@@ -113,6 +117,7 @@ class Rule(_Part):
     priority: Priority = Priority.P3
     sla: Sla | None = None
     escalate: str | None = None
+    reviewers: Reviewers = 1
 
 
 class CatchAll(_Part):
@@ -124,6 +129,7 @@ class CatchAll(_Part):
     priority: Priority = Priority.P3
     sla: Sla
     escalate: str | None = None
+    reviewers: Reviewers = 1
 
     @property
     def owner(self) -> OwnerChoice:
@@ -144,6 +150,7 @@ class Expectation(_Part):
     user: str | None = None
     priority: Priority | None = None
     queue: str | None = None
+    reviewers: int | None = None
 
 
 def _facts_alone(case: Any) -> Any:
@@ -196,6 +203,7 @@ class Route:
     calendar: str | None
     """Whose hours count, where the policy says so."""
     ladder: tuple[Rung, ...]
+    reviewers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,10 +314,11 @@ class RoutingPolicy(_Part):
             resolve=sla.resolve,
             calendar=sla.calendar,
             ladder=(first, *later),
+            reviewers=part.reviewers,
         )
 
 
-_OF_ANSWER = ("predicted.category", "predicted.flag", "confidence", "failure")
+OF_ANSWER = ("predicted.category", "predicted.flag", "confidence", "failure")
 
 
 def _hidden(rule: Rule, facts: Facts) -> str | None:
@@ -319,7 +328,7 @@ def _hidden(rule: Rule, facts: Facts) -> str | None:
     """
     if facts.get("trigger") != Trigger.AUDIT:
         return None
-    asked = next((fact for fact in _OF_ANSWER if fact in rule.when), None)
+    asked = next((fact for fact in OF_ANSWER if fact in rule.when), None)
     return f"{asked} is hidden while an output is audited" if asked else None
 
 
