@@ -93,15 +93,34 @@ def may_settle(session: Session, actor: Actor, case: Case, parts: Parts) -> bool
 def refusal(session: Session, actor: Actor, case: Case) -> NotAllowed | None:
     """Why somebody may not judge a case, or None where they may."""
     parts = parts_of(session, actor.email, case.id)
-    if parts.own:
-        return OwnDispute(parts.own)
-    if parts.decided:
-        return OwnVerdict("Your verdict on this output is appealed; somebody else decides.")
+    if (barred := _barred(parts)) is not None:
+        return barred
     if (not case.divided and not parts.reviewed) or may_settle(session, actor, case, parts):
         return None
     if parts.reviewed:
         return AlreadyReviewed("You gave your opinion on this case; somebody else is asked now.")
     return LeadNeeded("Its reviewers all differ; a lead settles this case.")
+
+
+def _barred(parts: Parts) -> NotAllowed | None:
+    """Why a part in a case keeps somebody from judging it, in whatever role."""
+    if parts.own:
+        return OwnDispute(parts.own)
+    if parts.decided:
+        return OwnVerdict("Your verdict on this output is appealed; somebody else decides.")
+    return None
+
+
+def require_none(session: Session, actor: Actor, case: Case) -> None:
+    """Refuse to let somebody undo what others decided of their own affair.
+
+    Raises:
+        OwnDispute: the actor disputed or corrected the output.
+        OwnVerdict: the actor decided what was appealed.
+    """
+    barred = _barred(parts_of(session, actor.email, case.id))
+    if barred is not None:
+        raise barred
 
 
 def require(session: Session, actor: Actor, case: Case) -> None:

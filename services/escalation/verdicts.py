@@ -290,7 +290,8 @@ def undo(
 
     Raises:
         NotFound: there is no such case in the actor's sight.
-        NotAllowed: somebody else gave the verdict, and the actor is no lead.
+        NotAllowed: somebody else gave the verdict, and the actor is no lead, or one who has a
+            part in the case.
         MovedOn: the case has no verdict or another one, or the reopen window is over.
     """
     case = case_for_reviewer(session, actor, case_id, lock=True)
@@ -302,9 +303,10 @@ def undo(
     if verdict_id is not None and case.verdict_id != verdict_id:
         raise MovedOn(f"{case.verdict_by} has given another verdict since; look at that one first.")
     last = _last_opinion(session, case)
-    theirs = actor.email in (case.verdict_by, last.reviewer if last else None)
-    if not theirs and not actor.may(Verb.TAKE_OVER):
-        raise NotAllowed(f"{case.verdict_by} gave this verdict; they or a lead can undo it.")
+    if actor.email not in (case.verdict_by, last.reviewer if last else None):
+        if not actor.may(Verb.TAKE_OVER):
+            raise NotAllowed(f"{case.verdict_by} gave this verdict; they or a lead can undo it.")
+        impartial.require_none(session, actor, case)
     if last is not None:
         opinions.take_back(session, case, last.reviewer, now=now)
     given_id = case.verdict_id or ""

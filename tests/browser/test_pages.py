@@ -20,7 +20,12 @@ from tests.factories.people import OPERATOR
 from tests.factories.site import Site
 from ui.outputs.view import address
 
-_OPEN_ALL = "for (const one of document.querySelectorAll('main details')) one.open = true"
+# Each takes the focus as it opens, which scrolls parts of the page below the bar at its top.
+_OPEN_ALL = """async () => {
+    for (const one of document.querySelectorAll('main details')) one.open = true
+    await new Promise(opened => setTimeout(opened, 50))
+    scrollTo(0, 0)
+}"""
 _ALWAYS, _HOLES = "always", "with-holes"
 _LONG = "a-category-with-a-very-long-name-that-nobody-would-want-to-read-aloud-twice"
 

@@ -4,7 +4,6 @@ from playwright.sync_api import expect
 
 from tests import factories
 from tests.browser.conftest import Visit
-from tests.browser.harness import focus_is_nowhere
 from tests.factories import Casework
 from tests.factories.site import Site
 
@@ -34,7 +33,6 @@ def test_opinion_is_given_and_taken_back_by_keyboard(site: Site, visit: Visit) -
         page.keyboard.press("z")
         expect(page.locator(f"#case-{case}")).to_be_visible()
         assert site.one(given, id=case) == 0
-        assert not focus_is_nowhere(page)
 
 
 def test_lead_settles_by_one_key(site: Site, visit: Visit) -> None:

@@ -179,3 +179,19 @@ def test_correction_before_there_is_a_case_counts_as_well(
 def test_reps_corrections_are_no_affair_of_reviews(log: Delivery, database: Database) -> None:
     log.take(output("o-1", confidence=0.1), correction("o-1", value="tax"))
     assert rows(database, "SELECT FROM own_correction") == []
+
+
+@pytest.mark.parametrize("part", ["dispute", "appealed"])
+def test_lead_does_not_undo_what_others_decided_of_their_own_affair(
+    part: str, log: Delivery, casework: Casework
+) -> None:
+    log.take(output("o-1", confidence=0.1))
+    if part == "dispute":
+        log.take(correction("o-1", kind="dispute", who=LEAD))
+    else:
+        casework.give_verdict(LEAD, 1)
+        log.take(correction("o-1", kind="appeal"))
+    casework.give_verdict(OWNER, 1, "corrected", value="tax")
+    with pytest.raises(OwnDispute if part == "dispute" else OwnVerdict):
+        casework.undo(LEAD, 1)
+    casework.undo(OWNER, 1)

@@ -11,7 +11,7 @@ from services.escalation.cases import Case, Listed
 from services.escalation.judgement import Opinion
 from services.escalation.lists import Filter
 from services.escalation.precedents import Precedent
-from services.escalation.rules import CaseState
+from services.escalation.rules import LAST_RESORT, CaseState, Owner
 from services.feedback import queries as feedback
 from services.kit.database import Session
 from services.kit.errors import NotFound
@@ -209,8 +209,10 @@ def _possible_owners(session: Session) -> list[dict[str, str]]:
 
 def _other_teams(owners: list[dict[str, str]], case: Case) -> list[dict[str, str]]:
     """The teams that a case can be handed on to."""
-    own = f"team:{case.team}"
-    return [one for one in owners if one["value"].startswith("team:") and one["value"] != own]
+    left_out = {str(Owner("team", case.team)), str(LAST_RESORT)}
+    return [
+        one for one in owners if one["value"].startswith("team:") and one["value"] not in left_out
+    ]
 
 
 def outcome_of(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:
