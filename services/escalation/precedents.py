@@ -9,23 +9,26 @@ from sqlalchemy.orm import Session
 from services.escalation.cases import Case, Json
 from services.people.rules import Actor
 
-LOOKED_AT = 300
+LOOKED_AT = 200
 """So many of a tool's newest decided cases are compared: the cost stays the same however many
 there are. An index of trigrams takes 200 ms to find the nearest of 100,000 such texts."""
+WALKED = 2_000
+"""Among so many of the newest those are looked for that somebody sees."""
 SHOWN = 3
 _LEAST = 0.1
 """What shares fewer trigrams than this is like nothing."""
 
 # Their texts are kept beside them in a short form, so that no long input is read for this.
 _SIMILAR = text("""
-WITH newest AS MATERIALIZED (
+WITH seen AS MATERIALIZED (
     SELECT c.id, c.verdict, c.verdict_value, c.resolved_at, o.value, o.words
-    FROM "case" c JOIN case_output o ON o.case_id = c.id
-    WHERE c.tool = :tool AND c.verdict IS NOT NULL AND c.id <> :id
-        AND (:everywhere OR c.team = ANY(:teams) OR c.owner_person = :me OR c.verdict_by = :me)
-    ORDER BY c.resolved_at DESC LIMIT :looked_at
-), compared AS (
-    SELECT n.*, similarity(n.words, :words) AS likeness FROM newest n WHERE n.words IS NOT NULL)
+    FROM (SELECT * FROM "case" WHERE tool = :tool AND verdict IS NOT NULL AND id <> :id
+        ORDER BY resolved_at DESC LIMIT :walked) c
+    JOIN case_output o ON o.case_id = c.id
+    WHERE :everywhere OR c.team = ANY(:teams) OR c.owner_person = :me OR c.verdict_by = :me
+    LIMIT :looked_at
+), compared AS MATERIALIZED (
+    SELECT s.*, similarity(s.words, :words) AS likeness FROM seen s WHERE s.words IS NOT NULL)
 SELECT id, verdict, CASE verdict WHEN 'upheld' THEN value ELSE verdict_value END AS value,
     resolved_at, likeness
 FROM compared WHERE likeness >= :least ORDER BY likeness DESC, resolved_at DESC LIMIT :shown
@@ -61,6 +64,7 @@ def similar(session: Session, actor: Actor, case: Case) -> list[Precedent]:
         "teams": sorted(actor.teams),
         "me": actor.email,
         "looked_at": LOOKED_AT,
+        "walked": WALKED,
         "least": _LEAST,
         "shown": SHOWN,
     }

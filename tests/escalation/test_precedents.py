@@ -119,8 +119,13 @@ def test_cost_is_bounded_with_a_hundred_thousand_cases(casework: Casework) -> No
             "looked_at": precedents.LOOKED_AT,
             "least": 0.1,
             "shown": 3,
+            "walked": precedents.WALKED,
         }
         plan = text("EXPLAIN (ANALYZE, FORMAT JSON) " + precedents._SIMILAR.text)
+        unseen = {**given, "teams": [OTHER_TEAM]}
         told = [session.execute(plan, given).scalar_one()[0] for _ in range(3)]
+        told += [session.execute(plan, unseen).scalar_one()[0] for _ in range(3)]
     assert "ix_case_tool_resolved" in str(told[-1])
-    assert min(one["Execution Time"] for one in told) < 25, "10 ms on a quiet machine"
+    # Under 10 ms on a quiet machine; whoever sees none of them waits no longer.
+    for tries in (told[:3], told[3:]):
+        assert min(one["Execution Time"] for one in tries) < 25
