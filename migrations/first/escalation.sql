@@ -1,3 +1,6 @@
+-- By it texts are compared. It comes with PostgreSQL, and whoever owns the database may make it.
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
+
 CREATE TABLE "case" (
     id BIGINT GENERATED ALWAYS AS IDENTITY,
     subject_kind TEXT NOT NULL,
@@ -5,6 +8,8 @@ CREATE TABLE "case" (
     tool TEXT NOT NULL,
     trigger TEXT NOT NULL,
     blind BOOLEAN DEFAULT 'false' NOT NULL,
+    reviewers BIGINT DEFAULT '1' NOT NULL,
+    divided BOOLEAN DEFAULT 'false' NOT NULL,
     dispute JSONB,
     disputed_by TEXT,
     queue TEXT NOT NULL,
@@ -76,6 +81,8 @@ CREATE TABLE "case" (
         AND wakes_at IS NOT NULL AND pause_reason IS NOT NULL)),
     CONSTRAINT ck_case_merged CHECK (state <> 'merged' OR (incident IS NOT NULL AND merged_at IS
         NOT NULL)),
+    CONSTRAINT ck_case_reviewers CHECK (reviewers BETWEEN 1 AND 3),
+    CONSTRAINT ck_case_divided CHECK (NOT divided OR (reviewers > 1 AND verdict IS NULL)),
     CONSTRAINT ck_case_incident CHECK (incident <> id AND (incident IS NULL OR children = 0)),
     CONSTRAINT ck_case_of_incident CHECK (subject_kind <> 'incident' OR (cause IS NOT NULL AND
         incident IS NULL)),
@@ -124,6 +131,7 @@ CREATE INDEX ix_case_team_tool
 CREATE INDEX ix_case_team_trigger
     ON "case" (team, trigger, due_at, id)
     WHERE state IN ('open', 'claimed', 'waiting', 'snoozed');
+CREATE INDEX ix_case_tool_resolved ON "case" (tool, resolved_at DESC) WHERE verdict IS NOT NULL;
 CREATE INDEX ix_case_tool_state ON "case" (tool, state);
 
 CREATE TABLE case_output (
@@ -137,6 +145,7 @@ CREATE TABLE case_output (
     confidence DOUBLE PRECISION,
     alternatives JSONB,
     input JSONB,
+    words TEXT,
     attributes JSONB,
     subject TEXT,
     cohort TEXT,
@@ -162,6 +171,51 @@ CREATE INDEX ix_objection_actor ON objection (case_id, actor) WHERE withdrawn_at
 CREATE INDEX ix_objection_last
     ON objection (case_id, at, correction_id)
     WHERE withdrawn_at IS NULL;
+
+CREATE TABLE own_correction (
+    tool TEXT NOT NULL,
+    correction_id TEXT NOT NULL,
+    output_id TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    heard_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    withdrawn_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_own_correction PRIMARY KEY (tool, correction_id)
+);
+CREATE INDEX ix_own_correction_actor
+    ON own_correction (tool, output_id, actor)
+    WHERE withdrawn_at IS NULL;
+CREATE INDEX ix_own_correction_heard ON own_correction (heard_at);
+
+CREATE TABLE opinion (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    case_id BIGINT NOT NULL,
+    cycle BIGINT NOT NULL,
+    reviewer TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    value JSONB,
+    note TEXT,
+    blind BOOLEAN NOT NULL,
+    given_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    taken_back_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_opinion PRIMARY KEY (id),
+    CONSTRAINT ck_opinion_verdict CHECK (verdict IN ('upheld', 'corrected', 'undecidable',
+        'not_actionable')),
+    CONSTRAINT ck_opinion_corrected CHECK ((verdict = 'corrected') = (value IS NOT NULL)),
+    CONSTRAINT fk_opinion_case_id_case FOREIGN KEY(case_id) REFERENCES "case" (id)
+);
+CREATE INDEX ix_opinion_case ON opinion (case_id, cycle, id);
+CREATE INDEX ix_opinion_given ON opinion (given_at);
+CREATE UNIQUE INDEX uq_opinion_reviewer
+    ON opinion (case_id, cycle, reviewer)
+    WHERE taken_back_at IS NULL;
+
+CREATE TABLE decider (
+    case_id BIGINT NOT NULL,
+    cycle BIGINT NOT NULL,
+    person TEXT NOT NULL,
+    CONSTRAINT pk_decider PRIMARY KEY (case_id, cycle, person),
+    CONSTRAINT fk_decider_case_id_case FOREIGN KEY(case_id) REFERENCES "case" (id)
+);
 
 CREATE TABLE timeline_entry (
     id BIGINT GENERATED ALWAYS AS IDENTITY,

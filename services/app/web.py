@@ -33,6 +33,7 @@ from services.kit.web.bodies import NO_BODY, BodyLimits, BodyRule, CloseUnread
 from services.kit.web.origin import OneOrigin
 from services.kit.web.problems import install_errors
 from services.kit.web.storable import Utf8Addresses, require_storable
+from services.measurement import api as measurement_api
 from services.notifications import api as notifications_api
 from services.people.rules import Actor
 from services.tools import api as tools_api
@@ -151,6 +152,7 @@ def make_api(resources: Resources) -> FastAPI:
     app.include_router(routing_api.router(database, clock, resources.routing_policy, identity))
     app.include_router(tools_api.router(database, clock, identity, resources.policy_watch))
     app.include_router(insight_api.router(database, clock, identity))
+    app.include_router(measurement_api.router(database, clock, identity))
     app.include_router(notifications_api.inbox_router(database, clock, identity.person))
     app.include_router(
         notifications_api.verdicts_router(database, _tool_of(identity), resources.feed_watch)

@@ -26,6 +26,8 @@ class Listed:
     output_id: str | None
     trigger: str
     blind: bool
+    reviewers: int
+    divided: bool
     dispute: Mapping[str, Json] | None
     queue: str
     team: str
@@ -77,8 +79,11 @@ class Listed:
 
     @property
     def hidden(self) -> bool:
-        """Whether the tool's answer must not be shown: a blind case before its verdict."""
-        return self.blind and self.verdict is None
+        """Whether the tool's answer must not be shown: a blind case before its verdict.
+
+        Of one with several reviewers nothing that the others say either, for as long.
+        """
+        return (self.blind or self.reviewers > 1) and self.verdict is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +196,8 @@ def as_answer(case: Listed) -> dict[str, Any]:
         "opened_at": case.opened_at,
         "version": case.version,
         "blind": case.hidden,
+        "reviewers": case.reviewers,
+        "divided": case.divided,
         "dispute": None if case.hidden else case.dispute,
         "verdict": case.verdict,
         "verdict_id": case.verdict_id,
@@ -207,7 +214,7 @@ def _shown_output(case: Listed) -> dict[str, Any]:
         "kind": case.kind,
         "subject": case.subject,
         "version": case.output_version._asdict(),
-        "condition": case.condition,
+        "condition": None if case.hidden else case.condition,
     }
     if isinstance(case, Case):
         shown |= {"input": case.input, "attributes": case.attributes}

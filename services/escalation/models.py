@@ -15,6 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from services.escalation.judgement_models import Decider, Opinion, OwnCorrection
 from services.escalation.rules import (
     OPEN_STATES,
     CaseState,
@@ -27,6 +28,20 @@ from services.escalation.rules import (
 from services.kit.columns import one_of
 from services.kit.database import Base, Json
 from services.tools.rules import Trigger, VerdictKind
+
+__all__ = [
+    "OPEN",
+    "Case",
+    "CaseOutput",
+    "ClockMark",
+    "Decider",
+    "Objection",
+    "Opinion",
+    "OwnCorrection",
+    "RoutingPolicyRevision",
+    "TimelineEntry",
+    "Timer",
+]
 
 OPEN = "state IN ({})".format(", ".join(f"'{state.value}'" for state in OPEN_STATES))
 
@@ -71,6 +86,8 @@ class Case(Base):
         CheckConstraint(
             "state <> 'merged' OR (incident IS NOT NULL AND merged_at IS NOT NULL)", name="merged"
         ),
+        CheckConstraint("reviewers BETWEEN 1 AND 3", name="reviewers"),
+        CheckConstraint("NOT divided OR (reviewers > 1 AND verdict IS NULL)", name="divided"),
         CheckConstraint("incident <> id AND (incident IS NULL OR children = 0)", name="incident"),
         CheckConstraint(
             "subject_kind <> 'incident' OR (cause IS NOT NULL AND incident IS NULL)",
@@ -139,6 +156,12 @@ class Case(Base):
         Index("ix_case_resolved", "resolved_at", postgresql_where=text("state = 'resolved'")),
         Index("ix_case_closed", "closed_at", postgresql_where=text("state = 'closed'")),
         Index("ix_case_tool_state", "tool", "state"),
+        Index(
+            "ix_case_tool_resolved",
+            "tool",
+            text("resolved_at DESC"),
+            postgresql_where=text("verdict IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -148,6 +171,10 @@ class Case(Base):
     tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"))
     trigger: Mapped[str]
     blind: Mapped[bool] = mapped_column(server_default="false")
+    reviewers: Mapped[int] = mapped_column(server_default="1")
+    """How many people are asked, each without knowing what the tool or the others say."""
+    divided: Mapped[bool] = mapped_column(server_default="false")
+    """They differ, all of them: a lead settles it."""
     dispute: Mapped[dict[str, Any] | None]
     """The last objection that stands."""
     disputed_by: Mapped[str | None]
@@ -230,6 +257,8 @@ class CaseOutput(Base):
     confidence: Mapped[float | None]
     alternatives: Mapped[list[Any] | None]
     input: Mapped[dict[str, Any] | None]
+    words: Mapped[str | None]
+    """The beginning of the input's text, by which similar cases are found."""
     attributes: Mapped[dict[str, Any] | None]
     subject: Mapped[str | None]
     cohort: Mapped[str | None]

@@ -1,6 +1,6 @@
 """Beginning anew with cases that were decided, set-based: any number of them at once."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
-from services.escalation import clocks, deadlines, owners
+from services.escalation import clocks, deadlines, opinions, owners
 from services.escalation.cases import Case
 from services.escalation.claims import case_for_reviewer
 from services.escalation.errors import MovedOn
@@ -25,7 +25,8 @@ _REOPEN = move(
     CaseVerb.REOPEN,
     sets="""cycle = cycle + 1, cycle_opened_at = :now, verdict = NULL, verdict_value = NULL,
         verdict_by = NULL, verdict_note = NULL, verdict_id = NULL, resolved_at = NULL,
-        closed_at = NULL, overdue_since = NULL, level = 0, blind = false, merged_at = NULL,
+        closed_at = NULL, overdue_since = NULL, level = 0, blind = false, divided = false,
+        merged_at = NULL,
         owner_team = g.owner_team, owner_person = g.owner_person,
         team = coalesce(g.team, "case".team),
         owner_since = CASE WHEN g.kept THEN owner_since ELSE :now END,
@@ -46,6 +47,8 @@ class Reopening(NamedTuple):
     case: Case
     who: str
     note: str | None = None
+    appealed: bool = False
+    """Whether its verdict is: then none of those decides who had a part in that."""
 
 
 def reopen(
@@ -66,12 +69,14 @@ def reopen(
 def begin_again(session: Session, asked: Sequence[Reopening], *, now: datetime) -> set[int]:
     """Reopen cases, each named once; answers which were, as those that are open stay as they are.
 
-    Where the owner of one is gone by now, the next of its ladder, its team or an admin is the
-    owner.
+    Where the owner of one is gone by now, or decided what is appealed, the next of its ladder,
+    its team or an admin is the owner.
     """
     if not asked:
         return set()
-    found = owners.of_reopened(session, [one.case for one in asked], level=0)
+    deciders = opinions.remember_deciders(session, [one.case.id for one in asked])
+    chains = [_wanted(one, deciders.get(one.case.id, set())) for one in asked]
+    found = owners.first_able(session, chains)
     calendars = clocks.calendars_of(session, (one.case for one in asked))
     cycles = [
         _Cycle(one.case, calendars.of(one.case.calendar, one.case.calendar_team), now)
@@ -90,6 +95,16 @@ def begin_again(session: Session, asked: Sequence[Reopening], *, now: datetime) 
     ]
     tell(session, entries, now=now)
     return reopened
+
+
+def _wanted(one: Reopening, deciders: Collection[str]) -> list[Owner]:
+    """Who is wanted as the owner: of what is appealed the team, where its owner decided it."""
+    chain = owners.wanted_again(one.case, level=0)
+    if not one.appealed:
+        return chain
+    barred = {Owner("person", email) for email in deciders}
+    first = [Owner("team", one.case.team)] if one.case.owner in barred else []
+    return first + [owner for owner in chain if owner not in barred]
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,8 @@ def _choice(request: events.ReviewRequest, policy: RoutingPolicy, team: str) -> 
 
 
 def _cause(request: events.ReviewRequest, route: Route, facts: Facts) -> str | None:
-    if route.group is None:
+    # What is shown blind is looked at by itself.
+    if route.group is None or route.reviewers > 1:
         return None
     gate = request.gate
     return cause(

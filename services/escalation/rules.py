@@ -172,6 +172,7 @@ class CaseVerb(StrEnum):
     WAIT = "wait"
     SNOOZE = "snooze"
     WAKE = "wake"
+    OPINE = "opine"
     RESOLVE = "resolve"
     RESOLVE_PART = "resolve part"
     UNDO = "undo"
@@ -236,6 +237,8 @@ TRANSITIONS: dict[CaseVerb, Transition] = {
         Transition(_V.SNOOZE, (_S.OPEN, _S.CLAIMED), _S.SNOOZED, Who.OWNER, _C.END, _K.FOLLOW),
         # Or time does, or whoever brings something new.
         Transition(_V.WAKE, (_S.WAITING, _S.SNOOZED), _S.OPEN, Who.REVIEWER, _C.NONE, _K.FOLLOW),
+        # Of several reviewers one has said what they think; somebody else is asked, too.
+        Transition(_V.OPINE, (_S.CLAIMED,), _S.OPEN, Who.CLAIMANT, _C.END, _K.FOLLOW),
         Transition(_V.RESOLVE, (_S.CLAIMED,), _S.RESOLVED, Who.CLAIMANT, _C.END, _K.FOLLOW),
         Transition(_V.RESOLVE_PART, (_S.MERGED,), _S.RESOLVED, Who.REVIEWER, _C.NONE, _K.FOLLOW),
         Transition(_V.MERGE, OPEN_STATES, _S.MERGED, Who.LEAD, _C.END, _K.FOLLOW),

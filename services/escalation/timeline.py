@@ -34,11 +34,15 @@ class Happening(StrEnum):
     UNMERGED = "unmerged"
     JOINED = "joined"
     LEFT = "left"
+    REVIEWED = "reviewed"
+    DIVIDED = "divided"
+    OPINION_TAKEN_BACK = "opinion taken back"
     RESOLVED = "resolved"
     UNDONE = "undone"
     CLOSED = "closed"
     REOPENED = "reopened"
     COMMENTED = "commented"
+    MENTIONED = "mentioned"
     DISPUTED = "disputed"
     OVERDUE = "overdue"
     REMINDED = "reminded"
@@ -47,7 +51,14 @@ class Happening(StrEnum):
     OUTPUT_ARRIVED = "output arrived"
 
 
-OBJECTING = (Happening.DISPUTED.value, Happening.DISPUTE_WITHDRAWN.value)
+SAYING = (
+    Happening.DISPUTED.value,
+    Happening.DISPUTE_WITHDRAWN.value,
+    Happening.REVIEWED.value,
+    Happening.OPINION_TAKEN_BACK.value,
+    Happening.RESOLVED.value,
+    Happening.UNDONE.value,
+)
 """What would tell a blind reviewer what others think."""
 
 
@@ -182,6 +193,7 @@ def _record(entry: Entry, case: _Facts, now: datetime) -> NewRecord:
         subject_kind=case.subject_kind,
         incident=None if case.incident is None else str(case.incident),
         children=case.children,
+        mentioned=(entry.detail or {}).get("people", ()),
         actor=None if entry.actor == SYSTEM else entry.actor,
         rerouting=entry.rerouting,
         at=now,

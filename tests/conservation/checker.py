@@ -13,6 +13,7 @@ import psycopg
 from tests.conservation.case_checks import CASE_CHECKS
 from tests.conservation.event_checks import EVENT_CHECKS
 from tests.conservation.ledger import CORRECTIONS, OUTPUTS, Ends, Ledger, Violation
+from tests.conservation.opinion_checks import OPINION_CHECKS
 
 _GIVEN = """
 CREATE TEMP TABLE sent (topic text, name text, fate text, times bigint, unanswered bigint);
@@ -107,7 +108,7 @@ SELECT t.*, 1 + count(*) FILTER (WHERE event = 'reopened') OVER up_to_here AS cy
 CREATE TEMP VIEW holding AS
 SELECT case_id, id, event, actor,
        lag(event) OVER before AS event_before, lag(actor) OVER before AS actor_before
-  FROM timeline_entry WHERE event IN ('claimed', 'released', 'reassigned', 'resolved',
+  FROM timeline_entry WHERE event IN ('claimed', 'released', 'reassigned', 'resolved', 'reviewed',
        'waiting', 'snoozed', 'merged') AND NOT coalesce(detail ? 'incident', false)
 WINDOW before AS (PARTITION BY case_id ORDER BY id);
 """
@@ -127,7 +128,7 @@ def check(
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         _prepare(connection, ledger, ends, spare=_NO_LIMIT if repeats else 0)
         found = []
-        for name, sql in (*EVENT_CHECKS, *CASE_CHECKS):
+        for name, sql in (*EVENT_CHECKS, *CASE_CHECKS, *OPINION_CHECKS):
             found += [Violation(name, row[0]) for row in connection.execute(sql)]
         connection.rollback()
     return found

@@ -35,6 +35,10 @@ _EVENTS = {
     "overdue": ("Deadline missed", "triangle-alert"),
     "reminded": ("Owner reminded", "clock"),
     "disputed": ("Disputed", "message-square"),
+    "reviewed": ("Opinion given", "check"),
+    "divided": ("The reviewers differ: a lead settles it", "users"),
+    "opinion taken back": ("Opinion taken back", "undo-2"),
+    "mentioned": ("Mentioned", "message-square"),
     "resolved": ("Verdict given", "check"),
     "undone": ("Verdict taken back", "undo-2"),
     "reopened": ("Opened again", "undo-2"),
@@ -43,6 +47,14 @@ _EVENTS = {
     "dispute withdrawn": ("Took the objection back", "undo-2"),
     "rung skipped": ("A rung was passed over", "chevron-right"),
 }
+
+
+_BASES = {
+    "opinions": ", as the opinions agree",
+    "adjudication": ", settled by a lead",
+    "alone": ", decided by a lead alone",
+}
+"""What the verdict of a case with several reviewers follows from."""
 
 
 SPANS = (
@@ -98,9 +110,16 @@ def _entry(entry: TimelineRow) -> dict[str, Any]:
     words, icon = _EVENTS.get(entry.event, (entry.event.capitalize(), "clock"))
     detail = entry.detail or {}
     if entry.event == "opened":
-        words = f"Opened: {trigger_label(detail.get('trigger', ''))}, rule {detail.get('rule')}"
+        words = f"Opened: {trigger_label(detail.get('trigger', ''))}"
+        words += f", rule {detail['rule']}" if detail.get("rule") else ""
     elif entry.event == "resolved":
         words = f"Verdict: {str(detail.get('verdict', '')).replace('_', ' ')}"
+        words += _BASES.get(detail.get("by", ""), "")
+    elif entry.event == "reviewed" and detail.get("verdict"):
+        said = format_value(detail["value"]) or str(detail["verdict"]).replace("_", " ")
+        words = f"Opinion: {said}" + (" (taken back)" if detail.get("taken_back") else "")
+    elif entry.event == "mentioned":
+        words = f"Mentioned {', '.join(detail.get('people', ()))}"
     elif entry.event == "overdue":
         words = f"Deadline to {detail.get('clock')} missed"
     elif entry.event == "joined" and detail.get("cases", 1) > 1:

@@ -10,6 +10,7 @@ from services.escalation.policy.check import (
     absent_calendars,
     absent_owners,
     run_tests,
+    telling_rules,
     unknown_tools,
     unreachable_rules,
 )
@@ -35,7 +36,8 @@ def policy_findings(session: Session, policy: RoutingPolicy) -> Findings:
         *run_tests(policy),
     ]
     # No problem: a policy may be written before its tool is registered.
-    return Findings(problems, unknown_tools(policy, tools.cache(session).tools(session)))
+    unknown = unknown_tools(policy, tools.cache(session).tools(session))
+    return Findings(problems, [*unknown, *telling_rules(policy)])
 
 
 def check_owners(session: Session, policy: RoutingPolicy) -> None:

@@ -89,6 +89,10 @@ class Sla(_Part):
     calendar: Slug | None = None
 
 
+Reviewers = Annotated[int, Field(strict=True, ge=1, le=3)]
+"""How many people review a case; of several none knows what the tool or the others say."""
+
+
 class OwnerChoice(_Part):
     """A rule's owner: exactly one of a team and a person."""
 
@@ -119,6 +123,7 @@ class Rule(_Part):
     sla: Sla | None = None
     escalate: str | None = None
     group: Grouping | None = None
+    reviewers: Reviewers = 1
 
 
 class CatchAll(_Part):
@@ -131,6 +136,7 @@ class CatchAll(_Part):
     sla: Sla
     escalate: str | None = None
     group: Grouping | None = None
+    reviewers: Reviewers = 1
 
     @property
     def owner(self) -> OwnerChoice:
@@ -151,6 +157,7 @@ class Expectation(_Part):
     user: str | None = None
     priority: Priority | None = None
     queue: str | None = None
+    reviewers: int | None = None
 
 
 def _facts_alone(case: Any) -> Any:
@@ -203,6 +210,7 @@ class Route:
     calendar: str | None
     """Whose hours count, where the policy says so."""
     ladder: tuple[Rung, ...]
+    reviewers: int
     group: Group | None
     """What makes cases one incident."""
     monitored: tuple[WouldTake, ...] = ()
@@ -312,6 +320,7 @@ class RoutingPolicy(_Part):
             resolve=sla.resolve,
             calendar=sla.calendar,
             ladder=(first, *later),
+            reviewers=part.reviewers,
             group=grouping_of(part.group, str(facts.get("trigger"))),
         )
 
