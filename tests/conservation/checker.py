@@ -39,6 +39,16 @@ UNION ALL
 SELECT 'cases', tool, 0, trigger, date_trunc('hour', opened_at, 'UTC'), count(*)
   FROM "case" WHERE subject_kind = 'output' GROUP BY 2, 4, 5
 UNION ALL
+SELECT 'routed', c.tool, 0, t.detail->>'rule', date_trunc('hour', t.at, 'UTC'), count(*)
+  FROM timeline_entry t JOIN "case" c ON c.id = t.case_id
+ WHERE t.event = 'opened' AND c.subject_kind = 'output' GROUP BY 2, 4, 5
+UNION ALL
+SELECT 'monitored', c.tool, 0, (t.detail->>'routing_revision') || '/' || (tried->>'rule'),
+       date_trunc('hour', t.at, 'UTC'), count(*)
+  FROM timeline_entry t JOIN "case" c ON c.id = t.case_id
+ CROSS JOIN LATERAL jsonb_array_elements(c.monitored) AS listed (tried)
+ WHERE t.event = 'opened' AND c.subject_kind = 'output' GROUP BY 2, 4, 5
+UNION ALL
 SELECT 'exceptions', tool, version, exception, date_trunc('hour', recorded_at, 'UTC'), count(*)
   FROM output WHERE exception IS NOT NULL GROUP BY 2, 3, 4, 5
 UNION ALL
