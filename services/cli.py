@@ -9,6 +9,7 @@ from services.commands import (
     dead_letters,
     demo,
     doctor,
+    measurement,
     notifications,
     people,
     reconciliation,
@@ -36,6 +37,7 @@ app.command()(roles.export)
 app.command()(reconciliation.replay)
 app.command()(reconciliation.account)
 app.command()(doctor.doctor)
+app.command()(measurement.agreement)
 app.add_typer(dead_letters.commands, name="dead-letters")
 app.add_typer(audit.commands, name="audit")
 app.add_typer(tools.tools, name="tools")

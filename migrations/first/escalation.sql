@@ -1,3 +1,6 @@
+-- By it texts are compared. It comes with PostgreSQL, and whoever owns the database may make it.
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
+
 CREATE TABLE "case" (
     id BIGINT GENERATED ALWAYS AS IDENTITY,
     subject_kind TEXT NOT NULL,
@@ -5,6 +8,8 @@ CREATE TABLE "case" (
     tool TEXT NOT NULL,
     trigger TEXT NOT NULL,
     blind BOOLEAN DEFAULT 'false' NOT NULL,
+    reviewers BIGINT DEFAULT '1' NOT NULL,
+    divided BOOLEAN DEFAULT 'false' NOT NULL,
     dispute JSONB,
     disputed_by TEXT,
     queue TEXT NOT NULL,
@@ -23,6 +28,7 @@ CREATE TABLE "case" (
     rule TEXT NOT NULL,
     routing_revision TEXT NOT NULL,
     ladder JSONB NOT NULL,
+    monitored JSONB DEFAULT '[]' NOT NULL,
     owner_since TIMESTAMP WITH TIME ZONE NOT NULL,
     opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
     cycle_opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
@@ -67,7 +73,7 @@ CREATE TABLE "case" (
         'not_actionable')),
     CONSTRAINT ck_case_queue CHECK (queue ~ '^[a-z0-9][a-z0-9-]{0,62}$'),
     CONSTRAINT ck_case_owner CHECK (num_nonnulls(owner_team, owner_person) = 1),
-    CONSTRAINT ck_case_owner_schedule CHECK (owner_schedule IS NULL OR owner_person IS NOT NULL),
+    CONSTRAINT ck_case_duty CHECK (owner_schedule IS NULL OR owner_person IS NOT NULL),
     CONSTRAINT ck_case_claimant CHECK ((state = 'claimed') = (claimant IS NOT NULL AND
         lease_expires_at IS NOT NULL)),
     CONSTRAINT ck_case_resolved CHECK ((state IN ('resolved', 'closed')) = (verdict IS NOT NULL
@@ -77,6 +83,8 @@ CREATE TABLE "case" (
         AND wakes_at IS NOT NULL AND pause_reason IS NOT NULL)),
     CONSTRAINT ck_case_merged CHECK (state <> 'merged' OR (incident IS NOT NULL AND merged_at IS
         NOT NULL)),
+    CONSTRAINT ck_case_reviewers CHECK (reviewers BETWEEN 1 AND 3),
+    CONSTRAINT ck_case_divided CHECK (NOT divided OR (reviewers > 1 AND verdict IS NULL)),
     CONSTRAINT ck_case_incident CHECK (incident <> id AND (incident IS NULL OR children = 0)),
     CONSTRAINT ck_case_of_incident CHECK (subject_kind <> 'incident' OR (cause IS NOT NULL AND
         incident IS NULL)),
@@ -129,6 +137,7 @@ CREATE INDEX ix_case_team_tool
 CREATE INDEX ix_case_team_trigger
     ON "case" (team, trigger, due_at, id)
     WHERE state IN ('open', 'claimed', 'waiting', 'snoozed');
+CREATE INDEX ix_case_tool_resolved ON "case" (tool, resolved_at DESC) WHERE verdict IS NOT NULL;
 CREATE INDEX ix_case_tool_state ON "case" (tool, state);
 
 CREATE TABLE case_output (
@@ -142,6 +151,7 @@ CREATE TABLE case_output (
     confidence DOUBLE PRECISION,
     alternatives JSONB,
     input JSONB,
+    words TEXT,
     attributes JSONB,
     subject TEXT,
     cohort TEXT,
@@ -167,6 +177,51 @@ CREATE INDEX ix_objection_actor ON objection (case_id, actor) WHERE withdrawn_at
 CREATE INDEX ix_objection_last
     ON objection (case_id, at, correction_id)
     WHERE withdrawn_at IS NULL;
+
+CREATE TABLE own_correction (
+    tool TEXT NOT NULL,
+    correction_id TEXT NOT NULL,
+    output_id TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    heard_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    withdrawn_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_own_correction PRIMARY KEY (tool, correction_id)
+);
+CREATE INDEX ix_own_correction_actor
+    ON own_correction (tool, output_id, actor)
+    WHERE withdrawn_at IS NULL;
+CREATE INDEX ix_own_correction_heard ON own_correction (heard_at);
+
+CREATE TABLE opinion (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    case_id BIGINT NOT NULL,
+    cycle BIGINT NOT NULL,
+    reviewer TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    value JSONB,
+    note TEXT,
+    blind BOOLEAN NOT NULL,
+    given_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    taken_back_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_opinion PRIMARY KEY (id),
+    CONSTRAINT ck_opinion_verdict CHECK (verdict IN ('upheld', 'corrected', 'undecidable',
+        'not_actionable')),
+    CONSTRAINT ck_opinion_corrected CHECK ((verdict = 'corrected') = (value IS NOT NULL)),
+    CONSTRAINT fk_opinion_case_id_case FOREIGN KEY(case_id) REFERENCES "case" (id)
+);
+CREATE INDEX ix_opinion_case ON opinion (case_id, cycle, id);
+CREATE INDEX ix_opinion_given ON opinion (given_at);
+CREATE UNIQUE INDEX uq_opinion_reviewer
+    ON opinion (case_id, cycle, reviewer)
+    WHERE taken_back_at IS NULL;
+
+CREATE TABLE decider (
+    case_id BIGINT NOT NULL,
+    cycle BIGINT NOT NULL,
+    person TEXT NOT NULL,
+    CONSTRAINT pk_decider PRIMARY KEY (case_id, cycle, person),
+    CONSTRAINT fk_decider_case_id_case FOREIGN KEY(case_id) REFERENCES "case" (id)
+);
 
 CREATE TABLE timeline_entry (
     id BIGINT GENERATED ALWAYS AS IDENTITY,
@@ -227,7 +282,7 @@ CREATE TABLE routing_policy (
     put_by TEXT NOT NULL,
     put_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT pk_routing_policy PRIMARY KEY (revision),
-    CONSTRAINT ck_routing_policy_source CHECK (source IN ('file', 'command'))
+    CONSTRAINT ck_routing_policy_source CHECK (source IN ('file', 'command', 'page'))
 );
 
 CREATE TABLE assignment_turn (

@@ -17,6 +17,22 @@ FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_entry
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+-- An opinion stays as it was said. All that happens to one is that it is taken back, once.
+CREATE FUNCTION refuse_other_opinion() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        IF current_setting('secondlook.purging', true) = 'on' THEN
+            RETURN OLD;
+        END IF;
+    ELSIF OLD.taken_back_at IS NULL
+        AND (to_jsonb(NEW) - 'taken_back_at') = (to_jsonb(OLD) - 'taken_back_at') THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'an opinion is never changed';
+END $$;
+CREATE TRIGGER stays_as_said BEFORE UPDATE OR DELETE ON opinion
+FOR EACH ROW EXECUTE FUNCTION refuse_other_opinion();
+
 -- The last resort owns what nobody else can, from the first moment on.
 INSERT INTO team (slug, name) VALUES ('last-resort', 'Last resort');
 CREATE FUNCTION refuse_loss_of_last_resort() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -36,7 +36,8 @@ BEGIN
         EXECUTE format('DROP TABLE %I CASCADE', found.tablename);
     END LOOP;
     FOR found IN SELECT p.oid::regprocedure AS signature FROM pg_proc p
-        WHERE p.pronamespace = current_schema()::regnamespace LOOP
+        WHERE p.pronamespace = current_schema()::regnamespace AND NOT EXISTS (
+            SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e') LOOP
         EXECUTE format('DROP FUNCTION %s CASCADE', found.signature);
     END LOOP;
     DROP SEQUENCE IF EXISTS tool_revision;

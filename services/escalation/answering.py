@@ -26,6 +26,8 @@ class Chain(NamedTuple):
     wanted: tuple[Wanted, ...]
     accountable: str | None = None
     """The person who is so far: whose manager may be meant."""
+    barred: frozenset[str] = frozenset()
+    """People who may not be, whoever is meant."""
 
 
 def of_ladder(rungs: Iterable[LadderRung]) -> list[Wanted]:
@@ -122,6 +124,8 @@ class Answering:
         why = None
         for place, wanted in enumerate(chain.wanted):
             owner, why_not = self.answers(wanted, chain.accountable)
+            if owner is not None and owner.kind == "person" and owner.id in chain.barred:
+                owner = None
             if place == 0 and (owner is None or why_not):
                 why = why_not
             if owner is not None:

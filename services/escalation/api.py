@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Header, Query
 from sqlalchemy.orm import Session
 
-from services.escalation import bulk, lists, queries
+from services.escalation import bulk, lists, opinions, precedents, queries
 from services.escalation.bodies import BulkBody, CaseId
 from services.escalation.cases import as_answer
 from services.escalation.lists import Filter
@@ -93,7 +93,9 @@ def case_answer(session: Session, actor: Actor, case_id: int) -> Answer:
     """A single case, as the API answers it: with its timeline."""
     case = queries.case_for(session, actor, case_id)
     entries = [entry._asdict() for entry in queries.timeline(session, case)]
-    return {**as_answer(case), "timeline": entries}
+    said = opinions.as_answer(session, actor, case)
+    similar = precedents.as_answer(session, actor, case)
+    return {**as_answer(case), **said, "similar": similar, "timeline": entries}
 
 
 def _add_verb(

@@ -34,12 +34,15 @@ class ReleaseBody(Body):
 
 
 class VerdictBody(Body):
-    """A verdict; `value` goes with `corrected`."""
+    """A verdict; `value` goes with `corrected`, and a note with `undecidable` and
+    `not_actionable`. Where several people review the case, it is one opinion of theirs; a lead
+    decides without the others by saying `alone`, with a note."""
 
     token: Token
     verdict: VerdictKind
     value: Annotated[str | bool | dict[str, Any] | None, Storable] = None
     note: Note | None = None
+    alone: Annotated[bool, Field(strict=True)] = False
 
 
 class OwnerBody(Body):

@@ -111,6 +111,8 @@ def _filled(work: Work, case: Case, verb: str, body: Mapping[str, Any]) -> Body:
     """The body of a verb on one case, with what this case alone knows."""
     model, given = VERBS[verb].body, dict(body)
     queries.require_sight(work.actor, case)
+    if verb == "verdict" and case.reviewers > 1:
+        raise NotAllowed("Several people review it, each by themselves: look at it by itself.")
     if verb == "verdict" and case.hidden:
         raise NotAllowed("It is shown blind: look at it by itself.")
     if "level" in model.model_fields:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import TextualSelect
 
-from services.escalation.rules import LadderRung, Owner
+from services.escalation.rules import LadderRung, MonitoredRule, Owner
 from services.kit.database import selecting
 from services.tools.rules import Version
 
@@ -26,6 +26,8 @@ class Listed:
     output_id: str | None
     trigger: str
     blind: bool
+    reviewers: int
+    divided: bool
     dispute: Mapping[str, Json] | None
     queue: str
     team: str
@@ -78,8 +80,11 @@ class Listed:
 
     @property
     def hidden(self) -> bool:
-        """Whether the tool's answer must not be shown: a blind case before its verdict."""
-        return self.blind and self.verdict is None
+        """Whether the tool's answer must not be shown: a blind case before its verdict.
+
+        Of one with several reviewers nothing that the others say either, for as long.
+        """
+        return (self.blind or self.reviewers > 1) and self.verdict is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +98,7 @@ class Case(Listed):
     rule: str
     routing_revision: str
     ladder: list[LadderRung]
+    monitored: list[MonitoredRule]
     owner_since: datetime
     cycle_opened_at: datetime
     timezone: str
@@ -191,6 +197,8 @@ def as_answer(case: Listed) -> dict[str, Any]:
         "opened_at": case.opened_at,
         "version": case.version,
         "blind": case.hidden,
+        "reviewers": case.reviewers,
+        "divided": case.divided,
         "dispute": None if case.hidden else case.dispute,
         "verdict": case.verdict,
         "verdict_id": case.verdict_id,
@@ -207,7 +215,7 @@ def _shown_output(case: Listed) -> dict[str, Any]:
         "kind": case.kind,
         "subject": case.subject,
         "version": case.output_version._asdict(),
-        "condition": case.condition,
+        "condition": None if case.hidden else case.condition,
     }
     if isinstance(case, Case):
         shown |= {"input": case.input, "attributes": case.attributes}

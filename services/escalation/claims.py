@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
-from services.escalation import clocks, queries
+from services.escalation import clocks, impartial, queries
 from services.escalation.cases import Case
-from services.escalation.errors import HeldBySomebody, MovedOn, OwnDispute, StaleToken
+from services.escalation.errors import HeldBySomebody, MovedOn, StaleToken
 from services.escalation.rules import CaseState, CaseVerb
 from services.escalation.timeline import Entry, Happening, tell, tell_one
 from services.escalation.transitions import IS_LIVE, PRESENT, move
@@ -46,12 +46,13 @@ def claim(
 
     Raises:
         NotFound: there is no such case in the actor's sight.
-        NotAllowed: the actor's role may not review, or they disputed this output.
+        NotAllowed: the actor's role may not review, or they may not judge this case: they
+            disputed the output, decided what is appealed, or gave an opinion already.
         HeldBySomebody: another person's claim is live.
         MovedOn: the case is no longer open.
     """
-    case_for_reviewer(session, actor, case_id)
-    require_no_objection(session, actor, case_id)
+    case = case_for_reviewer(session, actor, case_id)
+    impartial.require(session, actor, case)
     taken = take(session, actor, case_id, lease=lease, now=now)
     if taken.begun:
         clocks.follow(session, [case_id], now=now)
@@ -175,16 +176,6 @@ def require_reviewer(actor: Actor, case: Case) -> None:
     """
     queries.require_sight(actor, case)
     actor.require(Verb.REVIEW, "Owners, leads and admins work on cases; your role reads them.")
-
-
-def require_no_objection(session: Session, actor: Actor, case_id: int) -> None:
-    """Refuse whoever objects to the output of a case.
-
-    Raises:
-        OwnDispute: the actor does.
-    """
-    if queries.objects(session, actor.email, case_id):
-        raise OwnDispute(OWN_DISPUTE)
 
 
 def fenced(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from secondlook import events
 from sqlalchemy.orm import Session
 
-from services.escalation import incidents, objections, opening
+from services.escalation import bars, incidents, objections, opening
 from services.escalation.routing import Router
 from services.kit.clock import Clock
 from services.kit.consuming import dead_letters
@@ -28,6 +28,7 @@ class ParsedBatch:
 
     requests: list[events.ReviewRequest] = field(default_factory=list)
     withdrawals: list[events.ReviewWithdrawal] = field(default_factory=list)
+    bars: list[events.ReviewBar] = field(default_factory=list)
     refused: list[tuple[Record, Refusal]] = field(default_factory=list)
 
 
@@ -72,6 +73,8 @@ class EscalationConsumer:
         known = [one for one in found.requests if id(one) not in opened]
         objections.add(session, known, now=now)
         objections.withdraw(session, found.withdrawals, now=now)
+        bars.add(session, found.bars, now=now)
+        bars.lift(session, found.withdrawals, now=now)
         dead_letters.keep(session, NAME, found.refused, topic=events.DEAD_LETTERS)
 
     def reject(self, session: Session, record: Record, error: Exception | str) -> None:
@@ -104,4 +107,6 @@ def _place_event(
         found.requests.append(event.data)
     elif isinstance(event, events.ReviewWithdrawn):
         found.withdrawals.append(event.data)
+    elif isinstance(event, events.ReviewBarred):
+        found.bars.append(event.data)
     return None

@@ -22,6 +22,36 @@ class MovedOn(Conflict):
 
 
 class OwnDispute(NotAllowed):
-    """Whoever disputed an output does not review it."""
+    """Whoever disputed or corrected an output does not review it."""
 
-    title = "You disputed this yourself"
+    title = "You spoke up on this yourself"
+
+
+class PolicyMovedOn(Conflict):
+    """Somebody put another routing policy into force since the caller looked."""
+
+    title = "Somebody put another routing policy into force"
+
+
+class OwnVerdict(NotAllowed):
+    """Whoever decided does not decide an appeal against it."""
+
+    title = "You decided this yourself"
+
+
+class AlreadyReviewed(NotAllowed):
+    """Whoever gave an opinion on a case does not give another one."""
+
+    title = "You gave your opinion already"
+
+
+class LeadNeeded(NotAllowed):
+    """All reviewers differ, or too few are there: only a lead settles it."""
+
+    title = "A lead settles this"
+
+
+class NothingToSettle(Conflict):
+    """No other reviewer is asked."""
+
+    title = "Nobody else is asked"

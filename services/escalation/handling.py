@@ -5,13 +5,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from services.escalation import clocks, ladder, owners, queries
+from services.escalation import clocks, impartial, ladder, mentions, owners, queries
 from services.escalation.answering import ask
 from services.escalation.claims import case_for_reviewer, lost, renew, token_number
 from services.escalation.errors import MovedOn
 from services.escalation.notes import checked_note
 from services.escalation.rules import OPEN_STATES, CaseVerb, Owner
-from services.escalation.timeline import Happening, tell_one
+from services.escalation.timeline import Entry, Happening, tell, tell_one
 from services.escalation.transitions import IS_LIVE, PRESENT, move
 from services.kit import counts
 from services.kit.errors import invalid
@@ -49,9 +49,8 @@ def reassign(
     case_for_reviewer(session, actor, case_id, lock=True)
     note = checked_note(note)
     owners.require_able(session, owner, now)
-    if owner.kind == "person" and queries.objects(session, owner.id, case_id):
-        problem = f"{owner.id} disputes this output and may not review it"
-        raise invalid("owner", problem, "Name another.")
+    if owner.kind == "person":
+        _require_impartial(session, owner.id, case_id)
     given = {
         "id": case_id,
         **owners.columns(owner),
@@ -64,8 +63,16 @@ def reassign(
     if session.execute(_REASSIGN, given).first() is None:
         raise lost(queries.case(session, case_id))
     clocks.follow(session, [case_id], now=now)
-    detail = {"owner": owner.as_answer()}
+    detail = {"owner": owner.as_answer(), "by": "person"}
     tell_one(session, case_id, Happening.REASSIGNED, actor, now=now, note=note, detail=detail)
+
+
+def _require_impartial(session: Session, email: str, case_id: int) -> None:
+    parts = impartial.parts_of(session, email, case_id)
+    if parts.own or parts.decided:
+        why = "disputes this output" if parts.objects else "gave the verdict that is appealed"
+        why = "corrected this output" if parts.corrected and not parts.objects else why
+        raise invalid("owner", f"{email} {why} and may not review it", "Name another.")
 
 
 def comment(
@@ -80,17 +87,23 @@ def comment(
 ) -> None:
     """Add to the timeline. With a claim's token it also renews the claim.
 
+    Whoever is named with `@` is told, as far as they may see the case.
+
     Raises:
         StaleToken: the token's claim is over.
-        InvalidInput: the note is empty or too long.
+        InvalidInput: the note is empty or too long, or mentions somebody who cannot see the case.
     """
-    case_for_reviewer(session, actor, case_id)
+    case = case_for_reviewer(session, actor, case_id)
     written = checked_note(note)
     if written is None:
         raise invalid("note", "it is empty", "Write something.")
     if token is not None:
         renew(session, actor, case_id, token=token, lease=lease, now=now)
-    tell_one(session, case_id, Happening.COMMENTED, actor, now=now, note=written)
+    people = mentions.mentioned(session, case, written)
+    entries = [Entry(case_id, Happening.COMMENTED, actor.id, written)]
+    if people:
+        entries.append(Entry(case_id, Happening.MENTIONED, actor.id, detail={"people": people}))
+    tell(session, entries, now=now)
 
 
 def escalate(

@@ -23,6 +23,7 @@ _CASE_COLUMNS = {
     "tool": "text",
     "trigger": "text",
     "blind": "boolean",
+    "reviewers": "bigint",
     "dispute": "jsonb",
     "disputed_by": "text",
     "queue": "text",
@@ -34,6 +35,7 @@ _CASE_COLUMNS = {
     "rule": "text",
     "routing_revision": "text",
     "ladder": "jsonb",
+    "monitored": "jsonb",
     "timezone": "text",
     "calendar": "text",
     "calendar_team": "text",
@@ -53,12 +55,15 @@ OUTPUT_COLUMNS = {
     "confidence": "float8",
     "alternatives": "jsonb",
     "input": "jsonb",
+    "words": "text",
     "attributes": "jsonb",
     "subject": "text",
     "cohort": "text",
     "failure": "jsonb",
     "condition": "text",
 }
+WORDS = 200
+"""So many characters of an input's text similar cases are found by."""
 _names = ", ".join(_CASE_COLUMNS)
 _facts = ", ".join(OUTPUT_COLUMNS)
 _given = ", ".join(
@@ -123,7 +128,8 @@ def _row(key: str, one: Routed, kind: SubjectKind) -> dict[str, Any]:
         "cause": one.cause,
         "tool": one.request.tool,
         "trigger": one.request.trigger,
-        "blind": one.request.trigger == "audit",
+        "blind": one.request.trigger == "audit" or one.route.reviewers > 1,
+        "reviewers": one.route.reviewers,
         "queue": one.route.queue,
         **one.found.columns,
         "team": one.team,
@@ -131,6 +137,7 @@ def _row(key: str, one: Routed, kind: SubjectKind) -> dict[str, Any]:
         "rule": one.route.rule,
         "routing_revision": one.revision,
         "ladder": one.ladder,
+        "monitored": one.monitored,
         "timezone": one.timezone,
         "calendar": one.named_calendar,
         "calendar_team": one.team,
@@ -170,6 +177,7 @@ def output_columns(request: Request) -> dict[str, Any]:
         "confidence": output.confidence,
         "alternatives": [_plain(one) for one in output.alternatives] or None,
         "input": _plain(output.input),
+        "words": output.input.text[:WORDS] if output.input and output.input.text else None,
         "attributes": output.attributes or None,
         "subject": output.subject,
         "cohort": output.cohort,

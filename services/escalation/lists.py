@@ -11,10 +11,11 @@ from sqlalchemy import TextualSelect, text
 from sqlalchemy.orm import Session
 
 from services.escalation.cases import FROM, Case, Listed, listed, reading, reading_listed, whole
+from services.escalation.impartial import EVERY_PART
 from services.escalation.models import OPEN
 from services.escalation.rules import CaseState
 from services.kit.database import selecting
-from services.people.rules import Actor
+from services.people.rules import Actor, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,9 @@ class Filter:
     incident: int | None = None
     """Of a case that others are merged into: those, in whatever state."""
     reviewable_by: str | None = None
-    """Nobody else holds it, and this person does not object to its output."""
+    """Nobody else holds it, and this person has no part in it that keeps them from judging it."""
+    settles: bool = False
+    """With `reviewable_by`: of a lead, who is offered what its reviewers differ on as well."""
 
     @property
     def by_due_alone(self) -> bool:
@@ -173,7 +176,9 @@ def next_case(
     session: Session, actor: Actor, wanted: Filter, *, after: tuple[datetime, int] | None = None
 ) -> Case | None:
     """The soonest due case that the actor can review, from `after` (due_at, id) on."""
-    walks, given = _soonest(actor, replace(wanted, reviewable_by=actor.email), after, limit=1)
+    settles = actor.may(Verb.TAKE_OVER)
+    reviewable = replace(wanted, reviewable_by=actor.email, settles=settles)
+    walks, given = _soonest(actor, reviewable, after, limit=1)
     found = session.execute(_finding(walks), given).first()
     return whole(found) if found is not None else None
 
@@ -207,12 +212,14 @@ def _clauses(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
         parameters["owner"] = wanted.owner
     if wanted.reviewable_by is not None:
         clauses.append("(c.state = 'open' OR c.claimant = :reviewer)")
-        clauses.append(
-            "NOT EXISTS (SELECT FROM objection o WHERE o.case_id = c.id AND o.actor = :reviewer"
-            " AND o.withdrawn_at IS NULL)"
-        )
+        clauses += [f"NOT {part}" for part in _PARTS]
+        if not wanted.settles:
+            clauses.append("NOT c.divided")
         parameters["reviewer"] = wanted.reviewable_by
     return clauses, parameters
+
+
+_PARTS = [part.format(who=":reviewer") for part in EVERY_PART]
 
 
 def _overdue(wanted: Filter) -> list[str]:

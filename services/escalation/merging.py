@@ -147,7 +147,13 @@ def _close_if_empty(session: Session, actor: Actor, whole: Case, *, now: datetim
     wake_up(session, [whole.id], actor.id, now=now)
     token = take(session, actor, whole.id, lease=timedelta(minutes=1), now=now).claim.token
     note = "Its last case was taken out of it."
-    given = {"value": None, "note": note, "verdict_id": f"verdict-{uuid4()}", "now": now}
+    given = {
+        "value": None,
+        "by": actor.email,
+        "note": note,
+        "verdict_id": f"verdict-{uuid4()}",
+        "now": now,
+    }
     verdict = VerdictKind.NOT_ACTIONABLE.value
     fenced(session, actor, whole.id, RESOLVE, token=token, verdict=verdict, **given)
     clocks.follow(session, [whole.id], now=now)

@@ -15,6 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from services.escalation.judgement_models import Decider, Opinion, OwnCorrection
 from services.escalation.rules import (
     OPEN_STATES,
     CaseState,
@@ -28,7 +29,22 @@ from services.kit.columns import one_of
 from services.kit.database import Base, Json
 from services.tools.rules import Trigger, VerdictKind
 
+__all__ = [
+    "OPEN",
+    "Case",
+    "CaseOutput",
+    "ClockMark",
+    "Decider",
+    "Objection",
+    "Opinion",
+    "OwnCorrection",
+    "RoutingPolicyRevision",
+    "TimelineEntry",
+    "Timer",
+]
+
 OPEN = "state IN ({})".format(", ".join(f"'{state.value}'" for state in OPEN_STATES))
+_OF_DUTY = text(f"owner_schedule IS NOT NULL AND {OPEN}")
 
 
 class Case(Base):
@@ -53,9 +69,7 @@ class Case(Base):
         one_of("verdict", VerdictKind),
         CheckConstraint(f"queue ~ '{SLUG}'", name="queue"),
         CheckConstraint("num_nonnulls(owner_team, owner_person) = 1", name="owner"),
-        CheckConstraint(
-            "owner_schedule IS NULL OR owner_person IS NOT NULL", name="owner_schedule"
-        ),
+        CheckConstraint("owner_schedule IS NULL OR owner_person IS NOT NULL", name="duty"),
         CheckConstraint(
             "(state = 'claimed') = (claimant IS NOT NULL AND lease_expires_at IS NOT NULL)",
             name="claimant",
@@ -74,6 +88,8 @@ class Case(Base):
         CheckConstraint(
             "state <> 'merged' OR (incident IS NOT NULL AND merged_at IS NOT NULL)", name="merged"
         ),
+        CheckConstraint("reviewers BETWEEN 1 AND 3", name="reviewers"),
+        CheckConstraint("NOT divided OR (reviewers > 1 AND verdict IS NULL)", name="divided"),
         CheckConstraint("incident <> id AND (incident IS NULL OR children = 0)", name="incident"),
         CheckConstraint(
             "subject_kind <> 'incident' OR (cause IS NOT NULL AND incident IS NULL)",
@@ -109,10 +125,7 @@ class Case(Base):
             for name in ("owner_team", "owner_person")
         ),
         Index(
-            "ix_case_owner_schedule",
-            "owner_schedule",
-            "owner_person",
-            postgresql_where=text(f"owner_schedule IS NOT NULL AND {OPEN}"),
+            "ix_case_owner_schedule", "owner_schedule", "owner_person", postgresql_where=_OF_DUTY
         ),
         Index(
             "ix_case_team_state",
@@ -148,6 +161,12 @@ class Case(Base):
         Index("ix_case_resolved", "resolved_at", postgresql_where=text("state = 'resolved'")),
         Index("ix_case_closed", "closed_at", postgresql_where=text("state = 'closed'")),
         Index("ix_case_tool_state", "tool", "state"),
+        Index(
+            "ix_case_tool_resolved",
+            "tool",
+            text("resolved_at DESC"),
+            postgresql_where=text("verdict IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -157,6 +176,10 @@ class Case(Base):
     tool: Mapped[str] = mapped_column(ForeignKey("tool.slug"))
     trigger: Mapped[str]
     blind: Mapped[bool] = mapped_column(server_default="false")
+    reviewers: Mapped[int] = mapped_column(server_default="1")
+    """How many people are asked, each without knowing what the tool or the others say."""
+    divided: Mapped[bool] = mapped_column(server_default="false")
+    """They differ, all of them: a lead settles it."""
     dispute: Mapped[dict[str, Any] | None]
     """The last objection that stands."""
     disputed_by: Mapped[str | None]
@@ -178,6 +201,8 @@ class Case(Base):
     rule: Mapped[str]
     routing_revision: Mapped[str]
     ladder: Mapped[list[Any]]
+    monitored: Mapped[list[Any]] = mapped_column(server_default="[]")
+    """What rules that are merely tried would have given it when it was opened."""
     owner_since: Mapped[datetime]
     opened_at: Mapped[datetime]
     cycle_opened_at: Mapped[datetime]
@@ -239,6 +264,8 @@ class CaseOutput(Base):
     confidence: Mapped[float | None]
     alternatives: Mapped[list[Any] | None]
     input: Mapped[dict[str, Any] | None]
+    words: Mapped[str | None]
+    """The beginning of the input's text, by which similar cases are found."""
     attributes: Mapped[dict[str, Any] | None]
     subject: Mapped[str | None]
     cohort: Mapped[str | None]

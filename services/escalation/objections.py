@@ -40,6 +40,7 @@ class _Said(NamedTuple):
 
     who: str
     note: str | None = None
+    appeals: bool = False
 
 
 # The cases before their objections, in the order in which everybody locks them.
@@ -108,11 +109,13 @@ def add(session: Session, requests: Sequence[Request], *, now: datetime) -> None
     again = {case_id: _Said(SYSTEM) for case_id in sorted(held)}
     disputes = []
     for case, one in _object(session, known, now=now):
-        said = _Said(one.correction.actor.id, one.correction.note)
+        word = one.correction
+        said = _Said(word.actor.id, word.note, word.kind == "appeal")
         if case.state in OPEN_STATES or case.id in again:
-            disputes.append(Entry(case.id, Happening.DISPUTED, *said))
+            disputes.append(Entry(case.id, Happening.DISPUTED, said.who, said.note))
         else:
-            again[case.id] = said
+            before = again.get(case.id)
+            again[case.id] = said._replace(appeals=said.appeals or bool(before and before.appeals))
     _begin_again(session, again, now=now)
     tell(session, disputes, now=now)
     news = {*arrived, *(entry.case_id for entry in disputes)}

@@ -1,7 +1,7 @@
 """Opening cases, set-based: a batch of requests in, cases with owners and timers out."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -15,6 +15,7 @@ from services.escalation.inserting import (
     owned_otherwise,
     subject_key,
 )
+from services.escalation.policy.tallies import MONITORED, ROUTED
 from services.escalation.routing import Choice, Routed, Router
 from services.escalation.rules import SubjectKind
 from services.escalation.timeline import Entry, Happening, tell
@@ -103,7 +104,16 @@ def _count(
         )
         for one in opened
     )
+    tally.update(of_rule for one in opened for of_rule in _rules(one, hour_of(now)))
     counts.add(session, tally, shard=shard)
+
+
+def _rules(one: Routed, hour: datetime) -> Iterator[Count]:
+    """The rule that took a case, and those of the revision that would have."""
+    yield Count(ROUTED, one.request.tool, hour, 0, one.route.rule)
+    for tried in one.monitored:
+        label = f"{one.revision}/{tried['rule']}"
+        yield Count(MONITORED, one.request.tool, hour, 0, label)
 
 
 def _version(request: Request) -> ToolVersion:

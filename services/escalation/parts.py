@@ -13,11 +13,12 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import clocks, pauses, queries
+from services.escalation import clocks, impartial, pauses, queries
 from services.escalation.cases import Listed
-from services.escalation.claims import OWN_DISPUTE, case_for_reviewer, fenced, release, take
+from services.escalation.claims import case_for_reviewer, fenced, release, take
 from services.escalation.errors import MovedOn
-from services.escalation.notes import checked_note
+from services.escalation.judgement import Opinion
+from services.escalation.notes import checked_note, require_note
 from services.escalation.rules import PAUSED, CaseState, CaseVerb, SubjectKind
 from services.escalation.timeline import Entry, Happening, tell, tell_one
 from services.escalation.transitions import move
@@ -95,10 +96,12 @@ def decide(
 
     Raises:
         NotAllowed: the actor's role may not review.
-        InvalidInput: the note breaks a limit.
+        InvalidInput: the note breaks a limit, or is missing where the verdict needs one.
     """
     actor.require(Verb.REVIEW)
-    work = _Work(session, actor, judgement, checked_note(judgement.note), now)
+    note = checked_note(judgement.note)
+    require_note(judgement.verdict, note)
+    work = _Work(session, actor, judgement, note, now)
     held = queries.lock_listed(session, {*queries.wholes(session, ids), *ids})
     wholes = {case.incident for case in held.values() if case.state == CaseState.MERGED}
     claims, refused = _claim(work, [held[id_] for id_ in held if id_ in wholes], lease=lease)
@@ -184,35 +187,32 @@ def _suiting(
 ) -> Iterator[tuple[Listed, VerdictKind, Any]]:
     """The cases that a judgement suits, with what it is for them; of the others it is kept why
     not."""
-    own = queries.objected(session, actor.email, [case.id for case in cases])
+    own = impartial.own_of(session, actor.email, [case.id for case in cases])
     tools = {slug: tool_queries.tool(session, slug) for slug in {one.tool for one in cases}}
     for case in cases:
-        why = refused.get(case.incident or 0) or _why_not(actor, case, own, held)
+        why = refused.get(case.incident or 0) or _why_not(actor, case, held) or own.get(case.id)
         try:
             if why is not None:
                 raise MovedOn(why)
-            yield case, *suited(tools[case.tool], case, said.verdict, said.value)
+            yield case, said.verdict, suited(tools[case.tool], case, said.verdict, said.value)
         except SecondlookError as error:
             decided.skipped[case.id] = error.detail
 
 
-def _why_not(
-    actor: Actor, case: Listed, own: Container[int], held: Container[int | None]
-) -> str | None:
+def _why_not(actor: Actor, case: Listed, held: Container[int | None]) -> str | None:
     """Why a case cannot be decided with others, in words."""
     if not queries.sees(actor, case):
         return str(queries.missing(case.id))
     if case.state != CaseState.MERGED or case.incident not in held:
         return f"The case is {case.state}."
-    if case.id in own:
-        return OWN_DISPUTE
     if case.hidden:
         return "It is shown blind: look at it by itself."
     return None
 
 
 def _given(work: _Work, case: Listed, verdict: VerdictKind, value: Any) -> _Given:
-    told = given_event(case, verdict, value, work.note, actor=work.actor, now=work.now)
+    said = Opinion(work.actor.email, verdict, value, work.note)
+    told = given_event(case, said, now=work.now)
     return _Given(case, verdict, value, told)
 
 
@@ -273,6 +273,7 @@ def _decide_whole(work: _Work, whole: _Whole, last: _Given) -> None:
     given = {
         "verdict": last.verdict,
         "value": None if last.value is None else to_json(last.value).decode(),
+        "by": work.actor.email,
         "note": work.note,
         "verdict_id": last.told.event_id,
         "now": work.now,

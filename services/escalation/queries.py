@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from services.escalation.cases import FROM, Case, Listed, listed, reading, reading_listed, whole
 from services.escalation.models import OPEN
-from services.escalation.timeline import OBJECTING
+from services.escalation.timeline import SAYING
+from services.kit.database import selecting
 from services.kit.errors import NotFound
 from services.people import ownership
 from services.people.rules import Actor, Verb
@@ -127,18 +128,29 @@ class TimelineRow(NamedTuple):
     detail: Mapping[str, Any] | None
 
 
+# What tells a blind reviewer what the tool or anybody said is left out, or its words are.
 _TIMELINE = text("""
-SELECT at, event, actor, note, detail FROM timeline_entry
-WHERE case_id = :id AND NOT (:hidden AND event = ANY(:objecting)) ORDER BY id DESC LIMIT :limit
+SELECT t.at, t.event, t.actor,
+    CASE WHEN :hidden AND t.event IN ('opened', 'reopened') THEN NULL
+        ELSE coalesce(p.note, t.note) END AS note,
+    CASE WHEN p.id IS NOT NULL THEN jsonb_build_object('verdict', p.verdict, 'value', p.value,
+            'taken_back', p.taken_back_at IS NOT NULL)
+        WHEN :hidden THEN t.detail - CAST(:telling AS text[])
+        ELSE t.detail END AS detail
+FROM timeline_entry t LEFT JOIN opinion p ON t.event = 'reviewed'
+    AND p.id = CAST(t.detail->>'opinion' AS bigint)
+WHERE t.case_id = :id AND NOT (:hidden AND t.event = ANY(:silent)) ORDER BY t.id DESC LIMIT :limit
 """)
+_TELLING = ("rule", "condition")
+"""What of an entry's details tells by which answer of the tool's a case was routed."""
 
 
 def timeline(session: Session, case_: Listed, *, limit: int = 500) -> list[TimelineRow]:
     """What happened to a case, from its opening on; of a very long story the newest entries.
 
-    Of a blind one nothing that was said against the tool's answer.
+    Of a blind one nothing that was said of the tool's answer, by whomever.
     """
-    hidden = {"hidden": case_.hidden, "objecting": list(OBJECTING)}
+    hidden = {"hidden": case_.hidden, "silent": list(SAYING), "telling": list(_TELLING)}
     found = session.execute(_TIMELINE, {"id": case_.id, **hidden, "limit": limit})
     return [TimelineRow(*row) for row in found][::-1]
 
@@ -163,35 +175,13 @@ def outputs_with_case(session: Session, tool: str, output_ids: Sequence[str]) ->
     return set(session.scalars(_WITH_CASE, {"tool": tool, "output_ids": list(output_ids)}))
 
 
-_OBJECTS = text("""
-SELECT EXISTS (
-    SELECT FROM objection WHERE case_id = :id AND actor = :actor AND withdrawn_at IS NULL)
-""")
-
-
-def objects(session: Session, email: str, case_id: int) -> bool:
-    """Whether this person objects to the case's output, and so may not review it."""
-    asked = {"id": case_id, "actor": email}
-    return bool(session.execute(_OBJECTS, asked).scalar_one())
-
-
-_OBJECTED = text("""
-SELECT DISTINCT case_id FROM objection
-WHERE case_id = ANY(:ids) AND actor = :actor AND withdrawn_at IS NULL
-""")
-
-
-def objected(session: Session, email: str, cases: Sequence[int]) -> set[int]:
-    """Those of these cases to whose outputs this person objects."""
-    return set(session.scalars(_OBJECTED, {"ids": list(cases), "actor": email}))
-
-
 _BLIND = text("""
 SELECT g.output_id
 FROM unnest(CAST(:output_ids AS text[]), CAST(:pending AS boolean[])) AS g(output_id, pending)
 LEFT JOIN case_output o ON o.tool = :tool AND o.output_id = g.output_id
 LEFT JOIN "case" c ON c.id = o.case_id
-WHERE CASE WHEN c.id IS NULL THEN g.pending ELSE c.blind AND c.verdict IS NULL END
+WHERE CASE WHEN c.id IS NULL THEN g.pending
+    ELSE (c.blind OR c.reviewers > 1) AND c.verdict IS NULL END
 """)
 
 
@@ -296,3 +286,41 @@ def unowned(session: Session) -> dict[str, int]:
     able = ownership.everybody_able(session)
     given = {"teams": list(able.teams), "people": list(able.people)}
     return {row.tool: row.n for row in session.execute(_UNOWNED, given)}
+
+
+# --- labels -------------------------------------------------------------------------------
+
+# Of cases that are not decided nothing is told. The third opinion that is asked where two differ
+# is left out: with it, whatever is made of them would count disagreement twice.
+_LABELS = selecting(
+    """
+SELECT c.tool, s.case_id, s.cycle, s.reviewer, s.verdict,
+    CASE s.verdict WHEN 'upheld' THEN o.value ELSE s.value END AS value
+FROM (SELECT p.*, row_number() OVER (PARTITION BY p.case_id, p.cycle ORDER BY p.id) AS place
+    FROM opinion p WHERE p.taken_back_at IS NULL AND p.blind AND p.given_at > :since
+    ORDER BY p.given_at DESC LIMIT :limit) s
+JOIN "case" c ON c.id = s.case_id JOIN case_output o ON o.case_id = s.case_id
+WHERE s.place <= c.reviewers AND (c.verdict IS NOT NULL OR s.cycle < c.cycle)
+    AND (CAST(:tool AS text) IS NULL OR c.tool = :tool) ORDER BY s.id
+""",
+    ("tool", "case_id", "cycle", "reviewer", "verdict", "value"),
+)
+
+
+class GivenLabel(NamedTuple):
+    """What one of several reviewers said of a case, blind."""
+
+    tool: str
+    case_id: int
+    cycle: int
+    reviewer: str
+    verdict: str
+    value: Any
+
+
+def labels(
+    session: Session, *, since: datetime, tool: str | None = None, limit: int = 50_000
+) -> list[GivenLabel]:
+    """Opinions on cases that are decided, given since a time: the newest, up to `limit`."""
+    given = {"since": since, "tool": tool, "limit": limit}
+    return [GivenLabel(*row) for row in session.execute(_LABELS, given)]

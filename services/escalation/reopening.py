@@ -1,6 +1,6 @@
 """Beginning anew with cases that were decided, set-based: any number of them at once."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
-from services.escalation import answering, clocks, deadlines
-from services.escalation.answering import Found
+from services.escalation import answering, clocks, deadlines, opinions
+from services.escalation.answering import Chain, Found
 from services.escalation.cases import Case
 from services.escalation.claims import case_for_reviewer
 from services.escalation.errors import MovedOn
 from services.escalation.notes import checked_note
-from services.escalation.rules import CaseVerb, SubjectKind
+from services.escalation.rules import CaseVerb, Owner, SubjectKind, Wanted
 from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
 from services.kit.durations import parse_duration
@@ -26,7 +26,8 @@ _REOPEN = move(
     CaseVerb.REOPEN,
     sets="""cycle = cycle + 1, cycle_opened_at = :now, verdict = NULL, verdict_value = NULL,
         verdict_by = NULL, verdict_note = NULL, verdict_id = NULL, resolved_at = NULL,
-        closed_at = NULL, overdue_since = NULL, level = 0, blind = false, merged_at = NULL,
+        closed_at = NULL, overdue_since = NULL, level = 0, blind = false, divided = false,
+        merged_at = NULL,
         owner_team = g.owner_team, owner_person = g.owner_person,
         owner_schedule = g.owner_schedule,
         team = coalesce(g.team, "case".team),
@@ -49,6 +50,8 @@ class Reopening(NamedTuple):
     case: Case
     who: str
     note: str | None = None
+    appealed: bool = False
+    """Whether its verdict is: then none of those decides who had a part in that."""
 
 
 def reopen(
@@ -69,12 +72,14 @@ def reopen(
 def begin_again(session: Session, asked: Sequence[Reopening], *, now: datetime) -> set[int]:
     """Reopen cases, each named once; answers which were, as those that are open stay as they are.
 
-    Where the owner of one is gone by now, the next of its ladder, its team or an admin is the
-    owner.
+    Where the owner of one is gone by now, or decided what is appealed, the next of its ladder,
+    its team or an admin is the owner.
     """
     if not asked:
         return set()
-    found = answering.of_reopened(session, [one.case for one in asked], level=0, now=now)
+    deciders = opinions.remember_deciders(session, [one.case.id for one in asked])
+    chains = [_wanted(one, deciders.get(one.case.id, set())) for one in asked]
+    found = answering.first_able(session, chains, now=now)
     calendars = clocks.calendars_of(session, (one.case for one in asked))
     cycles = [
         _Cycle(one.case, calendars.of(one.case.calendar, one.case.calendar_team), now)
@@ -93,6 +98,17 @@ def begin_again(session: Session, asked: Sequence[Reopening], *, now: datetime) 
     ]
     tell(session, entries, now=now)
     return reopened
+
+
+def _wanted(one: Reopening, deciders: Collection[str]) -> Chain:
+    """Who is wanted as the owner: of what is appealed the team, where its owner decided it."""
+    chain = answering.wanted_again(one.case, level=0)
+    if not one.appealed:
+        return chain
+    barred = {Owner("person", email) for email in deciders}
+    first = (Wanted("team", one.case.team),) if one.case.owner in barred else ()
+    fair = (wanted for wanted in chain.wanted if wanted.named not in barred)
+    return chain._replace(wanted=(*first, *fair), barred=frozenset(deciders))
 
 
 @dataclass(frozen=True, slots=True)

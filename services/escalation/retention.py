@@ -28,6 +28,10 @@ WITH entries AS (
     DELETE FROM clock_mark WHERE case_id = ANY(:ids)
 ), timers AS (
     DELETE FROM timer WHERE case_id = ANY(:ids)
+), opinions AS (
+    DELETE FROM opinion WHERE case_id = ANY(:ids)
+), deciders AS (
+    DELETE FROM decider WHERE case_id = ANY(:ids)
 ), objections AS (
     DELETE FROM objection WHERE case_id = ANY(:ids)
 ), outputs AS (
@@ -36,6 +40,13 @@ WITH entries AS (
     DELETE FROM "case" WHERE id = ANY(:ids) RETURNING id, tool
 )
 SELECT cases.tool, outputs.output_id FROM cases LEFT JOIN outputs ON outputs.case_id = cases.id
+""")
+
+
+# What was corrected and never had a case.
+_FORGET = text("""
+DELETE FROM own_correction w WHERE w.heard_at < :before AND NOT EXISTS (
+    SELECT FROM case_output o WHERE o.tool = w.tool AND o.output_id = w.output_id)
 """)
 
 
@@ -49,9 +60,10 @@ class Freed(NamedTuple):
 def purge_cases(session: Session, *, before: datetime, now: datetime, limit: int) -> list[Freed]:
     """Remove up to `limit` cases that were closed before `before`; answers what they were about.
 
-    Timeline, timers, objections and the output's facts go with the case. Only closed ones go;
-    reconciliation goes on counting them.
+    Timeline, timers, objections, opinions and the output's facts go with the case. Only closed
+    ones go; reconciliation goes on counting them.
     """
+    session.execute(_FORGET, {"before": before})
     ids = list(session.scalars(_LOCK, {"before": before, "limit": limit}))
     if not ids:
         return []

@@ -15,9 +15,10 @@ from services.escalation.answering import Chain, Found, ask, owning
 from services.escalation.assignment import Ask, Given
 from services.escalation.cases import Case
 from services.escalation.policy.defaults import default_policy
+from services.escalation.policy.facts import facts_of_review
 from services.escalation.policy.grouping import CONDITION, cause
-from services.escalation.policy.model import Route, RoutingPolicy, facts_of_review
-from services.escalation.rules import LadderRung, Owner
+from services.escalation.policy.model import PolicyOfTeam, Route, RoutingPolicy
+from services.escalation.rules import LadderRung, MonitoredRule, Owner
 from services.kit.working_time import after, weekdays
 from services.people import queries as people_queries
 from services.people.queries import KnownCalendar
@@ -45,6 +46,7 @@ class Routed:
     first_rung: tuple[int, datetime] | None
     """The first of the ladder after the owner's that has a time, and when that is."""
     timezone: str
+    monitored: list[MonitoredRule]
     calendar: KnownCalendar | None
     """By which working time counts; Monday to Friday in the time zone where there is none."""
 
@@ -135,6 +137,10 @@ class Router:
             for one, owned, team in zip(choices, chosen, teams, strict=True)
         ]
 
+    def policy_of(self, session: Session, team: str) -> RoutingPolicy:
+        """The policy that holds for the tools of a team."""
+        return policies(session, self._policy(session))(team)
+
     def _routed(
         self,
         choice: Choice,
@@ -144,7 +150,7 @@ class Router:
         *,
         now: datetime,
     ) -> Routed:
-        route, ladder = choice.route, _kept(choice.route)
+        route, ladder = choice.route, kept(choice.route)
         working = calendar.working if calendar else weekdays(self._timezone)
         first = deadlines.first_timed(ladder)
         return Routed(
@@ -162,6 +168,7 @@ class Router:
                 None if first is None else (first, deadlines.rung_due(ladder, first, now, working))
             ),
             timezone=self._timezone,
+            monitored=_monitored(route, choice.team),
             calendar=calendar,
         )
 
@@ -223,7 +230,8 @@ def _choice(request: events.ReviewRequest, policy: RoutingPolicy, team: str) -> 
 
 
 def _cause(request: events.ReviewRequest, route: Route, facts: Facts) -> str | None:
-    if route.group is None:
+    # What is shown blind is looked at by itself.
+    if route.group is None or route.reviewers > 1:
         return None
     gate = request.gate
     return cause(
@@ -243,7 +251,35 @@ def team_policy(session: Session, team: str) -> RoutingPolicy:
     return default_policy(team, lead=next(iter(leads + admins), None))
 
 
-def _kept(route: Route) -> list[LadderRung]:
+def policies(session: Session, in_force: RoutingPolicy | None) -> PolicyOfTeam:
+    """The policy in force for every team, or where there is none that of each team."""
+    known: dict[str, RoutingPolicy] = {}
+
+    def of_team(team: str) -> RoutingPolicy:
+        if in_force is not None:
+            return in_force
+        if team not in known:
+            known[team] = team_policy(session, team)
+        return known[team]
+
+    return of_team
+
+
+def _monitored(route: Route, team: str) -> list[MonitoredRule]:
+    """What rules that are merely tried would have given it, as the case keeps it."""
+    return [
+        MonitoredRule(
+            rule=one.rule,
+            queue=one.queue,
+            team=one.owner.id if one.owner.kind == "team" else team,
+            owner=str(one.owner),
+            priority=one.priority,
+        )
+        for one in route.monitored
+    ]
+
+
+def kept(route: Route) -> list[LadderRung]:
     """The ladder as the case keeps it."""
     return [
         LadderRung(

@@ -47,10 +47,11 @@ class Priority(StrEnum):
 
 
 class PolicySource(StrEnum):
-    """Where a routing policy comes from: the file that the settings name, or a command."""
+    """Where a routing policy comes from: the file that the settings name, a command or a page."""
 
     FILE = "file"
     COMMAND = "command"
+    PAGE = "page"
 
 
 class Clock(StrEnum):
@@ -191,6 +192,17 @@ class LadderRung(TypedDict):
     repeat: str | None
 
 
+class MonitoredRule(TypedDict):
+    """What a rule that is merely tried would have given a case, as the case keeps it."""
+
+    rule: str
+    queue: str
+    team: str
+    """Whose people would see it."""
+    owner: str
+    priority: str
+
+
 LAST_RESORT = Owner("team", "last-resort")
 """Owns what nobody else can: a team that is there from the first moment, and cannot leave."""
 
@@ -212,6 +224,7 @@ class CaseVerb(StrEnum):
     WAIT = "wait"
     SNOOZE = "snooze"
     WAKE = "wake"
+    OPINE = "opine"
     RESOLVE = "resolve"
     RESOLVE_PART = "resolve part"
     UNDO = "undo"
@@ -276,6 +289,8 @@ TRANSITIONS: dict[CaseVerb, Transition] = {
         Transition(_V.SNOOZE, (_S.OPEN, _S.CLAIMED), _S.SNOOZED, Who.OWNER, _C.END, _K.FOLLOW),
         # Or time does, or whoever brings something new.
         Transition(_V.WAKE, (_S.WAITING, _S.SNOOZED), _S.OPEN, Who.REVIEWER, _C.NONE, _K.FOLLOW),
+        # Of several reviewers one has said what they think; somebody else is asked, too.
+        Transition(_V.OPINE, (_S.CLAIMED,), _S.OPEN, Who.CLAIMANT, _C.END, _K.FOLLOW),
         Transition(_V.RESOLVE, (_S.CLAIMED,), _S.RESOLVED, Who.CLAIMANT, _C.END, _K.FOLLOW),
         Transition(_V.RESOLVE_PART, (_S.MERGED,), _S.RESOLVED, Who.REVIEWER, _C.NONE, _K.FOLLOW),
         Transition(_V.MERGE, OPEN_STATES, _S.MERGED, Who.LEAD, _C.END, _K.FOLLOW),

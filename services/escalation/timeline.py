@@ -26,6 +26,7 @@ class Happening(StrEnum):
     RELEASED = "released"
     ESCALATED = "escalated"
     REASSIGNED = "reassigned"
+    REROUTED = "rerouted"
     WAITING = "waiting"
     SNOOZED = "snoozed"
     WOKEN = "woken"
@@ -33,11 +34,15 @@ class Happening(StrEnum):
     UNMERGED = "unmerged"
     JOINED = "joined"
     LEFT = "left"
+    REVIEWED = "reviewed"
+    DIVIDED = "divided"
+    OPINION_TAKEN_BACK = "opinion taken back"
     RESOLVED = "resolved"
     UNDONE = "undone"
     CLOSED = "closed"
     REOPENED = "reopened"
     COMMENTED = "commented"
+    MENTIONED = "mentioned"
     DISPUTED = "disputed"
     OVERDUE = "overdue"
     REMINDED = "reminded"
@@ -47,7 +52,14 @@ class Happening(StrEnum):
     OUTPUT_ARRIVED = "output arrived"
 
 
-OBJECTING = (Happening.DISPUTED.value, Happening.DISPUTE_WITHDRAWN.value)
+SAYING = (
+    Happening.DISPUTED.value,
+    Happening.DISPUTE_WITHDRAWN.value,
+    Happening.REVIEWED.value,
+    Happening.OPINION_TAKEN_BACK.value,
+    Happening.RESOLVED.value,
+    Happening.UNDONE.value,
+)
 """What would tell a blind reviewer what others think."""
 
 
@@ -62,6 +74,8 @@ class Entry:
     detail: Mapping[str, Any] | None = None
     state: CaseState | None = None
     """The state it led to, where more has happened to the case since."""
+    rerouting: events.Rerouting | None = None
+    """Of a case that is routed anew: how it was routed, and how it is."""
 
 
 def passed_over(case_id: int, wanted: Owner | Wanted, owner: Owner, why: str = "") -> Entry:
@@ -180,7 +194,9 @@ def _record(entry: Entry, case: _Facts, now: datetime) -> NewRecord:
         subject_kind=case.subject_kind,
         incident=None if case.incident is None else str(case.incident),
         children=case.children,
+        mentioned=(entry.detail or {}).get("people", ()),
         actor=None if entry.actor == SYSTEM else entry.actor,
+        rerouting=entry.rerouting,
         at=now,
     )
     return NewRecord(event.topic, event.key, events.encode(event))

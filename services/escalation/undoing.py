@@ -7,10 +7,11 @@ from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import answering, clocks, queries
+from services.escalation import answering, clocks, impartial, opinions, queries
 from services.escalation.cases import Case, Listed
 from services.escalation.claims import case_for_reviewer
 from services.escalation.errors import MovedOn
+from services.escalation.judgement import Asks, Opinion
 from services.escalation.rules import OPEN_STATES, CaseState, CaseVerb, SubjectKind
 from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
@@ -19,12 +20,12 @@ from services.kit.consuming import outbox
 from services.kit.errors import NotAllowed
 from services.people.rules import Actor, Verb
 
-_TAKEN_BACK = """verdict = NULL, verdict_value = NULL, verdict_by = NULL, verdict_note = NULL,
-    verdict_id = NULL, resolved_at = NULL, blind = false"""
+_WITHOUT_VERDICT = """verdict = NULL, verdict_value = NULL, verdict_by = NULL, verdict_note = NULL,
+    verdict_id = NULL, resolved_at = NULL, blind = false, divided = :divided"""
 _TOO_LATE = "The time to undo this verdict is over; reopen the case instead."
 _UNDO = move(
     CaseVerb.UNDO,
-    sets=f"""{_TAKEN_BACK}, owner_team = :owner_team, owner_person = :owner_person,
+    sets=f"""{_WITHOUT_VERDICT}, owner_team = :owner_team, owner_person = :owner_person,
         owner_schedule = :owner_schedule, team = coalesce(:team, team),
         owner_since = CASE WHEN :kept THEN owner_since ELSE :now END""",
     where="verdict_id = :verdict_id AND resolved_at > :since",
@@ -47,11 +48,14 @@ def undo(
     One that was part of another case is so again; an incident gives back what was decided last.
     Where its owner is gone by now, the next of its ladder, its team or an admin is the owner.
     Whoever heard of the verdict hears that it counts no longer. What its reviewer saw of a
-    blind case cannot be unseen, so it is not blind any more.
+    blind case cannot be unseen, so it is not blind any more. A verdict that followed from
+    several opinions leaves all but the last of them; while there is none yet, the actor's own
+    opinion is taken back.
 
     Raises:
         NotFound: there is no such case in the actor's sight.
-        NotAllowed: somebody else gave the verdict, and the actor is no lead.
+        NotAllowed: somebody else gave the verdict, and the actor is no lead, or one who has a
+            part in the case.
         MovedOn: the case has no verdict or another one, or the reopen window is over.
     """
     seen = case_for_reviewer(session, actor, case_id)
@@ -62,7 +66,13 @@ def undo(
         _undo_part(session, actor, seen, verdict_id=verdict_id, window=window, now=now)
         return
     case = case_for_reviewer(session, actor, case_id, lock=True)
-    _require_undoable(actor, case, verdict_id)
+    if case.state in OPEN_STATES and case.reviewers > 1:
+        take_opinion_back(session, actor, case, now=now)
+        return
+    last = _last_opinion(session, case) if case.state == CaseState.RESOLVED else None
+    _require_undoable(session, actor, case, verdict_id, last=last)
+    if last is not None:
+        opinions.take_back(session, case, last.reviewer, now=now)
     event = _event(case, case.verdict_id or "", actor=actor, now=now)
     _open_again(session, actor, case, since=now - window, now=now)
     outbox.enqueue(session, [event.record])
@@ -83,6 +93,7 @@ def _open_again(
         "since": since,
         "now": now,
         "kept": found.owner == case.owner,
+        "divided": opinions.standing(case, opinions.of(session, case)).asks is Asks.LEAD,
         **found.columns,
     }
     if session.execute(_UNDO, given).first() is None:
@@ -93,19 +104,52 @@ def _open_again(
     tell(session, entries, now=now)
 
 
-def _require_undoable(actor: Actor, case: Listed, verdict_id: str | None) -> None:
+def _require_undoable(
+    session: Session,
+    actor: Actor,
+    case: Listed,
+    verdict_id: str | None,
+    *,
+    last: Opinion | None = None,
+) -> None:
     """Refuse to take back what is none of the actor's verdicts, or another than they saw.
 
     Raises:
-        NotAllowed: somebody else gave the verdict, and the actor is no lead.
+        NotAllowed: somebody else gave the verdict, and the actor is no lead, or one who has a
+            part in the case.
         MovedOn: the case has no verdict, or another one.
     """
     if case.state != CaseState.RESOLVED:
         raise MovedOn(f"The case is {case.state}; only a verdict just given is undone.")
     if verdict_id is not None and case.verdict_id != verdict_id:
         raise MovedOn(f"{case.verdict_by} has given another verdict since; look at that one first.")
-    if case.verdict_by != actor.email and not actor.may(Verb.TAKE_OVER):
-        raise NotAllowed(f"{case.verdict_by} gave this verdict; they or a lead can undo it.")
+    if actor.email not in (case.verdict_by, last.reviewer if last else None):
+        if not actor.may(Verb.TAKE_OVER):
+            raise NotAllowed(f"{case.verdict_by} gave this verdict; they or a lead can undo it.")
+        impartial.require_none(session, actor, case)
+
+
+def _last_opinion(session: Session, case: Case) -> Opinion | None:
+    """The opinion that completed a verdict; None where a lead, or one person alone, gave it."""
+    given = opinions.of(session, case) if case.reviewers > 1 else []
+    decided = opinions.standing(case, given).decided if given else None
+    return given[-1] if decided is not None else None
+
+
+_TAKEN_BACK = text('UPDATE "case" SET divided = :divided, version = version + 1 WHERE id = :id')
+
+
+def take_opinion_back(session: Session, actor: Actor, case: Case, *, now: datetime) -> None:
+    """Let the actor's opinion on a case, locked and not decided, count no longer.
+
+    Raises:
+        MovedOn: they gave none.
+    """
+    if not opinions.take_back(session, case, actor.email, now=now):
+        raise MovedOn("You have given no opinion on this case that could be taken back.")
+    divided = opinions.standing(case, opinions.of(session, case)).asks is Asks.LEAD
+    session.execute(_TAKEN_BACK, {"id": case.id, "divided": divided})
+    tell(session, [Entry(case.id, Happening.OPINION_TAKEN_BACK, actor.id)], now=now)
 
 
 def _event(case: Listed, verdict_id: str, *, actor: Actor, now: datetime) -> Told:
@@ -136,7 +180,7 @@ def _undo_part(
     now: datetime,
 ) -> None:
     whole, parts = _hold(session, seen.incident or 0, [seen.id])
-    _require_undoable(actor, parts[0], verdict_id)
+    _require_undoable(session, actor, parts[0], verdict_id)
     _require_open_again(whole)
     if not _take_back(session, actor, whole, parts, window=window, now=now):
         raise MovedOn(_TOO_LATE)
@@ -174,7 +218,7 @@ def undo_together(
     if not still:
         raise MovedOn("None of these verdicts stands any more.")
     for part in still:
-        _require_undoable(actor, part, None)
+        _require_undoable(session, actor, part, None)
     _require_open_again(case)
     undone = _take_back(session, actor, case, still, window=window, now=now)
     if not undone:
@@ -196,7 +240,7 @@ def _require_open_again(whole: Listed) -> None:
 
 _UNDO_PARTS = move(
     CaseVerb.UNDO_PART,
-    sets=_TAKEN_BACK,
+    sets=_WITHOUT_VERDICT.replace(":divided", "false"),
     which="id = ANY(:cases)",
     where="resolved_at > :since",
     returning="id",

@@ -64,6 +64,7 @@ def _verdict(work: Work, body: bodies.VerdictBody) -> None:
         verdict=body.verdict,
         value=body.value,
         note=body.note,
+        alone=body.alone,
         now=work.now,
     )
 
@@ -145,6 +146,9 @@ VERBS: dict[str, CaseVerb] = {
         bodies.ReopenBody, _reopen, "Begin a new cycle on a case that was resolved or closed."
     ),
     "undo": CaseVerb(
-        bodies.UndoBody, _undo, "Take back the verdict just given: by its reviewer, or by a lead."
+        bodies.UndoBody,
+        _undo,
+        "Take back the verdict just given: by its reviewer, or by a lead. Of several reviewers one"
+        " takes back the opinion they gave.",
     ),
 }

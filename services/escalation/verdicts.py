@@ -8,19 +8,15 @@ from uuid import uuid4
 
 from pydantic_core import to_json
 from secondlook import events
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
-from services.escalation import clocks
+from services.escalation import clocks, impartial, opinions, queries
 from services.escalation.cases import Case, Listed
-from services.escalation.claims import (
-    fenced,
-    require_no_objection,
-    require_reviewer,
-    take,
-)
-from services.escalation.errors import MovedOn
-from services.escalation.notes import checked_note
+from services.escalation.claims import fenced, require_reviewer, take
+from services.escalation.errors import AlreadyReviewed, MovedOn
+from services.escalation.judgement import Asks, Opinion, judged
+from services.escalation.notes import checked_note, require_note
 from services.escalation.rules import CaseState, CaseVerb
 from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
@@ -41,8 +37,14 @@ _HAS_PARTS = """EXISTS (
 RESOLVE = move(
     CaseVerb.RESOLVE,
     sets="""resolved_at = :now, verdict = :verdict, verdict_value = CAST(:value AS jsonb),
-        verdict_by = :me, verdict_note = :note, verdict_id = :verdict_id""",
+        verdict_by = :by, verdict_note = :note, verdict_id = :verdict_id, divided = false""",
     where=f"NOT {_HAS_PARTS}",
+    returning="id",
+)
+_OPINE = move(
+    CaseVerb.OPINE,
+    sets="divided = :divided",
+    where=f"NOT {_HAS_PARTS} AND reviewers > 1",
     returning="id",
 )
 
@@ -50,7 +52,8 @@ RESOLVE = move(
 class Verdict(NamedTuple):
     """A verdict as it was recorded."""
 
-    id: str
+    id: str | None
+    """None where it is one opinion of several, and the case is not decided yet."""
     kind: VerdictKind
     value: Any
 
@@ -64,6 +67,7 @@ def give_verdict(
     verdict: VerdictKind,
     value: Any = None,
     note: str | None = None,
+    alone: bool = False,
     lease: timedelta,
     now: datetime,
 ) -> Verdict:
@@ -71,43 +75,102 @@ def give_verdict(
 
     Without the `token` of a claim the case is claimed first. `value` goes with `corrected` and
     no other verdict. On a case shown blind, a value equal to the tool's is recorded as `upheld`.
+    Where several people review the case it is the actor's opinion, until two agree; a lead
+    settles what all differ on, or decides `alone` where the others do not come.
 
     Raises:
         NotFound: the case is out of the actor's sight.
-        NotAllowed: the actor's role may not review.
+        NotAllowed: the actor's role may not review, or not decide alone.
         StaleToken: the claim is over.
         HeldBySomebody, MovedOn: it cannot be claimed.
-        OwnDispute: the actor disputed this output.
+        OwnDispute, OwnVerdict, AlreadyReviewed, LeadNeeded: the actor may not judge it.
         InvalidInput: the value does not suit the tool or is missing; it or the note breaks
-            a limit of the contract.
+            a limit of the contract; a note is missing where the verdict needs one.
     """
     require_reviewer(actor, case)
-    require_no_objection(session, actor, case.id)
+    if alone:
+        opinions.require_alone(actor, case)
+    impartial.require(session, actor, case)
     _require_no_parts(session, case)
-    tool = tool_queries.tool(session, case.tool)
-    verdict, value = suited(tool, case, verdict, value)
-    note = checked_note(note)
-    event = given_event(case, verdict, value, note, actor=actor, now=now)
-    given = {
-        "verdict": verdict.value,
-        "value": None if value is None else to_json(value).decode(),
-        "note": note,
-        "verdict_id": event.event_id,
-    }
-    entries = []
+    said = _checked(session, case, verdict, value, actor=actor, note=note)
+    require_note(said.verdict, said.note, alone=alone)
+    given_event(case, said, now=now)
+    began = []
     if token is None:
         taken = take(session, actor, case.id, lease=lease, now=now)
         token = taken.claim.token
         if taken.begun:
-            began = Entry(case.id, Happening.CLAIMED, actor.id, state=CaseState.CLAIMED)
-            entries.append(began)
-    fenced(session, actor, case.id, RESOLVE, token=token, now=now, **given)
-    clocks.follow(session, [case.id], now=now)
-    detail = {"verdict": verdict.value}
-    entries.append(Entry(case.id, Happening.RESOLVED, actor.id, note, detail))
-    tell(session, entries, now=now)
-    outbox.enqueue(session, [event.record])
-    count(session, [(case, verdict)], now=now)
+            began.append(Entry(case.id, Happening.CLAIMED, actor.id, state=CaseState.CLAIMED))
+    work = _Work(session, actor, token, began, now)
+    if case.reviewers > 1:
+        return _review(work, case.id, said, alone=alone)
+    return _resolve(work, case, said)
+
+
+class _Work(NamedTuple):
+    """A case in the hands of its claimant, and what has happened to it in this transaction."""
+
+    session: Session
+    actor: Actor
+    token: str
+    entries: list[Entry]
+    now: datetime
+
+    def write(self, case_id: int, statement: TextClause, **given: Any) -> None:
+        """Move the case, under the claim."""
+        given["now"] = self.now
+        fenced(self.session, self.actor, case_id, statement, token=self.token, **given)
+        clocks.follow(self.session, [case_id], now=self.now)
+
+
+def _review(work: _Work, case_id: int, said: Opinion, *, alone: bool) -> Verdict:
+    """One opinion of several, or the word of a lead who settles what they leave open."""
+    # Read anew, and locked: opinions may have come and gone before the claim.
+    case = queries.case(work.session, case_id, lock=True)
+    impartial.require(work.session, work.actor, case)
+    given = opinions.of(work.session, case)
+    if case.divided or alone:
+        return _resolve(work, case, said, by="adjudication" if case.divided else "alone")
+    if any(one.reviewer == said.reviewer for one in given):
+        raise AlreadyReviewed("You gave your opinion on this case; somebody else is asked now.")
+    found = opinions.standing(case, [*given, said])
+    if found.decided is None:
+        divided = found.asks is Asks.LEAD
+        work.write(case_id, _OPINE, divided=divided)
+        _keep(work, case, said)
+        if divided:
+            work.entries.append(Entry(case_id, Happening.DIVIDED))
+        tell(work.session, work.entries, now=work.now)
+        return Verdict(None, said.verdict, said.value)
+    _keep(work, case, said)
+    return _resolve(work, case, found.decided, by="opinions")
+
+
+def _keep(work: _Work, case: Case, said: Opinion) -> None:
+    number = opinions.add(work.session, case, said, now=work.now)
+    detail = {"opinion": number}
+    work.entries.append(Entry(case.id, Happening.REVIEWED, said.reviewer, detail=detail))
+
+
+def _resolve(work: _Work, case: Case, said: Opinion, *, by: str | None = None) -> Verdict:
+    """Give the case its verdict, and tell all. `by` says what it follows from, where that is not
+    the one reviewer's word."""
+    verdict, value = judged(said.verdict, said.value, case.value)
+    event = given_event(case, said, now=work.now)
+    work.write(
+        case.id,
+        RESOLVE,
+        verdict=verdict.value,
+        value=None if value is None else to_json(value).decode(),
+        by=said.reviewer,
+        note=said.note,
+        verdict_id=event.event_id,
+    )
+    detail = {"verdict": verdict.value, **({"by": by} if by else {})}
+    entry = Entry(case.id, Happening.RESOLVED, work.actor.id, said.note, detail)
+    tell(work.session, [*work.entries, entry], now=work.now)
+    outbox.enqueue(work.session, [event.record])
+    count(work.session, [(case, verdict)], now=work.now)
     return Verdict(event.event_id, verdict, value)
 
 
@@ -132,31 +195,42 @@ def _require_no_parts(session: Session, case: Case) -> None:
         )
 
 
-def suited(
-    tool: ToolInfo, case: Listed, verdict: VerdictKind, value: Any
-) -> tuple[VerdictKind, Any]:
-    """A verdict and value that suit a case of this tool, as they are recorded.
+def _checked(
+    session: Session,
+    case: Case,
+    verdict: VerdictKind,
+    value: Any,
+    *,
+    actor: Actor,
+    note: str | None,
+) -> Opinion:
+    """What the actor says, as they say it, where the tool and the contract take it."""
+    written = checked_note(note)
+    said = suited(tool_queries.tool(session, case.tool), case, verdict, value)
+    return Opinion(actor.email, verdict, said, written)
+
+
+def suited(tool: ToolInfo, case: Listed, verdict: VerdictKind, value: Any) -> Any:
+    """The value that goes with a verdict on a case of this tool, as it is kept.
 
     Raises:
-        InvalidInput: they do not.
+        InvalidInput: the two suit neither each other nor the case.
     """
     if verdict is not VerdictKind.CORRECTED:
         if value is not None:
             raise invalid("value", "a value goes with `corrected` only", "Leave it out.")
         if verdict is VerdictKind.UPHELD and case.value is None:
             raise invalid("verdict", "the tool gave no value to uphold", "Give the right value.")
-        return verdict, None
+        return None
     if value is None:
         raise invalid("value", "`corrected` needs the right value", "Send it as `value`.")
     value = normal_value(value)
     problem = value_problem(tool.kind, tool.ever_categories, value, pointer="/value")
     if problem is not None:
         raise InvalidInput(f"value: {problem.problem}.", problems=(problem,))
-    if same_value(value, case.value):
-        if case.blind:
-            return VerdictKind.UPHELD, None
+    if same_value(value, case.value) and not case.hidden:
         raise invalid("value", "that is what the tool said", "Send `upheld` instead.")
-    return verdict, value
+    return value
 
 
 class Told:
@@ -167,21 +241,14 @@ class Told:
         self.record = NewRecord(event.topic, event.key, events.encode(event))
 
 
-def given_event(
-    case: Listed,
-    verdict: VerdictKind,
-    value: Any,
-    note: str | None,
-    *,
-    actor: Actor,
-    now: datetime,
-) -> Told:
+def given_event(case: Listed, said: Opinion, *, now: datetime) -> Told:
     """`secondlook.verdict.given.v1`; made before anything is written, so that nothing is
     recorded that could not be told.
 
     Raises:
         InvalidInput: the value or the note is not what the contract takes.
     """
+    verdict, value = judged(said.verdict, said.value, case.value)
     try:
         return Told(
             events.verdict_given(
@@ -193,10 +260,10 @@ def given_event(
                 verdict=verdict.value,
                 value=value,
                 upheld_value=case.value if verdict is VerdictKind.UPHELD else None,
-                actor=actor.id,
+                actor=said.reviewer,
                 blind=case.blind,
                 trigger=case.trigger,
-                note=note,
+                note=said.note,
                 at=now,
             )
         )

@@ -30,6 +30,7 @@ from services.feedback.storing import (
 )
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.database import selecting
+from services.people import reviewing
 from services.tools.rules import Trigger
 
 _CORRECTION_COLUMNS = {
@@ -98,6 +99,7 @@ def store(
         met = Counter((row["tool"], outputs[key_of(row)].version or 0, row["kind"]) for row in said)
         result.tally = note_met(session, met, disputed, now=now)
         result.tally.update(truth.settle(session, outputs))
+        reviews.bar_reviewers(session, result.stored, now=now)
     return result
 
 
@@ -128,7 +130,13 @@ def store_withdrawals(
         outputs = truth.lock(session, keys)
         ids = {(row["tool"], row["correction_id"]) for row in result.stored}
         words = _take_back(session, ids, now=now)
-        sent_on = [word for word in words if _was_sent_on(word, outputs[word.key])]
+        own = reviewing.who_review(session, (word.actor for word in words if word.actor))
+        sent_on = [
+            word
+            for word in words
+            if _was_sent_on(word, outputs[word.key])
+            or (word.kind == CorrectionKind.CORRECTION and word.actor in own)
+        ]
         reviews.withdraw(session, sent_on, now=now)
         result.tally = truth.settle(session, outputs)
     return result

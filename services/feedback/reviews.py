@@ -9,10 +9,12 @@ from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.feedback.rows import Key, OutputRow, Word
+from services.feedback.rows import CorrectionRow, Key, OutputRow, Word
+from services.feedback.rules import CorrectionKind
 from services.feedback.storing import KEY_COLUMNS, keys_json, recordset
 from services.kit.consuming import outbox
 from services.kit.eventlog.port import NewRecord
+from services.people import reviewing
 from services.tools.rules import Trigger
 
 
@@ -114,6 +116,27 @@ def withdraw(session: Session, words: Iterable[Word], *, now: datetime) -> None:
     outbox.enqueue(session, records)
 
 
+def bar_reviewers(session: Session, said: Iterable[CorrectionRow], *, now: datetime) -> None:
+    """Send word of whoever may review and corrected an output themselves: they judge no case
+    on it."""
+    corrected = [row for row in said if row["kind"] == CorrectionKind.CORRECTION]
+    who = reviewing.who_review(session, (row["actor"] for row in corrected))
+    records = [
+        _record(
+            events.review_barred(
+                tool=row["tool"],
+                output_id=row["output_id"],
+                correction_id=row["event_id"],
+                actor=row["actor"],
+                time=now,
+            )
+        )
+        for row in corrected
+        if row["actor"] in who
+    ]
+    outbox.enqueue(session, records)
+
+
 def _of_words(
     words: Sequence[Word], trigger: Trigger, found: Facts | None, *, now: datetime
 ) -> list[NewRecord]:
@@ -138,7 +161,10 @@ def _of_word(word: Word, trigger: Trigger, found: Facts | None, *, now: datetime
     return _record(event)
 
 
-def _record(event: events.ReviewRequested | events.ReviewWithdrawn) -> NewRecord:
+_Ours = events.ReviewRequested | events.ReviewWithdrawn | events.ReviewBarred
+
+
+def _record(event: _Ours) -> NewRecord:
     return NewRecord(event.topic, event.key, events.encode(event))
 
 

@@ -25,6 +25,7 @@ from services.kit.consuming import offsets
 from services.kit.database import Database
 from services.kit.eventlog.port import Bounds, Partition
 from services.kit.metrics import Samples, counter, gauge
+from services.measurement import metrics as measurement
 from services.notifications import metrics as notifications
 from services.tools import metrics as tools
 from services.tools import queries as tool_queries
@@ -74,6 +75,7 @@ METRICS = {
     for declared in (
         *feedback.METRICS,
         *escalation.METRICS,
+        *measurement.METRICS,
         *notifications.METRICS,
         *tools.METRICS,
         *consuming.METRICS,
@@ -140,7 +142,7 @@ class BusinessCollector(Collector):
             versions = all_versions(session)
             shown = shown_versions(totals, uses)
             scrape = Scrape(session, now, known, totals, versions, shown, samples)
-            for package in (feedback, escalation, tools):
+            for package in (feedback, escalation, measurement, tools):
                 package.read(scrape)
             notifications.read(session, samples, totals, now=now)
             _matured(scrape)

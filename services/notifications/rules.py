@@ -18,6 +18,8 @@ class What(StrEnum):
     ESCALATED = "escalated"
     OVERDUE = "overdue"
     REMINDED = "reminded"
+    DIVIDED = "divided"
+    MENTIONED = "mentioned"
     VERDICT = "verdict"
     VERDICT_UNDONE = "verdict_undone"
     TEST = "test"
@@ -41,17 +43,24 @@ class DeliveryState(StrEnum):
 
 
 OF_CASES = {
-    f"secondlook.case.{what.value}.v1": what
-    for what in (
-        What.OPENED,
-        What.REASSIGNED,
-        What.REOPENED,
-        What.ESCALATED,
-        What.OVERDUE,
-        What.REMINDED,
-    )
+    "secondlook.case.rerouted.v1": What.REASSIGNED,
+    **{
+        f"secondlook.case.{what.value}.v1": what
+        for what in (
+            What.OPENED,
+            What.REASSIGNED,
+            What.REOPENED,
+            What.ESCALATED,
+            What.OVERDUE,
+            What.REMINDED,
+            What.DIVIDED,
+            What.MENTIONED,
+        )
+    },
 }
-"""The events of a case that its owner is told of."""
+"""The events of a case that somebody is told of: its owner, the leads, whom a comment names.
+
+Of a case routed anew its owner is told where it has another one."""
 
 CHOOSABLE = tuple(what for what in What if what is not What.TEST)
 """Of what people choose whether they are mailed."""
@@ -63,6 +72,8 @@ IN_WORDS = {
     What.ESCALATED: "A case is escalated to me",
     What.OVERDUE: "A case of mine is overdue",
     What.REMINDED: "A case of mine is still waiting",
+    What.DIVIDED: "The reviewers of a case differ, and I lead its team",
+    What.MENTIONED: "A comment mentions me",
     What.VERDICT: "There is a verdict on what I disputed or corrected",
     What.VERDICT_UNDONE: "Such a verdict is taken back",
 }
@@ -143,6 +154,8 @@ _SAID_OF_CASE = {
     What.ESCALATED: "Case {id} of {tool} was escalated to {whom}.",
     What.OVERDUE: "Case {id} of {tool} is overdue.",
     What.REMINDED: "Case {id} of {tool} still waits for {whom}.",
+    What.DIVIDED: "The reviewers of case {id} of {tool} all differ: a lead settles it.",
+    What.MENTIONED: "{who} mentions you in a comment on case {id} of {tool}.",
 }
 _URGENT = frozenset({"P1", "P2"})
 
@@ -160,6 +173,8 @@ class CaseFacts:
     priority: str | None
     cases: int | None = None
     """How many are part of it, where it is an incident."""
+    who: str | None = None
+    """Who did it, where that matters."""
 
 
 def line_of_case(what: What, case: CaseFacts) -> str:
@@ -168,7 +183,7 @@ def line_of_case(what: What, case: CaseFacts) -> str:
     why = _OPENED_BY.get(case.trigger, case.trigger.replace("_", " "))
     if case.cases is not None:
         why = f"it is an incident, {case.cases} cases and counting, as {why}"
-    said = _SAID_OF_CASE[what].format(id=case.id, tool=case.tool, why=why, whom=whom)
+    said = _SAID_OF_CASE[what].format(id=case.id, tool=case.tool, why=why, whom=whom, who=case.who)
     if case.priority in _URGENT:
         said = f"{case.priority}: {said}"
     if case.due_at is not None and what is not What.OVERDUE:

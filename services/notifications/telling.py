@@ -1,6 +1,6 @@
 """News become notifications: one row for each person who is told, in the consumer's transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from services.kit.database import affected
 from services.notifications import choices, rules
 from services.notifications.feed import UNDONE
 from services.notifications.rules import CaseFacts, What
-from services.people import ownership
+from services.people import ownership, reviewing
 from services.people import queries as people_queries
 
 
@@ -34,38 +34,70 @@ class News(NamedTuple):
 
 
 def of_cases(session: Session, moved: Iterable[events.CaseMoved], *, now: datetime) -> list[News]:
-    """What owners are told: people of their own cases, those on duty of a team's."""
-    told = [event for event in moved if event.type in rules.OF_CASES and not _is_part(event)]
+    """What owners are told: people of their own cases, those on duty of a team's.
+
+    Leads are told where reviewers differ, and whoever a comment mentions is.
+    """
+    told = [event for event in moved if event.type in rules.OF_CASES and _is_news(event.data)]
     owners = [event.data.owner for event in told]
     teams = {owner.id for owner in owners if owner.kind == "team"}
     told_of = ownership.told_of(session, teams, now)
-    return [_of_case(event, told_of) for event in told]
+    divided = [event.data for event in told if rules.OF_CASES[event.type] is What.DIVIDED]
+    leads = reviewing.leads_of(session, {case.team for case in divided if case.team})
+    return [_of_case(event, told_of, leads) for event in told]
 
 
-def _is_part(event: events.CaseMoved) -> bool:
-    """Whether another case answers for it, whose owner is told once of all."""
-    return event.data.state == "merged"
+def _is_news(case: events.CaseEvent) -> bool:
+    """Whether its owner is to be told: not of what another case answers for, whose owner is told
+    once of all, nor of what was routed anew and stayed with them."""
+    rerouted = case.rerouting
+    kept = rerouted is not None and rerouted.before.owner == rerouted.after.owner
+    return case.state != "merged" and not kept
 
 
-def _of_case(event: events.CaseMoved, teams: dict[str, list[str]]) -> News:
+_Teams = Mapping[str, Sequence[str]]
+
+
+def _of_case(event: events.CaseMoved, teams: _Teams, leads: _Teams) -> News:
     case, what = event.data, rules.OF_CASES[event.type]
     team = case.owner.id if case.owner.kind == "team" else None
-    of_incident = case.children if case.subject_kind == "incident" else None
+    actor = case.actor.id if case.actor is not None else None
     facts = CaseFacts(
-        case.case_id, case.tool, case.trigger, team, case.due_at, case.priority, of_incident
+        case.case_id,
+        case.tool,
+        case.trigger,
+        team,
+        case.due_at,
+        case.priority,
+        cases=case.children if case.subject_kind == "incident" else None,
+        who=actor,
     )
+    people, as_team = _concerned(case, what, teams, leads)
     return News(
         key=event.id,
         what=what,
         line=rules.line_of_case(what, facts),
         at=case.at,
-        people=tuple(teams[team]) if team is not None else (case.owner.id,),
-        as_team=team is not None,
-        actor=case.actor.id if case.actor is not None else None,
+        people=people,
+        as_team=as_team,
+        actor=actor,
         case_id=_number(case.case_id),
         tool=case.tool,
         output_id=case.output_id,
     )
+
+
+def _concerned(
+    case: events.CaseEvent, what: What, teams: _Teams, leads: _Teams
+) -> tuple[tuple[str, ...], bool]:
+    """Who is told, and whether as people of a team."""
+    if what is What.MENTIONED:
+        return case.mentioned, False
+    if what is What.DIVIDED:
+        return tuple(leads.get(case.team or "", ())), False
+    if case.owner.kind == "team":
+        return tuple(teams[case.owner.id]), True
+    return (case.owner.id,), False
 
 
 def _number(case_id: str) -> int | None:

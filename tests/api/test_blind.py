@@ -60,7 +60,7 @@ def exported(api: Api) -> list[str]:
 def shown_in_list(api: Api, who: str) -> bool:
     listed = signed_in(api, who)("GET", f"/outputs?tool={TOOL}").text
     assert "o-1" in listed
-    return "Audit: what is right?" not in listed
+    return "Blind: what is right?" not in listed
 
 
 def is_shown(api: Api, who: str) -> bool:
@@ -98,7 +98,7 @@ def test_answer_is_shown_after_the_verdict_and_when_the_case_is_gone(
 ) -> None:
     stored.log.relay()
     assert exported(stored) == []
-    Casework(stored.database).give_verdict(REVIEWER, 1, verdict)
+    Casework(stored.database).give_verdict(REVIEWER, 1, verdict, note="seen")
     stored.log.relay()
     purge_cases(stored)
     assert stored.one('SELECT count(*) FROM "case"') == 0

@@ -326,7 +326,7 @@ def test_undo_takes_back_the_verdict_that_was_seen_alone(api: Api) -> None:
 
     def decide(verdict: str, who: dict[str, str]) -> Any:
         token = api.client.post("/v1/cases/1/claim", headers=who).json()["token"]
-        body = {"token": token, "verdict": verdict}
+        body = {"token": token, "verdict": verdict, "note": "so it is"}
         return api.client.post("/v1/cases/1/verdict", json=body, headers=who).json()
 
     def undo(body: Any, who: dict[str, str]) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from services.escalation import service as escalation
+from services.escalation.policy import revisions
 from services.kit.clock import DatabaseClock
 from services.people import absences, schedules
 from services.people import service as people_service
@@ -15,12 +16,17 @@ from services.tools.rules import OutputKind
 from tests import factories
 from tests.browser.conftest import Visit
 from tests.browser.harness import at_every_width, misshapen, sideways_scroll
-from tests.factories import AUDITED, AUDITOR, FIELDS, FLAG, OPS, TEXT
+from tests.factories import AUDITED, AUDITOR, FIELDS, FLAG, OPS, TEXT, Casework
 from tests.factories.people import OPERATOR
 from tests.factories.site import Site
 from ui.outputs.view import address
 
-_OPEN_ALL = "for (const one of document.querySelectorAll('main details')) one.open = true"
+# Each takes the focus as it opens, which scrolls parts of the page below the bar at its top.
+_OPEN_ALL = """async () => {
+    for (const one of document.querySelectorAll('main details')) one.open = true
+    await new Promise(opened => setTimeout(opened, 50))
+    scrollTo(0, 0)
+}"""
 _ALWAYS, _HOLES = "always", "with-holes"
 _LONG = "a-category-with-a-very-long-name-that-nobody-would-want-to-read-aloud-twice"
 
@@ -38,17 +44,34 @@ def paths(site: Site) -> list[tuple[str | None, str]]:
         given = {"until": until, "reason": "waits for the bank", "limit": limit, "now": now}
         escalation.snooze(session, lead, paused, **given)
         escalation.merge(session, lead, part, into=whole, now=now)
+    several, divided = _several(site)
     outputs = [address(tool, site.output(tool)) for tool in (factories.TOOL, TEXT, FLAG, FIELDS)]
     owner = ["/queue", "/queue?trigger=policy", "/inbox", *(f"/c/{case}" for case in cases + blind)]
     admin = ["/tools", "/tools/new", f"/tools/{factories.TOOL}", "/people", "/audit", "/account"]
     wanted: list[tuple[str | None, str]] = [(factories.OWNER, path) for path in owner]
     wanted += [(factories.REP, path) for path in ["/outputs", "/inbox", *outputs, "/nowhere"]]
     wanted += [(OPS, path) for path in ("/health", f"/health/{factories.TOOL}", outputs[1])]
-    wanted += [(factories.LEAD, f"/c/{case}") for case in (paused, part, whole)]
+    wanted += [(factories.LEAD, f"/c/{case}") for case in (paused, part, whole, several, divided)]
+    wanted += [(factories.OWNER, f"/c/{case}") for case in (several, divided)]
     wanted += [(AUDITOR, f"/c/{cases[1]}"), (AUDITOR, outputs[3])]
     wanted += [(factories.ADMIN, path) for path in admin]
     wanted += [(who, path) for who, path in _schedules(site)]
+    wanted += [(factories.LEAD, path) for path in _routing(site)]
     return [*wanted, (None, "/sign-in"), (None, site.link(factories.REP))]
+
+
+def _several(site: Site) -> tuple[int, int]:
+    """A case with one opinion of two, and one whose reviewers all differ."""
+    cases = site.case(), site.case()
+    asks_two = 'UPDATE "case" SET reviewers = 2, blind = true WHERE id = :id RETURNING id'
+    said = {factories.OWNER: "tax", factories.TEAMMATE: "refund", factories.ADMIN: "billing"}
+    for case, people in zip(cases, (1, 3), strict=True):
+        site.one(asks_two, id=case)
+        for who, value in list(said.items())[:people]:
+            Casework(site.database).give_verdict(
+                who, case, "corrected", value=value, note=f"{value}, as the letter says"
+            )
+    return cases
 
 
 def _schedules(site: Site) -> list[tuple[str, str]]:
@@ -67,6 +90,24 @@ def _schedules(site: Site) -> list[tuple[str, str]]:
         (factories.TEAMMATE, "/account"),
         (AUDITOR, f"/schedules/{_HOLES}"),
     ]
+
+
+def _routing(site: Site) -> list[str]:
+    """A policy in force with a rule that is only tried, another one before it, and a trial."""
+    with site.database.transaction() as session:
+        now = DatabaseClock().now(session)
+        lead = factories.actor_of(session, factories.LEAD)
+        for content in (factories.POLICY, factories.POLICY.replace("  - id: taxes", _TRIED)):
+            number = revisions.put(session, content, actor=lead, now=now)
+    trial = f"/routing/try?tool={factories.TOOL}&trigger=dispute&value=tax&confidence=0.2"
+    return [
+        *("/routing", "/routing/history", f"/routing/history/{number}", "/routing/propose"),
+        *("/routing/try", trial),
+    ]
+
+
+_TRIED = """  - {id: tried, mode: monitor, when: {confidence: {lt: 0.1}}, owner: {team: support}}
+  - id: taxes"""
 
 
 def test_page_is_accessible_and_fits(paths: list[tuple[str | None, str]], visit: Visit) -> None:

@@ -158,12 +158,14 @@ CASE_CHECKS = (
                          case_id, coalesce(event_before, 'nothing'),
                          coalesce(actor_before, 'nobody'))
              FROM holding
-            WHERE event = 'resolved'
+            WHERE event IN ('resolved', 'reviewed')
               AND (event_before, actor_before) IS DISTINCT FROM ('claimed', actor)
+              AND NOT (event = 'resolved' AND event_before = 'reviewed' AND actor_before = actor)
            UNION ALL
            SELECT format('case %s counts %s claims, its timeline %s', c.id, c.claim_seq,
                          count(h.id))
-             FROM "case" c LEFT JOIN holding h ON h.case_id = c.id
+             FROM "case" c LEFT JOIN holding h ON h.case_id = c.id AND NOT (
+                  h.event = 'resolved' AND h.event_before = 'reviewed')
             GROUP BY c.id HAVING c.claim_seq <> count(h.id)
            UNION ALL
            SELECT format('%s resolved case %s without holding case %s, which it was part of',
@@ -257,7 +259,7 @@ CASE_CHECKS = (
                          coalesce(t.n, 0), coalesce(o.n, 0))
              FROM (SELECT case_id, event, count(*) AS n FROM timeline_entry
                     WHERE event NOT IN ('rung skipped', 'output arrived', 'dispute withdrawn',
-                          'joined', 'left', 'unassigned')
+                          'opinion taken back', 'joined', 'left', 'unassigned')
                     GROUP BY 1, 2) t
              FULL JOIN (SELECT (data->>'case_id')::bigint AS case_id,
                                split_part(type, '.', 3) AS event, count(*) AS n

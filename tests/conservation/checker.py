@@ -13,6 +13,7 @@ import psycopg
 from tests.conservation.case_checks import CASE_CHECKS
 from tests.conservation.event_checks import EVENT_CHECKS
 from tests.conservation.ledger import CORRECTIONS, OUTPUTS, Ends, Ledger, Violation
+from tests.conservation.opinion_checks import OPINION_CHECKS
 
 _GIVEN = """
 CREATE TEMP TABLE sent (topic text, name text, fate text, times bigint, unanswered bigint);
@@ -37,6 +38,16 @@ SELECT 'corrections', c.tool, o.version, c.kind, NULL, count(*)
 UNION ALL
 SELECT 'cases', tool, 0, trigger, date_trunc('hour', opened_at, 'UTC'), count(*)
   FROM "case" WHERE subject_kind = 'output' GROUP BY 2, 4, 5
+UNION ALL
+SELECT 'routed', c.tool, 0, t.detail->>'rule', date_trunc('hour', t.at, 'UTC'), count(*)
+  FROM timeline_entry t JOIN "case" c ON c.id = t.case_id
+ WHERE t.event = 'opened' AND c.subject_kind = 'output' GROUP BY 2, 4, 5
+UNION ALL
+SELECT 'monitored', c.tool, 0, (t.detail->>'routing_revision') || '/' || (tried->>'rule'),
+       date_trunc('hour', t.at, 'UTC'), count(*)
+  FROM timeline_entry t JOIN "case" c ON c.id = t.case_id
+ CROSS JOIN LATERAL jsonb_array_elements(c.monitored) AS listed (tried)
+ WHERE t.event = 'opened' AND c.subject_kind = 'output' GROUP BY 2, 4, 5
 UNION ALL
 SELECT 'exceptions', tool, version, exception, date_trunc('hour', recorded_at, 'UTC'), count(*)
   FROM output WHERE exception IS NOT NULL GROUP BY 2, 3, 4, 5
@@ -107,7 +118,7 @@ SELECT t.*, 1 + count(*) FILTER (WHERE event = 'reopened') OVER up_to_here AS cy
 CREATE TEMP VIEW holding AS
 SELECT case_id, id, event, actor,
        lag(event) OVER before AS event_before, lag(actor) OVER before AS actor_before
-  FROM timeline_entry WHERE event IN ('claimed', 'released', 'reassigned', 'resolved',
+  FROM timeline_entry WHERE event IN ('claimed', 'released', 'reassigned', 'resolved', 'reviewed',
        'waiting', 'snoozed', 'merged') AND NOT coalesce(detail ? 'incident', false)
        -- What goes on to whoever is on duty stays in the hands of its claimant.
        AND NOT (event = 'reassigned' AND actor = 'secondlook')
@@ -129,7 +140,7 @@ def check(
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         _prepare(connection, ledger, ends, spare=_NO_LIMIT if repeats else 0)
         found = []
-        for name, sql in (*EVENT_CHECKS, *CASE_CHECKS):
+        for name, sql in (*EVENT_CHECKS, *CASE_CHECKS, *OPINION_CHECKS):
             found += [Violation(name, row[0]) for row in connection.execute(sql)]
         connection.rollback()
     return found

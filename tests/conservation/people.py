@@ -141,7 +141,8 @@ class Owner:
             if answer.status_code == 200:
                 entry.times += 1
                 return
-            if answer.status_code == 409:
+            # 403: what they decided before was appealed since they took the case.
+            if answer.status_code in (403, 409):
                 return
             if answer.status_code < 500:
                 self.problems.append(f"a verdict was answered {answer.status_code}: {answer.text}")

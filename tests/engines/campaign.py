@@ -44,7 +44,7 @@ ladders:
   standard:
     - {{at: 0m, own: team:support}}
     - {{at: 3h, own: user:lea@example.org}}
-    - {{at: 4h, own: user:ada@example.org, repeat: 1h}}
+    - {{at: 4h, own: user:ada@example.org}}
 """
 _CALENDAR = """
 timezone: {zone}

@@ -77,6 +77,16 @@ class Case(RuleBasedStateMachine):
         mine = row["state"] == "claimed" and row["claimant"] == who
         return mine and str(row["claim_seq"]) == token and row["lease_expires_at"] > self.now
 
+    def has_a_part(self, who: str) -> bool:
+        """Whether somebody disputes the output, or gave a verdict that is appealed."""
+        query = """SELECT EXISTS (SELECT FROM timeline_entry t WHERE t.case_id = :id
+                AND t.event = 'resolved' AND t.actor = :who)
+            AND EXISTS (SELECT FROM objection o WHERE o.case_id = :id
+                AND o.said->>'kind' = 'appeal' AND o.withdrawn_at IS NULL)"""
+        with self.database.transaction() as session:
+            appealed = session.execute(text(query), {"id": self.case, "who": who}).scalar_one()
+        return bool(appealed) or self.row()["disputed_by"] == who
+
     @rule(who=PEOPLE)
     def claim(self, who: str) -> None:
         row = self.row()
@@ -85,7 +95,7 @@ class Case(RuleBasedStateMachine):
             and (row["claimant"] == who or row["lease_expires_at"] <= self.now)
         )
         won = self.do(service.claim, who, lease=LEASE)
-        assert (won is not None) == (free and row["disputed_by"] != who)
+        assert (won is not None) == (free and not self.has_a_part(who))
         if won is not None:
             self.tokens.append(won.token)
 
@@ -100,8 +110,8 @@ class Case(RuleBasedStateMachine):
     )
     def review(self, who: str, choice: int, verdict: str) -> None:
         token = self.tokens[choice]
-        may = self.holds(who, token) and self.row()["disputed_by"] != who
-        given = {"token": token, "verdict": VerdictKind(verdict), "lease": LEASE}
+        may = self.holds(who, token) and not self.has_a_part(who)
+        given = {"token": token, "verdict": VerdictKind(verdict), "note": "torn", "lease": LEASE}
         assert (self.do(give_verdict, who, **given) is not None) == may
 
     @rule(who=PEOPLE, to=st.sampled_from([Owner("team", "support"), Owner("person", LEAD)]))

@@ -141,7 +141,7 @@ def test_output_that_needs_a_person_opens_a_case_again_that_was_decided_without_
 ) -> None:
     log.take(disputed("a"))
     miss(database, log)
-    casework.give_verdict(OWNER, 1, "not_actionable")
+    casework.give_verdict(OWNER, 1, "not_actionable", note="nothing came")
     log.take(output("o-1", confidence=confidence))
     # The dispute was decided upon; what the gate holds was not.
     assert value_of(database, 'SELECT state FROM "case"') == state

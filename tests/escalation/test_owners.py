@@ -305,7 +305,7 @@ def test_reopen_after_the_owner_left_falls_to_the_next(populated: Database) -> N
     log.take(output("o-1", value="tax", confidence=0.1))
     Casework(populated).give_verdict(LEAD, 1)
     change_by_admin(populated, LEAD, active=False)
-    log.take(correction("o-1", kind="appeal", note="look again"))
+    log.take(correction("o-1", kind="dispute", note="look again"))
     assert rows(populated, 'SELECT state, owner_person FROM "case"') == [("open", ADMIN)]
     assert [owner for owner, _ in skipped(populated)] == [f"user:{LEAD}"]
 

@@ -34,7 +34,7 @@ def appeal(output_id: str, **given: Any) -> Any:
 def decide(casework: Casework, database: Database, verdict: str = "upheld") -> None:
     """Every open case is reviewed."""
     for row in rows(database, "SELECT id FROM \"case\" WHERE state = 'open' ORDER BY id"):
-        casework.give_verdict(OWNER, row.id, verdict)
+        casework.give_verdict(OWNER, row.id, verdict, note="seen")
 
 
 def miss(log: Delivery, database: Database, ids: Iterable[str]) -> None:

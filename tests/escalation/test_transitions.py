@@ -102,6 +102,17 @@ def _as_people(verb: str, who: str, **given: Any) -> Callable[[Casework, int], A
     return lambda casework, case: casework.do(verb, who, case, **given)
 
 
+def _opine(casework: Casework, case: int) -> None:
+    """One opinion of two."""
+    with casework.database.transaction() as session:
+        session.execute(text('UPDATE "case" SET reviewers = 2 WHERE id = :case'), {"case": case})
+    try:
+        casework.give_verdict(OWNER, case, token=_token(casework, case))
+    finally:
+        with casework.database.transaction() as session:
+            session.execute(text('UPDATE "case" SET reviewers = 1'))
+
+
 BY_PEOPLE: dict[CaseVerb, Callable[[Casework, int], Any]] = {
     CaseVerb.CLAIM: _as_people("claim", OWNER, lease=timedelta(minutes=1)),
     CaseVerb.RELEASE: lambda work, case: work.do("release", OWNER, case, token=_token(work, case)),
@@ -112,6 +123,7 @@ BY_PEOPLE: dict[CaseVerb, Callable[[Casework, int], Any]] = {
         "snooze", OWNER, case, token=_token(work, case), **_pause()
     ),
     CaseVerb.WAKE: _as_people("wake", OWNER),
+    CaseVerb.OPINE: _opine,
     CaseVerb.RESOLVE: lambda work, case: work.give_verdict(OWNER, case, token=_token(work, case)),
     CaseVerb.MERGE: _as_people("merge", LEAD, into=2),
     CaseVerb.UNMERGE: _as_people("unmerge", LEAD),

@@ -187,3 +187,34 @@ def test_inbox_shows_what_is_unread_until_it_is_read(database: Database, log: De
         assert inbox.unread(session, OWNER) == 1
         inbox.mark_all_read(session, owner, now=NOON)
         assert inbox.unread(session, OWNER) == 0
+
+
+def test_whoever_a_comment_mentions_is_told_at_once(database: Database, log: Delivery) -> None:
+    actor = contracts.Actor(id=OWNER)
+    log.take(moved("mentioned", TEAM, mentioned=(TEAMMATE, OWNER), actor=actor))
+    assert told(database) == [(TEAMMATE, "mentioned")]
+    ((to, payload),) = mails(database)
+    assert to == TEAMMATE
+    assert f"{OWNER} mentions you in a comment on case 7 of {TOOL}." in payload
+
+
+def test_mention_is_not_mailed_to_who_chose_not_to_be(database: Database, log: Delivery) -> None:
+    with database.transaction() as session:
+        wanted = Wanted(
+            [what for what in CHOOSABLE if what.value != "mentioned"], "0", "", "", "UTC"
+        )
+        now = datetime.now(UTC)
+        choices.choose(session, wanted, actor=actor_of(session, TEAMMATE), now=now)
+    log.take(moved("mentioned", TEAM, mentioned=(TEAMMATE,)))
+    assert told(database) == [(TEAMMATE, "mentioned")]
+    assert mails(database) == []
+
+
+def test_lead_is_told_where_reviewers_differ(database: Database, log: Delivery) -> None:
+    log.take(moved("divided", OWNER))
+    assert told(database) == [(LEAD, "divided")]
+
+
+def test_admin_is_told_where_the_team_has_no_lead(database: Database, log: Delivery) -> None:
+    log.take(moved("divided", OTHER_TEAM, team=OTHER_TEAM))
+    assert told(database) == [("ada@example.org", "divided")]

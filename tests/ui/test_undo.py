@@ -103,7 +103,7 @@ def test_late_undo_leaves_a_verdict_that_was_not_seen(
     client = client_of(site, presser)
     seen = shown_verdict(client, f"/c/{decided}", decided)
     undo(site, client_of(site, factories.OWNER), decided)
-    again = {"choice": "undecidable", "token": ""}
+    again = {"choice": "undecidable", "token": "", "note": "torn"}
     post(client_of(site, reviewer), f"/c/{decided}/verdict", **again)
     answer = post(client, f"/c/{decided}/undo", verdict_id=seen)
     assert answer.status_code == 409

@@ -4,7 +4,9 @@ from typing import Any
 
 from services.escalation import service
 from services.escalation.cases import Case
+from services.escalation.opinions import Panel
 from services.escalation.rules import OPEN_STATES, PAUSED, CaseState, SubjectKind
+from services.kit.database import Session
 from services.people.rules import Actor, Verb
 from services.tools.queries import ToolInfo
 from ui.cases.vocabulary import cause_words, trigger_label
@@ -13,14 +15,16 @@ from ui.kit.values import format_field, format_value
 _DECIDED = (CaseState.RESOLVED, CaseState.CLOSED)
 
 
-def case_context(case: Case, tool: ToolInfo, *, query: str, names: list[str]) -> dict[str, Any]:
-    """What the pane shows of a case, whoever looks."""
+def case_context(
+    case: Case, tool: ToolInfo, *, query: str, names: list[str], settling: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What the pane shows of a case, whoever looks; `settling` are opinions to choose from."""
     blind = case.hidden
     return {
         **_facts(case, tool),
         **_tools_answer(case, blind=blind, names=names),
         "title": _title(case),
-        "choices": choices_of(case, tool, blind=blind),
+        "choices": settling or choices_of(case, tool, blind=blind),
         "others": others_of(case, tool, blind=blind, query=query),
         "query": query,
     }
@@ -75,7 +79,7 @@ def _facts(case: Case, tool: ToolInfo) -> dict[str, Any]:
         "level": case.level,
         "priority": case.priority,
         "queue": case.queue,
-        "rule": case.rule,
+        "rule": "" if case.hidden else case.rule,
         "owner": case.owner_team or case.owner_person,
         "due": case.due_at,
         "open": case.state in OPEN_STATES,
@@ -92,11 +96,23 @@ def _facts(case: Case, tool: ToolInfo) -> dict[str, Any]:
     }
 
 
-def standing(case: Case, actor: Actor, *, own_dispute: bool, has_parts: bool) -> dict[str, Any]:
-    """What this person may do with the case; others are merged into one that has parts."""
+def standing(
+    case: Case,
+    actor: Actor,
+    *,
+    barred: str = "",
+    panel: Panel | None = None,
+    has_parts: bool = False,
+) -> dict[str, Any]:
+    """What this person may do with the case.
+
+    `barred` says why they may not judge it; others are merged into one that has parts.
+    """
     mine = case.state == "claimed" and case.claimant == actor.email
     free, is_output = case.state == "open", case.subject_kind == SubjectKind.OUTPUT
-    may_review = actor.may(Verb.REVIEW) and not own_dispute and not has_parts
+    may_review = actor.may(Verb.REVIEW) and not barred and not has_parts
+    if panel is not None and panel.yours is not None:
+        may_review = may_review and (panel.settles or panel.alone)
     return {
         "mine": mine,
         "can_review": may_review and (free or mine),
@@ -105,10 +121,16 @@ def standing(case: Case, actor: Actor, *, own_dispute: bool, has_parts: bool) ->
         "can_merge": actor.may(Verb.TAKE_OVER),
         "can_undo": may_undo(actor, case),
         "can_reopen": actor.may(Verb.REVIEW) and case.state in _DECIDED and is_output,
-        "own_dispute": own_dispute,
+        "barred": barred,
         "claimant": case.claimant,
         "token": str(case.claim_seq) if mine else "",
     }
+
+
+def why_barred(session: Session, actor: Actor, case: Case) -> str:
+    """Why this person may not judge the case, as they have a part in it; empty where they may."""
+    refused = service.refusal(session, actor, case) if case.verdict is None else None
+    return refused.detail if refused is not None else ""
 
 
 def may_undo(actor: Actor, case: Case) -> bool:

@@ -19,7 +19,7 @@ from services.kit.errors import InvalidInput
 from services.people import queries as people_queries
 from services.people.rules import Actor, Verb
 from services.tools.rules import VerdictKind, same_value
-from ui.cases.case_view import standing
+from ui.cases.case_view import standing, why_barred
 from ui.cases.queue_filter import queue_filter
 from ui.kit.context import PageContext
 from ui.kit.forms import invalid_field
@@ -126,7 +126,7 @@ def add_remarks(routes: APIRouter, pages: PageContext) -> None:
         with pages.transaction() as (session, now):
             case = queries.case_for(session, actor, case_id)
             context = remarks_context(session, actor, case)
-            objects = queries.objects(session, actor.email, case_id)
+            barred = why_barred(session, actor, case)
         if not wants_fragment(request):
             return pages.redirect(request, asked.address(f"/c/{case_id}"))
         if context["seen"] == seen:
@@ -137,7 +137,7 @@ def add_remarks(routes: APIRouter, pages: PageContext) -> None:
             "cases/remarks.html",
             "remarks",
             announce=f"{newest[0].who} {newest[0].saying}" if newest else "",
-            case={"id": case.id, **standing(case, actor, own_dispute=objects, has_parts=False)},
+            case={"id": case.id, **standing(case, actor, barred=barred)},
             asked=asked,
             now=now,
             **context,

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from services.escalation import lists
 from services.people.fields import Normalised
 from services.people.rules import Verb
+from ui.cases.handing_on import add_handing_on
 from ui.cases.merging import add_merging
 from ui.cases.parts import add_parts
 from ui.cases.pauses import add_pauses
@@ -30,6 +31,7 @@ def router(pages: PageContext) -> APIRouter:
     add_remarks(routes, pages)
     add_undo(routes, pages)
     add_other_verbs(routes, pages)
+    add_handing_on(routes, pages)
     add_pauses(routes, pages)
     add_merging(routes, pages)
     add_parts(routes, pages)

@@ -6,9 +6,11 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import Response
 
-from services.escalation import lists, queries
+from services.escalation import lists, opinions, precedents, queries
 from services.escalation.cases import Case, Listed
-from services.escalation.rules import SubjectKind
+from services.escalation.judgement import Opinion
+from services.escalation.precedents import Precedent
+from services.escalation.rules import LAST_RESORT, Owner, SubjectKind
 from services.feedback import queries as feedback
 from services.kit.database import Session
 from services.kit.errors import NotFound
@@ -18,7 +20,8 @@ from services.people.rules import Actor
 from services.tools import queries as tool_queries
 from services.tools.queries import ToolInfo
 from services.tools.rules import OutputKind, VerdictKind
-from ui.cases.case_view import case_context, may_undo, standing
+from ui.cases.case_view import case_context, may_undo, standing, why_barred
+from ui.cases.panel import in_words, panel_context, settle_choices
 from ui.cases.parts_view import parts_context, parts_outcome
 from ui.cases.queue_filter import QueueFilter, queue_filter
 from ui.cases.remarks import remarks_context
@@ -73,7 +76,7 @@ def _row(case: Listed, actor: Actor) -> dict[str, Any]:
     human = format_value(corrected if corrected is not None else (case.dispute or {}).get("value"))
     return {
         **_shared(case, actor),
-        "title": ("Audit: what is right?" if blind else said or "No output"),
+        "title": (_what_is_right(case) if blind else said or "No output"),
         "human": "" if blind else human,
         "text": case.excerpt or ("" if blind else (case.dispute or {}).get("note")) or "",
         "confidence": None if blind else case.confidence,
@@ -98,6 +101,10 @@ def _of_incident(case: Listed) -> dict[str, Any]:
         "text": cause_words(case.cause),
         "confidence": None,
     }
+
+
+def _what_is_right(case: Listed) -> str:
+    return "Blind review: what is right?" if case.reviewers > 1 else "Audit: what is right?"
 
 
 def _holder(case: Listed, actor: Actor) -> str:
@@ -138,7 +145,8 @@ def pane_context(
     asked, fragment = queue_filter(request), wants_fragment(request)
     tool = tool_queries.tool(session, case.tool)
     names = _field_names(session, case, tool)
-    objects = queries.objects(session, actor.email, case.id)
+    barred = why_barred(session, actor, case)
+    panel = opinions.panel(session, actor, case)
     parts = parts_context(session, actor, case, tool, query=query, now=now)
     waiting = bool(parts and parts["total"])
     beside = (
@@ -149,10 +157,13 @@ def pane_context(
     return {
         **beside,
         **remarks_context(session, actor, case),
-        "case": case_context(case, tool, query=query, names=names)
-        | standing(case, actor, own_dispute=objects, has_parts=waiting),
+        **panel_context(session, panel),
+        "case": case_context(case, tool, query=query, names=names, settling=settle_choices(panel))
+        | standing(case, actor, barred=barred, panel=panel, has_parts=waiting),
         "entries": timeline_entries(queries.timeline(session, case)),
-        "owners": _possible_owners(session),
+        "owners": (owners := _possible_owners(session)),
+        "teams": _other_teams(owners, case),
+        "similar": [_precedent(one) for one in precedents.similar(session, actor, case)],
         "parts": parts,
         "preview": None,
         "outcome": parts_outcome(request),
@@ -162,6 +173,12 @@ def pane_context(
         "oob": fragment,
         "now": now,
     }
+
+
+def _precedent(one: Precedent) -> dict[str, Any]:
+    """A similar case as a line: what it was found to be."""
+    said = format_value(one.value) if one.value is not None else ""
+    return {"id": one.id, "verdict": one.verdict, "value": said, "at": one.resolved_at}
 
 
 def render_pane(
@@ -202,6 +219,14 @@ def _possible_owners(session: Session) -> list[dict[str, str]]:
     ]
 
 
+def _other_teams(owners: list[dict[str, str]], case: Case) -> list[dict[str, str]]:
+    """The teams that a case can be handed on to."""
+    left_out = {str(Owner("team", case.team)), str(LAST_RESORT)}
+    return [
+        one for one in owners if one["value"].startswith("team:") and one["value"] not in left_out
+    ]
+
+
 def outcome_of(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:
     """What became of the case that got its verdict just now, and the id to undo that by.
 
@@ -211,9 +236,24 @@ def outcome_of(session: Session, actor: Actor, case_id: int) -> dict[str, Any]:
         case = queries.case_for(session, actor, case_id)
     except NotFound:
         return {"done": "", "done_id": 0, "done_verdict_id": None}
+    yours = _own_opinion(session, actor, case)
+    if yours is not None:
+        return opinion_context(case_id, yours)
     undoable = case.verdict_id if may_undo(actor, case) else None
     outcome = case.verdict or case.state
     return outcome_context(case_id, outcome, case.verdict_value, undoable=undoable)
+
+
+def _own_opinion(session: Session, actor: Actor, case: Case) -> Opinion | None:
+    """What the actor said of a case that is not decided yet."""
+    found = opinions.panel(session, actor, case) if case.verdict is None else None
+    return found.yours if found is not None else None
+
+
+def opinion_context(case_id: int, said: Opinion) -> dict[str, Any]:
+    """That somebody's opinion on a case is kept, and can be taken back."""
+    words = f"Your opinion on case {case_id}: {in_words(said)[:60]}"
+    return {"done": words, "done_id": case_id, "done_verdict_id": "opinion"}
 
 
 def outcome_context(

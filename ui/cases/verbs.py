@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from services.escalation import queries, service
 from services.escalation.rules import Owner, parse_owner
-from services.kit.errors import Conflict, InvalidInput, NotFound, SecondlookError
+from services.kit.errors import Conflict, InvalidInput, NotAllowed, NotFound, SecondlookError
 from services.people.rules import Actor, Verb
 from ui.cases.queue_filter import queue_filter
 from ui.cases.show import show_case
@@ -25,8 +25,9 @@ def add_claims(routes: APIRouter, pages: PageContext) -> None:
         try:
             with pages.transaction() as (session, now):
                 service.claim(session, actor, case_id, lease=pages.lease, now=now)
-        except Conflict as error:
-            return show_case(pages, request, actor, case_id, status=409, problem=error.detail)
+        except (Conflict, NotAllowed) as error:
+            status, said = error.status, error.detail
+            return show_case(pages, request, actor, case_id, status=status, problem=said)
         return after_work(pages, request, actor, case_id)
 
     @routes.post("/c/{case_id}/release")
@@ -83,7 +84,7 @@ def add_other_verbs(routes: APIRouter, pages: PageContext) -> None:
         actor = pages.actor(request, Verb.REVIEW)
         given = {"note": form.text("note") or None, "token": form.text("token") or None}
         try:
-            owner = _owner(form)
+            owner = read_owner(form)
             with pages.transaction() as (session, now):
                 service.reassign(session, actor, case_id, owner=owner, now=now, **given)
         except (Conflict, InvalidInput) as error:
@@ -103,7 +104,12 @@ def add_other_verbs(routes: APIRouter, pages: PageContext) -> None:
         return pages.redirect(request, queue_filter(request).address())
 
 
-def _owner(form: Form) -> Owner:
+def read_owner(form: Form) -> Owner:
+    """The owner that a form names.
+
+    Raises:
+        InvalidInput: it names none.
+    """
     try:
         return parse_owner(form.text("owner"))
     except ValueError as error:

@@ -7,15 +7,17 @@ from starlette.responses import Response
 
 from services.escalation import lists, service
 from services.escalation.cases import Case
+from services.escalation.judgement import Opinion
 from services.escalation.service import Verdict
 from services.kit.database import Session
-from services.kit.errors import Conflict, InvalidInput, Problem
+from services.kit.errors import Conflict, InvalidInput, NotAllowed, Problem
 from services.people.rules import Actor, Verb
 from services.tools import queries as tool_queries
 from services.tools.rules import VerdictKind
+from ui.cases.panel import SETTLE, settled_verdict
 from ui.cases.queue_filter import queue_filter
 from ui.cases.remarks import AGREE, agreed_verdict
-from ui.cases.show import outcome_context, pane_context, render_pane, show_case
+from ui.cases.show import opinion_context, outcome_context, pane_context, render_pane, show_case
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm
 from ui.kit.templating import wants_fragment
@@ -49,11 +51,12 @@ def _give_verdict(
                 verdict=verdict,
                 value=value,
                 note=form.get("note") or None,
+                alone=bool(form.get("alone")),
                 now=now,
             )
-    except Conflict as error:
-        said = error.detail
-        return show_case(pages, request, actor, case_id, status=409, problem=said, typed=form)
+    except (Conflict, NotAllowed) as error:
+        status, said = error.status, error.detail
+        return show_case(pages, request, actor, case_id, status=status, problem=said, typed=form)
     except InvalidInput as error:
         said = "; ".join(f"{p.problem}. {p.hint}" for p in error.problems) or error.detail
         return show_case(pages, request, actor, case_id, status=422, problem=said, typed=form)
@@ -67,6 +70,8 @@ def _read_verdict(
     choice = form.get("choice", "")
     if choice.startswith(AGREE):
         return agreed_verdict(session, actor, case, choice.removeprefix(AGREE))
+    if choice.startswith(SETTLE):
+        return settled_verdict(session, actor, case, choice.removeprefix(SETTLE))
     if choice.startswith("is:"):
         value: Any = choice.removeprefix("is:")
         return VerdictKind.CORRECTED, value == "True" if kind == "flag" else value
@@ -78,6 +83,12 @@ def _read_verdict(
     except ValueError:
         problem = Problem("/choice", "no verdict was chosen", "Press one of the buttons.")
         raise InvalidInput("choice: no verdict was chosen.", problems=(problem,)) from None
+
+
+def _outcome(actor: Actor, done: Case, given: Verdict) -> dict[str, Any]:
+    if given.id is None:
+        return opinion_context(done.id, Opinion(actor.email, given.kind, given.value))
+    return outcome_context(done.id, given.kind, given.value, undoable=given.id)
 
 
 def _next(
@@ -93,7 +104,7 @@ def _next(
         ) or lists.next_case(session, actor, wanted)
         if following is not None and wants_fragment(request):
             context = pane_context(request, session, actor, following, now=now)
-            context |= outcome_context(done.id, given.kind, given.value, undoable=given.id)
+            context |= _outcome(actor, done, given)
             return render_pane(pages, request, context)
     if following is None:
         return pages.redirect(request, asked.address(done=str(done.id)))

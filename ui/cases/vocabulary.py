@@ -23,6 +23,7 @@ _EVENTS = {
     "released": ("Released", "undo-2"),
     "commented": ("Commented", "message-square"),
     "reassigned": ("Given to another owner", "users"),
+    "rerouted": ("Routed anew", "arrow-right"),
     "escalated": ("Escalated", "arrow-up-right"),
     "waiting": ("Waits", "clock"),
     "snoozed": ("Put off", "clock"),
@@ -34,6 +35,10 @@ _EVENTS = {
     "overdue": ("Deadline missed", "triangle-alert"),
     "reminded": ("Owner reminded", "clock"),
     "disputed": ("Disputed", "message-square"),
+    "reviewed": ("Opinion given", "check"),
+    "divided": ("The reviewers differ: a lead settles it", "users"),
+    "opinion taken back": ("Opinion taken back", "undo-2"),
+    "mentioned": ("Mentioned", "message-square"),
     "resolved": ("Verdict given", "check"),
     "undone": ("Verdict taken back", "undo-2"),
     "reopened": ("Opened again", "undo-2"),
@@ -43,6 +48,14 @@ _EVENTS = {
     "rung skipped": ("A rung was passed over", "chevron-right"),
     "unassigned": ("Given to nobody of the team", "users"),
 }
+
+
+_BASES = {
+    "opinions": ", as the opinions agree",
+    "adjudication": ", settled by a lead",
+    "alone": ", decided by a lead alone",
+}
+"""What the verdict of a case with several reviewers follows from."""
 
 
 SPANS = (
@@ -98,9 +111,16 @@ def _entry(entry: TimelineRow) -> dict[str, Any]:
     words, icon = _EVENTS.get(entry.event, (entry.event.capitalize(), "clock"))
     detail = entry.detail or {}
     if entry.event == "opened":
-        words = f"Opened: {trigger_label(detail.get('trigger', ''))}, rule {detail.get('rule')}"
+        words = f"Opened: {trigger_label(detail.get('trigger', ''))}"
+        words += f", rule {detail['rule']}" if detail.get("rule") else ""
     elif entry.event == "resolved":
         words = f"Verdict: {str(detail.get('verdict', '')).replace('_', ' ')}"
+        words += _BASES.get(detail.get("by", ""), "")
+    elif entry.event == "reviewed" and detail.get("verdict"):
+        said = format_value(detail["value"]) or str(detail["verdict"]).replace("_", " ")
+        words = f"Opinion: {said}" + (" (taken back)" if detail.get("taken_back") else "")
+    elif entry.event == "mentioned":
+        words = f"Mentioned {', '.join(detail.get('people', ()))}"
     elif entry.event == "overdue":
         words = f"Deadline to {detail.get('clock')} missed"
     elif entry.event == "joined" and detail.get("cases", 1) > 1:
@@ -111,6 +131,9 @@ def _entry(entry: TimelineRow) -> dict[str, Any]:
     elif entry.event in ("escalated", "reassigned") and detail.get("owner"):
         name = detail["owner"]["id"]
         words = f"{words} to {name}" if entry.event == "escalated" else f"Given to {name}"
+    elif entry.event == "rerouted" and detail.get("to"):
+        to = detail["to"]
+        words = f"Routed anew by rule {to['rule']} of revision {to['revision']}, to {to['owner']}"
     return {
         "at": entry.at,
         "text": words,

@@ -11,6 +11,8 @@ from services.feedback import queries as feedback
 from services.insight import queries as insight
 from services.insight.rules import DAYS_FOR_LIMITS, Ratio, control_limits
 from services.kit.database import Session
+from services.measurement import queries as measurement
+from services.measurement.agreement import DEFINITION
 from services.people.fields import Named
 from services.people.rules import Verb
 from services.tools import policies as tool_policies
@@ -76,12 +78,15 @@ def router(pages: PageContext) -> APIRouter:
             health = _health(session, tool, now)
             changes = list(tool_policies.changes(session, slug).values())
             since = tool_policies.state_since(session, tool.policy)
+            agreed = measurement.agreement_of(session, tool, now=now)
         return pages.templates.render(
             request,
             "health/tool.html",
             now=now,
             health=health,
             state_since=since,
+            agreed=agreed,
+            agreement_means=DEFINITION,
             series=_series(health.days),
             markers=_markers(health.days, changes),
             limits=health.band,

@@ -12,6 +12,7 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, St
 from starlette.requests import Request
 
 from ui.kit import formatting, markup
+from ui.kit.links import linked
 from ui.kit.shell import Shell
 from ui.kit.values import format_field
 
@@ -144,6 +145,7 @@ def make_environment(
         safe_url=markup.safe_url,
         attributes=markup.attributes,
         marked=markup.marked,
+        linked=linked,
         field=format_field,
     )
     macros = Macros(environment)

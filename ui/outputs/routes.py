@@ -78,7 +78,7 @@ def _row(row: OutputListed, *, blind: bool) -> dict[str, Any]:
     return {
         "id": row.output_id,
         "href": address(row.tool, row.output_id),
-        "said": "Audit: what is right?" if blind else said,
+        "said": "Blind: what is right?" if blind else said,
         "human": format_value(row.decided_value) if row.overridden and not blind else "",
         "text": row.excerpt or "",
         "confidence": None if blind else row.confidence,

@@ -21,6 +21,7 @@ from secondlook.events.models import (
     Correction,
     Output,
     OutputFailure,
+    ReviewBar,
     ReviewRequest,
     ReviewWithdrawal,
     ToolChanged,
@@ -160,6 +161,14 @@ class ReviewWithdrawn(Event):
     data: ReviewWithdrawal
 
 
+class ReviewBarred(Event):
+    """A reviewer corrected an output themselves."""
+
+    source: _OurSource
+    type: Literal["secondlook.review.barred.v1"]
+    data: ReviewBar
+
+
 AnyEvent = (
     OutputRecorded
     | OutputFailed
@@ -171,4 +180,5 @@ AnyEvent = (
     | ToolMoved
     | ReviewRequested
     | ReviewWithdrawn
+    | ReviewBarred
 )

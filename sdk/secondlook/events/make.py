@@ -16,6 +16,7 @@ from secondlook.events.envelope import (
     Event,
     OutputFailed,
     OutputRecorded,
+    ReviewBarred,
     ReviewRequested,
     ReviewWithdrawn,
     ToolMoved,
@@ -30,6 +31,7 @@ from secondlook.events.models import (
     Objection,
     Output,
     OutputFailure,
+    ReviewBar,
     ReviewedOutput,
     ReviewRequest,
     ReviewWithdrawal,
@@ -87,8 +89,9 @@ def case_event(what: str, *, actor: Actor | str | None = None, **facts: Any) -> 
     """What happened to a case.
 
     Args:
-        what: `opened`, `claimed`, `released`, `escalated`, `reassigned`, `resolved`, `closed`,
-            `reopened`, `undone`, `commented`, `disputed`, `overdue` or `reminded`.
+        what: `opened`, `claimed`, `released`, `escalated`, `reassigned`, `rerouted`, `reviewed`,
+            `divided`, `resolved`, `closed`, `reopened`, `undone`, `commented`, `mentioned`,
+            `disputed`, `overdue` or `reminded`.
         actor: who did it; None where Secondlook itself did.
         facts: the other fields of `CaseEvent`.
     """
@@ -180,6 +183,17 @@ def review_withdrawn(
         time=time,
         id_=id_from("withdrawn", f"{tool}/{correction_id}"),
     )
+
+
+def review_barred(
+    *, tool: str, output_id: str, correction_id: str, actor: Actor | str, time: datetime
+) -> ReviewBarred:
+    """A reviewer corrected an output themselves, and so does not judge it."""
+    data = ReviewBar(
+        tool=tool, output_id=output_id, correction_id=correction_id, actor=_actor(actor)
+    )
+    id_ = id_from("barred", f"{tool}/{correction_id}")
+    return _ours(ReviewBarred, topics.REVIEW_BARRED, data, time=time, id_=id_)
 
 
 def _of_tool(make: type[E], type_: str, tool: str, data: Any, *, id_: str, time: datetime) -> E:

@@ -196,6 +196,21 @@ class Withdrawal(Strict):
     occurred_at: Timestamp | None = None
 
 
+class RoutedBy(Strict):
+    """What a routing policy made of a case: by which rule of which revision, for whom."""
+
+    rule: ShortText
+    revision: ShortText
+    owner: Owner
+
+
+class Rerouting(Strict):
+    """That another revision of the routing policy made something else of a case."""
+
+    before: RoutedBy
+    after: RoutedBy
+
+
 class CaseEvent(Strict):
     """Where a case stands after something happened to it."""
 
@@ -219,9 +234,13 @@ class CaseEvent(Strict):
     """The case that it is part of, or was."""
     children: Count = 0
     """How many cases are, or were, part of it."""
+    mentioned: Annotated[tuple[ActorId, ...], Field(strict=False), NullIsEmpty] = ()
+    """With `mentioned`: the people whom a comment names, who may see the case."""
     at: Timestamp
     actor: Actor | None = None
     """Absent where Secondlook itself acted: a timer, a rule."""
+    rerouting: Rerouting | None = None
+    """There where the type is `rerouted`."""
 
 
 class VerdictGiven(Strict):
@@ -343,8 +362,19 @@ class ReviewRequest(Strict):
     at: Timestamp
 
 
+class ReviewBar(Strict):
+    """Somebody who may review corrected an output themselves, and so does not judge it."""
+
+    tool: Slug
+    output_id: Id
+    correction_id: Id
+    """The event id of the correction; a withdrawal of it lifts the bar."""
+    actor: Actor
+
+
 class ReviewWithdrawal(Strict):
-    """An objection that a review was requested for was taken back by its author."""
+    """An objection that a review was requested for, or a reviewer's own correction, was taken
+    back by its author."""
 
     tool: Slug
     output_id: Id

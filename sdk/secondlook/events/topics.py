@@ -9,16 +9,20 @@ CaseEventType = Literal[
     "secondlook.case.released.v1",
     "secondlook.case.escalated.v1",
     "secondlook.case.reassigned.v1",
+    "secondlook.case.rerouted.v1",
     "secondlook.case.waiting.v1",
     "secondlook.case.snoozed.v1",
     "secondlook.case.woken.v1",
     "secondlook.case.merged.v1",
     "secondlook.case.unmerged.v1",
+    "secondlook.case.reviewed.v1",
+    "secondlook.case.divided.v1",
     "secondlook.case.resolved.v1",
     "secondlook.case.closed.v1",
     "secondlook.case.reopened.v1",
     "secondlook.case.undone.v1",
     "secondlook.case.commented.v1",
+    "secondlook.case.mentioned.v1",
     "secondlook.case.disputed.v1",
     "secondlook.case.overdue.v1",
     "secondlook.case.reminded.v1",
@@ -30,6 +34,7 @@ CORRECTION_RECORDED = "secondlook.correction.recorded.v1"
 CORRECTION_WITHDRAWN = "secondlook.correction.withdrawn.v1"
 REVIEW_REQUESTED = "secondlook.review.requested.v1"
 REVIEW_WITHDRAWN = "secondlook.review.withdrawn.v1"
+REVIEW_BARRED = "secondlook.review.barred.v1"
 VERDICT_GIVEN = "secondlook.verdict.given.v1"
 VERDICT_UNDONE = "secondlook.verdict.undone.v1"
 TOOL_CHANGED = "secondlook.tool.changed.v1"
@@ -61,7 +66,7 @@ class Topic:
 TOPICS: tuple[Topic, ...] = (
     Topic(OUTPUTS, 12, (OUTPUT_RECORDED, OUTPUT_FAILED)),
     Topic(CORRECTIONS, 12, (CORRECTION_RECORDED, CORRECTION_WITHDRAWN)),
-    Topic(REVIEWS, 12, (REVIEW_REQUESTED, REVIEW_WITHDRAWN)),
+    Topic(REVIEWS, 12, (REVIEW_REQUESTED, REVIEW_WITHDRAWN, REVIEW_BARRED)),
     Topic(CASES, 12, CASE_EVENT_TYPES),
     Topic(VERDICTS, 12, (VERDICT_GIVEN, VERDICT_UNDONE)),
     Topic(TOOLS, 1, (TOOL_CHANGED,), compacted=True),

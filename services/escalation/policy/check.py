@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from secondlook.conditions import Clause, Condition
 
-from services.escalation.policy.model import RoutingPolicy
+from services.escalation.policy.model import OF_ANSWER, RoutingPolicy
 from services.escalation.rules import Wanted
 
 
@@ -74,6 +74,21 @@ def absent_calendars(policy: RoutingPolicy, known: Collection[str]) -> list[Find
     ]
 
 
+def telling_rules(policy: RoutingPolicy) -> list[Finding]:
+    """Rules whose reviewers are not to know the tool's answer, and could tell it from the rule."""
+    return [
+        Finding(
+            policy.line_of("rules", n),
+            f"rule '{rule.id}' asks {rule.reviewers} reviewers who are not to know the tool's"
+            f" answer, and goes by {fact}: its queue and owner can tell them",
+        )
+        for n, rule in enumerate(policy.rules)
+        if rule.reviewers > 1
+        for fact in [next((fact for fact in OF_ANSWER if fact in rule.when), None)]
+        if fact is not None
+    ]
+
+
 def unknown_tools(policy: RoutingPolicy, registered: Collection[str]) -> list[Finding]:
     """Rules that name a tool that is not registered; it may be, later."""
     return [
@@ -100,6 +115,7 @@ def run_tests(policy: RoutingPolicy) -> list[Finding]:
             "schedule": route.owner.id if route.owner.kind == "schedule" else None,
             "priority": route.priority,
             "queue": route.queue,
+            "reviewers": route.reviewers,
         }
         for field, wanted in test.expect.model_dump(exclude_none=True).items():
             if got[field] != wanted:

@@ -12,6 +12,7 @@ from services.escalation.policy.check import (
     absent_owners,
     holes,
     run_tests,
+    telling_rules,
     unknown_tools,
     unreachable_rules,
     unskilled_teams,
@@ -48,6 +49,7 @@ def policy_findings(session: Session, policy: RoutingPolicy, *, now: datetime) -
         *unknown_tools(policy, tools.cache(session).tools(session)),
         *holes(policy, _holes(session, policy, now)),
         *absent_owners(policy, _without_manager(session, policy)),
+        *telling_rules(policy),
         *unskilled_teams(policy, skills.known(session, policy.giving)),
     ]
     return Findings(problems, warnings)

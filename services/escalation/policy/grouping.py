@@ -104,7 +104,7 @@ def grouping_of(said: Group | None, trigger: str) -> Group | None:
 def cause(group: Group, *, rule: str, trigger: str, tool: str, facts: Facts) -> str:
     """What names the cause of a case, as JSON: of two cases the same where they have one cause."""
     said = {name: _said(name, facts) for name in group.by or ()}
-    return to_json({"rule": rule, "trigger": trigger, "tool": tool, **said}).decode()
+    return to_json({**said, "rule": rule, "trigger": trigger, "tool": tool}).decode()
 
 
 def _said(name: str, facts: Facts) -> Any:

@@ -4,16 +4,13 @@ The first rule that matches wins; the catch-all is mandatory, so there is no cas
 owner; and every ladder ends with a rung that names somebody.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import (
-    BeforeValidator,
-    model_validator,
-)
-from secondlook import conditions, events
+from pydantic import BeforeValidator, Field, model_validator
+from secondlook import conditions
 from secondlook.conditions import FACTS, Clause, Condition, Facts, FactType
 from secondlook.extent import excess
 from secondlook.text import normalised
@@ -30,6 +27,7 @@ from services.escalation.policy.owning import (
     Slug,
     check_assign,
 )
+from services.escalation.policy.traces import RuleTrace, WouldTake
 from services.escalation.rules import Owner, Priority, Wanted
 from services.kit.documents import wrong
 from services.kit.durations import Duration
@@ -37,6 +35,9 @@ from services.tools.rules import Trigger
 
 CASE_FACTS = {**FACTS, "trigger": FactType("text", tuple(t.value for t in Trigger))}
 """What rules can ask of a case: why it opened, and everything that its output says."""
+
+CATCH_ALL = "catch-all"
+"""What cases keep as their rule that no rule has taken."""
 
 When = Annotated[dict[str, Clause], BeforeValidator(conditions.checked(CASE_FACTS))]
 
@@ -52,6 +53,10 @@ class Sla(Part):
     calendar: Slug | None = None
 
 
+Reviewers = Annotated[int, Field(strict=True, ge=1, le=3)]
+"""How many people review a case; of several none knows what the tool or the others say."""
+
+
 class Rule(Part):
     """One rule: where every clause of `when` holds, the rest says what the case gets."""
 
@@ -65,6 +70,7 @@ class Rule(Part):
     sla: Sla | None = None
     escalate: str | None = None
     group: Grouping | None = None
+    reviewers: Reviewers = 1
 
     @model_validator(mode="after")
     def _assigned(self) -> "Rule":
@@ -85,6 +91,7 @@ class CatchAll(Part):
     sla: Sla
     escalate: str | None = None
     group: Grouping | None = None
+    reviewers: Reviewers = 1
 
     @cached_property
     def owner(self) -> OwnerChoice:
@@ -108,6 +115,7 @@ class Expectation(Part):
     schedule: str | None = None
     priority: Priority | None = None
     queue: str | None = None
+    reviewers: int | None = None
 
 
 def _facts_alone(case: Any) -> Any:
@@ -162,17 +170,11 @@ class Route:
     calendar: str | None
     """Whose hours count, where the policy says so."""
     ladder: tuple[Rung, ...]
+    reviewers: int
     group: Group | None
     """What makes cases one incident."""
-
-
-@dataclass(frozen=True, slots=True)
-class RuleTrace:
-    """One rule that was asked, and the first of its clauses that failed, if one did."""
-
-    rule: str
-    matched: bool
-    failed: str | None = None
+    monitored: tuple[WouldTake, ...] = ()
+    """The rules before it that are merely tried, and would have taken the case."""
 
 
 class RoutingPolicy(Part):
@@ -265,19 +267,23 @@ class RoutingPolicy(Part):
 
     def route(self, facts: Facts) -> Route:
         """Where a case goes: by the first active rule that matches, else by the catch-all."""
+        tried: list[Rule] = []
         for rule, condition in self._conditions:
-            if rule.mode == "active" and condition.holds(facts) and not _hidden(rule, facts):
-                return self._as_route(rule.id, rule.owner, rule, facts)
-        return self._as_route("catch-all", self.catch_all.owner, self.catch_all, facts)
+            if condition.holds(facts) and not _hidden(rule, facts):
+                if rule.mode == "active":
+                    return _beside(self._as_route(rule.id, rule.owner, rule, facts), tried)
+                tried.append(rule)
+        owner = self.catch_all.owner
+        return _beside(self._as_route(CATCH_ALL, owner, self.catch_all, facts), tried)
 
     def explain(self, facts: Facts) -> Iterator[RuleTrace]:
         """Each rule in turn, up to the one that decides, with the clause that failed."""
         for rule, condition in self._conditions:
             failed = _hidden(rule, facts) or condition.failed(facts)
-            yield RuleTrace(rule.id, failed is None, failed)
+            yield RuleTrace(rule.id, failed is None, failed, monitored=rule.mode == "monitor")
             if failed is None and rule.mode == "active":
                 return
-        yield RuleTrace("catch-all", matched=True)
+        yield RuleTrace(CATCH_ALL, matched=True)
 
     def _as_route(
         self, name: str, choice: OwnerChoice, part: Rule | CatchAll, facts: Facts
@@ -290,7 +296,7 @@ class RoutingPolicy(Part):
         later = [rung for rung in ladder if rung.at is None or rung.at.amount]
         return Route(
             rule=name,
-            queue=part.queue or (owner.id if owner.kind == "team" else name),
+            queue=_queue(name, owner, part),
             owner=owner,
             terms=choice.terms(part.assign),
             priority=part.priority,
@@ -298,11 +304,32 @@ class RoutingPolicy(Part):
             resolve=sla.resolve,
             calendar=sla.calendar,
             ladder=(first, *later),
+            reviewers=part.reviewers,
             group=grouping_of(part.group, str(facts.get("trigger"))),
         )
 
 
-_OF_ANSWER = ("predicted.category", "predicted.flag", "confidence", "failure")
+PolicyOfTeam = Callable[[str], RoutingPolicy]
+"""The policy that holds for the tools of a team."""
+
+
+def _queue(name: str, owner: Wanted, part: Rule | CatchAll) -> str:
+    return part.queue or (owner.id if owner.kind == "team" else name)
+
+
+def _beside(route: Route, tried: Sequence[Rule]) -> Route:
+    """A route with what the rules before it would have made of the case that are merely tried."""
+    if not tried:
+        return route
+    would = (
+        WouldTake(rule.id, _queue(rule.id, rule.owner.owner, rule), rule.owner.owner, rule.priority)
+        for rule in tried
+    )
+    return replace(route, monitored=tuple(would))
+
+
+OF_ANSWER = ("predicted.category", "predicted.flag", "confidence", "failure")
+"""What an audit hides of an output."""
 
 
 def _hidden(rule: Rule, facts: Facts) -> str | None:
@@ -312,7 +339,7 @@ def _hidden(rule: Rule, facts: Facts) -> str | None:
     """
     if facts.get("trigger") != Trigger.AUDIT:
         return None
-    asked = next((fact for fact in _OF_ANSWER if fact in rule.when), None)
+    asked = next((fact for fact in OF_ANSWER if fact in rule.when), None)
     return f"{asked} is hidden while an output is audited" if asked else None
 
 
@@ -324,23 +351,3 @@ def _check_catch_all(catch_all: CatchAll, ladder: Sequence[Rung]) -> None:
         "Let it `escalate` by a ladder with a rung after `0m`, whose last one is always somebody."
     )
     raise wrong(f"schedule:{catch_all.schedule} may have nobody on duty", hint, "catch_all")
-
-
-def facts_of_review(request: events.ReviewRequest) -> Facts:
-    """What rules can ask of the case that a review request opens."""
-    output = request.output
-    if output is None:
-        return {**conditions.facts_of(tool=request.tool), "trigger": request.trigger}
-    known = conditions.facts_of(
-        tool=request.tool,
-        kind=output.kind,
-        value=output.value,
-        confidence=output.confidence,
-        model=output.version.model if output.version else None,
-        prompt=output.version.prompt if output.version else None,
-        language=output.input.language if output.input else None,
-        cohort=output.cohort,
-        failure=output.error.kind if output.error else None,
-        attributes=output.attributes,
-    )
-    return {**known, "trigger": request.trigger}

@@ -1,0 +1,150 @@
+"""Who may not judge a case: whoever has a part in it already."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.escalation.cases import Case, Listed
+from services.escalation.errors import AlreadyReviewed, LeadNeeded, OwnDispute, OwnVerdict
+from services.kit.errors import NotAllowed
+from services.people import reviewing
+from services.people.reviewing import Reviewer
+from services.people.rules import Actor, Verb
+
+OBJECTS = """EXISTS (SELECT FROM objection o
+    WHERE o.case_id = c.id AND o.actor = {who} AND o.withdrawn_at IS NULL)"""
+CORRECTED = """EXISTS (SELECT FROM own_correction w JOIN case_output f
+    ON f.tool = w.tool AND f.output_id = w.output_id
+    WHERE f.case_id = c.id AND w.actor = {who} AND w.withdrawn_at IS NULL)"""
+DECIDED = """EXISTS (SELECT FROM decider d JOIN objection a ON a.case_id = d.case_id
+    WHERE d.case_id = c.id AND d.person = {who} AND a.said->>'kind' = 'appeal'
+        AND a.withdrawn_at IS NULL)"""
+REVIEWED = """EXISTS (SELECT FROM opinion p WHERE p.case_id = c.id AND p.cycle = c.cycle
+    AND p.reviewer = {who} AND p.taken_back_at IS NULL)"""
+"""Of a case `c`: that somebody objects to its output, that they corrected it, that they decided
+what is appealed, and that they gave an opinion on it."""
+EVERY_PART = (OBJECTS, CORRECTED, DECIDED, REVIEWED)
+_PARTS = ", ".join(EVERY_PART)
+
+
+class Parts(NamedTuple):
+    """What part somebody has in a case."""
+
+    objects: bool
+    corrected: bool
+    decided: bool
+    reviewed: bool
+
+    @property
+    def judges(self) -> bool:
+        """Whether they could give an opinion, for all that they have to do with it."""
+        return not any(self)
+
+    @property
+    def own(self) -> str | None:
+        """Why they may not judge it in any role, in words; None where they may."""
+        if self.objects:
+            return "You disputed this output; somebody else reviews it."
+        if self.corrected:
+            return "You corrected this output yourself; somebody else reviews it."
+        return None
+
+
+_PARTS_OF_ONE = text(f'SELECT {_PARTS.format(who=":who")} FROM "case" c WHERE c.id = :id')
+
+
+def parts_of(session: Session, email: str, case_id: int) -> Parts:
+    """What part a person has in a case."""
+    row = session.execute(_PARTS_OF_ONE, {"id": case_id, "who": email}).one()
+    return Parts(*row)
+
+
+_PARTS_OF_MANY = text(
+    f'SELECT c.id, {_PARTS.format(who=":who")} FROM "case" c WHERE c.id = ANY(:ids)'
+)
+
+
+def own_of(session: Session, email: str, cases: Sequence[int]) -> dict[int, str]:
+    """Which of these cases a person may not judge in any role, and why, in words."""
+    given = {"ids": list(cases), "who": email}
+    found = {id_: _barred(Parts(*row)) for id_, *row in session.execute(_PARTS_OF_MANY, given)}
+    return {id_: barred.detail for id_, barred in found.items() if barred is not None}
+
+
+_PARTS_OF_ALL = text(f"""
+SELECT g.who, {_PARTS.format(who="g.who")}
+FROM "case" c CROSS JOIN unnest(CAST(:people AS text[])) AS g(who) WHERE c.id = :id
+""")
+
+
+class Colleague(NamedTuple):
+    """Somebody who may review a case's team's cases, and the part that they have in this one."""
+
+    reviewer: Reviewer
+    parts: Parts
+
+
+def colleagues(session: Session, case: Case) -> list[Colleague]:
+    """Everybody who may review cases of the case's team."""
+    found = {one.email: one for one in reviewing.reviewers_of(session, case.team)}
+    given = {"id": case.id, "people": list(found)}
+    parts = {who: Parts(*rest) for who, *rest in session.execute(_PARTS_OF_ALL, given)}
+    return [Colleague(one, parts[email]) for email, one in found.items()]
+
+
+def may_settle(session: Session, actor: Actor, case: Case, parts: Parts) -> bool:
+    """Whether a lead decides what reviewers leave open: none of these, where there is another."""
+    if not actor.may(Verb.TAKE_OVER) or parts.own or parts.decided:
+        return False
+    return not parts.reviewed or not any(
+        one.reviewer.leads and one.parts.judges for one in colleagues(session, case)
+    )
+
+
+def refusal(session: Session, actor: Actor, case: Case) -> NotAllowed | None:
+    """Why somebody may not judge a case, or None where they may."""
+    parts = parts_of(session, actor.email, case.id)
+    if (barred := _barred(parts)) is not None:
+        return barred
+    if (not case.divided and not parts.reviewed) or may_settle(session, actor, case, parts):
+        return None
+    if parts.reviewed:
+        return AlreadyReviewed("You gave your opinion on this case; somebody else is asked now.")
+    return LeadNeeded("Its reviewers all differ; a lead settles this case.")
+
+
+def _barred(parts: Parts) -> NotAllowed | None:
+    """Why a part in a case keeps somebody from judging it, in whatever role."""
+    if parts.own:
+        return OwnDispute(parts.own)
+    if parts.decided:
+        return OwnVerdict("Your verdict on this output is appealed; somebody else decides.")
+    return None
+
+
+def require_none(session: Session, actor: Actor, case: Listed) -> None:
+    """Refuse to let somebody undo what others decided of their own affair.
+
+    Raises:
+        OwnDispute: the actor disputed or corrected the output.
+        OwnVerdict: the actor decided what was appealed.
+    """
+    barred = _barred(parts_of(session, actor.email, case.id))
+    if barred is not None:
+        raise barred
+
+
+def require(session: Session, actor: Actor, case: Case) -> None:
+    """Refuse whoever may not judge a case.
+
+    Raises:
+        OwnDispute: the actor disputed or corrected its output.
+        OwnVerdict: the actor decided what is appealed.
+        AlreadyReviewed: the actor gave an opinion on it.
+        LeadNeeded: its reviewers differ, and the actor is no lead.
+    """
+    refused = refusal(session, actor, case)
+    if refused is not None:
+        raise refused

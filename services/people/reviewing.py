@@ -1,0 +1,71 @@
+"""Who may review what a team answers for."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.people.rules import ALLOWED, REVIEWERS, Role, Verb
+
+_LEADS = frozenset(role for role, verbs in ALLOWED.items() if Verb.TAKE_OVER in verbs)
+
+
+class Reviewer(NamedTuple):
+    """An active person who may review a team's cases."""
+
+    email: str
+    name: str
+    role: Role
+
+    @property
+    def leads(self) -> bool:
+        """Whether they may settle what others leave open."""
+        return self.role in _LEADS
+
+
+_REVIEWERS = text("""
+SELECT p.email, p.name, p.role FROM person p
+WHERE p.active AND p.role = ANY(:reviewers) AND (p.role = ANY(:everywhere) OR EXISTS (
+    SELECT FROM membership m WHERE m.person = p.email AND m.team = :team))
+ORDER BY p.role = ANY(:everywhere), p.name, p.email
+""")
+_EVERYWHERE = [Role.ADMIN.value]
+
+
+def reviewers_of(session: Session, team: str) -> list[Reviewer]:
+    """Everybody active who may review this team's cases: its own people, then admins."""
+    given = {"team": team, "reviewers": sorted(REVIEWERS), "everywhere": _EVERYWHERE}
+    return [
+        Reviewer(row.email, row.name, Role(row.role)) for row in session.execute(_REVIEWERS, given)
+    ]
+
+
+_LEADS_OF = text("""
+SELECT m.team, p.email FROM membership m JOIN person p ON p.email = m.person
+WHERE m.team = ANY(:teams) AND p.active AND p.role = :lead ORDER BY m.team, p.email
+""")
+_ADMINS = text("SELECT email FROM person WHERE active AND role = :admin ORDER BY email")
+
+
+def leads_of(session: Session, teams: set[str]) -> dict[str, list[str]]:
+    """Those of each team who settle what its reviewers differ on; admins where it has no lead."""
+    found: dict[str, list[str]] = {team: [] for team in sorted(teams)}
+    given = {"teams": list(found), "lead": Role.LEAD.value}
+    for row in session.execute(_LEADS_OF, given) if found else ():
+        found[row.team].append(row.email)
+    if any(not people for people in found.values()):
+        admins = list(session.scalars(_ADMINS, {"admin": Role.ADMIN.value}))
+        return {team: people or admins for team, people in found.items()}
+    return found
+
+
+_WHO_REVIEW = text("""
+SELECT email FROM person WHERE active AND email = ANY(:people) AND role = ANY(:reviewers)
+""")
+
+
+def who_review(session: Session, people: Iterable[str]) -> set[str]:
+    """Those of these people, by the id that events give them, who are active and may review."""
+    given = {"people": sorted(set(people)), "reviewers": sorted(REVIEWERS)}
+    return set(session.scalars(_WHO_REVIEW, given)) if given["people"] else set()

@@ -1,0 +1,197 @@
+"""Nobody judges what they have a part in, by whatever door they come."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from services.escalation import lists
+from services.escalation.errors import OwnDispute, OwnVerdict
+from services.escalation.lists import Filter
+from services.escalation.rules import Owner
+from services.kit.database import Database
+from services.kit.errors import InvalidInput
+from tests.factories import (
+    ADMIN,
+    LEAD,
+    OWNER,
+    TEAMMATE,
+    Casework,
+    Delivery,
+    actor_of,
+    correction,
+    one,
+    output,
+    rows,
+    withdrawal,
+)
+
+_OWNER = 'SELECT coalesce(owner_team, owner_person) FROM "case"'
+
+
+@pytest.fixture
+def appealed(log: Delivery, casework: Casework) -> int:
+    """A case whose verdict, by our owner, is appealed."""
+    log.take(output("o-1", confidence=0.4))
+    casework.give_verdict(OWNER, 1, "corrected", value="tax")
+    log.take(correction("o-1", kind="appeal", note="look again", event_id="appeal-1"))
+    return 1
+
+
+def next_of(database: Database, who: str) -> int | None:
+    with database.transaction() as session:
+        found = lists.next_case(session, actor_of(session, who), Filter())
+    return found.id if found else None
+
+
+def bulk_answer(database: Database, casework: Casework, who: str, case: int) -> Any:
+    from datetime import timedelta
+
+    from services.escalation import bulk
+    from services.escalation.verbs import Limits, Work
+
+    limits = Limits(timedelta(minutes=5), timedelta(hours=1), timedelta(days=1))
+    with database.transaction() as session:
+        now = casework.clock.now(session)
+        work = Work(session, actor_of(session, who), case, limits, now)
+        return bulk.do_to_all(work, "verdict", [case], {"verdict": "upheld"})
+
+
+def test_appeal_goes_to_somebody_else_than_who_decided(
+    appealed: int, casework: Casework, database: Database
+) -> None:
+    for attempt in (
+        lambda: casework.claim(OWNER, appealed),
+        lambda: casework.give_verdict(OWNER, appealed),
+    ):
+        with pytest.raises(OwnVerdict):
+            attempt()
+    assert "appealed" in bulk_answer(database, casework, OWNER, appealed).skipped[0].why
+    assert (next_of(database, OWNER), next_of(database, TEAMMATE)) == (None, appealed)
+    assert casework.give_verdict(TEAMMATE, appealed) == "upheld"
+
+
+def test_who_decided_may_again_once_the_appeal_is_taken_back(
+    log: Delivery, appealed: int, casework: Casework, database: Database
+) -> None:
+    log.take(withdrawal("appeal-1", "o-1"))
+    assert next_of(database, OWNER) == appealed
+    assert casework.give_verdict(OWNER, appealed) == "upheld"
+
+
+def test_dispute_that_opens_a_case_again_is_no_appeal(log: Delivery, casework: Casework) -> None:
+    log.take(output("o-1", confidence=0.4))
+    casework.give_verdict(OWNER, 1)
+    log.take(correction("o-1", kind="dispute"))
+    assert casework.give_verdict(OWNER, 1) == "upheld"
+
+
+def test_second_appeal_bars_all_who_ever_decided(
+    log: Delivery, appealed: int, casework: Casework
+) -> None:
+    casework.give_verdict(TEAMMATE, appealed)
+    log.take(correction("o-1", kind="appeal", note="again", event_id="appeal-2"))
+    for who in (OWNER, TEAMMATE):
+        with pytest.raises(OwnVerdict):
+            casework.claim(who, appealed)
+    assert casework.claim(LEAD, appealed)
+
+
+@pytest.mark.parametrize(
+    ("decided_by", "owner"), [(OWNER, "support"), (TEAMMATE, OWNER)], ids=["theirs", "others"]
+)
+def test_appealed_case_leaves_its_owner_where_they_decided_it(
+    decided_by: str, owner: str, log: Delivery, casework: Casework, database: Database
+) -> None:
+    log.take(output("o-1", confidence=0.4))
+    casework.do("reassign", LEAD, 1, owner=Owner("person", OWNER))
+    casework.give_verdict(decided_by, 1)
+    log.take(correction("o-1", kind="appeal"))
+    assert one(database, _OWNER) == owner
+
+
+def test_appealed_case_is_not_given_back_to_who_decided(appealed: int, casework: Casework) -> None:
+    with pytest.raises(InvalidInput, match="gave the verdict that is appealed"):
+        casework.do("reassign", LEAD, appealed, owner=Owner("person", OWNER))
+
+
+def test_everybody_of_several_who_had_a_part_is_barred_from_the_appeal(
+    database: Database, casework: Casework
+) -> None:
+    from services.escalation.policy.read import read as read_policy
+    from tests.factories.routing import SEVERAL
+
+    log = Delivery(database, read_policy(SEVERAL.format(reviewers=2)))
+    log.take(output("o-1", confidence=0.4))
+    casework.give_verdict(OWNER, 1, "corrected", value="tax")
+    casework.give_verdict(TEAMMATE, 1, "corrected", value="tax")
+    log.take(correction("o-1", kind="appeal"))
+    assert rows(database, "SELECT person FROM decider ORDER BY person") == [(OWNER,), (TEAMMATE,)]
+    for who in (OWNER, TEAMMATE):
+        with pytest.raises(OwnVerdict):
+            casework.claim(who, 1)
+    casework.give_verdict(LEAD, 1, "corrected", value="tax")
+    casework.give_verdict(ADMIN, 1, "corrected", value="tax")
+    assert one(database, 'SELECT verdict FROM "case"') == "corrected"
+
+
+@pytest.mark.parametrize("door", ["claim", "verdict", "bulk"])
+def test_own_dispute_is_refused_at_every_door(
+    door: str, log: Delivery, casework: Casework, database: Database
+) -> None:
+    log.take(output("o-1"), correction("o-1", kind="dispute", who=OWNER))
+    if door == "bulk":
+        assert "disputed" in bulk_answer(database, casework, OWNER, 1).skipped[0].why
+    else:
+        with pytest.raises(OwnDispute):
+            casework.claim(OWNER, 1) if door == "claim" else casework.give_verdict(OWNER, 1)
+    assert next_of(database, OWNER) is None
+    with database.transaction() as session:
+        held = session.execute(text('SELECT claimant, verdict FROM "case"')).one()
+    assert tuple(held) == (None, None)
+
+
+def test_who_corrected_the_output_does_not_judge_it(
+    log: Delivery, casework: Casework, database: Database
+) -> None:
+    said = correction("o-1", value="tax", who=OWNER, event_id="own-1")
+    log.take(output("o-1", confidence=0.1), said)
+    with pytest.raises(OwnDispute, match="corrected this output"):
+        casework.claim(OWNER, 1)
+    assert "corrected" in bulk_answer(database, casework, OWNER, 1).skipped[0].why
+    assert (next_of(database, OWNER), next_of(database, TEAMMATE)) == (None, 1)
+    with pytest.raises(InvalidInput, match="corrected this output"):
+        casework.do("reassign", LEAD, 1, owner=Owner("person", OWNER))
+    log.take(withdrawal("own-1", "o-1", who=OWNER))
+    assert casework.give_verdict(OWNER, 1) == "upheld"
+
+
+def test_correction_before_there_is_a_case_counts_as_well(
+    log: Delivery, casework: Casework
+) -> None:
+    log.take(output("o-1"), correction("o-1", value="tax", who=OWNER))
+    log.take(correction("o-1", kind="dispute"))
+    with pytest.raises(OwnDispute):
+        casework.give_verdict(OWNER, 1)
+    assert casework.give_verdict(TEAMMATE, 1) == "upheld"
+
+
+def test_reps_corrections_are_no_affair_of_reviews(log: Delivery, database: Database) -> None:
+    log.take(output("o-1", confidence=0.1), correction("o-1", value="tax"))
+    assert rows(database, "SELECT FROM own_correction") == []
+
+
+@pytest.mark.parametrize("part", ["dispute", "appealed"])
+def test_lead_does_not_undo_what_others_decided_of_their_own_affair(
+    part: str, log: Delivery, casework: Casework
+) -> None:
+    log.take(output("o-1", confidence=0.1))
+    if part == "dispute":
+        log.take(correction("o-1", kind="dispute", who=LEAD))
+    else:
+        casework.give_verdict(LEAD, 1)
+        log.take(correction("o-1", kind="appeal"))
+    casework.give_verdict(OWNER, 1, "corrected", value="tax")
+    with pytest.raises(OwnDispute if part == "dispute" else OwnVerdict):
+        casework.undo(LEAD, 1)
+    casework.undo(OWNER, 1)
