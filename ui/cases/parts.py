@@ -12,6 +12,7 @@ from services.escalation.service import Judgement
 from services.feedback import queries as feedback
 from services.kit.database import Session
 from services.kit.errors import InvalidInput, NotFound, Problem, SecondlookError
+from services.people.fields import Normalised
 from services.people.rules import Actor, Verb
 from services.tools.rules import VerdictKind, same_value
 from ui.cases.parts_view import preview_context
@@ -26,7 +27,9 @@ def add_parts(routes: APIRouter, pages: PageContext) -> None:
     """Add the routes of verdicts on all that is merged into a case."""
 
     @routes.get("/c/{case_id}/parts/verdict")
-    def preview(request: Request, case_id: int, choice: str = "", as_of: str = "") -> Response:
+    def preview(
+        request: Request, case_id: int, choice: Normalised = "", as_of: Normalised = ""
+    ) -> Response:
         actor = pages.actor(request, Verb.REVIEW)
         with pages.transaction() as (session, _):
             judgement = _judgement(choice)
