@@ -37,6 +37,7 @@ from secondlook._values import (
     Trigger,
     Value,
     Verdict,
+    WaitsFor,
     WebLink,
     shape_problem,
     wrong_at,
@@ -211,6 +212,8 @@ class CaseEvent(Strict):
     """How urgent it is, `P1` first."""
     team: Slug | None = None
     """Whose people see it."""
+    waits_for: WaitsFor | None = None
+    """Of a case with several reviewers: whom it still needs, another one or a lead."""
     mentioned: Annotated[tuple[ActorId, ...], Field(strict=False), NullIsEmpty] = ()
     """With `mentioned`: the people whom a comment names, who may see the case."""
     at: Timestamp
