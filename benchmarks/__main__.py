@@ -6,7 +6,18 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import corrections, decide, ingest, limits, opening, pages, retention
+from benchmarks import (
+    corrections,
+    decide,
+    escalation,
+    ingest,
+    limits,
+    opening,
+    pages,
+    replay,
+    retention,
+    routing_rules,
+)
 from benchmarks.server import broker
 from benchmarks.table import Row, write
 
@@ -37,7 +48,7 @@ def main() -> None:
     parser.add_argument("--no-kafka", action="store_true", help="leave out what needs Java")
     asked = parser.parse_args()
     scale = 10 if asked.quick else 1
-    rows: list[Row] = list(decide.rows())
+    rows: list[Row] = [*decide.rows(), *routing_rules.rows()]
     limit = limits.measure(40_000 // scale)
     rows += limit.rows() + ingest.rows(40_000 // scale, limit)
     if not asked.no_kafka:
@@ -48,6 +59,7 @@ def main() -> None:
     rows += corrections.rows(10_000 // scale) + opening.rows(20)
     for outputs, cases in ((100_000, 10_000), (1_000_000, 100_000)):
         rows += pages.rows(outputs // scale, cases // scale)
+    rows += escalation.rows(scale) + replay.rows(100_000 // scale)
     rows += retention.rows(1_000_000 // scale)
     day = datetime.now(UTC).date()
     write(_RESULTS, rows, f"{day}, {machine()}{', --quick' if asked.quick else ''}")

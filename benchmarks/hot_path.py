@@ -7,36 +7,17 @@ microseconds are inflated by the profiler.
 import cProfile
 import json
 import pstats
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from secondlook import events
 
 from benchmarks.load import outputs
-from migrations import run
-from services.kit.database import Database, make_engine
-from services.kit.processes.embedded_postgres import EmbeddedPostgres
+from benchmarks.server import database as fresh_database
 from tests import factories
 
 _EVENTS, _BATCH, _SHOWN = 8_000, 2_000, 12
-
-
-@contextmanager
-def _database() -> Iterator[Database]:
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="secondlook-") as folder:
-        Path(folder).chmod(0o711)
-        postgres = EmbeddedPostgres(Path(folder) / "data")
-        postgres.start()
-        run.upgrade(postgres.url)
-        database = Database(make_engine(postgres.url))
-        factories.populate(database)
-        yield database
-        database.close()
-        postgres.stop()
 
 
 def _event(output: dict[str, Any]) -> Any:
@@ -48,7 +29,7 @@ def _event(output: dict[str, Any]) -> Any:
 
 def main() -> None:
     """Print the share of each function, for each consumer."""
-    with _database() as database:
+    with fresh_database() as database:
         log = factories.Delivery(database)
         sent = [_event(output) for output in outputs(_EVENTS)]
         batches = [

@@ -66,14 +66,15 @@ class _Sender:
             time.sleep(max(0.0, start + n * _SENDERS / _A_SECOND - time.monotonic()))
             output = f"{prefix}-{self._number}-{n}"
             sent[output] = time.monotonic()
-            self._connection.request("POST", "/v1/outputs", _unsure(output), self._headers)
+            self._connection.request("POST", "/v1/outputs", unsure(output), self._headers)
             answer = self._connection.getresponse()
             assert answer.status == 202, answer.read()
             answer.read()
         return sent
 
 
-def _unsure(output_id: str) -> bytes:
+def unsure(output_id: str) -> bytes:
+    """An output that needs a person."""
     output = {
         "output_id": output_id,
         "kind": "category",

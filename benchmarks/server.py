@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import psycopg
 
+from migrations import run
 from services.kit.clock import DatabaseClock
-from services.kit.database import Database
+from services.kit.database import Database, make_engine
+from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from services.people import service as people_service
-from tests.factories import OWNER, TEAM, add_person, add_tool
+from tests.factories import OWNER, TEAM, add_person, add_tool, populate
 from tests.factories.broker import running_broker
 from tests.factories.people import OPERATOR
 from tests.factories.server import Server as Running
@@ -127,6 +130,21 @@ def _populate(database: Database) -> None:
         people_service.add_team(session, TEAM, name=None, actor=OPERATOR, now=now)
         add_person(session, OWNER)
         add_tool(session, TOOL, categories=(), threshold=THRESHOLD)
+
+
+@contextmanager
+def database() -> Iterator[Database]:
+    """A database alone, with the people and the tool of all tests."""
+    with tempfile.TemporaryDirectory(dir=_PARENT, prefix="secondlook-") as folder:
+        Path(folder).chmod(0o711)
+        postgres = EmbeddedPostgres(Path(folder) / "data")
+        postgres.start()
+        run.upgrade(postgres.url)
+        opened = Database(make_engine(postgres.url))
+        populate(opened)
+        yield opened
+        opened.close()
+        postgres.stop()
 
 
 @contextmanager

@@ -90,6 +90,49 @@ def test_report_agrees_with_sql_account_and_exporter(played: Played) -> None:
     assert sum(v["counts"]["exceptions"] for v in report["versions"]) <= account["cases"]["closed"]
 
 
+_MOST_OFTEN = """
+SELECT o.value #>> '{}', count(*) FROM "case" c JOIN case_output o ON o.case_id = c.id
+WHERE c.trigger <> 'audit' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1
+"""
+
+
+def test_replay_says_what_a_changed_rule_would_have_moved(played: Played, tmp_path: Path) -> None:
+    settings, _, account = played
+    with opened(settings, role="test") as resources, psycopg.connect(resources.database_url) as c:
+        row = c.execute(_MOST_OFTEN).fetchone()
+    assert row is not None
+    category, moved = row
+    rule = f"""rules:
+  - id: cash
+    when: {{predicted.category: "{category}"}}
+    owner: {{team: cash-desk}}
+    sla: {{claim: 10m, resolve: 2h}}"""
+    against = tmp_path / "changed.yaml"
+    against.write_text(_POLICY.replace("rules:", rule))
+    command = ("route", "replay", "--since", "30d", "--against", str(against), "--json")
+    environment = os.environ | {"SECONDLOOK_DATA_DIR": str(settings.data_dir)}
+    for name in ("SECONDLOOK_DATABASE_URL", "SECONDLOOK_KAFKA_BOOTSTRAP_SERVERS"):
+        environment.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, "-m", "services.cli", *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    cases = account["cases"]["closed"]
+    assert 0 < moved < cases
+    assert (found["cases"], found["moved"], found["unowned"]) == (cases, moved, 0)
+    assert found["teams"] == {
+        "ticket-triage": {"before": cases, "after": cases - moved},
+        "cash-desk": {"before": 0, "after": moved},
+    }
+    assert found["deadlines"] == {"earlier": moved, "later": 0}
+    assert found["moves"] == [{"from": "ticket-triage", "to": "cash-desk", "cases": moved}]
+
+
 _RECOUNT = """
 SELECT count(*), count(*) FILTER (WHERE disposition = 'proceed'),
        count(*) FILTER (WHERE overridden), count(exception)

@@ -65,6 +65,10 @@ PAGES = (
     "/account",
     "/schedules",
     "/schedules/first",
+    "/routing",
+    "/routing/history",
+    "/routing/propose",
+    f"/routing/try?tool={TOOL}&trigger=dispute&value=tax",
     "/v1/cases",
     "/v1/cases/{case}",
     "/v1/outputs/f-77?tool=" + TOOL,
@@ -150,10 +154,10 @@ def browser(api: Api, email: str) -> dict[str, str]:
 
 REFUSED: dict[str, tuple[str, ...]] = {
     "admin.support": (),
-    "owner.support": ("/tools", "/people", "/audit"),
+    "owner.support": ("/tools", "/people", "/audit", "/routing"),
     "rep.support": (
         *("/queue", "/c/", "/health", "/tools", "/people", "/audit"),
-        *("/v1/cases", "/v1/rates", "/schedules"),
+        *("/v1/cases", "/v1/rates", "/schedules", "/routing"),
     ),
 }
 """The beginnings of what each may not see."""

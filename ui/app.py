@@ -29,6 +29,7 @@ from ui.kit.static_files import static_files
 from ui.kit.templating import Templates, make_templates, wants_fragment
 from ui.outputs import routes as outputs
 from ui.people import routes as people
+from ui.routing import routes as routing
 from ui.schedules import routes as schedules
 from ui.sign_in import routes as sign_in
 from ui.sign_in.refusals import signed_out, stale_page
@@ -45,6 +46,7 @@ _AREAS = (
     tools,
     people,
     schedules,
+    routing,
     dead_letters,
     audit,
 )
@@ -119,6 +121,7 @@ _NAVIGATION: tuple[tuple[Verb, NavItem], ...] = (
     (Verb.READ_OUTPUTS, NavItem("Outputs", "/outputs", "search", "g o")),
     (Verb.READ_NUMBERS, NavItem("Health", "/health", "activity", "g h")),
     (Verb.READ_SCHEDULES, NavItem("Schedules", "/schedules", "clock", "g s")),
+    (Verb.ROUTE_CASES, NavItem("Routing", "/routing", "arrow-right", "g r")),
     (Verb.MANAGE_TOOLS, NavItem("Tools", "/tools", "settings", "g t")),
     (Verb.MANAGE_PEOPLE, NavItem("People", "/people", "users", "g p")),
     (Verb.READ_AUDIT, NavItem("Audit", "/audit", "file-text", "g a")),

@@ -52,6 +52,11 @@ class Rep:
                 self.look.correct(output_id, value=right, actor=self.email, active_seconds=took)
 
 
+def _verdict(value: str | None) -> dict[str, str]:
+    """The verdict that a value is right, or what the tool said where there is none."""
+    return {"verdict": "upheld"} if value is None else {"verdict": "corrected", "value": value}
+
+
 class Owners:
     """The team that reviews cases, several at once, each under a token of their own."""
 
@@ -63,24 +68,51 @@ class Owners:
         self._tool, self._seed = tool, seed
         self.seconds = 0.0
 
-    def open_cases(self, limit: int = 200) -> list[dict[str, Any]]:
+    def open_cases(self, **narrowed: str) -> list[dict[str, Any]]:
         """The cases that wait, the soonest due first."""
-        answer = self._clients[0].get("/v1/cases", params={"tool": self._tool, "limit": limit})
+        return [case for case in self._cases(**narrowed) if case["state"] == "open"]
+
+    def _cases(self, **narrowed: str) -> list[dict[str, Any]]:
+        asked = {"tool": self._tool, "limit": "200", **narrowed}
+        answer = self._clients[0].get("/v1/cases", params=asked)
         answer.raise_for_status()
-        return [case for case in answer.json()["items"] if case["state"] == "open"]
+        return list(answer.json()["items"])
 
     def work(
-        self, right: Mapping[str, str], on_done: Callable[[], None], *, most: int = 200
+        self,
+        right: Mapping[str, str],
+        on_done: Callable[[], None],
+        *,
+        most: int = 200,
+        **narrowed: str,
     ) -> int:
-        """Review up to `most` open cases by the right categories; answers how many were there."""
-        cases = [case for case in self.open_cases() if case["output_id"] in right][:most]
+        """Review up to `most` open cases by the right categories, and what is part of incidents;
+        answers how many were there."""
+        open_cases = self.open_cases(**narrowed)
+        cases = [case for case in open_cases if case["output_id"] in right][:most]
+        incidents = [case["id"] for case in open_cases if case["subject"]["kind"] == "incident"]
         with ThreadPoolExecutor(len(self._clients)) as threads:
             shares = [cases[start :: len(self._clients)] for start in range(len(self._clients))]
             list(threads.map(self._share, self._clients, shares, [right] * len(shares)))
+        cases += [part for id_ in incidents for part in self._review_incident(id_, right)]
         for case in cases:
             self.seconds += 20 + 50 * chance(self._seed, "review", case["output_id"])
             on_done()
         return len(cases)
+
+    def _review_incident(self, incident: int, right: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Review what is part of an incident, those of one verdict together; answers them."""
+        parts = self._cases(incident=str(incident), state="merged")
+        known = [part for part in parts if part["output_id"] in right]
+        together: dict[str | None, list[int]] = {}
+        for part in known:
+            value = right[part["output_id"]]
+            upheld = part["output"].get("value") == value
+            together.setdefault(None if upheld else value, []).append(part["id"])
+        for verdict, ids in together.items():
+            body = {"verb": "verdict", "ids": ids, "body": _verdict(verdict)}
+            self._clients[0].post("/v1/cases/bulk", json=body).raise_for_status()
+        return known
 
     def _share(
         self, client: httpx2.Client, cases: list[dict[str, Any]], right: Mapping[str, str]
@@ -94,8 +126,7 @@ class Owners:
             return
         claimed.raise_for_status()
         token = claimed.json()["token"]
-        upheld = case["output"].get("value") == right
-        verdict = {"verdict": "upheld"} if upheld else {"verdict": "corrected", "value": right}
+        verdict = _verdict(None if case["output"].get("value") == right else right)
         given = client.post(f"/v1/cases/{case['id']}/verdict", json={"token": token, **verdict})
         given.raise_for_status()
 

@@ -27,6 +27,7 @@ CREATE TABLE "case" (
     rule TEXT NOT NULL,
     routing_revision TEXT NOT NULL,
     ladder JSONB NOT NULL,
+    monitored JSONB DEFAULT '[]' NOT NULL,
     owner_since TIMESTAMP WITH TIME ZONE NOT NULL,
     opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
     cycle_opened_at TIMESTAMP WITH TIME ZONE NOT NULL,
@@ -46,6 +47,7 @@ CREATE TABLE "case" (
     pause_reason TEXT,
     pauses BIGINT DEFAULT '0' NOT NULL,
     paused_for INTERVAL DEFAULT '0' NOT NULL,
+    wakes_after BIGINT,
     verdict TEXT,
     verdict_id TEXT,
     verdict_value JSONB,
@@ -53,13 +55,14 @@ CREATE TABLE "case" (
     verdict_note TEXT,
     resolved_at TIMESTAMP WITH TIME ZONE,
     closed_at TIMESTAMP WITH TIME ZONE,
+    cause TEXT,
     incident BIGINT,
     merged_at TIMESTAMP WITH TIME ZONE,
     children BIGINT DEFAULT '0' NOT NULL,
     version BIGINT DEFAULT '1' NOT NULL,
     CONSTRAINT pk_case PRIMARY KEY (id),
     CONSTRAINT uq_case_subject_kind_subject_key UNIQUE (subject_kind, subject_key),
-    CONSTRAINT ck_case_subject_kind CHECK (subject_kind IN ('output')),
+    CONSTRAINT ck_case_subject_kind CHECK (subject_kind IN ('output', 'incident')),
     CONSTRAINT ck_case_trigger CHECK (trigger IN ('low_confidence', 'dispute', 'tool_failure',
         'policy', 'audit', 'unmatched')),
     CONSTRAINT ck_case_state CHECK (state IN ('open', 'claimed', 'waiting', 'snoozed', 'resolved',
@@ -81,6 +84,9 @@ CREATE TABLE "case" (
     CONSTRAINT ck_case_reviewers CHECK (reviewers BETWEEN 1 AND 3),
     CONSTRAINT ck_case_divided CHECK (NOT divided OR (reviewers > 1 AND verdict IS NULL)),
     CONSTRAINT ck_case_incident CHECK (incident <> id AND (incident IS NULL OR children = 0)),
+    CONSTRAINT ck_case_of_incident CHECK (subject_kind <> 'incident' OR (cause IS NOT NULL AND
+        incident IS NULL)),
+    CONSTRAINT ck_case_wakes_after CHECK (wakes_after IS NULL OR state = 'snoozed'),
     CONSTRAINT ck_case_counters CHECK (level >= 0 AND cycle >= 1 AND claim_seq >= 0 AND
         pauses >= 0 AND children >= 0),
     CONSTRAINT fk_case_tool_tool FOREIGN KEY(tool) REFERENCES tool (slug),
@@ -99,6 +105,10 @@ CREATE TABLE "case" (
 );
 CREATE INDEX ix_case_claimant ON "case" (claimant) WHERE claimant IS NOT NULL;
 CREATE INDEX ix_case_closed ON "case" (closed_at) WHERE state = 'closed';
+CREATE UNIQUE INDEX uq_case_open_incident ON "case" (cause) WHERE subject_kind = 'incident' AND
+    state IN ('open', 'claimed', 'waiting', 'snoozed');
+CREATE INDEX ix_case_cause ON "case" (cause, opened_at) WHERE cause IS NOT NULL AND subject_kind <>
+    'incident' AND state IN ('open', 'claimed', 'waiting', 'snoozed');
 CREATE INDEX ix_case_incident ON "case" (incident, state, due_at, id) WHERE incident IS NOT NULL;
 CREATE INDEX ix_case_lease ON "case" (lease_expires_at) WHERE state = 'claimed';
 CREATE INDEX ix_case_owner_person
@@ -266,5 +276,5 @@ CREATE TABLE routing_policy (
     put_by TEXT NOT NULL,
     put_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT pk_routing_policy PRIMARY KEY (revision),
-    CONSTRAINT ck_routing_policy_source CHECK (source IN ('file', 'command'))
+    CONSTRAINT ck_routing_policy_source CHECK (source IN ('file', 'command', 'page'))
 );

@@ -59,10 +59,12 @@ BEGIN
         ('waiting', 'merged'),
         ('snoozed', 'open'),
         ('snoozed', 'merged'),
+        ('resolved', 'merged'),
         ('resolved', 'open'),
         ('resolved', 'closed'),
         ('closed', 'open'),
-        ('merged', 'open')
+        ('merged', 'open'),
+        ('merged', 'resolved')
     ) THEN
         RAISE EXCEPTION 'a case does not go from % to %', OLD.state, NEW.state
             USING ERRCODE = 'check_violation', CONSTRAINT = 'legal_move';

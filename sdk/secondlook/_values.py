@@ -69,6 +69,7 @@ CorrectionKind = Literal["correction", "confirmation", "dispute", "appeal"]
 Channel = Literal["helpdesk", "widget", "ui", "api", "email", "slack", "kafka"]
 ToolState = Literal["live", "shadow", "fallback", "stopped"]
 ToolErrorKind = Literal["timeout", "error", "refused", "invalid"]
+SubjectKind = Literal["output", "incident"]
 CaseState = Literal["open", "claimed", "waiting", "snoozed", "resolved", "closed", "merged"]
 OwnerKind = Literal["person", "team"]
 

@@ -16,6 +16,7 @@ from services.app.resources import Resources, require_ready
 from services.app.roles import CONSUMED, readers
 from services.escalation import api as escalation_api
 from services.escalation import queries as escalation_queries
+from services.escalation import routing_api
 from services.escalation.cases import as_answer, hides_answer
 from services.escalation.verbs import Limits
 from services.feedback import api as feedback_api
@@ -103,6 +104,7 @@ def make_ui(resources: Resources) -> FastAPI:
             templates=templates,
             publish=resources.intake.say,
             duties=resources.duties,
+            router=resources.router,
             lease=timedelta(seconds=settings.lease),
             reopen_window=timedelta(seconds=settings.reopen_window),
             pause_limit=timedelta(seconds=settings.pause_limit),
@@ -147,6 +149,7 @@ def make_api(resources: Resources) -> FastAPI:
     )
     app.include_router(feedback_api.router(database, intake, admission, identity, CASES))
     app.include_router(escalation_api.router(routes, identity))
+    app.include_router(routing_api.router(database, clock, resources.routing_policy, identity))
     app.include_router(tools_api.router(database, clock, identity, resources.policy_watch))
     app.include_router(insight_api.router(database, clock, identity))
     app.include_router(measurement_api.router(database, clock, identity))

@@ -1,5 +1,7 @@
 """`route`: look at the routing policy before it looks at you, and put another into force."""
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -8,20 +10,32 @@ import typer
 from sqlalchemy.orm import Session
 
 from services.app.resources import Resources, routing_to_come
-from services.commands.shared import AsJson, answer, group, operator, read_text, transaction
+from services.commands.shared import (
+    AsJson,
+    answer,
+    group,
+    operator,
+    read_text,
+    resources,
+    transaction,
+)
 from services.escalation import queries
+from services.escalation import reapply as reapplying
 from services.escalation import service as escalation
 from services.escalation.policy import replay as replaying
-from services.escalation.policy import revisions
+from services.escalation.policy import revisions, usage
 from services.escalation.policy.check import run_tests
 from services.escalation.policy.model import RoutingPolicy
 from services.escalation.policy.read import read
-from services.escalation.policy.replay import Replay
-from services.escalation.routing import facts_of_case, team_policy
+from services.escalation.policy.replay import Loads, Replay
+from services.escalation.policy.revisions import Revision
+from services.escalation.reapply import Reapplied
+from services.escalation.routing import facts_of_case, policies
+from services.escalation.rules import SubjectKind
 from services.kit.durations import parse_seconds
-from services.kit.errors import InvalidInput
+from services.kit.errors import Conflict, InvalidInput
 
-route = group("The routing policy: check, test, put, replay, explain.")
+route = group("The routing policy: check, test, put, replay, reapply, explain.")
 
 File = Annotated[
     Path | None,
@@ -86,9 +100,26 @@ def history(as_json: AsJson = False) -> None:
     """List who put which policy into force, the newest first."""
     with transaction() as (_, session, _now):
         found = revisions.history(session)
-    data = [{"revision": r.number, "by": r.by, "at": r.at, "source": r.source} for r in found]
-    lines = [f"{r.number}  {r.at:%F %H:%M}  {r.by}  {r.source}" for r in found]
+        tried = usage.tried_in(session, found)
+    data = [
+        {
+            "revision": r.number,
+            "by": r.by,
+            "at": r.at,
+            "source": r.source,
+            "monitored": tried[r.number],
+        }
+        for r in found
+    ]
+    lines = [line for r in found for line in _told(r, tried[r.number])]
     answer(data, as_json=as_json, lines=lines or ["nobody has put a routing policy into force"])
+
+
+def _told(found: Revision, tried: Mapping[str, int]) -> Iterator[str]:
+    """A revision, and below it what its rules would have taken that are only tried."""
+    yield f"{found.number}  {found.at:%F %H:%M}  {found.by}  {found.source}"
+    for rule, cases in tried.items():
+        yield f"   {rule} is only tried: it would have taken {cases} cases"
 
 
 @route.command("replay")
@@ -103,15 +134,8 @@ def replay(
         span = timedelta(seconds=parse_seconds(since))
     except ValueError as error:
         raise InvalidInput(f"--since: {error}") from None
-    with transaction() as (resources, session, now):
-        in_force = resources.routing_policy(session)
-        known: dict[str, RoutingPolicy] = {}
-
-        def before(team: str) -> RoutingPolicy:
-            if team not in known:
-                known[team] = in_force or team_policy(session, team)
-            return known[team]
-
+    with transaction() as (with_, session, now):
+        before = policies(session, with_.routing_policy(session))
         found = replaying.replay(session, before, policy, since=now - span, now=now)
     _tell(found, as_json=as_json)
     if found.unowned:
@@ -123,7 +147,8 @@ def _tell(found: Replay, *, as_json: bool) -> None:
         "cases": found.cases,
         "moved": found.moved,
         "unowned": found.unowned,
-        "teams": found.teams,
+        "teams": found.teams.of,
+        "owners": found.owners.of,
         "deadlines": {"earlier": found.earlier, "later": found.later},
         "moves": [
             {"from": old, "to": new, "cases": n} for (old, new), n in found.moves.most_common()
@@ -132,10 +157,57 @@ def _tell(found: Replay, *, as_json: bool) -> None:
     lines = [
         f"{found.cases} cases, {found.moved} moved, {found.unowned} without an owner",
         f"due earlier: {found.earlier}, later: {found.later}",
-        *(f"{name}: {load.before} -> {load.after}" for name, load in sorted(found.teams.items())),
+        *_loads(found.teams, found.owners),
         *(f"{n} from {old} to {new}" for (old, new), n in found.moves.most_common()),
     ]
     answer(data, as_json=as_json, lines=lines)
+
+
+def _loads(*kinds: Loads) -> Iterator[str]:
+    for loads in kinds:
+        for name, load in sorted(loads.of.items()):
+            yield f"{name}: {load.before} -> {load.after}"
+
+
+@route.command("reapply")
+def reapply(
+    open_: Annotated[
+        bool, typer.Option("--open", help="All open cases: there is no other choice yet.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")
+    ] = False,
+    also_reassigned: Annotated[
+        bool, typer.Option(help="Cases, too, whose owner somebody chose by hand.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Route the open cases anew by the policy in force; their clocks go on."""
+    if not open_:
+        raise typer.BadParameter("say which cases: --open", param_hint="--open")
+    with resources() as found:
+        done = reapplying.reapply(
+            found.database,
+            found.clock,
+            found.routing_policy,
+            actor=operator(),
+            also_reassigned=also_reassigned,
+            dry_run=dry_run,
+        )
+    answer(done.as_answer(), as_json=as_json, lines=_reapplied(done))
+
+
+def _reapplied(done: Reapplied) -> list[str]:
+    verb = "would change" if done.dry_run else "changed"
+    why = Counter(one.why for one in done.left)
+    named = ", ".join(map(str, done.first))
+    return [
+        f"{done.cases} open cases, {done.changed} {verb}, {done.moved} to another team",
+        f"due earlier: {done.earlier}, later: {done.later}",
+        *_loads(done.teams, done.owners),
+        *([f"{verb}: {named}{', …' if done.changed > len(done.first) else ''}"] * bool(named)),
+        *(f"{n} left as they are: {words}" for words, n in why.most_common()),
+    ]
 
 
 @route.command("explain")
@@ -148,7 +220,15 @@ def explain(
     with transaction() as (found, session, _now):
         policy = _policy(found, session, file)
         row = queries.case(session, case)
+    if row.subject_kind == SubjectKind.INCIDENT:
+        raise Conflict(f"Case {case} is an incident: ask for one of the cases in it.")
     facts = facts_of_case(row)
     tried = list(policy.explain(facts))
-    lines = [f"{t.rule}: {'matches' if t.matched else t.failed}" for t in tried]
-    answer({"case": case, "tried": tried}, as_json=as_json, lines=lines)
+    lines = [str(one) for one in tried]
+    lines += [
+        f"when it was opened, {one['rule']} would have given it to {one['owner']},"
+        f" queue {one['queue']}, {one['priority']}"
+        for one in row.monitored
+    ]
+    data = {"case": case, "tried": tried, "monitored": row.monitored}
+    answer(data, as_json=as_json, lines=lines)

@@ -110,10 +110,14 @@ class WaitBody(Body):
 
 
 class SnoozeBody(Body):
-    """Until when the case is put off, and why; with the claim's token where it is claimed."""
+    """Why the case is put off, and until when, or until how many `more` of the same cause came.
+
+    With the claim's token where it is claimed.
+    """
 
     token: Token | None = None
-    until: AwareDatetime
+    until: AwareDatetime | None = None
+    more: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
     reason: Note
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from services.escalation import queries, service
+from services.escalation import bodies, queries, service
 from services.escalation.bodies import Body
 from services.escalation.cases import Case
 from services.escalation.notes import checked_note, require_note
@@ -32,6 +32,11 @@ class Outcome:
 
     done: list[int] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+
+    @property
+    def named(self) -> set[int]:
+        """Every case of which it is known."""
+        return {*self.done, *(one.id for one in self.skipped)}
 
 
 def checked(verb: str, body: Mapping[str, Any]) -> None:
@@ -73,9 +78,13 @@ def do_to_all(work: Work, verb: str, ids: Sequence[int], body: Mapping[str, Any]
 
     All are locked at first, in the order in which everybody locks them.
     """
-    there = {case.id: case for case in queries.lock(work.session, sorted(set(ids)))}
-    outcome = Outcome()
-    for number in dict.fromkeys(ids):
+    locked = {*ids, *queries.wholes(work.session, ids), *_named(verb, body)}
+    there = {case.id: case for case in queries.lock(work.session, sorted(locked))}
+    left = dict.fromkeys(ids)
+    outcome = _decide_parts(work, verb, there, ids, body)
+    for number in outcome.named:
+        left.pop(number, None)
+    for number in left:
         one = replace(work, case_id=number)
         try:
             with work.session.begin_nested():
@@ -87,6 +96,27 @@ def do_to_all(work: Work, verb: str, ids: Sequence[int], body: Mapping[str, Any]
         else:
             outcome.done.append(number)
     return outcome
+
+
+def _named(verb: str, body: Mapping[str, Any]) -> set[int]:
+    """The case that is merged into, as it is locked with the others."""
+    return {bodies.MergeBody.model_validate(body).into} if verb == "merge" else set()
+
+
+def _decide_parts(
+    work: Work, verb: str, there: Mapping[int, Case], ids: Sequence[int], body: Mapping[str, Any]
+) -> Outcome:
+    """Decide at once those that are part of another case."""
+    parts = [id_ for id_ in ids if id_ in there and there[id_].state == CaseState.MERGED]
+    if verb != "verdict" or not parts:
+        return Outcome()
+    said = bodies.VerdictBody.model_validate({"token": _KNOWN["token"], **body})
+    judgement = service.Judgement(said.verdict, said.value, said.note)
+    lease = work.limits.lease
+    found = service.decide(work.session, work.actor, parts, judgement, lease=lease, now=work.now)
+    # What they were part of is decided with the last of them.
+    done = [*found.done, *(id_ for id_ in found.wholes if id_ in ids)]
+    return Outcome(done, [Skipped(id_, why) for id_, why in found.skipped.items()])
 
 
 def _filled(work: Work, case: Case, verb: str, body: Mapping[str, Any]) -> Body:

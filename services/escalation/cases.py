@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import TextualSelect
 
-from services.escalation.rules import LadderRung, Owner
+from services.escalation.rules import LadderRung, MonitoredRule, Owner
 from services.kit.database import selecting
 from services.tools.rules import Version
 
@@ -23,7 +23,7 @@ class Listed:
     subject_kind: str
     subject_key: str
     tool: str
-    output_id: str
+    output_id: str | None
     trigger: str
     blind: bool
     reviewers: int
@@ -45,7 +45,9 @@ class Listed:
     overdue_since: datetime | None
     wakes_at: datetime | None
     pause_reason: str | None
+    cause: str | None
     incident: int | None
+    merged_at: datetime | None
     children: int
     verdict: str | None
     verdict_id: str | None
@@ -95,6 +97,7 @@ class Case(Listed):
     rule: str
     routing_revision: str
     ladder: list[LadderRung]
+    monitored: list[MonitoredRule]
     owner_since: datetime
     cycle_opened_at: datetime
     timezone: str
@@ -104,7 +107,6 @@ class Case(Listed):
     resolve_within: str
     verdict_note: str | None
     closed_at: datetime | None
-    merged_at: datetime | None
     paused_for: timedelta
     alternatives: list[Json] | None
     input: Mapping[str, Json] | None

@@ -28,6 +28,7 @@ class Claim(NamedTuple):
     expires_at: datetime
 
 
+OWN_DISPUTE = "You disputed this output; somebody else reviews it."
 _MINE = f"claimant = :me AND lease_expires_at > {PRESENT}"
 _CLAIM = move(
     CaseVerb.CLAIM,

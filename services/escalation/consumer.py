@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from secondlook import events
 from sqlalchemy.orm import Session
 
-from services.escalation import bars, objections, opening
+from services.escalation import bars, incidents, objections, opening
 from services.escalation.routing import Router
 from services.kit.clock import Clock
 from services.kit.consuming import dead_letters
@@ -56,17 +56,21 @@ class EscalationConsumer:
         tools = self._tools.tools(session)
         found = _place(prepared, tools.keys())
         now = self._clock.now(session)
-        wanted = objections.lock_cases(session, found.requests, found.withdrawals)
-        known = opening.open_cases(
+        asked = opening.first_of_each(found.requests)
+        choices = self._router.choose(session, asked, tools=tools)
+        alike = incidents.hold(session, choices, now=now)
+        wanted = objections.lock_cases(session, found.requests, found.withdrawals, beside=alike)
+        opened = opening.open_cases(
             session,
             self._router,
-            found.requests,
-            tools=tools,
+            choices,
             versions=self._versions,
+            alike=alike,
             beside=wanted,
             now=now,
             shard=min(batch.partition.number for batch in batches),
         )
+        known = [one for one in found.requests if id(one) not in opened]
         objections.add(session, known, now=now)
         objections.withdraw(session, found.withdrawals, now=now)
         bars.add(session, found.bars, now=now)

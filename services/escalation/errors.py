@@ -27,6 +27,12 @@ class OwnDispute(NotAllowed):
     title = "You spoke up on this yourself"
 
 
+class PolicyMovedOn(Conflict):
+    """Somebody put another routing policy into force since the caller looked."""
+
+    title = "Somebody put another routing policy into force"
+
+
 class OwnVerdict(NotAllowed):
     """Whoever decided does not decide an appeal against it."""
 

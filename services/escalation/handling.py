@@ -60,7 +60,7 @@ def reassign(
     if session.execute(_REASSIGN, given).first() is None:
         raise lost(queries.case(session, case_id))
     clocks.follow(session, [case_id], now=now)
-    detail = {"owner": owner.as_answer()}
+    detail = {"owner": owner.as_answer(), "by": "person"}
     tell_one(session, case_id, Happening.REASSIGNED, actor, now=now, note=note, detail=detail)
 
 

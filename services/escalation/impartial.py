@@ -1,11 +1,12 @@
 """Who may not judge a case: whoever has a part in it already."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation.cases import Case
+from services.escalation.cases import Case, Listed
 from services.escalation.errors import AlreadyReviewed, LeadNeeded, OwnDispute, OwnVerdict
 from services.kit.errors import NotAllowed
 from services.people import reviewing
@@ -60,6 +61,18 @@ def parts_of(session: Session, email: str, case_id: int) -> Parts:
     return Parts(*row)
 
 
+_PARTS_OF_MANY = text(
+    f'SELECT c.id, {_PARTS.format(who=":who")} FROM "case" c WHERE c.id = ANY(:ids)'
+)
+
+
+def own_of(session: Session, email: str, cases: Sequence[int]) -> dict[int, str]:
+    """Which of these cases a person may not judge in any role, and why, in words."""
+    given = {"ids": list(cases), "who": email}
+    found = {id_: _barred(Parts(*row)) for id_, *row in session.execute(_PARTS_OF_MANY, given)}
+    return {id_: barred.detail for id_, barred in found.items() if barred is not None}
+
+
 _PARTS_OF_ALL = text(f"""
 SELECT g.who, {_PARTS.format(who="g.who")}
 FROM "case" c CROSS JOIN unnest(CAST(:people AS text[])) AS g(who) WHERE c.id = :id
@@ -111,7 +124,7 @@ def _barred(parts: Parts) -> NotAllowed | None:
     return None
 
 
-def require_none(session: Session, actor: Actor, case: Case) -> None:
+def require_none(session: Session, actor: Actor, case: Listed) -> None:
     """Refuse to let somebody undo what others decided of their own affair.
 
     Raises:

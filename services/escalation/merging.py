@@ -1,28 +1,40 @@
 """Cases that become part of another one, which answers for them by their earliest deadline."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from uuid import uuid4
 
+from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.escalation import clocks, owners, queries
 from services.escalation.cases import Case
-from services.escalation.claims import require_reviewer
+from services.escalation.claims import fenced, require_reviewer, take
 from services.escalation.errors import MovedOn
-from services.escalation.rules import OPEN_STATES, CaseState, CaseVerb
+from services.escalation.pauses import wake_up
+from services.escalation.rules import OPEN_STATES, CaseState, CaseVerb, SubjectKind
 from services.escalation.timeline import Entry, Happening, passed_over, tell
 from services.escalation.transitions import move
+from services.escalation.verdicts import RESOLVE, has_parts
 from services.kit.errors import invalid
 from services.people.rules import Actor, Verb
+from services.tools.rules import VerdictKind
 
+_PARTS = "json_to_recordset(CAST(:parts AS json)) AS g(part bigint, whole bigint)"
 _MERGE = move(
     CaseVerb.MERGE,
-    sets="incident = :into, merged_at = :now",
-    which="id = ANY(:cases)",
-    returning="id",
+    sets="incident = g.whole, merged_at = :now",
+    given=_PARTS,
+    which="id = g.part",
+    returning="id, incident",
 )
-_COUNT = text('UPDATE "case" SET children = children + :more, version = version + 1 WHERE id = :id')
+_COUNT = text("""
+UPDATE "case" SET children = (SELECT count(*) FROM "case" p WHERE p.incident = "case".id),
+    version = version + 1
+WHERE id = ANY(:ids)
+""")
 
 
 def merge(session: Session, actor: Actor, case_id: int, *, into: int, now: datetime) -> None:
@@ -40,7 +52,7 @@ def merge(session: Session, actor: Actor, case_id: int, *, into: int, now: datet
     for one in (case, parent):
         if one.state not in OPEN_STATES:
             raise MovedOn(f"Case {one.id} is {one.state}.", state=one.state)
-    join(session, [case.id], into=parent.id, who=actor.id, now=now)
+    tell(session, join(session, {parent.id: [case.id]}, who=actor.id, now=now), now=now)
 
 
 def _both(session: Session, actor: Actor, case_id: int, into: int) -> tuple[Case, Case]:
@@ -64,26 +76,28 @@ def _require_fit(case: Case, parent: Case) -> None:
         raise invalid("into", problem, "Merge those one by one, or the other way round.")
 
 
-def join(session: Session, cases: Sequence[int], *, into: int, who: str, now: datetime) -> set[int]:
-    """Merge those of these cases, locked, that are open into another, locked as well."""
-    if not cases:
-        return set()
-    given = {"cases": list(cases), "into": into, "now": now}
-    merged = {row.id for row in session.execute(_MERGE, given)}
-    if not merged:
-        return merged
-    session.execute(_COUNT, {"id": into, "more": len(merged)})
-    clocks.follow(session, sorted(merged), now=now)
-    clocks.count_anew(session, [into])
-    entries = [Entry(id_, Happening.MERGED, who, detail={"into": into}) for id_ in sorted(merged)]
-    entries.append(Entry(into, Happening.JOINED, who, detail={"cases": len(merged)}))
-    tell(session, entries, now=now)
-    return merged
+def join(
+    session: Session, parts: Mapping[int, Sequence[int]], *, who: str, now: datetime
+) -> list[Entry]:
+    """Merge those of these cases, locked, that are open into the ones that they are given under,
+    locked as well; answers what is to be written of it."""
+    rows = [{"part": part, "whole": whole} for whole, given in parts.items() for part in given]
+    if not rows:
+        return []
+    merged = session.execute(_MERGE, {"parts": to_json(rows).decode(), "now": now}).all()
+    joined = Counter(row.incident for row in merged)
+    session.execute(_COUNT, {"ids": list(joined)})
+    clocks.follow(session, sorted(row.id for row in merged), now=now)
+    clocks.count_anew(session, sorted(joined))
+    return [
+        *(Entry(row.id, Happening.MERGED, who, detail={"into": row.incident}) for row in merged),
+        *(Entry(id_, Happening.JOINED, who, detail={"cases": n}) for id_, n in joined.items()),
+    ]
 
 
 _UNMERGE = move(
     CaseVerb.UNMERGE,
-    sets="""incident = NULL, merged_at = NULL, owner_team = :owner_team,
+    sets="""incident = NULL, merged_at = NULL, cause = NULL, owner_team = :owner_team,
         owner_person = :owner_person, team = coalesce(:team, team),
         owner_since = CASE WHEN :kept THEN owner_since ELSE :now END""",
     returning="id",
@@ -100,20 +114,51 @@ def unmerge(session: Session, actor: Actor, case_id: int, *, now: datetime) -> N
     """
     seen = queries.case_for(session, actor, case_id)
     numbers = [case_id] if seen.incident is None else [case_id, seen.incident]
-    case = next(one for one in queries.lock(session, numbers) if one.id == case_id)
+    held = {one.id: one for one in queries.lock(session, numbers)}
+    case = held[case_id]
     require_reviewer(actor, case)
     actor.require(Verb.TAKE_OVER, "Leads and admins take cases apart.")
-    if case.state != CaseState.MERGED or case.incident is None or case.merged_at is None:
+    whole = held.get(case.incident or 0)
+    if case.state != CaseState.MERGED or whole is None or case.merged_at is None:
         raise MovedOn(f"The case is {case.state}, not merged.", state=case.state)
     (owner,) = owners.of_reopened(session, [case], level=case.level)
     given = {"id": case_id, "now": now, "kept": owner == case.owner, **owners.columns(owner)}
     session.execute(_UNMERGE, {**given, "team": owners.seen_by(owner)})
-    session.execute(_COUNT, {"id": case.incident, "more": -1})
+    _close_if_empty(session, actor, whole, now=now)
+    session.execute(_COUNT, {"ids": [whole.id]})
     clocks.follow(session, [case_id], now=now, as_of=case.merged_at)
-    clocks.count_anew(session, [case.incident])
-    detail = {"from": case.incident}
+    clocks.count_anew(session, [whole.id])
+    detail = {"from": whole.id}
     entries = [Entry(case_id, Happening.UNMERGED, actor.id, detail=detail)]
     if owner != case.owner:
         entries.append(passed_over(case_id, case.owner, owner))
-    entries.append(Entry(case.incident, Happening.LEFT, actor.id, detail={"case": case_id}))
+    entries.append(Entry(whole.id, Happening.LEFT, actor.id, detail={"case": case_id}))
     tell(session, entries, now=now)
+
+
+def _close_if_empty(session: Session, actor: Actor, whole: Case, *, now: datetime) -> None:
+    """End an incident whose last case has been taken out of it.
+
+    Raises:
+        HeldBySomebody: another person's claim on it is live.
+    """
+    if whole.subject_kind != SubjectKind.INCIDENT or has_parts(session, whole.id):
+        return
+    wake_up(session, [whole.id], actor.id, now=now)
+    token = take(session, actor, whole.id, lease=timedelta(minutes=1), now=now).claim.token
+    note = "Its last case was taken out of it."
+    given = {
+        "value": None,
+        "by": actor.email,
+        "note": note,
+        "verdict_id": f"verdict-{uuid4()}",
+        "now": now,
+    }
+    verdict = VerdictKind.NOT_ACTIONABLE.value
+    fenced(session, actor, whole.id, RESOLVE, token=token, verdict=verdict, **given)
+    clocks.follow(session, [whole.id], now=now)
+    tell(
+        session,
+        [Entry(whole.id, Happening.RESOLVED, actor.id, note, {"verdict": verdict})],
+        now=now,
+    )

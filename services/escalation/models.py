@@ -90,6 +90,11 @@ class Case(Base):
         CheckConstraint("NOT divided OR (reviewers > 1 AND verdict IS NULL)", name="divided"),
         CheckConstraint("incident <> id AND (incident IS NULL OR children = 0)", name="incident"),
         CheckConstraint(
+            "subject_kind <> 'incident' OR (cause IS NOT NULL AND incident IS NULL)",
+            name="of_incident",
+        ),
+        CheckConstraint("wakes_after IS NULL OR state = 'snoozed'", name="wakes_after"),
+        CheckConstraint(
             "level >= 0 AND cycle >= 1 AND claim_seq >= 0 AND pauses >= 0 AND children >= 0",
             name="counters",
         ),
@@ -132,6 +137,19 @@ class Case(Base):
             "due_at",
             "id",
             postgresql_where=text("incident IS NOT NULL"),
+        ),
+        # At most one open incident a cause.
+        Index(
+            "uq_case_open_incident",
+            "cause",
+            unique=True,
+            postgresql_where=text(f"subject_kind = 'incident' AND {OPEN}"),
+        ),
+        Index(
+            "ix_case_cause",
+            "cause",
+            "opened_at",
+            postgresql_where=text(f"cause IS NOT NULL AND subject_kind <> 'incident' AND {OPEN}"),
         ),
         Index("ix_case_claimant", "claimant", postgresql_where=text("claimant IS NOT NULL")),
         Index("ix_case_lease", "lease_expires_at", postgresql_where=text("state = 'claimed'")),
@@ -176,6 +194,8 @@ class Case(Base):
     rule: Mapped[str]
     routing_revision: Mapped[str]
     ladder: Mapped[list[Any]]
+    monitored: Mapped[list[Any]] = mapped_column(server_default="[]")
+    """What rules that are merely tried would have given it when it was opened."""
     owner_since: Mapped[datetime]
     opened_at: Mapped[datetime]
     cycle_opened_at: Mapped[datetime]
@@ -200,6 +220,8 @@ class Case(Base):
     """How often it was put off, or waited for something."""
     paused_for: Mapped[timedelta] = mapped_column(Interval, server_default="0")
     """How long that was, of those pauses that are over."""
+    wakes_after: Mapped[int | None]
+    """So many more cases of the same cause end a snooze before its time."""
     verdict: Mapped[str | None]
     verdict_id: Mapped[str | None]
     """The id of the event that told of it."""
@@ -208,9 +230,12 @@ class Case(Base):
     verdict_note: Mapped[str | None]
     resolved_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
+    cause: Mapped[str | None]
+    """What makes it the same as others, as JSON; absent where it can be part of no incident."""
     incident: Mapped[int | None] = mapped_column(ForeignKey("case.id", ondelete="SET NULL"))
     """The case that it is, or was, merged into."""
     merged_at: Mapped[datetime | None]
+    """Since when; kept by its verdict, and gone when it is open by itself again."""
     children: Mapped[int] = mapped_column(server_default="0")
     """How many cases name this one as their `incident`."""
     version: Mapped[int] = mapped_column(server_default="1")

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.escalation import owners, queries
-from services.escalation.opening import OUTPUT_COLUMNS, Request, as_said, output_columns
+from services.escalation.inserting import OUTPUT_COLUMNS, Request, as_said, output_columns
 from services.escalation.pauses import wake_up
 from services.escalation.reopening import Reopening, begin_again
 from services.escalation.rules import OPEN_STATES, Owner
@@ -58,17 +58,29 @@ def _lock(session: Session, keys: Iterable[_Key]) -> dict[_Key, _Case]:
     return {_Key(tool, output_id): _Case(*case) for tool, output_id, *case in found}
 
 
+_ON_OUTPUTS = text("""
+SELECT o.case_id FROM json_to_recordset(CAST(:rows AS json)) AS g(tool text, output_id text)
+JOIN case_output o ON o.tool = g.tool AND o.output_id = g.output_id
+""")
+
+
 def lock_cases(
     session: Session,
     requests: Sequence[Request],
     withdrawals: Sequence[events.ReviewWithdrawal],
+    *,
+    beside: Sequence[int] = (),
 ) -> set[Owner]:
-    """Lock the cases that there are on these outputs, as everybody locks cases before owners.
+    """Lock the cases that there are on these outputs, and others `beside` them, as everybody locks
+    cases before owners.
 
     Answers who is wanted for those that may be opened again.
     """
     keys = [_Key(one.tool, one.output_id) for one in requests]
     keys += [_Key(one.tool, one.output_id) for one in withdrawals]
+    if beside:
+        rows = {"rows": to_json([key._asdict() for key in keys]).decode()}
+        queries.hold(session, {*beside, *session.scalars(_ON_OUTPUTS, rows)})
     found = _lock(session, keys) if keys else {}
     asked = {_Key(one.tool, one.output_id) for one in requests}
     decided = [

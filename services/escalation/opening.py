@@ -1,239 +1,79 @@
 """Opening cases, set-based: a batch of requests in, cases with owners and timers out."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
-from pydantic_core import to_json
-from secondlook import events
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import owners
-from services.escalation.clocks import counted_by
-from services.escalation.routing import Routed, Router
+from services.escalation import incidents
+from services.escalation.inserting import Request, insert, opened_by, subject_key
+from services.escalation.policy.tallies import MONITORED, ROUTED
+from services.escalation.routing import Choice, Routed, Router
 from services.escalation.rules import Owner, SubjectKind
 from services.escalation.timeline import Entry, Happening, passed_over, tell
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
-from services.tools.queries import ToolInfo
 from services.tools.rules import Version
 from services.tools.versions import ToolVersion, VersionCache
 
-Request = events.ReviewRequest
 
-_CASE_COLUMNS = {
-    "subject_kind": "text",
-    "subject_key": "text",
-    "tool": "text",
-    "trigger": "text",
-    "blind": "boolean",
-    "reviewers": "bigint",
-    "dispute": "jsonb",
-    "disputed_by": "text",
-    "queue": "text",
-    "team": "text",
-    "owner_team": "text",
-    "owner_person": "text",
-    "priority": "text",
-    "rule": "text",
-    "routing_revision": "text",
-    "ladder": "jsonb",
-    "timezone": "text",
-    "calendar": "text",
-    "calendar_team": "text",
-    "counted_calendar": "text",
-    "counted_revision": "bigint",
-    "claim_within": "text",
-    "resolve_within": "text",
-    "claim_due_at": "timestamptz",
-    "resolve_due_at": "timestamptz",
-    "due_at": "timestamptz",
-}
-OUTPUT_COLUMNS = {
-    "model": "text",
-    "prompt": "text",
-    "kind": "text",
-    "value": "jsonb",
-    "confidence": "float8",
-    "alternatives": "jsonb",
-    "input": "jsonb",
-    "words": "text",
-    "attributes": "jsonb",
-    "subject": "text",
-    "cohort": "text",
-    "failure": "jsonb",
-    "condition": "text",
-}
-WORDS = 200
-"""So many characters of an input's text similar cases are found by."""
-_names = ", ".join(_CASE_COLUMNS)
-_facts = ", ".join(OUTPUT_COLUMNS)
-_given = ", ".join(
-    f"{name} {kind}"
-    for name, kind in {
-        **_CASE_COLUMNS,
-        **OUTPUT_COLUMNS,
-        "output_id": "text",
-        "correction_id": "text",
-        "first_rung": "bigint",
-        "first_rung_at": "timestamptz",
-    }.items()
-)
-
-_OPEN = text(f"""
-WITH given AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS g({_given})
-), opened AS (
-    INSERT INTO "case" ({_names}, opened_at, cycle_opened_at, owner_since)
-    SELECT {_names}, :now, :now, :now FROM given
-    ORDER BY subject_kind, subject_key
-    ON CONFLICT (subject_kind, subject_key) DO NOTHING
-    RETURNING id, subject_key, cycle, claim_due_at, resolve_due_at
-), facts AS (
-    INSERT INTO case_output (case_id, tool, output_id, {_facts})
-    SELECT o.id, tool, output_id, {_facts} FROM opened o JOIN given USING (subject_key)
-), timers AS (
-    INSERT INTO timer (case_id, cycle, kind, rung, due_at)
-    SELECT id, cycle, 'claim', 0, claim_due_at FROM opened
-    UNION ALL SELECT id, cycle, 'resolve', 0, resolve_due_at FROM opened
-    UNION ALL SELECT o.id, o.cycle, 'rung', first_rung, first_rung_at
-    FROM opened o JOIN given USING (subject_key) WHERE first_rung IS NOT NULL
-), objected AS (
-    INSERT INTO objection (case_id, correction_id, actor, said, at)
-    SELECT o.id, correction_id, disputed_by, dispute, :now
-    FROM opened o JOIN given USING (subject_key) WHERE correction_id IS NOT NULL
-)
-SELECT id, subject_key FROM opened
-""")
+def first_of_each(requests: Iterable[Request]) -> list[Request]:
+    """The first request of each subject: what opens its case, where it has none."""
+    first: dict[str, Request] = {}
+    for one in requests:
+        first.setdefault(subject_key(one), one)
+    return list(first.values())
 
 
 def open_cases(
     session: Session,
     router: Router,
-    requests: Sequence[Request],
+    choices: Sequence[Choice],
     *,
-    tools: Mapping[str, ToolInfo],
     versions: VersionCache,
+    alike: Sequence[int],
     beside: Iterable[Owner],
     now: datetime,
     shard: int,
-) -> list[Request]:
-    """Open a case for each subject that has none; answers the requests that open nothing, in order.
+) -> set[int]:
+    """Open a case for each of these subjects that has none; answers the requests that did, by
+    their identity.
 
     The case, its timers, its first timeline entry, its event and its counts are one
-    transaction, and the owner is there from the first moment.
-    Every request's tool must be in `tools`; `beside` are those whom the transaction will ask
-    about for cases that are there.
+    transaction, and the owner is there from the first moment. Those of a cause that there is an
+    incident of, or enough for one, are part of it from the first moment, too.
+
+    Args:
+        session: the transaction.
+        router: says what each case gets.
+        choices: what the policy says of the first request of each subject.
+        versions: the numbers of tools' versions.
+        alike: open cases of the same causes, locked.
+        beside: those whom the transaction will ask about for cases that are there.
+        now: the time.
+        shard: of the counts.
     """
-    first: dict[str, Request] = {}
-    for one in requests:
-        first.setdefault(subject_key(one), one)
-    if not first:
-        return []
-    routed = router.route(session, list(first.values()), tools=tools, beside=beside, now=now)
-    given = {"rows": to_json([_row(one) for one in routed]).decode(), "now": now}
-    ids = {row.subject_key: row.id for row in session.execute(_OPEN, given)}
-    opened = [one for one in routed if subject_key(one.request) in ids]
-    entries = [entry for one in opened for entry in _entries(ids[subject_key(one.request)], one)]
-    tell(session, entries, now=now)
-    _count(session, opened, versions, now=now, shard=shard)
-    used = {id(one.request) for one in opened}
-    return [one for one in requests if id(one) not in used]
+    if not choices:
+        return set()
+    routed = router.route(session, choices, beside=beside, now=now)
+    by_key = {subject_key(one.request): one for one in routed}
+    ids = insert(session, by_key, SubjectKind.OUTPUT, now=now)
+    opened = {ids[key]: one for key, one in by_key.items() if key in ids}
+    grouped = incidents.group(session, opened, alike, now=now)
+    tell(session, [*_opened(opened), *grouped], now=now)
+    _count(session, list(opened.values()), versions, now=now, shard=shard)
+    return {id(one.request) for one in opened.values()}
 
 
-def subject_key(request: Request) -> str:
-    """What names the output that a request is about, among all subjects of its kind."""
-    return f"{request.tool}/{request.output_id}"
-
-
-def _row(one: Routed) -> dict[str, Any]:
-    said = one.request.objection
-    return {
-        "subject_kind": SubjectKind.OUTPUT,
-        "subject_key": subject_key(one.request),
-        "tool": one.request.tool,
-        "output_id": one.request.output_id,
-        "trigger": one.request.trigger,
-        "blind": one.request.trigger == "audit" or one.route.reviewers > 1,
-        "reviewers": one.route.reviewers,
-        "dispute": as_said(said) if said else None,
-        "disputed_by": said.correction.actor.id if said else None,
-        "correction_id": said.correction_id if said else None,
-        "queue": one.route.queue,
-        "team": one.team,
-        **owners.columns(one.owner),
-        "priority": one.route.priority,
-        "rule": one.route.rule,
-        "routing_revision": one.revision,
-        "ladder": one.ladder,
-        "timezone": one.timezone,
-        "calendar": one.named_calendar,
-        "calendar_team": one.team,
-        **counted_by(one.calendar),
-        "claim_within": str(one.route.claim),
-        "resolve_within": str(one.route.resolve),
-        "claim_due_at": one.claim_due_at,
-        "resolve_due_at": one.resolve_due_at,
-        "due_at": min(one.claim_due_at, one.resolve_due_at),
-        "first_rung": one.first_rung[0] if one.first_rung else None,
-        "first_rung_at": one.first_rung[1] if one.first_rung else None,
-        **output_columns(one.request),
-    }
-
-
-def output_columns(request: Request) -> dict[str, Any]:
-    """The facts of a request's output as columns; none where it has not come."""
-    output, gate = request.output, request.gate
-    if output is None:
-        return {}
-    return {
-        "model": output.version.model if output.version else None,
-        "prompt": output.version.prompt if output.version else None,
-        "kind": output.kind,
-        "value": _plain(output.value),
-        "confidence": output.confidence,
-        "alternatives": [_plain(one) for one in output.alternatives] or None,
-        "input": _plain(output.input),
-        "words": output.input.text[:WORDS] if output.input and output.input.text else None,
-        "attributes": output.attributes or None,
-        "subject": output.subject,
-        "cohort": output.cohort,
-        "failure": _plain(output.error),
-        "condition": gate.condition if gate else None,
-    }
-
-
-def _plain(value: Any) -> Any:
-    """A contract's model, or a mapping of them, without absent fields."""
-    if hasattr(value, "model_dump"):
-        return value.model_dump(exclude_none=True)
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    return value
-
-
-def as_said(objection: events.Objection) -> dict[str, Any]:
-    """An objection as cases keep and show it."""
-    said = objection.correction
-    words = said.model_dump(
-        mode="json", exclude_none=True, include={"kind", "value", "reason", "note", "channel"}
-    )
-    return {"id": objection.correction_id, **words, "actor": said.actor.id}
+def _opened(cases: dict[int, Routed]) -> list[Entry]:
+    return [entry for case_id, one in cases.items() for entry in _entries(case_id, one)]
 
 
 def _entries(case_id: int, one: Routed) -> list[Entry]:
     said = one.request.objection
-    condition = one.request.gate.condition if one.request.gate else None
-    detail = {
-        "trigger": one.request.trigger,
-        "rule": one.route.rule,
-        "routing_revision": one.revision,
-        **({"condition": condition} if condition else {}),
-    }
     note = said.correction.note if said else None
-    found = [Entry(case_id, Happening.OPENED, note=note, detail=detail)]
+    found = [Entry(case_id, Happening.OPENED, note=note, detail=opened_by(one))]
     if one.passed_over is not None:
         found.append(passed_over(case_id, one.passed_over, one.owner))
     return found
@@ -259,7 +99,16 @@ def _count(
         )
         for one in opened
     )
+    tally.update(of_rule for one in opened for of_rule in _rules(one, hour_of(now)))
     counts.add(session, tally, shard=shard)
+
+
+def _rules(one: Routed, hour: datetime) -> Iterator[Count]:
+    """The rule that took a case, and those of the revision that would have."""
+    yield Count(ROUTED, one.request.tool, hour, 0, one.route.rule)
+    for tried in one.monitored:
+        label = f"{one.revision}/{tried['rule']}"
+        yield Count(MONITORED, one.request.tool, hour, 0, label)
 
 
 def _version(request: Request) -> ToolVersion:

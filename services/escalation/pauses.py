@@ -24,7 +24,10 @@ from services.tools.rules import Trigger
 _PAUSE = "paused_since = :now, wakes_at = :until, pause_reason = :reason, pauses = pauses + 1"
 _WAIT = move(CaseVerb.WAIT, sets=_PAUSE, returning="id")
 _SNOOZE = move(
-    CaseVerb.SNOOZE, sets=_PAUSE, where=f"(state = 'open' OR ({IS_LIVE}))", returning="id"
+    CaseVerb.SNOOZE,
+    sets=f"{_PAUSE}, wakes_after = :more",
+    where=f"(state = 'open' OR ({IS_LIVE}))",
+    returning="id",
 )
 
 
@@ -60,31 +63,46 @@ def snooze(
     case_id: int,
     *,
     token: str | None = None,
-    until: datetime,
+    until: datetime | None = None,
+    more: int | None = None,
     reason: str,
     limit: timedelta,
     now: datetime,
 ) -> None:
-    """Put the case off until a time. Where somebody has claimed it, that is for them to do.
+    """Put the case off until a time, or until so many more of the same cause have come, whichever
+    is first. Where somebody has claimed it, that is for them to do.
 
     Raises:
         NotAllowed: a policy asked for a person, or the actor neither owns nor leads.
         HeldBySomebody: another person's claim is live.
         MovedOn: the case is neither open nor claimed.
-        InvalidInput: `until` is past, or beyond the limit; there is no reason.
+        InvalidInput: `until` is past, or beyond the limit; there is no reason; nothing else can
+            have its cause, or neither is said.
     """
     case = case_for_reviewer(session, actor, case_id, lock=True)
     if case.trigger == Trigger.POLICY:
         raise NotAllowed("A policy asks for a person here; such a case cannot be put off.")
     if not may_put_off(actor, case):
         raise NotAllowed(f"{case.owner.id} owns this case; they or a lead can put it off.")
+    if more is not None and case.cause is None:
+        problem = "no other case can have the cause of this one"
+        raise invalid("more", problem, "Put it off `until` a time.")
+    if until is None:
+        until = _latest(case, more, limit=limit, now=now)
     reason = _checked(case, until, reason, limit=limit, now=now)
-    given = {"id": case_id, "me": actor.email, "token": token_number(token)}
+    given = {"id": case_id, "me": actor.email, "token": token_number(token), "more": more}
     if not session.execute(
         _SNOOZE, {**given, "until": until, "reason": reason, "now": now}
     ).first():
         raise lost(queries.case(session, case_id))
     _paused(session, actor, case_id, Happening.SNOOZED, until=until, reason=reason, now=now)
+
+
+def _latest(case: Case, more: int | None, *, limit: timedelta, now: datetime) -> datetime:
+    """Until when a case is put off of which only is said how many more are to come."""
+    if more is None:
+        raise invalid("until", "it is not said", "Name a time, or how many `more` are to come.")
+    return now + max(limit - case.paused_for, timedelta(0))
 
 
 def may_put_off(actor: Actor, case: Case) -> bool:

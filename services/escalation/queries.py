@@ -1,13 +1,13 @@
 """Reads of cases. Everything that a person may not see is not found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation.cases import Case, Listed, reading, whole
+from services.escalation.cases import FROM, Case, Listed, listed, reading, reading_listed, whole
 from services.escalation.models import OPEN
 from services.escalation.timeline import SAYING
 from services.kit.database import selecting
@@ -47,6 +47,41 @@ def lock(session: Session, ids: Sequence[int]) -> list[Case]:
     return [whole(row) for row in session.execute(_LOCK_THESE, {"ids": list(ids)})]
 
 
+_LISTED = reading_listed(f"{FROM} WHERE c.id = ANY(:ids)", "c.id")
+_LOCK_LISTED = reading_listed(f"{FROM} WHERE c.id = ANY(:ids)", "c.id FOR UPDATE OF c")
+
+
+def lock_listed(session: Session, ids: Iterable[int]) -> dict[int, Listed]:
+    """Those of these cases that there are, by number and in order, locked; without what is long of
+    their outputs."""
+    found = map(listed, session.execute(_LOCK_LISTED, {"ids": sorted(ids)}))
+    return {case.id: case for case in found}
+
+
+def listed_cases(session: Session, ids: Iterable[int]) -> dict[int, Listed]:
+    """Those of these cases that there are, as lists show them, whoever asks."""
+    found = map(listed, session.execute(_LISTED, {"ids": list(ids)}))
+    return {case.id: case for case in found}
+
+
+_WHOLES = text("""
+SELECT DISTINCT incident FROM "case" WHERE id = ANY(:ids) AND incident IS NOT NULL
+""")
+
+
+def wholes(session: Session, ids: Iterable[int]) -> list[int]:
+    """What these cases are part of, or were."""
+    return list(session.scalars(_WHOLES, {"ids": list(ids)}))
+
+
+_HOLD = text('SELECT FROM "case" WHERE id = ANY(:ids) ORDER BY id FOR UPDATE')
+
+
+def hold(session: Session, ids: Iterable[int]) -> None:
+    """Lock those of these cases that there are, in the order in which everybody locks them."""
+    session.execute(_HOLD, {"ids": sorted(ids)})
+
+
 def missing(case_id: int) -> NotFound:
     """That there is no case of that number, or none in sight."""
     return NotFound(f"There is no case {case_id}.")
@@ -65,7 +100,7 @@ def case_for(session: Session, actor: Actor, case_id: int, *, lock: bool = False
     return found
 
 
-def require_sight(actor: Actor, case_: Case) -> None:
+def require_sight(actor: Actor, case_: Listed) -> None:
     """Refuse whoever may not see a case, as if there were none.
 
     Raises:

@@ -13,7 +13,7 @@ from services.escalation.cases import Case
 from services.escalation.claims import case_for_reviewer
 from services.escalation.errors import MovedOn
 from services.escalation.notes import checked_note
-from services.escalation.rules import CaseVerb, Owner
+from services.escalation.rules import CaseVerb, Owner, SubjectKind
 from services.escalation.timeline import Entry, Happening, passed_over, tell
 from services.escalation.transitions import move
 from services.kit.durations import parse_duration
@@ -26,6 +26,7 @@ _REOPEN = move(
     sets="""cycle = cycle + 1, cycle_opened_at = :now, verdict = NULL, verdict_value = NULL,
         verdict_by = NULL, verdict_note = NULL, verdict_id = NULL, resolved_at = NULL,
         closed_at = NULL, overdue_since = NULL, level = 0, blind = false, divided = false,
+        merged_at = NULL,
         owner_team = g.owner_team, owner_person = g.owner_person,
         team = coalesce(g.team, "case".team),
         owner_since = CASE WHEN g.kept THEN owner_since ELSE :now END,
@@ -59,6 +60,8 @@ def reopen(
         MovedOn: the case is open anyway.
     """
     case = case_for_reviewer(session, actor, case_id, lock=True)
+    if case.subject_kind == SubjectKind.INCIDENT:
+        raise MovedOn("An incident is its cases: open those again that need it.")
     if not begin_again(session, [Reopening(case, actor.id, checked_note(note))], now=now):
         raise MovedOn("The case is open already.")
 

@@ -13,8 +13,10 @@ from sqlalchemy.orm import Session
 from services.escalation import deadlines, owners
 from services.escalation.cases import Case
 from services.escalation.policy.defaults import default_policy
-from services.escalation.policy.model import Route, RoutingPolicy, facts_of_review
-from services.escalation.rules import LadderRung, Owner
+from services.escalation.policy.facts import facts_of_review
+from services.escalation.policy.grouping import CONDITION, cause
+from services.escalation.policy.model import PolicyOfTeam, Route, RoutingPolicy
+from services.escalation.rules import LadderRung, MonitoredRule, Owner
 from services.kit.working_time import after, weekdays
 from services.people import queries as people_queries
 from services.people.queries import KnownCalendar
@@ -28,6 +30,7 @@ class Routed:
 
     request: events.ReviewRequest
     route: Route
+    cause: str | None
     revision: str
     team: str
     """Whose people see it."""
@@ -38,6 +41,7 @@ class Routed:
     first_rung: tuple[int, datetime] | None
     """The first of the ladder after the owner's that has a time, and when that is."""
     timezone: str
+    monitored: list[MonitoredRule]
     calendar: KnownCalendar | None
     """By which working time counts; Monday to Friday in the time zone where there is none."""
 
@@ -53,7 +57,7 @@ class Routed:
         return self.route.owner if self.owner != self.route.owner else None
 
 
-class _Choice(NamedTuple):
+class Choice(NamedTuple):
     """What the policy says of a request."""
 
     request: events.ReviewRequest
@@ -61,6 +65,9 @@ class _Choice(NamedTuple):
     route: Route
     team: str
     """The tool's."""
+
+    cause: str | None
+    """What makes it the same as others, where it can be part of an incident."""
 
     @property
     def chain(self) -> list[Owner]:
@@ -79,12 +86,23 @@ class Router:
         self._policy = policy
         self._timezone = ZoneInfo(timezone).key
 
+    def choose(
+        self,
+        session: Session,
+        requests: Iterable[events.ReviewRequest],
+        *,
+        tools: Mapping[str, ToolInfo],
+    ) -> list[Choice]:
+        """What the policy in force says of each request. Nothing is locked."""
+        asked = [(one, tools[one.tool].team) for one in requests]
+        policies = self._policies(session, {team for _, team in asked})
+        return [_choice(one, policies[team], team) for one, team in asked]
+
     def route(
         self,
         session: Session,
-        requests: Sequence[events.ReviewRequest],
+        choices: Sequence[Choice],
         *,
-        tools: Mapping[str, ToolInfo],
         beside: Iterable[Owner],
         now: datetime,
     ) -> list[Routed]:
@@ -92,11 +110,6 @@ class Router:
 
         `beside` are those whom the transaction will ask about for other cases, locked already.
         """
-        policies = self._policies(session, {tools[one.tool].team for one in requests})
-        choices = [
-            _Choice(one, policies[team], policies[team].route(facts_of_review(one)), team)
-            for one, team in ((one, tools[one.tool].team) for one in requests)
-        ]
         able = owners.first_able(session, [one.chain for one in choices], beside=beside)
         teams = [
             owners.seen_by(owner) or one.team for one, owner in zip(choices, able, strict=True)
@@ -109,21 +122,26 @@ class Router:
             for one, owner, team in zip(choices, able, teams, strict=True)
         ]
 
+    def policy_of(self, session: Session, team: str) -> RoutingPolicy:
+        """The policy that holds for the tools of a team."""
+        return policies(session, self._policy(session))(team)
+
     def _routed(
         self,
-        choice: _Choice,
+        choice: Choice,
         owner: Owner,
         team: str,
         calendar: KnownCalendar | None,
         *,
         now: datetime,
     ) -> Routed:
-        route, ladder = choice.route, _kept(choice.route)
+        route, ladder = choice.route, kept(choice.route)
         working = calendar.working if calendar else weekdays(self._timezone)
         first = deadlines.first_timed(ladder)
         return Routed(
             request=choice.request,
             route=route,
+            cause=choice.cause,
             revision=choice.policy.revision,
             team=team,
             owner=owner,
@@ -134,6 +152,7 @@ class Router:
                 None if first is None else (first, deadlines.rung_due(ladder, first, now, working))
             ),
             timezone=self._timezone,
+            monitored=_monitored(route, choice.team),
             calendar=calendar,
         )
 
@@ -144,6 +163,26 @@ class Router:
         return {team: team_policy(session, team) for team in teams}
 
 
+def _choice(request: events.ReviewRequest, policy: RoutingPolicy, team: str) -> Choice:
+    facts = facts_of_review(request)
+    route = policy.route(facts)
+    return Choice(request, policy, route, team, _cause(request, route, facts))
+
+
+def _cause(request: events.ReviewRequest, route: Route, facts: Facts) -> str | None:
+    # What is shown blind is looked at by itself.
+    if route.group is None or route.reviewers > 1:
+        return None
+    gate = request.gate
+    return cause(
+        route.group,
+        rule=route.rule,
+        trigger=request.trigger,
+        tool=request.tool,
+        facts={**facts, CONDITION: gate.condition if gate else None},
+    )
+
+
 def team_policy(session: Session, team: str) -> RoutingPolicy:
     """The policy of a team that has none: overdue cases go to its lead, else to an admin."""
     people = [p for p in people_queries.people(session) if p.active]
@@ -152,7 +191,35 @@ def team_policy(session: Session, team: str) -> RoutingPolicy:
     return default_policy(team, lead=next(iter(leads + admins), None))
 
 
-def _kept(route: Route) -> list[LadderRung]:
+def policies(session: Session, in_force: RoutingPolicy | None) -> PolicyOfTeam:
+    """The policy in force for every team, or where there is none that of each team."""
+    known: dict[str, RoutingPolicy] = {}
+
+    def of_team(team: str) -> RoutingPolicy:
+        if in_force is not None:
+            return in_force
+        if team not in known:
+            known[team] = team_policy(session, team)
+        return known[team]
+
+    return of_team
+
+
+def _monitored(route: Route, team: str) -> list[MonitoredRule]:
+    """What rules that are merely tried would have given it, as the case keeps it."""
+    return [
+        MonitoredRule(
+            rule=one.rule,
+            queue=one.queue,
+            team=owners.seen_by(one.owner) or team,
+            owner=str(one.owner),
+            priority=one.priority,
+        )
+        for one in route.monitored
+    ]
+
+
+def kept(route: Route) -> list[LadderRung]:
     """The ladder as the case keeps it."""
     return [
         LadderRung(

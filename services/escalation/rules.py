@@ -16,6 +16,8 @@ class SubjectKind(StrEnum):
     """What a case is about."""
 
     OUTPUT = "output"
+    INCIDENT = "incident"
+    """Cases of the same cause."""
 
 
 class CaseState(StrEnum):
@@ -45,10 +47,11 @@ class Priority(StrEnum):
 
 
 class PolicySource(StrEnum):
-    """Where a routing policy comes from: the file that the settings name, or a command."""
+    """Where a routing policy comes from: the file that the settings name, a command or a page."""
 
     FILE = "file"
     COMMAND = "command"
+    PAGE = "page"
 
 
 class Clock(StrEnum):
@@ -144,6 +147,17 @@ class LadderRung(TypedDict):
     repeat: str | None
 
 
+class MonitoredRule(TypedDict):
+    """What a rule that is merely tried would have given a case, as the case keeps it."""
+
+    rule: str
+    queue: str
+    team: str
+    """Whose people would see it."""
+    owner: str
+    priority: str
+
+
 LAST_RESORT = Owner("team", "last-resort")
 """Owns what nobody else can: a team that is there from the first moment, and cannot leave."""
 
@@ -160,7 +174,9 @@ class CaseVerb(StrEnum):
     WAKE = "wake"
     OPINE = "opine"
     RESOLVE = "resolve"
+    RESOLVE_PART = "resolve part"
     UNDO = "undo"
+    UNDO_PART = "undo part"
     MERGE = "merge"
     UNMERGE = "unmerge"
     REOPEN = "reopen"
@@ -224,9 +240,11 @@ TRANSITIONS: dict[CaseVerb, Transition] = {
         # Of several reviewers one has said what they think; somebody else is asked, too.
         Transition(_V.OPINE, (_S.CLAIMED,), _S.OPEN, Who.CLAIMANT, _C.END, _K.FOLLOW),
         Transition(_V.RESOLVE, (_S.CLAIMED,), _S.RESOLVED, Who.CLAIMANT, _C.END, _K.FOLLOW),
+        Transition(_V.RESOLVE_PART, (_S.MERGED,), _S.RESOLVED, Who.REVIEWER, _C.NONE, _K.FOLLOW),
         Transition(_V.MERGE, OPEN_STATES, _S.MERGED, Who.LEAD, _C.END, _K.FOLLOW),
         Transition(_V.UNMERGE, (_S.MERGED,), _S.OPEN, Who.LEAD, _C.NONE, _K.RESTORE),
         Transition(_V.UNDO, (_S.RESOLVED,), _S.OPEN, Who.GIVER, _C.NONE, _K.RESTORE),
+        Transition(_V.UNDO_PART, (_S.RESOLVED,), _S.MERGED, Who.GIVER, _C.NONE, _K.FOLLOW),
         Transition(_V.REOPEN, (_S.RESOLVED, _S.CLOSED), _S.OPEN, Who.REVIEWER, _C.NONE, _K.START),
         Transition(_V.REASSIGN, OPEN_STATES, _S.OPEN, Who.REVIEWER, _C.END, _K.FOLLOW),
         Transition(_V.CLOSE, (_S.RESOLVED,), _S.CLOSED, Who.SYSTEM, _C.NONE, _K.FOLLOW),

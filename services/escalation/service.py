@@ -6,20 +6,25 @@ from services.escalation.handling import comment, escalate, reassign
 from services.escalation.impartial import refusal
 from services.escalation.leaving import hand_over
 from services.escalation.merging import merge, unmerge
+from services.escalation.parts import Decided, Judgement, decide, merged_into, preview
 from services.escalation.pauses import may_put_off, snooze, wait, wake
 from services.escalation.policy.findings import check_owners, policy_findings
 from services.escalation.recounting import recount
 from services.escalation.reopening import reopen
-from services.escalation.verdicts import Verdict, close_resolved, give_verdict, undo
+from services.escalation.undoing import undo, undo_together
+from services.escalation.verdicts import Verdict, close_resolved, give_verdict
 
 __all__ = [
     "Claim",
+    "Decided",
+    "Judgement",
     "Verdict",
     "case_for_reviewer",
     "check_owners",
     "claim",
     "close_resolved",
     "comment",
+    "decide",
     "escalate",
     "expire_leases",
     "fire_due",
@@ -27,7 +32,9 @@ __all__ = [
     "hand_over",
     "may_put_off",
     "merge",
+    "merged_into",
     "policy_findings",
+    "preview",
     "reassign",
     "recount",
     "refusal",
@@ -35,6 +42,7 @@ __all__ = [
     "reopen",
     "snooze",
     "undo",
+    "undo_together",
     "unmerge",
     "wait",
     "wake",

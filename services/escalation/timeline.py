@@ -26,6 +26,7 @@ class Happening(StrEnum):
     RELEASED = "released"
     ESCALATED = "escalated"
     REASSIGNED = "reassigned"
+    REROUTED = "rerouted"
     WAITING = "waiting"
     SNOOZED = "snoozed"
     WOKEN = "woken"
@@ -72,6 +73,8 @@ class Entry:
     detail: Mapping[str, Any] | None = None
     state: CaseState | None = None
     """The state it led to, where more has happened to the case since."""
+    rerouting: events.Rerouting | None = None
+    """Of a case that is routed anew: how it was routed, and how it is."""
 
 
 def passed_over(case_id: int, wanted: Owner, owner: Owner) -> Entry:
@@ -131,7 +134,7 @@ class _Facts(NamedTuple):
 
     id: int
     tool: str
-    output_id: str
+    output_id: str | None
     trigger: str
     queue: str
     owner_team: str | None
@@ -141,6 +144,9 @@ class _Facts(NamedTuple):
     level: int
     priority: str
     team: str
+    subject_kind: str
+    incident: int | None
+    children: int
     waits_for: Literal["reviewer", "lead"] | None
 
     @property
@@ -154,9 +160,9 @@ class _Facts(NamedTuple):
 _FACTS = selecting(
     """
 SELECT c.id, c.tool, o.output_id, c.trigger, c.queue, c.owner_team, c.owner_person, c.due_at,
-       c.state, c.level, c.priority, c.team, CASE
-           WHEN c.reviewers > 1 AND c.verdict IS NULL THEN
-               CASE WHEN c.divided THEN 'lead' ELSE 'reviewer' END END AS waits_for
+       c.state, c.level, c.priority, c.team, c.subject_kind, c.incident, c.children,
+       CASE WHEN c.reviewers > 1 AND c.verdict IS NULL THEN
+           CASE WHEN c.divided THEN 'lead' ELSE 'reviewer' END END AS waits_for
 FROM "case" c LEFT JOIN case_output o ON o.case_id = c.id WHERE c.id = ANY(:ids)
 """,
     _Facts._fields,
@@ -187,9 +193,13 @@ def _record(entry: Entry, case: _Facts, now: datetime) -> NewRecord:
         level=case.level,
         priority=case.priority,
         team=case.team,
+        subject_kind=case.subject_kind,
+        incident=None if case.incident is None else str(case.incident),
+        children=case.children,
         waits_for=case.waits_for,
         mentioned=(entry.detail or {}).get("people", ()),
         actor=None if entry.actor == SYSTEM else entry.actor,
+        rerouting=entry.rerouting,
         at=now,
     )
     return NewRecord(event.topic, event.key, events.encode(event))

@@ -33,6 +33,7 @@ _PAUSE_ENDS = (
     "paused_since = NULL",
     "wakes_at = NULL",
     "pause_reason = NULL",
+    "wakes_after = NULL",
 )
 
 

@@ -104,7 +104,7 @@ def _wait(work: Work, body: bodies.WaitBody) -> None:
 
 
 def _snooze(work: Work, body: bodies.SnoozeBody) -> None:
-    given = {"token": body.token, "until": body.until, "reason": body.reason}
+    given = {"token": body.token, "until": body.until, "more": body.more, "reason": body.reason}
     work.do(service.snooze, **given, limit=work.limits.pause)
 
 
@@ -132,7 +132,11 @@ VERBS: dict[str, CaseVerb] = {
         _wait,
         "Let the case wait for somebody else; its deadlines stand, and it wakes by itself.",
     ),
-    "snooze": CaseVerb(bodies.SnoozeBody, _snooze, "Put the case off until a time."),
+    "snooze": CaseVerb(
+        bodies.SnoozeBody,
+        _snooze,
+        "Put the case off until a time, or until so many more of the same cause came.",
+    ),
     "wake": CaseVerb(bodies.WakeBody, _wake, "End a pause before its time."),
     "merge": CaseVerb(bodies.MergeBody, _merge, "Make the case part of another one."),
     "unmerge": CaseVerb(

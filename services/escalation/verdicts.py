@@ -1,6 +1,7 @@
-"""Verdicts: given under a claim, undone within the reopen window, closed after it."""
+"""Verdicts: given under a claim, closed after the reopen window."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -10,37 +11,40 @@ from secondlook import events
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
-from services.escalation import clocks, impartial, opinions, owners, queries
-from services.escalation.cases import Case
-from services.escalation.claims import case_for_reviewer, fenced, require_reviewer, take
+from services.escalation import clocks, impartial, opinions, queries
+from services.escalation.cases import Case, Listed
+from services.escalation.claims import fenced, require_reviewer, take
 from services.escalation.errors import AlreadyReviewed, MovedOn
 from services.escalation.judgement import Asks, Opinion, judged
 from services.escalation.notes import checked_note, require_note
-from services.escalation.rules import OPEN_STATES, CaseState, CaseVerb
-from services.escalation.timeline import Entry, Happening, passed_over, tell
+from services.escalation.rules import CaseState, CaseVerb
+from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
 from services.kit import counts
 from services.kit.consuming import outbox
-from services.kit.counts import Count, hour_of
-from services.kit.errors import InvalidInput, NotAllowed, invalid
+from services.kit.counts import Count, Counts, hour_of
+from services.kit.errors import InvalidInput, invalid
 from services.kit.eventlog.port import NewRecord
-from services.people.rules import Actor, Verb
+from services.people.rules import Actor
 from services.tools import queries as tool_queries
 from services.tools.contracts import refused
+from services.tools.queries import ToolInfo
 from services.tools.rules import VerdictKind, normal_value, same_value, value_problem
 from services.tools.versions import ToolVersion, VersionCache
 
-_RESOLVE = move(
+_HAS_PARTS = """EXISTS (
+    SELECT FROM "case" part WHERE part.incident = "case".id AND part.state = 'merged')"""
+RESOLVE = move(
     CaseVerb.RESOLVE,
     sets="""resolved_at = :now, verdict = :verdict, verdict_value = CAST(:value AS jsonb),
         verdict_by = :by, verdict_note = :note, verdict_id = :verdict_id, divided = false""",
-    where="children = 0",
+    where=f"NOT {_HAS_PARTS}",
     returning="id",
 )
 _OPINE = move(
     CaseVerb.OPINE,
     sets="divided = :divided",
-    where="children = 0 AND reviewers > 1",
+    where=f"NOT {_HAS_PARTS} AND reviewers > 1",
     returning="id",
 )
 
@@ -87,10 +91,10 @@ def give_verdict(
     if alone:
         opinions.require_alone(actor, case)
     impartial.require(session, actor, case)
-    _require_no_parts(case)
+    _require_no_parts(session, case)
     said = _checked(session, case, verdict, value, actor=actor, note=note)
     require_note(said.verdict, said.note, alone=alone)
-    _event(case, said, now=now)
+    given_event(case, said, now=now)
     began = []
     if token is None:
         taken = take(session, actor, case.id, lease=lease, now=now)
@@ -152,10 +156,10 @@ def _resolve(work: _Work, case: Case, said: Opinion, *, by: str | None = None) -
     """Give the case its verdict, and tell all. `by` says what it follows from, where that is not
     the one reviewer's word."""
     verdict, value = judged(said.verdict, said.value, case.value)
-    event = _event(case, said, now=work.now)
+    event = given_event(case, said, now=work.now)
     work.write(
         case.id,
-        _RESOLVE,
+        RESOLVE,
         verdict=verdict.value,
         value=None if value is None else to_json(value).decode(),
         by=said.reviewer,
@@ -166,18 +170,29 @@ def _resolve(work: _Work, case: Case, said: Opinion, *, by: str | None = None) -
     entry = Entry(case.id, Happening.RESOLVED, work.actor.id, said.note, detail)
     tell(work.session, [*work.entries, entry], now=work.now)
     outbox.enqueue(work.session, [event.record])
-    _count(work.session, case, verdict, now=work.now)
+    count(work.session, [(case, verdict)], now=work.now)
     return Verdict(event.event_id, verdict, value)
 
 
-def _require_no_parts(case: Case) -> None:
+_PARTS_LEFT = text(f'SELECT {_HAS_PARTS} FROM "case" WHERE id = :id')
+
+
+def has_parts(session: Session, case_id: int) -> bool:
+    """Whether others wait for a case that they are merged into."""
+    return bool(session.execute(_PARTS_LEFT, {"id": case_id}).scalar_one())
+
+
+def _require_no_parts(session: Session, case: Case) -> None:
     """Refuse a verdict on a case that others wait for: nobody would look at them again.
 
     Raises:
         MovedOn: there are some.
     """
-    if case.children:
-        raise MovedOn(f"{case.children} cases are merged into this one; take them out of it first.")
+    if case.children and has_parts(session, case.id):
+        raise MovedOn(
+            f"Cases are merged into this one: decide those (GET /v1/cases?incident={case.id},"
+            " POST /v1/cases/bulk), or take them out of it first."
+        )
 
 
 def _checked(
@@ -191,25 +206,34 @@ def _checked(
 ) -> Opinion:
     """What the actor says, as they say it, where the tool and the contract take it."""
     written = checked_note(note)
+    said = suited(tool_queries.tool(session, case.tool), case, verdict, value)
+    return Opinion(actor.email, verdict, said, written)
+
+
+def suited(tool: ToolInfo, case: Listed, verdict: VerdictKind, value: Any) -> Any:
+    """The value that goes with a verdict on a case of this tool, as it is kept.
+
+    Raises:
+        InvalidInput: the two suit neither each other nor the case.
+    """
     if verdict is not VerdictKind.CORRECTED:
         if value is not None:
             raise invalid("value", "a value goes with `corrected` only", "Leave it out.")
         if verdict is VerdictKind.UPHELD and case.value is None:
             raise invalid("verdict", "the tool gave no value to uphold", "Give the right value.")
-        return Opinion(actor.email, verdict, None, written)
+        return None
     if value is None:
         raise invalid("value", "`corrected` needs the right value", "Send it as `value`.")
     value = normal_value(value)
-    tool = tool_queries.tool(session, case.tool)
     problem = value_problem(tool.kind, tool.ever_categories, value, pointer="/value")
     if problem is not None:
         raise InvalidInput(f"value: {problem.problem}.", problems=(problem,))
     if same_value(value, case.value) and not case.hidden:
         raise invalid("value", "that is what the tool said", "Send `upheld` instead.")
-    return Opinion(actor.email, verdict, value, written)
+    return value
 
 
-class _Told:
+class Told:
     """A verdict's event, ready for the log."""
 
     def __init__(self, event: events.VerdictRecorded | events.VerdictTakenBack) -> None:
@@ -217,7 +241,7 @@ class _Told:
         self.record = NewRecord(event.topic, event.key, events.encode(event))
 
 
-def _event(case: Case, said: Opinion, *, now: datetime) -> _Told:
+def given_event(case: Listed, said: Opinion, *, now: datetime) -> Told:
     """`secondlook.verdict.given.v1`; made before anything is written, so that nothing is
     recorded that could not be told.
 
@@ -226,7 +250,7 @@ def _event(case: Case, said: Opinion, *, now: datetime) -> _Told:
     """
     verdict, value = judged(said.verdict, said.value, case.value)
     try:
-        return _Told(
+        return Told(
             events.verdict_given(
                 event_id=f"verdict-{uuid4()}",
                 case_id=str(case.id),
@@ -250,124 +274,15 @@ def _event(case: Case, said: Opinion, *, now: datetime) -> _Told:
 _versions = VersionCache()
 
 
-def _count(session: Session, case: Case, verdict: VerdictKind, *, now: datetime) -> None:
-    of_case = ToolVersion(case.tool, case.output_version)
-    number = _versions.ids(session, [of_case])[of_case]
-    place = Count("verdicts", case.tool, hour_of(now), number, verdict.value)
-    counts.add(session, Counter({place: 1}), shard=0)
-
-
-# --- undo ---------------------------------------------------------------------------------
-
-_UNDO = move(
-    CaseVerb.UNDO,
-    sets="""verdict = NULL, verdict_value = NULL, verdict_by = NULL, verdict_note = NULL,
-        verdict_id = NULL, resolved_at = NULL, blind = false, divided = :divided,
-        owner_team = :owner_team, owner_person = :owner_person, team = coalesce(:team, team),
-        owner_since = CASE WHEN :kept THEN owner_since ELSE :now END""",
-    where="verdict_id = :verdict_id AND resolved_at > :since",
-    returning="id",
-)
-
-
-def undo(
-    session: Session,
-    actor: Actor,
-    case_id: int,
-    *,
-    verdict_id: str | None = None,
-    window: timedelta,
-    now: datetime,
-) -> None:
-    """Take a verdict back: the case is open again, due when it was due before, unclaimed.
-
-    `verdict_id` is the verdict that the actor saw, if they say so: one that was given since stays.
-    Where its owner is gone by now, the next of its ladder, its team or an admin is the owner.
-    Whoever heard of the verdict hears that it counts no longer. What its reviewer saw of a
-    blind case cannot be unseen, so it is not blind any more. A verdict that followed from
-    several opinions leaves all but the last of them; while there is none yet, the actor's own
-    opinion is taken back.
-
-    Raises:
-        NotFound: there is no such case in the actor's sight.
-        NotAllowed: somebody else gave the verdict, and the actor is no lead, or one who has a
-            part in the case.
-        MovedOn: the case has no verdict or another one, or the reopen window is over.
-    """
-    case = case_for_reviewer(session, actor, case_id, lock=True)
-    if case.state in OPEN_STATES and case.reviewers > 1:
-        take_opinion_back(session, actor, case, now=now)
-        return
-    if case.state != CaseState.RESOLVED or case.resolved_at is None:
-        raise MovedOn(f"The case is {case.state}; only a verdict just given is undone.")
-    if verdict_id is not None and case.verdict_id != verdict_id:
-        raise MovedOn(f"{case.verdict_by} has given another verdict since; look at that one first.")
-    last = _last_opinion(session, case)
-    if actor.email not in (case.verdict_by, last.reviewer if last else None):
-        if not actor.may(Verb.TAKE_OVER):
-            raise NotAllowed(f"{case.verdict_by} gave this verdict; they or a lead can undo it.")
-        impartial.require_none(session, actor, case)
-    if last is not None:
-        opinions.take_back(session, case, last.reviewer, now=now)
-    given_id = case.verdict_id or ""
-    event = _event_undone(case, given_id, actor=actor, now=now)
-    (owner,) = owners.of_reopened(session, [case], level=case.level)
-    given = {
-        "id": case_id,
-        "verdict_id": given_id,
-        "since": now - window,
-        "now": now,
-        "kept": owner == case.owner,
-        "divided": opinions.standing(case, opinions.of(session, case)).asks is Asks.LEAD,
-        **owners.columns(owner),
-        "team": owners.seen_by(owner),
-    }
-    if session.execute(_UNDO, given).first() is None:
-        raise MovedOn("The time to undo this verdict is over; reopen the case instead.")
-    clocks.follow(session, [case_id], now=now, as_of=case.resolved_at)
-    entries = [Entry(case_id, Happening.UNDONE, actor.id, detail={"verdict": case.verdict})]
-    if owner != case.owner:
-        entries.append(passed_over(case_id, case.owner, owner))
-    tell(session, entries, now=now)
-    outbox.enqueue(session, [event.record])
-
-
-def _last_opinion(session: Session, case: Case) -> Opinion | None:
-    """The opinion that completed a verdict; None where a lead, or one person alone, gave it."""
-    given = opinions.of(session, case) if case.reviewers > 1 else []
-    decided = opinions.standing(case, given).decided if given else None
-    return given[-1] if decided is not None else None
-
-
-_TAKEN_BACK = text('UPDATE "case" SET divided = :divided, version = version + 1 WHERE id = :id')
-
-
-def take_opinion_back(session: Session, actor: Actor, case: Case, *, now: datetime) -> None:
-    """Let the actor's opinion on a case, locked and not decided, count no longer.
-
-    Raises:
-        MovedOn: they gave none.
-    """
-    if not opinions.take_back(session, case, actor.email, now=now):
-        raise MovedOn("You have given no opinion on this case that could be taken back.")
-    divided = opinions.standing(case, opinions.of(session, case)).asks is Asks.LEAD
-    session.execute(_TAKEN_BACK, {"id": case.id, "divided": divided})
-    tell(session, [Entry(case.id, Happening.OPINION_TAKEN_BACK, actor.id)], now=now)
-
-
-def _event_undone(case: Case, verdict_id: str, *, actor: Actor, now: datetime) -> _Told:
-    """`secondlook.verdict.undone.v1`."""
-    return _Told(
-        events.verdict_undone(
-            verdict_id=verdict_id,
-            case_id=str(case.id),
-            tool=case.tool,
-            team=case.team,
-            output_id=case.output_id,
-            actor=actor.id,
-            at=now,
-        )
+def count(session: Session, given: Sequence[tuple[Listed, VerdictKind]], *, now: datetime) -> None:
+    """Count verdicts, by what produced the outputs."""
+    of_case = [(ToolVersion(case.tool, case.output_version), verdict) for case, verdict in given]
+    numbers = _versions.ids(session, [version for version, _ in of_case])
+    tally: Counts = Counter(
+        Count("verdicts", version.tool, hour_of(now), numbers[version], verdict.value)
+        for version, verdict in of_case
     )
+    counts.add(session, tally, shard=0)
 
 
 # --- closing ------------------------------------------------------------------------------

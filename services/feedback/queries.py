@@ -1,6 +1,6 @@
 """Reads of outputs, what was said of them, and where every event is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -259,3 +259,19 @@ def decided_outputs(
     given = {"tool": tool, "until": until, "after": after[0], "after_id": after[1]}
     found = session.execute(_DECIDED, {**given, "limit": limit}).mappings()
     return [Decided(**row) for row in found]
+
+
+_DECIDED_VALUES = text("""
+SELECT o.tool, o.output_id, o.decided_value
+FROM unnest(CAST(:tools AS text[]), CAST(:ids AS text[])) AS g(tool, output_id)
+JOIN output o ON o.tool = g.tool AND o.output_id = g.output_id WHERE o.decided_value IS NOT NULL
+""")
+
+
+def decided_values(
+    session: Session, outputs: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], Any]:
+    """What people say is right, of those of these outputs (tool, id) of which somebody has."""
+    given = {"tools": [tool for tool, _ in outputs], "ids": [id_ for _, id_ in outputs]}
+    found = session.execute(_DECIDED_VALUES, given)
+    return {(row.tool, row.output_id): row.decided_value for row in found}

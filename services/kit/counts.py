@@ -1,7 +1,7 @@
 """Counts kept up in the transaction that they are about: hourly, and over all time."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -101,6 +101,15 @@ SELECT measure, tool, version, label, sum(n)::bigint FROM total_count
 GROUP BY measure, tool, version, label ORDER BY measure, tool, version, label
 """)
 
+_LABELS = text("""
+SELECT c.label, sum(c.n)::bigint AS n FROM unnest(CAST(:tools AS text[])) AS t(tool)
+JOIN hourly_count c ON c.measure = :measure AND c.tool = t.tool AND c.hour >= :since
+GROUP BY c.label
+""")
+_LABELS_EVER = text("""
+SELECT label, sum(n)::bigint AS n FROM total_count WHERE measure = :measure GROUP BY label
+""")
+
 _HOURS = text("""
 SELECT hour, version, label, sum(n)::bigint FROM hourly_count
 WHERE measure = :measure AND tool = :tool AND hour >= :since AND hour < :until
@@ -119,3 +128,16 @@ def hours(
     """One measure of one tool, hour by hour, from `since` up to but not at `until`."""
     given = {"measure": measure, "tool": tool, "since": since, "until": until}
     return [Hourly(*row) for row in session.execute(_HOURS, given)]
+
+
+def by_label(
+    session: Session, measure: str, *, tools: Iterable[str], since: datetime
+) -> dict[str, int]:
+    """One measure of these tools by its label, from the hour of `since` on."""
+    given = {"measure": measure, "tools": list(tools), "since": hour_of(since)}
+    return {row.label: row.n for row in session.execute(_LABELS, given)}
+
+
+def ever_by_label(session: Session, measure: str) -> dict[str, int]:
+    """One measure of all tools by its label, over all time."""
+    return {row.label: row.n for row in session.execute(_LABELS_EVER, {"measure": measure})}

@@ -60,6 +60,13 @@ def _spells(calendar: WorkingCalendar, day: date) -> Sequence[tuple[datetime, da
     return tuple((begin, end) for begin, end in at if begin < end)
 
 
+@lru_cache(maxsize=4096)
+def _whole(calendar: WorkingCalendar, day: date) -> Fraction:
+    """The seconds of a day's work."""
+    spells = calendar.spells(day)
+    return sum((_seconds(end - begin) for begin, end in spells), Fraction(0))
+
+
 def _moment(day: date, minute: int, zone: ZoneInfo) -> datetime:
     days, rest = divmod(minute, MIDNIGHT)
     clock = time(*divmod(rest, 60))
@@ -138,13 +145,12 @@ def _work(
     # A day's hours may reach into the next one's by the clock of the zone, never further.
     day = begun.astimezone(calendar.zone).date() - _DAY
     while True:
-        spells = calendar.spells(day)
-        whole = sum((_seconds(end - begin) for begin, end in spells), Fraction(0))
-        for begin, end in spells:
+        for begin, end in calendar.spells(day):
             at = max(begin, begun)
             if at < end:
                 seconds = _seconds(end - at)
-                yield at, end, seconds if unit is Unit.WORKING_SECONDS else seconds / whole
+                in_days = unit is Unit.WORKING_DAYS
+                yield at, end, seconds / _whole(calendar, day) if in_days else seconds
         day += _DAY
 
 

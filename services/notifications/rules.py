@@ -44,21 +44,26 @@ class DeliveryState(StrEnum):
 
 
 OF_CASES = {
-    f"secondlook.case.{what.value}.v1": what
-    for what in (
-        What.OPENED,
-        What.REASSIGNED,
-        What.REOPENED,
-        What.ESCALATED,
-        What.OVERDUE,
-        What.REMINDED,
-        What.REVIEWED,
-        What.DIVIDED,
-        What.MENTIONED,
-    )
+    "secondlook.case.rerouted.v1": What.REASSIGNED,
+    **{
+        f"secondlook.case.{what.value}.v1": what
+        for what in (
+            What.OPENED,
+            What.REASSIGNED,
+            What.REOPENED,
+            What.ESCALATED,
+            What.OVERDUE,
+            What.REMINDED,
+            What.REVIEWED,
+            What.DIVIDED,
+            What.MENTIONED,
+        )
+    },
 }
 """The events of a case that somebody is told of: its owner, the leads, whom a comment names,
-or the team where another reviewer is asked."""
+or the team where another reviewer is asked.
+
+Of a case routed anew its owner is told where it has another one."""
 
 CHOOSABLE = tuple(what for what in What if what is not What.TEST)
 """Of what people choose whether they are mailed."""
@@ -171,6 +176,8 @@ class CaseFacts:
     """The owner, where it is a team."""
     due_at: datetime | None
     priority: str | None
+    cases: int | None = None
+    """How many are part of it, where it is an incident."""
     who: str | None = None
     """Who did it, where that matters."""
 
@@ -179,6 +186,8 @@ def line_of_case(what: What, case: CaseFacts) -> str:
     """What happened to a case, until when, and what to do."""
     whom = f"team {case.team}" if case.team else "you"
     why = _OPENED_BY.get(case.trigger, case.trigger.replace("_", " "))
+    if case.cases is not None:
+        why = f"it is an incident, {case.cases} cases and counting, as {why}"
     said = _SAID_OF_CASE[what].format(id=case.id, tool=case.tool, why=why, whom=whom, who=case.who)
     if case.priority in _URGENT:
         said = f"{case.priority}: {said}"

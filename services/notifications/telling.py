@@ -39,7 +39,7 @@ def of_cases(session: Session, moved: Iterable[events.CaseMoved]) -> list[News]:
     Leads are told where reviewers differ, a team where another of it is asked, and whoever a
     comment mentions is.
     """
-    told = [event for event in moved if event.type in rules.OF_CASES and _asks(event)]
+    told = [event for event in moved if event.type in rules.OF_CASES and _is_news(event)]
     owners = [event.data.owner for event in told]
     asked = {owner.id for owner in owners if owner.kind == "team"}
     asked |= {event.data.team for event in told if event.data.waits_for and event.data.team}
@@ -49,10 +49,15 @@ def of_cases(session: Session, moved: Iterable[events.CaseMoved]) -> list[News]:
     return [_of_case(event, teams, leads) for event in told]
 
 
-def _asks(event: events.CaseMoved) -> bool:
-    """Whether it asks something of anybody: an opinion does while another one is needed."""
+def _is_news(event: events.CaseMoved) -> bool:
+    """Whether anybody is to be told: not of what another case answers for, whose owner is told
+    once of all, nor of what was routed anew and stayed with them, nor of an opinion after which
+    no other one is asked."""
+    case, rerouted = event.data, event.data.rerouting
+    kept = rerouted is not None and rerouted.before.owner == rerouted.after.owner
     opinion = rules.OF_CASES[event.type] is What.REVIEWED
-    return not opinion or event.data.waits_for == "reviewer"
+    asks = not opinion or case.waits_for == "reviewer"
+    return case.state != "merged" and not kept and asks
 
 
 _Teams = Mapping[str, Sequence[str]]
@@ -63,7 +68,14 @@ def _of_case(event: events.CaseMoved, teams: _Teams, leads: _Teams) -> News:
     team = case.owner.id if case.owner.kind == "team" else None
     actor = case.actor.id if case.actor is not None else None
     facts = CaseFacts(
-        case.case_id, case.tool, case.trigger, team, case.due_at, case.priority, who=actor
+        case.case_id,
+        case.tool,
+        case.trigger,
+        team,
+        case.due_at,
+        case.priority,
+        cases=case.children if case.subject_kind == "incident" else None,
+        who=actor,
     )
     people, as_team = _concerned(case, what, teams, leads)
     return News(

@@ -84,6 +84,15 @@ def actor(session: Session, email: str) -> Actor | None:
     return _actor(row.email, row.name, row.role, row.teams) if row is not None else None
 
 
+def actors(session: Session, emails: Iterable[str]) -> dict[str, Actor]:
+    """The actors that those of these people are who are active, by address."""
+    wanted = [actor_id(email) for email in emails]
+    if not wanted:
+        return {}
+    found = session.execute(_BY_EMAILS, {"emails": wanted})
+    return {row.email: _actor(row.email, row.name, row.role, row.teams) for row in found}
+
+
 def names(session: Session, emails: Iterable[str]) -> dict[str, str]:
     """What those of these people are called who are active, by the addresses given."""
     by_id = {actor_id(email): email for email in emails}
@@ -111,6 +120,9 @@ SELECT p.email, p.name, p.role, {more} ARRAY(
     SELECT m.team FROM membership m WHERE m.person = p.email) AS teams
 FROM person p {joined} WHERE p.active AND {which}
 """
+
+
+_BY_EMAILS = text(_ACTOR.format(more="", joined="", which="p.email = ANY(:emails)"))
 
 
 _BY_EMAIL = text(_ACTOR.format(more="", joined="", which="p.email = :email"))

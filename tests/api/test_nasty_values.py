@@ -30,7 +30,13 @@ URL_LENGTH = 40_000  # Servers take no longer addresses anyway.
 
 # What routes read without declaring it.
 _QUEUE = ("tool", "trigger", "overdue", "mine", "state")
-READS = {path: _QUEUE for _, path in PAGES if path.startswith(("/queue", "/c/"))}
+READS = {path: _QUEUE for _, path in PAGES if path.startswith(("/queue", "/c/"))} | {
+    "/routing/try": (
+        *("tool", "trigger", "value", "confidence", "failure", "model", "prompt", "language"),
+        *("cohort", "attributes"),
+    )
+}
+_ROUTING = "{version: 1, catch_all: {team: support, sla: {claim: 1h, resolve: 2h}}}"
 _TOOL = {
     "name": "Name",
     "team": "support",
@@ -62,6 +68,8 @@ FORMS: dict[str, dict[str, str]] = bodies.FORMS | {
         "until": "2099-01-02",
     },
     "/schedules/{slug}/override/end": {"number": "1"},
+    "/routing/propose": {"content": _ROUTING, "upon": "0"},
+    "/routing/put": {"content": _ROUTING, "upon": "0"},
     "/c/{case_id}/release": {"token": "1"},
     "/c/{case_id}/put-off": {"token": "", "span": "1h", "note": "later"},
     "/c/{case_id}/merge": {"into": "1"},

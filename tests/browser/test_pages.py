@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from services.escalation import service as escalation
+from services.escalation.policy import revisions
 from services.kit.clock import DatabaseClock
 from services.people import absences, schedules
 from services.people import service as people_service
@@ -55,6 +56,7 @@ def paths(site: Site) -> list[tuple[str | None, str]]:
     wanted += [(AUDITOR, f"/c/{cases[1]}"), (AUDITOR, outputs[3])]
     wanted += [(factories.ADMIN, path) for path in admin]
     wanted += [(who, path) for who, path in _schedules(site)]
+    wanted += [(factories.LEAD, path) for path in _routing(site)]
     return [*wanted, (None, "/sign-in"), (None, site.link(factories.REP))]
 
 
@@ -88,6 +90,24 @@ def _schedules(site: Site) -> list[tuple[str, str]]:
         (factories.TEAMMATE, "/account"),
         (AUDITOR, f"/schedules/{_HOLES}"),
     ]
+
+
+def _routing(site: Site) -> list[str]:
+    """A policy in force with a rule that is only tried, another one before it, and a trial."""
+    with site.database.transaction() as session:
+        now = DatabaseClock().now(session)
+        lead = factories.actor_of(session, factories.LEAD)
+        for content in (factories.POLICY, factories.POLICY.replace("  - id: taxes", _TRIED)):
+            number = revisions.put(session, content, actor=lead, now=now)
+    trial = f"/routing/try?tool={factories.TOOL}&trigger=dispute&value=tax&confidence=0.2"
+    return [
+        *("/routing", "/routing/history", f"/routing/history/{number}", "/routing/propose"),
+        *("/routing/try", trial),
+    ]
+
+
+_TRIED = """  - {id: tried, mode: monitor, when: {confidence: {lt: 0.1}}, owner: {team: support}}
+  - id: taxes"""
 
 
 def test_page_is_accessible_and_fits(paths: list[tuple[str | None, str]], visit: Visit) -> None:

@@ -67,6 +67,7 @@ COMMANDS: dict[str, list[str]] = {
     "route history": [],
     "route replay": ["--against", "<policy>"],
     "route explain": ["1"],
+    "route reapply": ["--open", "--dry-run"],
     "webhooks add": ["https://example.org/hook", "--events", "case.opened", "--team", "support"],
     "webhooks list": [],
     "deliveries list": ["--state", "waiting"],

@@ -21,8 +21,9 @@ from services.kit.database import Database, make_engine
 from services.kit.eventlog.port import EventLog, LogUnavailable
 from tests.conservation.checker import check, figures
 from tests.conservation.ledger import Ends, Ledger
+from tests.conservation.people import Owner
 from tests.conservation.server import Victims, running
-from tests.conservation.traffic import Owner, Traffic, plan
+from tests.conservation.traffic import Traffic, plan
 from tests.factories import LEAD, OWNER, TEAMMATE, add_tool, populate, tool_key
 from tests.factories.broker import Broker
 from tests.factories.people import personal_token

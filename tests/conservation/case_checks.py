@@ -124,7 +124,32 @@ CASE_CHECKS = (
            SELECT format('case %s is part of case %s, which is %s', p.id, c.id, c.state)
              FROM "case" p JOIN "case" c ON c.id = p.incident
             WHERE p.state = 'merged'
-              AND c.state NOT IN ('open', 'claimed', 'waiting', 'snoozed')""",
+              AND c.state NOT IN ('open', 'claimed', 'waiting', 'snoozed')
+           UNION ALL
+           SELECT format('incident %s is %s, and nothing is part of it', c.id, c.state)
+             FROM "case" c WHERE c.subject_kind = 'incident'
+              AND c.state IN ('open', 'claimed', 'waiting', 'snoozed')
+              AND NOT EXISTS (SELECT FROM "case" p
+                              WHERE p.incident = c.id AND p.state = 'merged')
+           UNION ALL
+           SELECT format('case %s has another cause, tool or team than incident %s', p.id, c.id)
+             FROM "case" p JOIN "case" c ON c.id = p.incident AND c.subject_kind = 'incident'
+            WHERE p.state = 'merged' AND (p.cause, p.tool, p.team)
+                  IS DISTINCT FROM (c.cause, c.tool, c.team)""",
+    ),
+    # What opens is told of: once, to whoever owns it, or with the incident that it is part of.
+    Check(
+        "told",
+        """SELECT format('nobody was told that case %s opened', c.id)
+             FROM "case" c
+            WHERE NOT EXISTS (SELECT FROM notification n
+                              WHERE n.case_id = c.id AND n.what = 'opened')
+              AND NOT EXISTS (SELECT FROM timeline_entry t WHERE t.case_id = c.id
+                                 AND t.event = 'merged' AND t.at = c.opened_at)
+           UNION ALL
+           SELECT format('%s was told %s times that case %s opened', person, count(*), case_id)
+             FROM notification WHERE what = 'opened'
+            GROUP BY person, case_id HAVING count(*) > 1""",
     ),
     # Claims: who writes holds.
     Check(
@@ -141,7 +166,16 @@ CASE_CHECKS = (
                          count(h.id))
              FROM "case" c LEFT JOIN holding h ON h.case_id = c.id AND NOT (
                   h.event = 'resolved' AND h.event_before = 'reviewed')
-            GROUP BY c.id HAVING c.claim_seq <> count(h.id)""",
+            GROUP BY c.id HAVING c.claim_seq <> count(h.id)
+           UNION ALL
+           SELECT format('%s resolved case %s without holding case %s, which it was part of',
+                         t.actor, t.case_id, t.detail->>'incident')
+             FROM timeline_entry t LEFT JOIN LATERAL (
+                  SELECT h.event, h.actor FROM holding h
+                   WHERE h.case_id = (t.detail->>'incident')::bigint AND h.id < t.id
+                   ORDER BY h.id DESC LIMIT 1) held ON true
+            WHERE t.event = 'resolved' AND t.detail ? 'incident'
+              AND (held.event, held.actor) IS DISTINCT FROM ('claimed', t.actor)""",
     ),
     Check(
         "verdicts",
@@ -238,8 +272,9 @@ CASE_CHECKS = (
         "arrived",
         """SELECT format('case %s was resolved %s times, feedback knows of %s', case_id,
                          coalesce(r.n, 0), coalesce(v.n, 0))
-             FROM (SELECT case_id, count(*) AS n FROM timeline_entry WHERE event = 'resolved'
-                    GROUP BY 1) r
+             FROM (SELECT t.case_id, count(*) AS n FROM timeline_entry t
+                     JOIN "case" c ON c.id = t.case_id AND c.subject_kind = 'output'
+                    WHERE t.event = 'resolved' GROUP BY 1) r
              FULL JOIN (SELECT case_id, count(*) AS n FROM verdict GROUP BY 1) v
                   USING (case_id)
             WHERE coalesce(r.n, 0) <> coalesce(v.n, 0)

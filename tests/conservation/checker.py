@@ -37,14 +37,24 @@ SELECT 'corrections', c.tool, o.version, c.kind, NULL, count(*)
  WHERE o.recorded_at IS NOT NULL GROUP BY 2, 3, 4
 UNION ALL
 SELECT 'cases', tool, 0, trigger, date_trunc('hour', opened_at, 'UTC'), count(*)
-  FROM "case" GROUP BY 2, 4, 5
+  FROM "case" WHERE subject_kind = 'output' GROUP BY 2, 4, 5
+UNION ALL
+SELECT 'routed', c.tool, 0, t.detail->>'rule', date_trunc('hour', t.at, 'UTC'), count(*)
+  FROM timeline_entry t JOIN "case" c ON c.id = t.case_id
+ WHERE t.event = 'opened' AND c.subject_kind = 'output' GROUP BY 2, 4, 5
+UNION ALL
+SELECT 'monitored', c.tool, 0, (t.detail->>'routing_revision') || '/' || (tried->>'rule'),
+       date_trunc('hour', t.at, 'UTC'), count(*)
+  FROM timeline_entry t JOIN "case" c ON c.id = t.case_id
+ CROSS JOIN LATERAL jsonb_array_elements(c.monitored) AS listed (tried)
+ WHERE t.event = 'opened' AND c.subject_kind = 'output' GROUP BY 2, 4, 5
 UNION ALL
 SELECT 'exceptions', tool, version, exception, date_trunc('hour', recorded_at, 'UTC'), count(*)
   FROM output WHERE exception IS NOT NULL GROUP BY 2, 3, 4, 5
 UNION ALL
 SELECT 'verdicts', c.tool, 0, t.detail->>'verdict', date_trunc('hour', t.at, 'UTC'), count(*)
   FROM timeline_entry t JOIN "case" c ON c.id = t.case_id
- WHERE t.event = 'resolved' GROUP BY 2, 4, 5
+ WHERE t.event = 'resolved' AND c.subject_kind = 'output' GROUP BY 2, 4, 5
 UNION ALL
 SELECT 'overdue', c.tool, 0, c.queue || '/' || (t.detail->>'clock'),
        date_trunc('hour', t.at, 'UTC'), count(*)
@@ -109,7 +119,7 @@ CREATE TEMP VIEW holding AS
 SELECT case_id, id, event, actor,
        lag(event) OVER before AS event_before, lag(actor) OVER before AS actor_before
   FROM timeline_entry WHERE event IN ('claimed', 'released', 'reassigned', 'resolved', 'reviewed',
-       'waiting', 'snoozed', 'merged')
+       'waiting', 'snoozed', 'merged') AND NOT coalesce(detail ? 'incident', false)
 WINDOW before AS (PARTITION BY case_id ORDER BY id);
 """
 

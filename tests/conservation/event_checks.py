@@ -94,7 +94,8 @@ EVENT_CHECKS = (
                          version, label, hour, coalesce(k.n, 0), coalesce(r.n, 0))
              FROM (SELECT measure, tool, version, label, hour, sum(n) AS n FROM kept_count
                     WHERE hour IS NOT NULL AND measure IN ('outputs', 'overridden', 'cases',
-                          'verdicts', 'overdue', 'exceptions') GROUP BY 1, 2, 3, 4, 5) k
+                          'verdicts', 'overdue', 'exceptions', 'routed', 'monitored')
+                    GROUP BY 1, 2, 3, 4, 5) k
              FULL JOIN (SELECT * FROM raw_count WHERE hour IS NOT NULL) r
                   USING (measure, tool, version, label, hour)
             WHERE coalesce(k.n, 0) <> coalesce(r.n, 0)

@@ -28,9 +28,9 @@ UNFENCED = "AND coalesce(:token, :token) IS NOT NULL AND coalesce(:me, :me) IS N
 
 
 def test_no_fencing_is_found(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    unfenced = str(verdicts._RESOLVE).replace(FENCE, UNFENCED)
-    assert unfenced != str(verdicts._RESOLVE)
-    monkeypatch.setattr(verdicts, "_RESOLVE", text(unfenced))
+    unfenced = str(verdicts.RESOLVE).replace(FENCE, UNFENCED)
+    assert unfenced != str(verdicts.RESOLVE)
+    monkeypatch.setattr(verdicts, "RESOLVE", text(unfenced))
     case = pipeline.case("overdue")
     token = pipeline.claim(OWNER, case, lease=timedelta(seconds=0))
     pipeline.claim(TEAMMATE, case)
@@ -40,9 +40,9 @@ def test_no_fencing_is_found(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 
 
 def test_write_past_the_lease_is_found(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    unleased = str(verdicts._RESOLVE).replace(FENCE, UNFENCED)
+    unleased = str(verdicts.RESOLVE).replace(FENCE, UNFENCED)
     unleased = unleased.replace("state IN ('claimed')", "true")
-    monkeypatch.setattr(verdicts, "_RESOLVE", text(unleased))
+    monkeypatch.setattr(verdicts, "RESOLVE", text(unleased))
     run_ddl(pipeline, 'ALTER TABLE "case" DISABLE TRIGGER USER')
     case = pipeline.case("overdue")
     token = pipeline.claim(OWNER, case, lease=timedelta(seconds=0))

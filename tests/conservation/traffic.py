@@ -8,7 +8,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -270,87 +269,3 @@ def _body(path: str, steps: Sequence[Step]) -> tuple[bytes, str]:
         return b"[" + b",".join(bodies) + b"]", _BATCH
     data = [step.event.data.model_dump(mode="json", exclude_none=True) for step in steps]
     return to_json(data[0] if len(data) == 1 else data), "application/json"
-
-
-# --- people -----------------------------------------------------------------------------------
-
-
-@dataclass
-class Owner:
-    """Somebody who takes cases, reviews most of them, and lets some lie."""
-
-    address: str
-    email: str
-    token: str
-    ledger: Ledger
-    lock: threading.Lock
-    seed: int
-    stopping: threading.Event = field(default_factory=threading.Event)
-    problems: list[str] = field(default_factory=list)
-
-    def start(self) -> threading.Thread:
-        """Begin to work."""
-        thread = threading.Thread(target=self._work)
-        thread.start()
-        return thread
-
-    def _work(self) -> None:
-        draw = random.Random(self.seed)
-        with httpx2.Client(
-            base_url=self.address,
-            timeout=_TIMEOUT,
-            headers={"Authorization": f"Bearer {self.token}"},
-        ) as client:
-            while not self.stopping.wait(draw.uniform(0.05, 0.4)):
-                with suppress(httpx2.HTTPError):
-                    self._one_case(client, draw)
-
-    def _one_case(self, client: httpx2.Client, draw: random.Random) -> None:
-        listed = client.get("/v1/cases?limit=50&state=open")
-        cases = listed.json()["items"] if listed.status_code == 200 else []
-        if not cases:
-            return
-        case = draw.choice(cases)
-        taken = client.post(f"/v1/cases/{case['id']}/claim")
-        if taken.status_code != 200:
-            return
-        token, what = taken.json()["token"], draw.random()
-        if what < 0.1:
-            return  # and never comes back to it: the lease ends
-        if what < 0.2:
-            client.post(f"/v1/cases/{case['id']}/release", json={"token": token})
-            return
-        if what < 0.3:
-            note = {"token": token, "note": "hm"}
-            client.post(f"/v1/cases/{case['id']}/comment", json=note)
-        self._review(client, draw, taken.json()["case"], token)
-
-    def _review(
-        self, client: httpx2.Client, draw: random.Random, case: dict[str, Any], token: str
-    ) -> None:
-        """Give a verdict, under a key so that asking again cannot give it twice."""
-        own = case["output"].get("value")
-        body: dict[str, Any] = {"token": token, "verdict": "upheld"}
-        if own is None or draw.random() < 0.5:
-            others = [category for category in CATEGORIES if category != own]
-            body |= {"verdict": "corrected", "value": draw.choice(others)}
-        headers = {"Idempotency-Key": f"{case['id']}-{token}"}
-        with self.lock:
-            entry = self.ledger.verdict(case["id"], self.email)
-        while not self.stopping.is_set():
-            try:
-                answer = client.post(f"/v1/cases/{case['id']}/verdict", json=body, headers=headers)
-            except httpx2.HTTPError:
-                self.stopping.wait(0.2)
-                continue
-            if answer.status_code == 200:
-                entry.times += 1
-                return
-            # 403: what they decided before was appealed since they took the case.
-            if answer.status_code in (403, 409):
-                return
-            if answer.status_code < 500:
-                self.problems.append(f"a verdict was answered {answer.status_code}: {answer.text}")
-                return
-            self.stopping.wait(0.2)
-        entry.unanswered += 1

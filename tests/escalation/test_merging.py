@@ -142,7 +142,7 @@ def test_who_may_merge(cases: list[int], casework: Casework) -> None:
 
 def test_a_case_that_others_wait_for_gets_no_verdict(cases: list[int], casework: Casework) -> None:
     casework.do("merge", LEAD, cases[0], into=cases[1])
-    with pytest.raises(MovedOn, match="1 cases are merged into this one"):
+    with pytest.raises(MovedOn, match="Cases are merged into this one"):
         casework.give_verdict(OWNER, cases[1])
     casework.do("unmerge", LEAD, cases[0])
     casework.give_verdict(OWNER, cases[1])

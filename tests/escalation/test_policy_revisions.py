@@ -4,18 +4,23 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from threading import Event
 
+import psycopg
 import pytest
+from sqlalchemy import text
 
+from services.escalation.errors import PolicyMovedOn
 from services.escalation.leaving import CaseDuty
+from services.escalation.policy import replay as replaying
 from services.escalation.policy import revisions
 from services.escalation.policy.model import RoutingPolicy
 from services.escalation.policy.read import read
 from services.escalation.policy.replay import Load, Replay, replay
 from services.escalation.policy.revisions import PolicyInForce
 from services.escalation.routing import Router
+from services.escalation.rules import PolicySource
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
-from services.kit.errors import InvalidInput, NotAllowed
+from services.kit.errors import InvalidInput, NotAllowed, NotFound
 from services.people import service as people_service
 from services.people.errors import StillOwns
 from tests.factories import (
@@ -25,13 +30,16 @@ from tests.factories import (
     OWNER,
     POLICY,
     TEAM,
+    TOOL,
     Delivery,
     actor_of,
+    fill,
     one,
     output,
     rows,
 )
 from tests.factories.people import OPERATOR
+from tests.test_plans import rows_read, steps
 
 TO_OTHERS = POLICY.replace("team: support, priority: P3", f"team: {OTHER_TEAM}, priority: P2")
 NOBODY = POLICY.replace("lea@example.org}\n    priority", "pat@example.org}\n    priority")
@@ -159,15 +167,56 @@ def test_who_leaves_is_not_named_by_a_policy_that_is_put_meanwhile(database: Dat
     assert one(database, "SELECT active FROM person WHERE email = :e", e=OUTSIDER)
 
 
+def test_a_page_puts_upon_what_it_saw(database: Database) -> None:
+    def put_on_page(content: str, upon: int) -> int:
+        with database.transaction() as session:
+            actor, now = actor_of(session, LEAD), datetime.now(UTC)
+            source = PolicySource.PAGE
+            return revisions.put(session, content, actor=actor, source=source, upon=upon, now=now)
+
+    with pytest.raises(PolicyMovedOn):
+        put_on_page(POLICY, 7)
+    first = put_on_page(POLICY, 0)
+    with pytest.raises(PolicyMovedOn) as refused:
+        put_on_page(TO_OTHERS, 0)
+    assert refused.value.extra == {"revision": first}
+    second = put_on_page(TO_OTHERS, first)
+    with database.transaction() as session:
+        assert [one.source for one in revisions.history(session)] == ["page", "page"]
+        before = revisions.before(session, second)
+        assert before is not None
+        assert (before.number, revisions.before(session, first)) == (first, None)
+        with pytest.raises(NotFound):
+            revisions.revision(session, second + 1)
+
+
+def test_of_two_pages_that_saw_the_same_one_puts(database: Database) -> None:
+    first = put(database, POLICY)
+
+    def put_on_page(content: str) -> int | None:
+        with database.transaction() as session:
+            actor, now = actor_of(session, LEAD), datetime.now(UTC)
+            try:
+                return revisions.put(session, content, actor=actor, upon=first, now=now)
+            except PolicyMovedOn:
+                return None
+
+    with ThreadPoolExecutor(2) as people:
+        done = list(people.map(put_on_page, [TO_OTHERS, TO_OTHERS + "# mine\n"]))
+    assert done.count(None) == 1
+
+
 # --- the past by another policy -------------------------------------------------------------
 
 
-def replayed(database: Database, before: str, against: str, days: int = 30) -> Replay:
+def replayed(
+    database: Database, before: str, against: str, days: int = 30, most: int | None = None
+) -> Replay:
     policy = read(before)
     with database.transaction() as session:
         now = DatabaseClock().now(session)
         since = now - timedelta(days=days)
-        return replay(session, lambda _: policy, read(against), since=since, now=now)
+        return replay(session, lambda _: policy, read(against), since=since, now=now, most=most)
 
 
 def test_a_replay_says_what_would_have_moved(log: Delivery, database: Database) -> None:
@@ -177,8 +226,18 @@ def test_a_replay_says_what_would_have_moved(log: Delivery, database: Database) 
     assert (same.cases, same.moved, same.unowned, same.earlier, same.later) == (4, 0, 0, 0, 0)
     found = replayed(database, POLICY, TO_OTHERS)
     assert (found.cases, found.moved, found.unowned) == (4, 3, 0)
-    assert found.teams == {TEAM: Load(3, 0), OTHER_TEAM: Load(0, 3), LEAD: Load(1, 1)}
+    assert found.teams.of == {TEAM: Load(4, 1), OTHER_TEAM: Load(0, 3)}
+    assert found.owners.of == {
+        f"team:{TEAM}": Load(3, 0),
+        f"team:{OTHER_TEAM}": Load(0, 3),
+        f"user:{LEAD}": Load(1, 1),
+    }
     assert dict(found.moves) == {(TEAM, OTHER_TEAM): 3}
+    to_person = replayed(
+        database, POLICY, POLICY.replace("{team: support, p", f"{{user: {OWNER}, p")
+    )
+    assert (to_person.moved, to_person.moves) == (0, {}), "the same team's people see them"
+    assert to_person.owners.of[f"user:{OWNER}"] == Load(0, 3)
     sooner = replayed(database, POLICY, POLICY.replace("claim: 30m", "claim: 10m"))
     assert (sooner.moved, sooner.earlier, sooner.later) == (0, 4, 0)
     later = replayed(database, POLICY, POLICY.replace("claim: 30m", "claim: 1bh"))
@@ -192,6 +251,31 @@ def test_a_replay_looks_as_far_back_as_it_is_told(log: Delivery, database: Datab
     )
     assert replayed(database, POLICY, POLICY, days=7).cases == 1
     assert replayed(database, POLICY, POLICY, days=9).cases == 2
+
+
+def test_a_replay_looks_at_the_newest_where_it_is_bounded(
+    log: Delivery, database: Database
+) -> None:
+    log.take(output("o-tax", value="tax", confidence=0.1))
+    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(3)))
+    bounded = replayed(database, POLICY, TO_OTHERS, most=3)
+    assert (bounded.cases, bounded.moved, bounded.whole) == (3, 3, False)
+    assert f"user:{LEAD}" not in bounded.owners.of
+    whole = replayed(database, POLICY, TO_OTHERS, most=5)
+    assert (whole.cases, whole.whole) == (4, True)
+
+
+def test_a_bounded_replay_reads_no_more_cases_than_it_may(
+    log: Delivery, database: Database
+) -> None:
+    """However many there are, and whatever the server thinks of their number."""
+    with psycopg.connect(database.engine.url.render_as_string(False).replace("+psycopg", "")) as it:
+        fill(it, tool=TOOL, team=TEAM, outputs=5_000, cases=5_000, analysed=False)
+    with database.transaction() as session:
+        given = {"since": datetime(2000, 1, 1, tzinfo=UTC), "now": datetime.now(UTC), "most": 50}
+        explained = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {replaying._CASES.element.text}")
+        plan = session.execute(explained, given).scalar_one()[0]["Plan"]
+    assert max(map(rows_read, steps(plan))) <= 50
 
 
 NOBODY_AT_ALL = "version: 1\ncatch_all: {user: pat@example.org, sla: {claim: 1h, resolve: 2h}}"

@@ -13,7 +13,18 @@ from services.escalation import claims, service
 from services.escalation.rules import TRANSITIONS, CaseState, CaseVerb, Owner, moves
 from services.kit.database import Database
 from services.kit.errors import SecondlookError
-from tests.factories import LEAD, OWNER, TEAMMATE, Casework, Delivery, one, output
+from services.tools.rules import VerdictKind
+from tests.factories import (
+    LEAD,
+    LEASE,
+    OWNER,
+    TEAMMATE,
+    Casework,
+    Delivery,
+    actor_of,
+    one,
+    output,
+)
 
 _NO_CLAIM = "claimant = NULL, lease_expires_at = NULL"
 _NO_VERDICT = "verdict = NULL, verdict_by = NULL, resolved_at = NULL, verdict_id = NULL"
@@ -165,5 +176,35 @@ def test_what_time_does_passes_over_other_states(
         assert _state(database, case) == state
 
 
+@pytest.mark.parametrize("state", _elsewhere(CaseVerb.RESOLVE_PART))
+def test_what_is_no_part_is_not_decided_with_others(
+    state: CaseState, case: int, casework: Casework, database: Database
+) -> None:
+    _put(database, case, state)
+    with database.transaction() as session:
+        now, actor = casework.clock.now(session), actor_of(session, OWNER)
+        said = service.Judgement(VerdictKind.UPHELD)
+        found = service.decide(session, actor, [case], said, lease=LEASE, now=now)
+    assert (found.done, list(found.skipped)) == ([], [case])
+    assert _state(database, case) == state
+
+
+@pytest.mark.parametrize("state", _elsewhere(CaseVerb.UNDO_PART))
+def test_a_part_without_a_verdict_has_none_to_take_back(
+    state: CaseState, case: int, casework: Casework, database: Database
+) -> None:
+    _put(database, case, CaseState.MERGED)
+    if state != CaseState.MERGED:
+        _put(database, case, state)
+    with pytest.raises(SecondlookError) as refused:
+        casework.undo(LEAD, case)
+    assert refused.value.status == 409
+    assert _state(database, case) == state
+
+
+_OF_PARTS = {CaseVerb.RESOLVE_PART, CaseVerb.UNDO_PART}
+
+
 def test_every_verb_is_tried() -> None:
-    assert {*BY_PEOPLE, CaseVerb.EXPIRE, CaseVerb.DROP, CaseVerb.CLOSE} == set(CaseVerb)
+    by_time = {CaseVerb.EXPIRE, CaseVerb.DROP, CaseVerb.CLOSE}
+    assert {*BY_PEOPLE, *by_time, *_OF_PARTS} == set(CaseVerb)

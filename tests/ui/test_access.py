@@ -16,16 +16,22 @@ _OURS = "o/1 %"
 _NAVIGATION = {
     factories.REP: ["Outputs"],
     factories.OWNER: ["Queue", "Outputs", "Health", "Schedules"],
-    factories.LEAD: ["Queue", "Outputs", "Health", "Schedules"],
+    factories.LEAD: ["Queue", "Outputs", "Health", "Schedules", "Routing"],
     OPS: ["Queue", "Outputs", "Health", "Schedules"],
     AUDITOR: ["Queue", "Outputs", "Health", "Schedules", "Audit"],
-    factories.ADMIN: ["Queue", "Outputs", "Health", "Schedules", "Tools", "People", "Audit"],
+    factories.ADMIN: [
+        *("Queue", "Outputs", "Health", "Schedules", "Routing", "Tools", "People", "Audit"),
+    ],
 }
 _NEEDS = {
     "/queue": "Queue",
     "/outputs": "Outputs",
     "/health": "Health",
     "/schedules": "Schedules",
+    "/routing": "Routing",
+    "/routing/history": "Routing",
+    "/routing/try": "Routing",
+    "/routing/propose": "Routing",
     "/tools": "Tools",
     "/tools/new": "Tools",
     f"/tools/{factories.TOOL}": "Tools",

@@ -76,7 +76,7 @@ def test_a_lead_merges_cases_and_takes_them_apart(site: Site) -> None:
     assert tuple(site.rows(_INCIDENT, id=case)[0]) == ("merged", into)
     whole = lead.get(f"/c/{into}").text
     assert f'href="/c/{case}"' in whole
-    assert "/verdict" not in whole
+    assert f"/c/{into}/verdict" not in whole
     page = lead.get(f"/c/{case}").text
     assert f'href="/c/{into}"' in page
     assert "/verdict" not in page

@@ -5,11 +5,11 @@ from typing import Any
 from services.escalation import service
 from services.escalation.cases import Case
 from services.escalation.opinions import Panel
-from services.escalation.rules import OPEN_STATES, PAUSED, CaseState
+from services.escalation.rules import OPEN_STATES, PAUSED, CaseState, SubjectKind
 from services.kit.database import Session
 from services.people.rules import Actor, Verb
 from services.tools.queries import ToolInfo
-from ui.cases.vocabulary import trigger_label
+from ui.cases.vocabulary import cause_words, trigger_label
 from ui.kit.values import format_field, format_value
 
 _DECIDED = (CaseState.RESOLVED, CaseState.CLOSED)
@@ -24,13 +24,15 @@ def case_context(
         **_facts(case, tool),
         **_tools_answer(case, blind=blind, names=names),
         "title": _title(case),
-        "choices": settling or _choices(case, tool, blind=blind),
-        "others": _others(case, tool, blind=blind, query=query),
+        "choices": settling or choices_of(case, tool, blind=blind),
+        "others": others_of(case, tool, blind=blind, query=query),
         "query": query,
     }
 
 
 def _title(case: Case) -> str:
+    if case.subject_kind == SubjectKind.INCIDENT:
+        return f"{case.children} cases of the same cause"
     if case.hidden:
         return "What is right?"
     if case.failure:
@@ -87,18 +89,28 @@ def _facts(case: Case, tool: ToolInfo) -> dict[str, Any]:
         "pause_reason": case.pause_reason,
         "merged": case.state == CaseState.MERGED,
         "incident": case.incident,
+        "is_incident": case.subject_kind == SubjectKind.INCIDENT,
+        "cause": cause_words(case.cause),
         "opened": case.opened_at,
         "version": case.output_version.label,
     }
 
 
 def standing(
-    case: Case, actor: Actor, *, barred: str = "", panel: Panel | None = None
+    case: Case,
+    actor: Actor,
+    *,
+    barred: str = "",
+    panel: Panel | None = None,
+    has_parts: bool = False,
 ) -> dict[str, Any]:
-    """What this person may do with the case; `barred` says why they may not judge it."""
+    """What this person may do with the case.
+
+    `barred` says why they may not judge it; others are merged into one that has parts.
+    """
     mine = case.state == "claimed" and case.claimant == actor.email
-    free = case.state == "open"
-    may_review = actor.may(Verb.REVIEW) and not barred and not case.children
+    free, is_output = case.state == "open", case.subject_kind == SubjectKind.OUTPUT
+    may_review = actor.may(Verb.REVIEW) and not barred and not has_parts
     if panel is not None and panel.yours is not None:
         may_review = may_review and (panel.settles or panel.alone)
     return {
@@ -108,7 +120,7 @@ def standing(
         "can_put_off": mine or (free and service.may_put_off(actor, case)),
         "can_merge": actor.may(Verb.TAKE_OVER),
         "can_undo": may_undo(actor, case),
-        "can_reopen": actor.may(Verb.REVIEW) and case.state in _DECIDED,
+        "can_reopen": actor.may(Verb.REVIEW) and case.state in _DECIDED and is_output,
         "barred": barred,
         "claimant": case.claimant,
         "token": str(case.claim_seq) if mine else "",
@@ -127,7 +139,7 @@ def may_undo(actor: Actor, case: Case) -> bool:
     return case.state == CaseState.RESOLVED and actor.may(Verb.REVIEW) and theirs
 
 
-def _choices(case: Case, tool: ToolInfo, *, blind: bool) -> list[dict[str, Any]]:
+def choices_of(case: Case, tool: ToolInfo, *, blind: bool) -> list[dict[str, Any]]:
     """The numbered verdicts: 1 is the tool's word, then what it also considered."""
     if tool.kind == "flag":
         return _flag_choices(case, blind=blind)
@@ -161,11 +173,11 @@ def _flag_choices(case: Case, *, blind: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _others(case: Case, tool: ToolInfo, *, blind: bool, query: str) -> list[dict[str, Any]]:
+def others_of(case: Case, tool: ToolInfo, *, blind: bool, query: str) -> list[dict[str, Any]]:
     """The other categories, narrowed by the search."""
     if tool.kind != "category":
         return []
-    offered = {c["value"].removeprefix("is:") for c in _choices(case, tool, blind=blind)}
+    offered = {c["value"].removeprefix("is:") for c in choices_of(case, tool, blind=blind)}
     offered |= set() if blind else {case.value}
     letters = query.strip().lower()
     return [

@@ -9,7 +9,7 @@ from secondlook.text import identifier
 from services.escalation.lists import Filter
 from services.people.rules import Actor
 
-_SHOWN_FILTERS = ("tool", "trigger", "overdue", "mine", "state")
+_SHOWN_FILTERS = ("tool", "trigger", "overdue", "mine", "state", "incident")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class QueueFilter:
     overdue: str = ""
     mine: str = ""
     state: str = ""
+    incident: str = ""
 
     def filter(self, actor: Actor) -> Filter:
         """As the query takes it."""
@@ -30,6 +31,7 @@ class QueueFilter:
             overdue=True if self.overdue else None,
             claimant=actor.email if self.mine else None,
             state=self.state or None,
+            incident=int(self.incident) if _is_number(self.incident) else None,
         )
 
     def kept(self) -> list[tuple[str, str]]:
@@ -41,6 +43,10 @@ class QueueFilter:
         kept = {name: getattr(self, name) for name in _SHOWN_FILTERS} | changes
         query = urlencode({name: value for name, value in kept.items() if value})
         return f"{path}?{query}" if query else path
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 19
 
 
 def queue_filter(request: Request) -> QueueFilter:

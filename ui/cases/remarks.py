@@ -63,7 +63,8 @@ def remarks(session: Session, actor: Actor, case: Case) -> list[Remark]:
 def _words(session: Session, actor: Actor, case: Case) -> Sequence[Word]:
     """Each other person's last word that stands, the newest first."""
     last: dict[str, Word] = {}
-    for word in feedback.corrections(session, case.tool, case.output_id):
+    said = feedback.corrections(session, case.tool, case.output_id) if case.output_id else ()
+    for word in said:
         if not word.withdrawn and word.actor != actor.email:
             last[word.actor or word.event_id] = word
     return sorted(last.values(), key=lambda word: word.occurred_at, reverse=True)

@@ -10,6 +10,7 @@ from services.people.fields import Normalised
 from services.people.rules import Verb
 from ui.cases.handing_on import add_handing_on
 from ui.cases.merging import add_merging
+from ui.cases.parts import add_parts
 from ui.cases.pauses import add_pauses
 from ui.cases.queue_filter import queue_filter
 from ui.cases.remarks import add_remarks
@@ -33,6 +34,7 @@ def router(pages: PageContext) -> APIRouter:
     add_handing_on(routes, pages)
     add_pauses(routes, pages)
     add_merging(routes, pages)
+    add_parts(routes, pages)
     return routes
 
 

@@ -9,9 +9,8 @@ from starlette.responses import Response
 from services.escalation import lists, opinions, precedents, queries
 from services.escalation.cases import Case, Listed
 from services.escalation.judgement import Opinion
-from services.escalation.lists import Filter
 from services.escalation.precedents import Precedent
-from services.escalation.rules import LAST_RESORT, CaseState, Owner
+from services.escalation.rules import LAST_RESORT, Owner, SubjectKind
 from services.feedback import queries as feedback
 from services.kit.database import Session
 from services.kit.errors import NotFound
@@ -23,9 +22,10 @@ from services.tools.queries import ToolInfo
 from services.tools.rules import OutputKind, VerdictKind
 from ui.cases.case_view import case_context, may_undo, standing, why_barred
 from ui.cases.panel import in_words, panel_context, settle_choices
+from ui.cases.parts_view import parts_context, parts_outcome
 from ui.cases.queue_filter import QueueFilter, queue_filter
 from ui.cases.remarks import remarks_context
-from ui.cases.vocabulary import SPANS, timeline_entries, trigger_label
+from ui.cases.vocabulary import SPANS, cause_words, timeline_entries, trigger_label
 from ui.kit.context import PageContext
 from ui.kit.templating import wants_fragment
 from ui.kit.values import format_value
@@ -68,21 +68,38 @@ def list_context(
 
 def _row(case: Listed, actor: Actor) -> dict[str, Any]:
     """A case as a row of the list."""
+    if case.subject_kind == SubjectKind.INCIDENT:
+        return {**_shared(case, actor), **_of_incident(case)}
     blind = case.hidden
     said = "" if blind else format_value(case.value, case.failure)
     corrected = case.verdict_value if case.verdict == VerdictKind.CORRECTED else None
     human = format_value(corrected if corrected is not None else (case.dispute or {}).get("value"))
     return {
-        "id": case.id,
+        **_shared(case, actor),
         "title": (_what_is_right(case) if blind else said or "No output"),
         "human": "" if blind else human,
         "text": case.excerpt or ("" if blind else (case.dispute or {}).get("note")) or "",
-        "due": case.due_at,
         "confidence": None if blind else case.confidence,
+    }
+
+
+def _shared(case: Listed, actor: Actor) -> dict[str, Any]:
+    return {
+        "id": case.id,
+        "due": case.due_at,
         "meta": (trigger_label(case.trigger), case.tool),
         "claimant": _holder(case, actor),
         "state": "" if case.state in ("open", "claimed") else "inert",
         "verdict": case.verdict,
+    }
+
+
+def _of_incident(case: Listed) -> dict[str, Any]:
+    return {
+        "title": f"Incident: {case.children} cases",
+        "human": "",
+        "text": cause_words(case.cause),
+        "confidence": None,
     }
 
 
@@ -130,7 +147,8 @@ def pane_context(
     names = _field_names(session, case, tool)
     barred = why_barred(session, actor, case)
     panel = opinions.panel(session, actor, case)
-    parts = _parts(session, actor, case)
+    parts = parts_context(session, actor, case, tool, query=query, now=now)
+    waiting = bool(parts and parts["total"])
     beside = (
         _count_context(session, actor, asked)
         if fragment
@@ -141,26 +159,20 @@ def pane_context(
         **remarks_context(session, actor, case),
         **panel_context(session, panel),
         "case": case_context(case, tool, query=query, names=names, settling=settle_choices(panel))
-        | standing(case, actor, barred=barred, panel=panel),
+        | standing(case, actor, barred=barred, panel=panel, has_parts=waiting),
         "entries": timeline_entries(queries.timeline(session, case)),
         "owners": (owners := _possible_owners(session)),
         "teams": _other_teams(owners, case),
         "similar": [_precedent(one) for one in precedents.similar(session, actor, case)],
-        "parts": [_row(one, actor) for one in parts],
+        "parts": parts,
+        "preview": None,
+        "outcome": parts_outcome(request),
         "spans": [{"value": span, "label": words} for span, words in SPANS],
         "problem": "",
         "typed": {},
         "oob": fragment,
         "now": now,
     }
-
-
-def _parts(session: Session, actor: Actor, case: Case) -> list[Listed]:
-    """Cases that are merged into this one, the soonest due first: a page of them at most."""
-    if not case.children:
-        return []
-    wanted = Filter(incident=case.id, state=CaseState.MERGED)
-    return lists.cases(session, actor, wanted, limit=_PAGE)
 
 
 def _precedent(one: Precedent) -> dict[str, Any]:

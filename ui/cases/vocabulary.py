@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic_core import from_json
+
 from services.escalation.queries import TimelineRow
 from ui.kit.values import format_value
 
@@ -21,6 +23,7 @@ _EVENTS = {
     "released": ("Released", "undo-2"),
     "commented": ("Commented", "message-square"),
     "reassigned": ("Given to another owner", "users"),
+    "rerouted": ("Routed anew", "arrow-right"),
     "escalated": ("Escalated", "arrow-up-right"),
     "waiting": ("Waits", "clock"),
     "snoozed": ("Put off", "clock"),
@@ -69,6 +72,35 @@ def trigger_label(trigger: str) -> str:
     return _TRIGGERS.get(trigger, trigger.replace("_", " "))
 
 
+_IN_COMMON = {
+    "predicted.category": "AI said",
+    "predicted.flag": "AI said",
+    "failure": "failed by",
+}
+
+
+def cause_words(cause: str | None) -> str:
+    """What cases of a cause have in common, in words; empty where it is only their rule."""
+    if cause is None:
+        return ""
+    said = from_json(cause)
+    facts = [(name, value) for name, value in said.items() if name not in _BESIDE]
+    return ", ".join(f"{_fact(name)} {_words(value)}" for name, value in facts if value is not None)
+
+
+_BESIDE = ("rule", "trigger", "tool")
+
+
+def _fact(fact: str) -> str:
+    return _IN_COMMON.get(fact, fact.removeprefix("attributes."))
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(str(part) for part in value if part is not None)
+    return format_value(value)
+
+
 def timeline_entries(entries: Sequence[TimelineRow]) -> list[dict[str, Any]]:
     """Timeline entries as the macro takes them, the newest first."""
     return [_entry(entry) for entry in reversed(entries)]
@@ -90,12 +122,17 @@ def _entry(entry: TimelineRow) -> dict[str, Any]:
         words = f"Mentioned {', '.join(detail.get('people', ()))}"
     elif entry.event == "overdue":
         words = f"Deadline to {detail.get('clock')} missed"
+    elif entry.event == "joined" and detail.get("cases", 1) > 1:
+        words = f"{detail['cases']} cases were merged into it"
     elif entry.event in ("merged", "unmerged"):
         number = detail.get("into") or detail.get("from")
         words = f"Merged into case {number}" if entry.event == "merged" else f"Out of case {number}"
     elif entry.event in ("escalated", "reassigned") and detail.get("owner"):
         name = detail["owner"]["id"]
         words = f"{words} to {name}" if entry.event == "escalated" else f"Given to {name}"
+    elif entry.event == "rerouted" and detail.get("to"):
+        to = detail["to"]
+        words = f"Routed anew by rule {to['rule']} of revision {to['revision']}, to {to['owner']}"
     return {
         "at": entry.at,
         "text": words,

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from fastapi import Request
 from starlette.responses import Response
 
+from services.escalation.routing import Router
 from services.kit.clock import Clock
 from services.kit.database import Database, Session
 from services.kit.errors import NotAllowed, NotSignedIn
@@ -41,6 +42,7 @@ class PageContext:
     templates: Templates
     publish: Publish
     duties: Sequence[Duty]
+    router: Router
     lease: timedelta
     reopen_window: timedelta
     pause_limit: timedelta

@@ -72,9 +72,13 @@ class Event(Strict):
 
     @property
     def key(self) -> bytes:
-        """The key on the log: an output and what follows it share a partition."""
-        output_id = getattr(self.data, "output_id", None)
-        return topics.key(self.tool, output_id) if output_id is not None else self.tool.encode()
+        """The key on the log: an output and what follows it share a partition, and so does what
+        happens to one case."""
+        for name in ("output_id", "case_id"):
+            found = getattr(self.data, name, None)
+            if found is not None:
+                return topics.key(self.tool, found)
+        return self.tool.encode()
 
 
 class OutputRecorded(Event):

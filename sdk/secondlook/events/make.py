@@ -89,9 +89,9 @@ def case_event(what: str, *, actor: Actor | str | None = None, **facts: Any) -> 
     """What happened to a case.
 
     Args:
-        what: `opened`, `claimed`, `released`, `escalated`, `reassigned`, `reviewed`, `divided`,
-            `resolved`, `closed`, `reopened`, `undone`, `commented`, `mentioned`, `disputed`,
-            `overdue` or `reminded`.
+        what: `opened`, `claimed`, `released`, `escalated`, `reassigned`, `rerouted`, `reviewed`,
+            `divided`, `resolved`, `closed`, `reopened`, `undone`, `commented`, `mentioned`,
+            `disputed`, `overdue` or `reminded`.
         actor: who did it; None where Secondlook itself did.
         facts: the other fields of `CaseEvent`.
     """

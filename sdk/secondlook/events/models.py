@@ -30,6 +30,7 @@ from secondlook._values import (
     ShortText,
     Slug,
     Strict,
+    SubjectKind,
     Text,
     Timestamp,
     ToolErrorKind,
@@ -196,11 +197,27 @@ class Withdrawal(Strict):
     occurred_at: Timestamp | None = None
 
 
+class RoutedBy(Strict):
+    """What a routing policy made of a case: by which rule of which revision, for whom."""
+
+    rule: ShortText
+    revision: ShortText
+    owner: Owner
+
+
+class Rerouting(Strict):
+    """That another revision of the routing policy made something else of a case."""
+
+    before: RoutedBy
+    after: RoutedBy
+
+
 class CaseEvent(Strict):
     """Where a case stands after something happened to it."""
 
     case_id: Id
-    output_id: Id
+    output_id: Id | None = None
+    """Absent where it is about an incident: many outputs."""
     tool: Slug
     trigger: Trigger
     queue: Slug
@@ -212,6 +229,12 @@ class CaseEvent(Strict):
     """How urgent it is, `P1` first."""
     team: Slug | None = None
     """Whose people see it."""
+    subject_kind: SubjectKind = "output"
+    """What it is about."""
+    incident: Id | None = None
+    """The case that it is part of, or was."""
+    children: Count = 0
+    """How many cases are, or were, part of it."""
     waits_for: WaitsFor | None = None
     """Of a case with several reviewers: whom it still needs, another one or a lead."""
     mentioned: Annotated[tuple[ActorId, ...], Field(strict=False), NullIsEmpty] = ()
@@ -219,6 +242,8 @@ class CaseEvent(Strict):
     at: Timestamp
     actor: Actor | None = None
     """Absent where Secondlook itself acted: a timer, a rule."""
+    rerouting: Rerouting | None = None
+    """There where the type is `rerouted`."""
 
 
 class VerdictGiven(Strict):

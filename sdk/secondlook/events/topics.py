@@ -9,6 +9,7 @@ CaseEventType = Literal[
     "secondlook.case.released.v1",
     "secondlook.case.escalated.v1",
     "secondlook.case.reassigned.v1",
+    "secondlook.case.rerouted.v1",
     "secondlook.case.waiting.v1",
     "secondlook.case.snoozed.v1",
     "secondlook.case.woken.v1",

@@ -4,8 +4,8 @@ The first rule that matches wins; the catch-all is mandatory, so there is no cas
 owner; and every ladder ends with a rung that names somebody.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple
@@ -18,11 +18,13 @@ from pydantic import (
     Field,
     model_validator,
 )
-from secondlook import conditions, events
+from secondlook import conditions
 from secondlook.conditions import FACTS, Clause, Condition, Facts, FactType
 from secondlook.extent import excess
 from secondlook.text import SLUG, normalised
 
+from services.escalation.policy.grouping import Group, Grouping, grouping_of
+from services.escalation.policy.traces import RuleTrace, WouldTake
 from services.escalation.rules import Owner, Priority, parse_address, parse_owner
 from services.kit.documents import wrong
 from services.kit.durations import DAY, Duration, Unit, parse_duration
@@ -31,6 +33,9 @@ from services.tools.rules import Trigger
 
 CASE_FACTS = {**FACTS, "trigger": FactType("text", tuple(t.value for t in Trigger))}
 """What rules can ask of a case: why it opened, and everything that its output says."""
+
+CATCH_ALL = "catch-all"
+"""What cases keep as their rule that no rule has taken."""
 
 Slug = Annotated[str, Field(pattern=SLUG)]
 
@@ -117,6 +122,7 @@ class Rule(_Part):
     priority: Priority = Priority.P3
     sla: Sla | None = None
     escalate: str | None = None
+    group: Grouping | None = None
     reviewers: Reviewers = 1
 
 
@@ -129,6 +135,7 @@ class CatchAll(_Part):
     priority: Priority = Priority.P3
     sla: Sla
     escalate: str | None = None
+    group: Grouping | None = None
     reviewers: Reviewers = 1
 
     @property
@@ -204,15 +211,10 @@ class Route:
     """Whose hours count, where the policy says so."""
     ladder: tuple[Rung, ...]
     reviewers: int
-
-
-@dataclass(frozen=True, slots=True)
-class RuleTrace:
-    """One rule that was asked, and the first of its clauses that failed, if one did."""
-
-    rule: str
-    matched: bool
-    failed: str | None = None
+    group: Group | None
+    """What makes cases one incident."""
+    monitored: tuple[WouldTake, ...] = ()
+    """The rules before it that are merely tried, and would have taken the case."""
 
 
 class RoutingPolicy(_Part):
@@ -285,21 +287,25 @@ class RoutingPolicy(_Part):
 
     def route(self, facts: Facts) -> Route:
         """Where a case goes: by the first active rule that matches, else by the catch-all."""
+        tried: list[Rule] = []
         for rule, condition in self._conditions:
-            if rule.mode == "active" and condition.holds(facts) and not _hidden(rule, facts):
-                return self._as_route(rule.id, rule.owner.owner, rule)
-        return self._as_route("catch-all", self.catch_all.owner.owner, self.catch_all)
+            if condition.holds(facts) and not _hidden(rule, facts):
+                if rule.mode == "active":
+                    return _beside(self._as_route(rule.id, rule.owner.owner, rule, facts), tried)
+                tried.append(rule)
+        owner = self.catch_all.owner.owner
+        return _beside(self._as_route(CATCH_ALL, owner, self.catch_all, facts), tried)
 
     def explain(self, facts: Facts) -> Iterator[RuleTrace]:
         """Each rule in turn, up to the one that decides, with the clause that failed."""
         for rule, condition in self._conditions:
             failed = _hidden(rule, facts) or condition.failed(facts)
-            yield RuleTrace(rule.id, failed is None, failed)
+            yield RuleTrace(rule.id, failed is None, failed, monitored=rule.mode == "monitor")
             if failed is None and rule.mode == "active":
                 return
-        yield RuleTrace("catch-all", matched=True)
+        yield RuleTrace(CATCH_ALL, matched=True)
 
-    def _as_route(self, name: str, owner: Owner, part: Rule | CatchAll) -> Route:
+    def _as_route(self, name: str, owner: Owner, part: Rule | CatchAll, facts: Facts) -> Route:
         sla = part.sla or self.catch_all.sla
         ladder = self.ladders.get(part.escalate or self.catch_all.escalate or "", [])
         first = Rung(at=Duration(), own=owner)
@@ -307,7 +313,7 @@ class RoutingPolicy(_Part):
         later = [rung for rung in ladder if rung.at is None or rung.at.amount]
         return Route(
             rule=name,
-            queue=part.queue or (owner.id if owner.kind == "team" else name),
+            queue=_queue(name, owner, part),
             owner=owner,
             priority=part.priority,
             claim=sla.claim,
@@ -315,10 +321,31 @@ class RoutingPolicy(_Part):
             calendar=sla.calendar,
             ladder=(first, *later),
             reviewers=part.reviewers,
+            group=grouping_of(part.group, str(facts.get("trigger"))),
         )
 
 
+PolicyOfTeam = Callable[[str], RoutingPolicy]
+"""The policy that holds for the tools of a team."""
+
+
+def _queue(name: str, owner: Owner, part: Rule | CatchAll) -> str:
+    return part.queue or (owner.id if owner.kind == "team" else name)
+
+
+def _beside(route: Route, tried: Sequence[Rule]) -> Route:
+    """A route with what the rules before it would have made of the case that are merely tried."""
+    if not tried:
+        return route
+    would = (
+        WouldTake(rule.id, _queue(rule.id, rule.owner.owner, rule), rule.owner.owner, rule.priority)
+        for rule in tried
+    )
+    return replace(route, monitored=tuple(would))
+
+
 OF_ANSWER = ("predicted.category", "predicted.flag", "confidence", "failure")
+"""What an audit hides of an output."""
 
 
 def _hidden(rule: Rule, facts: Facts) -> str | None:
@@ -365,23 +392,3 @@ def _check_repeat(name: str, position: int, rung: Rung, *, is_last: bool) -> Non
         place = ("ladders", name, position, "repeat")
         hint = "Leave `repeat` out, or change it."
         raise wrong(f"ladder '{name}': {problem}", hint, *place)
-
-
-def facts_of_review(request: events.ReviewRequest) -> Facts:
-    """What rules can ask of the case that a review request opens."""
-    output = request.output
-    if output is None:
-        return {**conditions.facts_of(tool=request.tool), "trigger": request.trigger}
-    known = conditions.facts_of(
-        tool=request.tool,
-        kind=output.kind,
-        value=output.value,
-        confidence=output.confidence,
-        model=output.version.model if output.version else None,
-        prompt=output.version.prompt if output.version else None,
-        language=output.input.language if output.input else None,
-        cohort=output.cohort,
-        failure=output.error.kind if output.error else None,
-        attributes=output.attributes,
-    )
-    return {**known, "trigger": request.trigger}

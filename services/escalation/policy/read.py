@@ -12,7 +12,7 @@ from services.escalation.policy.model import Place, RoutingPolicy
 from services.kit import documents
 from services.kit.documents import Words
 
-_NOT_YET = ("skills", "assign", "group", "schedule")
+_NOT_YET = ("skills", "assign", "schedule")
 _ELSEWHERE = {
     "review": (
         "the gate asks for reviews, not the routing policy",

@@ -1,34 +1,37 @@
 """What another routing policy would have made of the cases that there were."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from secondlook.conditions import Facts, facts_of
-from sqlalchemy import text
+from secondlook.conditions import Facts
 from sqlalchemy.orm import Session
 
 from services.escalation import owners
-from services.escalation.policy.model import Route, RoutingPolicy
+from services.escalation.policy.facts import COLUMNS, Said, facts
+from services.escalation.policy.model import PolicyOfTeam, Route, RoutingPolicy
 from services.escalation.rules import Owner
+from services.kit.database import selecting
+from services.kit.durations import Duration
 from services.kit.working_time import after, weekdays
 from services.people import queries as people
 from services.people.queries import Calendars
 from services.tools import queries as tools
 
-Policies = Callable[[str], RoutingPolicy]
-"""The policy that holds for the tools of a team."""
-
-_AT_ONCE = 2_000
-_CASES = text("""
-SELECT c.tool, c.trigger, c.opened_at, c.timezone, o.kind, o.value, o.confidence, o.model,
-    o.prompt, o.input->>'language' AS language, o.cohort, o.failure->>'kind' AS failure,
-    o.attributes
-FROM "case" c LEFT JOIN case_output o ON o.case_id = c.id
-WHERE c.opened_at > :since AND c.opened_at <= :now ORDER BY c.id
-""")
+_AT_ONCE = 500
+# One look for each case by its number: however many cases there are, no more are read than asked.
+_CASES = selecting(
+    f"""
+SELECT c.tool, c.trigger, c.opened_at, c.timezone, said.*
+FROM (SELECT id, subject_kind, tool, trigger, opened_at, timezone FROM "case"
+    ORDER BY id DESC LIMIT :most) c
+LEFT JOIN LATERAL (SELECT {COLUMNS} FROM case_output o WHERE o.case_id = c.id LIMIT 1) said ON true
+WHERE c.opened_at > :since AND c.opened_at <= :now AND c.subject_kind = 'output'
+""",
+    ("tool", "trigger", "opened_at", "timezone", *Said._fields),
+)
 
 
 @dataclass(slots=True)
@@ -40,20 +43,37 @@ class Load:
 
 
 @dataclass(slots=True)
+class Loads:
+    """The loads of some who are alike: of teams, or of owners."""
+
+    of: dict[str, Load] = field(default_factory=dict)
+
+    def add(self, before: str, now: str) -> None:
+        """A case that went to the one and would have gone to the other."""
+        self.of.setdefault(before, Load()).before += 1
+        self.of.setdefault(now, Load()).after += 1
+
+
+@dataclass(slots=True)
 class Replay:
     """What would have been otherwise."""
 
     cases: int = 0
+    whole: bool = True
+    """Whether these are all; else they are the newest."""
     moved: int = 0
-    """To another team, or from or to a person."""
+    """To another team's people."""
     unowned: int = 0
     """Whom nobody could own whom the other policy names."""
     earlier: int = 0
     later: int = 0
     """Due earlier, or later, than they were."""
-    teams: dict[str, Load] = field(default_factory=dict)
+    teams: Loads = field(default_factory=Loads)
+    """Whose people see them."""
+    owners: Loads = field(default_factory=Loads)
+    """Who is accountable first."""
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """From whom to whom, how many."""
+    """From which team to which, how many."""
 
 
 class _Seen(NamedTuple):
@@ -65,86 +85,107 @@ class _Seen(NamedTuple):
     timezone: str
 
 
+class _Sent(NamedTuple):
+    """Where a policy sends a case, and whose people see it then."""
+
+    route: Route
+    team: str
+
+
+_Ends = dict[tuple[Duration, str | None], datetime]
+"""When spans that begin with a case are over, by the calendar."""
+
+
 def replay(
-    session: Session, before: Policies, against: RoutingPolicy, *, since: datetime, now: datetime
+    session: Session,
+    before: PolicyOfTeam,
+    against: RoutingPolicy,
+    *,
+    since: datetime,
+    now: datetime,
+    most: int | None = None,
 ) -> Replay:
-    """Route the cases opened since a moment by the policy in force, and by another."""
+    """Route the cases opened since a moment by the policy in force, and by another.
+
+    `most`: no more than so many, the newest.
+    """
     team_of = {slug: tool.team for slug, tool in tools.cache(session).tools(session).items()}
-    able = owners.able_now(session)
-    calendars = people.calendars(
-        session,
-        named={
-            *against.calendars,
-            *(name for t in set(team_of.values()) for name in before(t).calendars),
-        },
-        teams=team_of.values(),
-    )
+    calendars = _calendars(session, before, against, set(team_of.values()))
+    able, ownable = owners.able_now(session), dict[str, bool]()
     found = Replay()
-    for case in _cases(session, since, now):
+    for case in _cases(session, since, now, most):
         team = team_of[case.tool]
-        old, new = before(team).route(case.facts), against.route(case.facts)
+        old, new = (_sent(policy, case.facts, team) for policy in (before(team), against))
         _compare(found, old, new)
-        _compare_dues(found, case, (old, team), (new, team), calendars)
-        chain = {*(rung.own for rung in new.ladder), against.catch_all.owner.owner}
-        found.unowned += not chain & able
+        _compare_dues(found, case, old, new, calendars)
+        rule = new.route.rule
+        if rule not in ownable:
+            ownable[rule] = not able.isdisjoint(_chain(new.route, against))
+        found.unowned += not ownable[rule]
+    found.whole = most is None or found.cases < most
     return found
 
 
-def _cases(session: Session, since: datetime, now: datetime) -> Iterator[_Seen]:
-    rows = session.execute(
-        _CASES, {"since": since, "now": now}, execution_options={"yield_per": _AT_ONCE}
+def _calendars(
+    session: Session, before: PolicyOfTeam, against: RoutingPolicy, teams: set[str]
+) -> Calendars:
+    """The calendars that either policy names, and those of all teams that may see a case."""
+    policies = [against, *(before(team) for team in teams)]
+    named = {owner.id for policy in policies for owner in policy.owners if owner.kind == "team"}
+    return people.calendars(
+        session,
+        named={name for policy in policies for name in policy.calendars},
+        teams=teams | named,
     )
-    for row in rows:
-        known = facts_of(
-            tool=row.tool,
-            kind=row.kind,
-            value=row.value,
-            confidence=row.confidence,
-            model=row.model,
-            prompt=row.prompt,
-            language=row.language,
-            cohort=row.cohort,
-            failure=row.failure,
-            attributes=row.attributes,
-        )
-        yield _Seen(row.tool, {**known, "trigger": row.trigger}, row.opened_at, row.timezone)
 
 
-def _compare(found: Replay, old: Route, new: Route) -> None:
-    before, after_ = _name(old.owner), _name(new.owner)
+def _cases(session: Session, since: datetime, now: datetime, most: int | None) -> Iterator[_Seen]:
+    given = {"since": since, "now": now, "most": most}
+    rows = session.execute(_CASES, given, execution_options={"yield_per": _AT_ONCE})
+    for tool, trigger, opened_at, timezone, *said in rows:
+        yield _Seen(tool, facts(tool, trigger, Said(*said)), opened_at, timezone)
+
+
+def _sent(policy: RoutingPolicy, known: Facts, team: str) -> _Sent:
+    route = policy.route(known)
+    return _Sent(route, owners.seen_by(route.owner) or team)
+
+
+def _chain(route: Route, policy: RoutingPolicy) -> set[Owner]:
+    return {*(rung.own for rung in route.ladder), policy.catch_all.owner.owner}
+
+
+def _compare(found: Replay, old: _Sent, new: _Sent) -> None:
     found.cases += 1
-    found.teams.setdefault(before, Load()).before += 1
-    found.teams.setdefault(after_, Load()).after += 1
-    if before != after_:
+    found.teams.add(old.team, new.team)
+    found.owners.add(str(old.route.owner), str(new.route.owner))
+    if old.team != new.team:
         found.moved += 1
-        found.moves[before, after_] += 1
+        found.moves[old.team, new.team] += 1
 
 
-def _name(owner: Owner) -> str:
-    """A team by its slug, a person by address."""
-    return owner.id
-
-
-def _compare_dues(
-    found: Replay,
-    case: _Seen,
-    old: tuple[Route, str],
-    new: tuple[Route, str],
-    calendars: Calendars,
-) -> None:
-    if _spans(old[0]) == _spans(new[0]) and _name(old[0].owner) == _name(new[0].owner):
+def _compare_dues(found: Replay, case: _Seen, old: _Sent, new: _Sent, calendars: Calendars) -> None:
+    if _spans(old) == _spans(new):
         return
-    was, would_be = (_due(case, *one, calendars) for one in (old, new))
+    ends: _Ends = {}
+    was, would_be = (_due(case, one, calendars, ends) for one in (old, new))
     found.earlier += would_be < was
     found.later += would_be > was
 
 
-def _spans(route: Route) -> tuple[object, ...]:
-    return route.claim, route.resolve, route.calendar
+def _spans(sent: _Sent) -> tuple[object, ...]:
+    return sent.route.claim, sent.route.resolve, sent.route.calendar, sent.team
 
 
-def _due(case: _Seen, route: Route, team: str, calendars: Calendars) -> datetime:
+def _due(case: _Seen, sent: _Sent, calendars: Calendars, ends: _Ends) -> datetime:
     """When a case that is routed like this is due first."""
-    known = calendars.of(route.calendar, owners.seen_by(route.owner) or team)
+    known = calendars.of(sent.route.calendar, sent.team)
     working = known.working if known is not None else weekdays(case.timezone)
-    return min(after(case.opened_at, span, working) for span in (route.claim, route.resolve))
+    found = []
+    for span in (sent.route.claim, sent.route.resolve):
+        # Most of a replay is spent on counting, and both policies mostly ask for the same.
+        key = span, known.slug if known is not None else None
+        if key not in ends:
+            ends[key] = after(case.opened_at, span, working)
+        found.append(ends[key])
+    return min(found)

@@ -50,6 +50,14 @@ document.addEventListener("click", (event) => {
   if (element) act(element.dataset.do, element);
   for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
 });
+// A file that somebody chooses is read into the text that it names; it goes nowhere by itself.
+document.addEventListener("change", async (event) => {
+  const [file, text] = [event.target.files?.[0], byId(event.target.dataset?.fills)];
+  if (!file || !text) return;
+  text.value = await file.text();
+  text.focus();
+  announce(`${file.name} is in the text below`);
+});
 document.addEventListener("toggle", (event) => {
   if (event.target.matches("details.tray[open]")) event.target.querySelector("textarea, select, input:not([type=hidden])")?.focus();
 }, true);

@@ -1,0 +1,82 @@
+"""What makes every page of `run --demo` show life within the first minute."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from secondlook import Secondlook
+
+from services.app.resources import Resources
+from services.commands.demo import ACTOR, TEAM
+from services.kit.database import Session
+from services.people import absences, rotations, schedules
+from services.people import queries as people_queries
+from services.people import service as people_service
+from services.people.rules import Role
+
+_BILLING, _BILLING_OWNER = "billing", "billing@demo.example"
+_SCHEDULE = "triage-duty"
+_TURNS = """
+timezone: Europe/Berlin
+layers:
+  - people: [owner@demo.example, owner2@demo.example]
+    every: 1d
+    start: 2026-11-02T09:00
+"""
+_OUTAGE = 12
+
+
+def furnish(found: Resources) -> None:
+    """Make a second team and a schedule, where they are missing, and let somebody go away."""
+    with found.database.transaction() as session:
+        if _BILLING not in {team.slug for team in people_queries.teams(session)}:
+            _add_billing(found, session)
+            _add_schedule(found, session)
+
+
+def _add_billing(found: Resources, session: Session) -> None:
+    now = found.clock.now(session)
+    people_service.add_team(session, _BILLING, name="Billing", actor=ACTOR, now=now)
+    people_service.add_person(
+        session,
+        _BILLING_OWNER,
+        name="Bea Billing",
+        role=Role.OWNER,
+        teams=[_BILLING],
+        actor=ACTOR,
+        now=now,
+    )
+
+
+def _add_schedule(found: Resources, session: Session) -> None:
+    now = found.clock.now(session)
+    read = rotations.read(_TURNS)
+    schedules.put_schedule(session, _SCHEDULE, read, team=TEAM, actor=ACTOR, now=now)
+    begin = now + timedelta(days=3)
+    absences.go_away(
+        session,
+        "owner2@demo.example",
+        begin=begin,
+        end=begin + timedelta(days=2),
+        stand_in=None,
+        actor=ACTOR,
+        now=now,
+    )
+
+
+def fail_for_a_while(look: Secondlook, model: str) -> None:
+    """The model's provider is down for a moment: failures of one cause, which are one incident."""
+    for n in range(_OUTAGE):
+        look.failed(
+            f"{model}-outage-{n}",
+            kind="timeout",
+            message="the model did not answer in 10 s",
+            input_text="Where is my refund?",
+            model=model,
+            subject=f"ticket-outage-{n}",
+        )
+
+
+def dispute(look: Secondlook, actor: str, outputs: Iterable[str]) -> None:
+    """The rep disputes some outputs; the owners answer soon, and the rep's inbox says what."""
+    for output_id in outputs:
+        look.dispute(output_id, actor=actor, note="This is not what the customer asks.")

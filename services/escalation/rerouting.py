@@ -1,0 +1,358 @@
+"""Open cases routed anew by the policy in force, set-based, in batches."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+from secondlook import events
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from services.escalation import clocks, owners, reroutes
+from services.escalation.models import OPEN
+from services.escalation.policy.facts import COLUMNS, Said, facts
+from services.escalation.policy.model import PolicyOfTeam, Route, RoutingPolicy
+from services.escalation.reroutes import Change, Routing, Standing
+from services.escalation.routing import kept
+from services.escalation.rules import LadderRung, Owner
+from services.escalation.timeline import Entry, Happening, passed_over, tell
+from services.kit.database import selecting
+from services.people import queries as people
+from services.people.queries import Calendars
+from services.people.rules import Actor, Verb
+from services.tools import queries as tools
+
+# An incident keeps the route of the rule that formed it.
+_IDS = text(f"SELECT id FROM \"case\" WHERE {OPEN} AND subject_kind = 'output' ORDER BY id")
+
+
+def open_cases(session: Session, actor: Actor) -> Sequence[int]:
+    """The numbers of all open cases, to be given to `reroute` in batches.
+
+    Raises:
+        NotAllowed: the actor does not route cases.
+    """
+    actor.require(Verb.ROUTE_CASES)
+    return session.scalars(_IDS).all()
+
+
+_OWNING = ("opened", "reassigned", "escalated", "rerouted")
+"""What a timeline says when a case gets an owner."""
+_OF_CASE = """c.id, c.tool, c.trigger, c.state, c.queue, c.team, c.owner_team, c.owner_person,
+    c.claimant, c.level, c.priority, c.rule, c.routing_revision, c.ladder, c.timezone, c.calendar,
+    c.calendar_team, c.claim_within, c.resolve_within, c.cycle_opened_at, c.claim_due_at,
+    c.resolve_due_at, c.due_at, c.wakes_at"""
+_STANDING = f"""
+SELECT {_OF_CASE},
+    EXISTS (SELECT FROM timer t WHERE t.case_id = c.id AND t.cycle = c.cycle
+        AND t.kind = 'claim' AND t.fired_at IS NOT NULL) AS claim_missed,
+    EXISTS (SELECT FROM timer t WHERE t.case_id = c.id AND t.cycle = c.cycle
+        AND t.kind = 'resolve' AND t.fired_at IS NOT NULL) AS resolve_missed,
+    coalesce((SELECT e.event = 'reassigned' AND e.detail->>'by' = 'person'
+        FROM timeline_entry e WHERE e.case_id = c.id AND e.event = ANY(:owning)
+        ORDER BY e.id DESC LIMIT 1), false) AS by_hand,
+    part.due_at AS part_due_at, part.resolve_due_at AS part_resolve_due_at,
+    ARRAY(SELECT json_build_array(m.clock, m.at, m.runs) FROM clock_mark m
+        WHERE m.case_id = c.id AND m.cycle = c.cycle ORDER BY m.id) AS marks,
+    {COLUMNS}
+FROM "case" c LEFT JOIN case_output o ON o.case_id = c.id LEFT JOIN LATERAL (
+    SELECT min(p.due_at) AS due_at, min(p.resolve_due_at) AS resolve_due_at
+    FROM "case" p WHERE p.incident = c.id AND p.state = 'merged') part ON true
+WHERE c.id = ANY(:cases) AND c.{OPEN} ORDER BY c.id
+"""
+_NAMES = (*Standing._fields, *Said._fields)
+_SEE = selecting(_STANDING, _NAMES)
+# A statement of its own: what is read after it is as it stands while nobody else changes it.
+_LOCK = text(f'SELECT FROM "case" WHERE id = ANY(:cases) AND {OPEN} ORDER BY id FOR UPDATE')
+
+
+class Left(NamedTuple):
+    """A case that would be routed otherwise, and is left as it is."""
+
+    id: int
+    why: str
+
+
+class Rerouted(NamedTuple):
+    """What became of a batch, or would become of it."""
+
+    looked_at: list[Standing]
+    changes: list[Change]
+    left: list[Left]
+
+
+def reroute(
+    session: Session,
+    policies: PolicyOfTeam,
+    cases: Sequence[int],
+    *,
+    actor: Actor,
+    also_reassigned: bool = False,
+    dry_run: bool = False,
+    now: datetime,
+) -> Rerouted:
+    """Route those of these cases anew that are open, or with `dry_run` say what that would do.
+
+    Who holds a case goes on to hold it. One whose owner somebody chose by hand is left as it is,
+    unless `also_reassigned`; and one whose claimant would not see it any more.
+
+    Raises:
+        NotAllowed: the actor does not route cases.
+    """
+    actor.require(Verb.ROUTE_CASES)
+    found = _open(session, cases, lock=not dry_run)
+    changes = _changes(session, policies, found)
+    sight = _sight_of(session, changes)
+    left = {
+        change.case.id: why
+        for change in changes
+        if (why := _why_left(change, sight, also_reassigned=also_reassigned)) is not None
+    }
+    done = [change for change in changes if change.case.id not in left]
+    if not dry_run:
+        _write(session, done, actor=actor, now=now)
+    listed = [Left(id_, why) for id_, why in left.items()]
+    return Rerouted([case for case, _ in found], done, listed)
+
+
+def _open(session: Session, cases: Sequence[int], *, lock: bool) -> list[tuple[Standing, Said]]:
+    """Those of these cases that are open, with what their outputs say."""
+    if lock:
+        session.execute(_LOCK, {"cases": list(cases)})
+    rows = session.execute(_SEE, {"cases": list(cases), "owning": list(_OWNING)})
+    split = len(Standing._fields)
+    return [(Standing(*row[:split]), Said(*row[split:])) for row in rows]
+
+
+# --- what changes ---------------------------------------------------------------------------
+
+
+class _Choice(NamedTuple):
+    """What the policy says of a case."""
+
+    case: Standing
+    policy: RoutingPolicy
+    route: Route
+    ladder: list[LadderRung]
+    level: int
+    tools_team: str
+
+    def chain(self, level: int) -> list[Owner]:
+        """Who is wanted as the owner on a level, the first who can be."""
+        above = owners.of_ladder(self.ladder[level:])
+        return [*above, self.policy.catch_all.owner.owner]
+
+
+class _Chosen(NamedTuple):
+    """The same, with those of the wanted who can be accountable."""
+
+    choice: _Choice
+    first: Owner
+    """Who would have owned it when it was opened."""
+    owner: Owner
+
+    @property
+    def opened_for(self) -> str:
+        """Whose people would have seen it then; by their calendar it goes."""
+        return owners.seen_by(self.first) or self.choice.tools_team
+
+    @property
+    def team(self) -> str:
+        """Whose people see it."""
+        case, one = self.choice.case, self.choice
+        if seen := owners.seen_by(self.owner):
+            return seen
+        if one.level and one.ladder == case.ladder and not case.by_hand:
+            return case.team
+        return reroutes.seen_on(one.ladder, one.level) or one.tools_team
+
+
+def _changes(
+    session: Session, policies: PolicyOfTeam, found: Sequence[tuple[Standing, Said]]
+) -> list[Change]:
+    """The cases that the policy makes something else of."""
+    teams = {slug: tool.team for slug, tool in tools.cache(session).tools(session).items()}
+    choices = [_choice(case, said, policies, teams) for case, said in found]
+    chosen = _chosen(session, choices)
+    calendars = people.calendars(
+        session,
+        named=(one.route.calendar for one in choices),
+        teams=(one.opened_for for one in chosen),
+    )
+    changes = (_change(one, calendars) for one in chosen)
+    return [change for change in changes if change.to != change.case.routing]
+
+
+def _choice(
+    case: Standing, said: Said, policies: PolicyOfTeam, teams: Mapping[str, str]
+) -> _Choice:
+    team = teams[case.tool]
+    policy = policies(team)
+    route = policy.route(facts(case.tool, case.trigger, said))
+    ladder = kept(route)
+    return _Choice(case, policy, route, ladder, reroutes.level_on(ladder, case.level), team)
+
+
+def _chosen(session: Session, choices: Sequence[_Choice]) -> list[_Chosen]:
+    """Who can be accountable; all at once, so that they are locked in the order of all."""
+    chains = [one.chain(0) for one in choices] + [one.chain(one.level) for one in choices]
+    able = owners.first_able(session, chains, beside=[one.case.owner for one in choices])
+    n = len(choices)
+    return [_Chosen(*one) for one in zip(choices, able[:n], able[n:], strict=True)]
+
+
+def _change(chosen: _Chosen, calendars: Calendars) -> Change:
+    one, case, route = chosen.choice, chosen.choice.case, chosen.choice.route
+    known = calendars.of(route.calendar, chosen.opened_for)
+    to = Routing(
+        queue=route.queue,
+        team=chosen.team,
+        owner=chosen.owner,
+        level=one.level,
+        priority=route.priority.value,
+        ladder=one.ladder,
+        calendar=route.calendar if known and known.slug == route.calendar else None,
+        calendar_team=chosen.opened_for,
+        claim_within=str(route.claim),
+        resolve_within=str(route.resolve),
+    )
+    due = reroutes.due_at(case, to, clocks.working(case, known))
+    wanted = one.chain(one.level)[0]
+    return Change(case, to, route.rule, one.policy.revision, wanted, due)
+
+
+# --- what is left as it is ------------------------------------------------------------------
+
+
+def _sight_of(session: Session, changes: Sequence[Change]) -> Mapping[str, Actor]:
+    """Those who hold a case that comes to another team."""
+    holding = {one.case.claimant for one in changes if one.to.team != one.case.team}
+    return people.actors(session, [email for email in holding if email is not None])
+
+
+def _why_left(change: Change, sight: Mapping[str, Actor], *, also_reassigned: bool) -> str | None:
+    case = change.case
+    if case.by_hand and not also_reassigned:
+        return f"{case.owner} was made its owner by hand"
+    if case.claimant is None or case.team == change.to.team:
+        return None
+    holder = sight.get(case.claimant)
+    if holder is not None and holder.sees(change.to.team):
+        return None
+    return f"{case.claimant} holds it, and does not see team '{change.to.team}'"
+
+
+# --- what is written ------------------------------------------------------------------------
+
+_ROUTE = text("""
+UPDATE "case" c SET queue = g.queue, team = g.team, owner_team = g.owner_team,
+    owner_person = g.owner_person, level = g.level, priority = g.priority, ladder = g.ladder,
+    rule = g.rule, routing_revision = g.routing_revision, calendar = g.calendar,
+    calendar_team = g.calendar_team, claim_within = g.claim_within,
+    resolve_within = g.resolve_within, version = c.version + 1,
+    owner_since = CASE WHEN g.kept THEN c.owner_since ELSE :now END
+FROM json_to_recordset(CAST(:rows AS json)) AS g(id bigint, queue text, team text,
+    owner_team text, owner_person text, level bigint, priority text, ladder jsonb, rule text,
+    routing_revision text, calendar text, calendar_team text, claim_within text,
+    resolve_within text, kept boolean)
+WHERE c.id = g.id
+""")
+
+
+def _write(session: Session, changes: Sequence[Change], *, actor: Actor, now: datetime) -> None:
+    if not changes:
+        return
+    rows = [_row(change) for change in changes]
+    session.execute(_ROUTE, {"rows": to_json(rows).decode(), "now": now})
+    _lead_up(session, [one for one in changes if one.to.ladder != one.case.ladder], now=now)
+    clocks.count_anew(session, [change.case.id for change in changes])
+    tell(session, [entry for one in changes for entry in _entries(one, actor)], now=now)
+
+
+def _row(change: Change) -> dict[str, Any]:
+    to, owner = change.to, change.to.owner
+    return {
+        "id": change.case.id,
+        "queue": to.queue,
+        "team": to.team,
+        **owners.columns(owner),
+        "level": to.level,
+        "priority": to.priority,
+        "ladder": to.ladder,
+        "rule": change.rule,
+        "routing_revision": change.revision,
+        "calendar": to.calendar,
+        "calendar_team": to.calendar_team,
+        "claim_within": to.claim_within,
+        "resolve_within": to.resolve_within,
+        "kept": owner == change.case.owner,
+    }
+
+
+# The timers of the old ladder's rungs say nothing of the new one's; what they did is told by the
+# timeline, and the level stays.
+_FORGET = text("""
+DELETE FROM timer t USING "case" c
+WHERE c.id = ANY(:cases) AND t.case_id = c.id AND t.cycle = c.cycle AND t.kind = 'rung'
+""")
+_CLIMB = text("""
+INSERT INTO timer (case_id, cycle, kind, rung, due_at, stopped_at)
+SELECT c.id, c.cycle, 'rung', g.rung, :now, CASE WHEN c.paused_since IS NOT NULL THEN :now END
+FROM json_to_recordset(CAST(:rows AS json)) AS g(id bigint, rung bigint)
+JOIN "case" c ON c.id = g.id
+""")
+
+
+def _lead_up(session: Session, changes: Sequence[Change], *, now: datetime) -> None:
+    """Let time lead these cases up their new ladders."""
+    if not changes:
+        return
+    calendars = people.calendars(
+        session,
+        named=(one.to.calendar for one in changes),
+        teams=(one.to.calendar_team for one in changes),
+    )
+    rows = [{"id": one.case.id, "rung": _rung(one, calendars, now)} for one in changes]
+    session.execute(_FORGET, {"cases": [row["id"] for row in rows]})
+    timed = [row for row in rows if row["rung"] is not None]
+    session.execute(_CLIMB, {"rows": to_json(timed).decode(), "now": now})
+
+
+def _rung(change: Change, calendars: Calendars, now: datetime) -> int | None:
+    known = calendars.of(change.to.calendar, change.to.calendar_team)
+    calendar = clocks.working(change.case, known)
+    return reroutes.rung_to_reach(change.case, change.to, calendar, now)
+
+
+def _entries(change: Change, actor: Actor) -> list[Entry]:
+    case, to = change.case, change.to
+    before, after = (
+        events.RoutedBy(
+            rule=rule, revision=revision, owner=events.Owner(kind=owner.kind, id=owner.id)
+        )
+        for rule, revision, owner in (
+            (case.rule, case.routing_revision, case.owner),
+            (change.rule, change.revision, to.owner),
+        )
+    )
+    detail = {
+        "from": _as_told(case.rule, case.routing_revision, case.routing),
+        "to": _as_told(change.rule, change.revision, to),
+    }
+    rerouting = events.Rerouting(before=before, after=after)
+    entry = Entry(case.id, Happening.REROUTED, actor.id, detail=detail, rerouting=rerouting)
+    if to.owner in (change.wanted, case.owner):
+        return [entry]
+    return [entry, passed_over(case.id, change.wanted, to.owner)]
+
+
+def _as_told(rule: str, revision: str, routing: Routing) -> dict[str, str]:
+    return {
+        "rule": rule,
+        "revision": revision,
+        "queue": routing.queue,
+        "team": routing.team,
+        "owner": str(routing.owner),
+        "priority": routing.priority,
+    }

@@ -1,0 +1,75 @@
+"""An owner decides many cases of one cause in three actions, and takes it back with one."""
+
+from datetime import UTC, datetime
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests import factories
+from tests.browser.conftest import Visit
+from tests.browser.harness import PHONE, misshapen
+from tests.factories.site import Site
+from tests.waiting import until
+
+_WHOLE = """SELECT coalesce(max(id), 0) FROM "case"
+    WHERE subject_kind = 'incident' AND state = 'open'"""
+_LEFT = "SELECT count(*) FROM \"case\" WHERE incident = :id AND state = 'merged'"
+_SIZE = 50
+
+
+@pytest.fixture
+def whole(site: Site) -> int:
+    """An incident of fifty disputes."""
+    site.clear()
+    outputs = [site.output(confidence=0.95) for _ in range(_SIZE)]
+    for output_id in outputs:
+        site.say(output_id, kind="dispute", note="It was a question about money")
+    until(lambda: site.one(_WHOLE) > 0 and site.one(_LEFT, id=site.one(_WHOLE)) == _SIZE)
+    return int(site.one(_WHOLE))
+
+
+def _press(page: Page, *keys: str) -> int:
+    for key in keys:
+        page.keyboard.press(key)
+    return len(keys)
+
+
+def test_fifty_cases_in_three_actions(site: Site, visit: Visit, whole: int) -> None:
+    with visit(factories.OWNER) as view:
+        page = view.open("/queue")
+        page.keyboard.press("j")
+        actions = _press(page, "Enter")
+        expect(page.locator(f"#case-{whole}")).to_be_visible()
+        actions += _press(page, "2")
+        expect(page.locator("#preview")).to_have_text("50 as tax.")
+        actions += _press(page, "Enter")
+        expect(page.locator("#decided")).to_contain_text("50 done")
+        assert actions == 3
+        assert site.one(_LEFT, id=whole) == 0
+        page.keyboard.press("z")
+        expect(page.locator("#decided")).to_have_count(0)
+        expect(page.get_by_text("50 cases are merged into this one")).to_be_visible()
+        assert site.one(_LEFT, id=whole) == _SIZE
+
+
+def test_incident_on_a_phone_and_without_a_script(
+    site: Site, visit: Visit, whole: int, script: bool
+) -> None:
+    with visit(factories.OWNER, size=PHONE, javascript=script) as view:
+        page = view.open("/queue")
+        page.locator(f"#row-{whole}-link").click()
+        page.get_by_role("button", name="tax").click()
+        expect(page.locator("#preview")).to_have_text("50 as tax.")
+        page.get_by_role("button", name="Resolve 50").click()
+        expect(page.locator("#decided")).to_contain_text("50 done")
+        page.get_by_role("button", name="Undo: 50 done").click()
+        expect(page.get_by_text("50 cases are merged into this one")).to_be_visible()
+
+
+def test_incident_and_preview_are_accessible(visit: Visit, whole: int) -> None:
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    with visit(factories.OWNER) as view:
+        for path in (f"/c/{whole}", f"/c/{whole}/parts/verdict?choice=is:tax&as_of={now}"):
+            page = view.open(path)
+            assert misshapen(page) == []
+            page.close()

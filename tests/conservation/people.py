@@ -1,0 +1,151 @@
+"""Who gives verdicts during a campaign, and rearranges cases.
+
+They ask again under the same key until they are answered, and keep in the ledger what was
+acknowledged and what nobody knows of.
+"""
+
+import random
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+
+from tests.conservation.ledger import Ledger
+from tests.factories import CATEGORIES
+
+_TIMEOUT = 15.0
+
+
+@dataclass
+class Owner:
+    """Somebody who takes cases, reviews most of them, and lets some lie."""
+
+    address: str
+    email: str
+    token: str
+    ledger: Ledger
+    lock: threading.Lock
+    seed: int
+    stopping: threading.Event = field(default_factory=threading.Event)
+    problems: list[str] = field(default_factory=list)
+
+    def start(self) -> threading.Thread:
+        """Begin to work."""
+        thread = threading.Thread(target=self._work)
+        thread.start()
+        return thread
+
+    def _work(self) -> None:
+        draw = random.Random(self.seed)
+        with httpx2.Client(
+            base_url=self.address,
+            timeout=_TIMEOUT,
+            headers={"Authorization": f"Bearer {self.token}"},
+        ) as client:
+            while not self.stopping.wait(draw.uniform(0.05, 0.4)):
+                with suppress(httpx2.HTTPError):
+                    self._one_case(client, draw)
+
+    def _one_case(self, client: httpx2.Client, draw: random.Random) -> None:
+        listed = client.get("/v1/cases?limit=50&state=open")
+        cases = listed.json()["items"] if listed.status_code == 200 else []
+        if not cases:
+            return
+        case = draw.choice(cases)
+        if case["subject"]["kind"] == "incident" and draw.random() < 0.7:
+            self._all_of(client, draw, case)
+            return
+        if draw.random() < 0.1:
+            self._rearrange(client, draw, cases)
+            return
+        taken = client.post(f"/v1/cases/{case['id']}/claim")
+        if taken.status_code != 200:
+            return
+        token, what = taken.json()["token"], draw.random()
+        if what < 0.1:
+            return  # and never comes back to it: the lease ends
+        if what < 0.2:
+            client.post(f"/v1/cases/{case['id']}/release", json={"token": token})
+            return
+        if what < 0.3:
+            note = {"token": token, "note": "hm"}
+            client.post(f"/v1/cases/{case['id']}/comment", json=note)
+        self._review(client, draw, taken.json()["case"], token)
+
+    def _all_of(self, client: httpx2.Client, draw: random.Random, case: dict[str, Any]) -> None:
+        """One verdict on what is part of an incident, under a key as any other."""
+        asked = f"/v1/cases?incident={case['id']}&state=merged&limit=200"
+        ids = [part["id"] for part in client.get(asked).json()["items"]]
+        if not ids:
+            return
+        body = {"verb": "verdict", "ids": ids, "body": {"verdict": "upheld"}}
+        headers = {"Idempotency-Key": f"all-{case['id']}-{draw.random()}"}
+        with self.lock:
+            entries = {id_: self.ledger.verdict(id_, self.email) for id_ in ids}
+        while not self.stopping.is_set():
+            try:
+                answer = client.post("/v1/cases/bulk", json=body, headers=headers)
+            except httpx2.HTTPError:
+                self.stopping.wait(0.2)
+                continue
+            if answer.status_code == 200:
+                for id_ in answer.json()["done"]:
+                    entries[id_].times += 1
+                return
+            if answer.status_code < 500:
+                self.problems.append(f"a bulk was answered {answer.status_code}: {answer.text}")
+                return
+            self.stopping.wait(0.2)
+        for entry in entries.values():
+            entry.unanswered += 1
+
+    def _rearrange(
+        self, client: httpx2.Client, draw: random.Random, cases: Sequence[dict[str, Any]]
+    ) -> None:
+        """Merge a case into another, take one out again, or put one off; who may not is refused."""
+        first, second = draw.choice(cases)["id"], draw.choice(cases)["id"]
+        what = draw.choice(("merge", "unmerge", "snooze"))
+        body: dict[str, Any] = {"merge": {"into": second}}.get(what, {})
+        if what == "snooze":
+            until = datetime.now(UTC) + timedelta(seconds=draw.uniform(1, 20))
+            body = {"until": until.isoformat(), "reason": "later"}
+        if what == "unmerge":
+            merged = client.get("/v1/cases?state=merged&limit=50").json()["items"]
+            first = draw.choice(merged)["id"] if merged else first
+        answer = client.post(f"/v1/cases/{first}/{what}", json=body)
+        if answer.status_code >= 500 and answer.status_code != 503:
+            self.problems.append(f"{what} was answered {answer.status_code}: {answer.text}")
+
+    def _review(
+        self, client: httpx2.Client, draw: random.Random, case: dict[str, Any], token: str
+    ) -> None:
+        """Give a verdict, under a key so that asking again cannot give it twice."""
+        own = case["output"].get("value")
+        body: dict[str, Any] = {"token": token, "verdict": "upheld"}
+        if own is None or draw.random() < 0.5:
+            others = [category for category in CATEGORIES if category != own]
+            body |= {"verdict": "corrected", "value": draw.choice(others)}
+        headers = {"Idempotency-Key": f"{case['id']}-{token}"}
+        with self.lock:
+            entry = self.ledger.verdict(case["id"], self.email)
+        while not self.stopping.is_set():
+            try:
+                answer = client.post(f"/v1/cases/{case['id']}/verdict", json=body, headers=headers)
+            except httpx2.HTTPError:
+                self.stopping.wait(0.2)
+                continue
+            if answer.status_code == 200:
+                entry.times += 1
+                return
+            # 403: what they decided before was appealed since they took the case.
+            if answer.status_code in (403, 409):
+                return
+            if answer.status_code < 500:
+                self.problems.append(f"a verdict was answered {answer.status_code}: {answer.text}")
+                return
+            self.stopping.wait(0.2)
+        entry.unanswered += 1

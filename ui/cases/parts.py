@@ -1,0 +1,132 @@
+"""A verdict on all that is merged into a case: choose, look at what it does, confirm, undo."""
+
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from services.escalation import service
+from services.escalation.cases import Listed
+from services.escalation.service import Judgement
+from services.feedback import queries as feedback
+from services.kit.database import Session
+from services.kit.errors import InvalidInput, NotFound, Problem, SecondlookError
+from services.people.rules import Actor, Verb
+from services.tools.rules import VerdictKind, same_value
+from ui.cases.parts_view import preview_context
+from ui.cases.queue_filter import queue_filter
+from ui.cases.show import show_case
+from ui.kit.context import PageContext
+from ui.kit.forms import PostedForm
+from ui.kit.values import format_value
+
+
+def add_parts(routes: APIRouter, pages: PageContext) -> None:
+    """Add the routes of verdicts on all that is merged into a case."""
+
+    @routes.get("/c/{case_id}/parts/verdict")
+    def preview(request: Request, case_id: int, choice: str = "", as_of: str = "") -> Response:
+        actor = pages.actor(request, Verb.REVIEW)
+        with pages.transaction() as (session, _):
+            judgement = _judgement(choice)
+            agreed, skipped = _agreed(session, actor, case_id, judgement, as_of)
+            found = service.preview(session, actor, agreed, judgement)
+        shown = preview_context(
+            choice,
+            _words(judgement),
+            suited=len(found.done),
+            skipped=skipped | found.skipped,
+            as_of=as_of,
+        )
+        return show_case(pages, request, actor, case_id, preview=shown)
+
+    @routes.post("/c/{case_id}/parts/verdict")
+    def decide(request: Request, case_id: int, form: PostedForm) -> Response:
+        actor = pages.actor(request, Verb.REVIEW)
+        try:
+            with pages.transaction() as (session, now):
+                judgement = _judgement(form.text("choice"), note=form.text("note") or None)
+                agreed, _ = _agreed(session, actor, case_id, judgement, form.text("as_of"))
+                ids = [case.id for case in agreed]
+                found = service.decide(session, actor, ids, judgement, lease=pages.lease, now=now)
+        except SecondlookError as error:
+            return _refused(pages, request, case_id, error)
+        expected = form.number("expected", len(found.done))
+        changed = max(expected - len(found.done), 0)
+        more = {"decided": str(len(found.done)), "changed": str(changed), "at": now.isoformat()}
+        return pages.redirect(request, queue_filter(request).address(f"/c/{case_id}", **more))
+
+    @routes.post("/c/{case_id}/parts/undo")
+    def undo(request: Request, case_id: int, form: PostedForm) -> Response:
+        actor, window = pages.actor(request, Verb.REVIEW), pages.reopen_window
+        try:
+            with pages.transaction() as (session, now):
+                at = _moment(form.text("at"))
+                service.undo_together(session, actor, case_id, at=at, window=window, now=now)
+        except SecondlookError as error:
+            return _refused(pages, request, case_id, error)
+        return pages.redirect(request, queue_filter(request).address(f"/c/{case_id}"))
+
+
+def _refused(
+    pages: PageContext, request: Request, case_id: int, error: SecondlookError
+) -> Response:
+    if isinstance(error, NotFound):
+        raise error
+    actor = pages.actor(request, Verb.REVIEW)
+    return show_case(pages, request, actor, case_id, status=error.status, problem=error.detail)
+
+
+def _agreed(
+    session: Session, actor: Actor, whole: int, judgement: Judgement, as_of: str
+) -> tuple[list[Listed], dict[int, str]]:
+    """The cases that a page showed as merged, but for those of which somebody has said that another
+    value is right; and of these what they said."""
+    shown = service.merged_into(session, actor, whole, as_of=_moment(as_of))
+    said = feedback.decided_values(
+        session, [(case.tool, case.output_id) for case in shown if case.output_id is not None]
+    )
+    agreed, differing = [], {}
+    for case in shown:
+        value = said.get((case.tool, case.output_id or ""))
+        given = case.value if judgement.verdict is VerdictKind.UPHELD else judgement.value
+        if value is None or given is None or same_value(value, given):
+            agreed.append(case)
+        else:
+            differing[case.id] = f"Somebody says that {format_value(value)} is right."
+    return agreed, differing
+
+
+def _judgement(choice: str, *, note: str | None = None) -> Judgement:
+    """The verdict that a pressed button stands for."""
+    if choice.startswith("is:"):
+        value: Any = choice.removeprefix("is:")
+        flags = {"True": True, "False": False}
+        return Judgement(VerdictKind.CORRECTED, flags.get(value, value), note)
+    try:
+        return Judgement(VerdictKind(choice), None, note)
+    except ValueError:
+        problem = Problem("/choice", "no verdict was chosen", "Press one of the buttons.")
+        raise InvalidInput("choice: no verdict was chosen.", problems=(problem,)) from None
+
+
+def _moment(text: str) -> datetime:
+    """When the page was shown that somebody decides by."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise InvalidInput("This page is too old; open the case again and choose once more.")
+    return found
+
+
+def _words(judgement: Judgement) -> str:
+    if judgement.verdict is VerdictKind.CORRECTED:
+        return format_value(judgement.value)
+    return {
+        VerdictKind.UPHELD: "right as it is",
+        VerdictKind.UNDECIDABLE: "cannot be decided",
+        VerdictKind.NOT_ACTIONABLE: "nothing to do",
+    }[judgement.verdict]
