@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from services.escalation.leaving import CaseDuty
 from services.escalation.policy.read import read as read_policy
+from services.escalation.reapply import reapply
 from services.escalation.rules import Owner
 from services.kit.database import Database
 from services.people import service as people_service
@@ -45,6 +46,11 @@ ladders:
     - {{at: 3h, own: team:{OTHER_TEAM}}}
 """)
 OF_TEAMS = read_policy(f"version: 1\ncatch_all: {{team: {TEAM}, sla: {{claim: 1h, resolve: 2h}}}}")
+SWAPPED = read_policy(f"""
+version: 1
+catch_all: {{user: {OWNER}, sla: {{claim: 30m, resolve: 2h}}}}
+rules: [{{id: taxes, when: {{predicted.category: "ta*"}}, owner: {{team: {OTHER_TEAM}}}}}]
+""")
 HOUR = timedelta(hours=1)
 
 
@@ -84,6 +90,10 @@ class Work:
             now = self.casework.clock.now(session)
             given = {"actor": OPERATOR, "duties": (CaseDuty(lambda _: OF_TEAMS),), "now": now}
             return people_service.change_person(session, LEAD, active=False, **given)
+
+    def reapply(self) -> None:
+        """Both cases are routed anew, by a policy that names other owners."""
+        reapply(self.database, self.casework.clock, lambda _: SWAPPED, actor=OPERATOR)
 
     def object(self) -> None:
         """A new case is opened in one batch with objections to those that are there."""
@@ -153,6 +163,7 @@ VERBS = {
     "fire": {1, 2},
     "leave": {2},
     "object": {1, 2},
+    "reapply": {1, 2},
 }
 
 
