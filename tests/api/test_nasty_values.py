@@ -73,6 +73,13 @@ FORMS: dict[str, dict[str, str]] = bodies.FORMS | {
     "/c/{case_id}/release": {"token": "1"},
     "/c/{case_id}/put-off": {"token": "", "span": "1h", "note": "later"},
     "/c/{case_id}/merge": {"into": "1"},
+    "/c/{case_id}/parts/verdict": {
+        "choice": "is:refund",
+        "as_of": _WHEN,
+        "expected": "1",
+        "note": "n",
+    },
+    "/c/{case_id}/parts/undo": {"at": _WHEN},
     "/c/{case_id}/comment": {"note": "n", "token": ""},
     "/dead-letters/{number}/discard": {"reason": "n"},
     "/tools/{slug}/review-when": {"condition": "a", "when": "kind: text", "revision": "1"},

@@ -32,6 +32,7 @@ def add_parts(routes: APIRouter, pages: PageContext) -> None:
     ) -> Response:
         actor = pages.actor(request, Verb.REVIEW)
         with pages.transaction() as (session, _):
+            service.case_for_reviewer(session, actor, case_id)
             judgement = _judgement(choice)
             agreed, skipped = _agreed(session, actor, case_id, judgement, as_of)
             found = service.preview(session, actor, agreed, judgement)
@@ -49,6 +50,7 @@ def add_parts(routes: APIRouter, pages: PageContext) -> None:
         actor = pages.actor(request, Verb.REVIEW)
         try:
             with pages.transaction() as (session, now):
+                service.case_for_reviewer(session, actor, case_id)
                 judgement = _judgement(form.text("choice"), note=form.text("note") or None)
                 agreed, _ = _agreed(session, actor, case_id, judgement, form.text("as_of"))
                 ids = [case.id for case in agreed]
@@ -65,6 +67,7 @@ def add_parts(routes: APIRouter, pages: PageContext) -> None:
         actor, window = pages.actor(request, Verb.REVIEW), pages.reopen_window
         try:
             with pages.transaction() as (session, now):
+                service.case_for_reviewer(session, actor, case_id)
                 at = _moment(form.text("at"))
                 service.undo_together(session, actor, case_id, at=at, window=window, now=now)
         except SecondlookError as error:
