@@ -13,7 +13,8 @@ CREATE TABLE notification (
     CONSTRAINT pk_notification PRIMARY KEY (id),
     CONSTRAINT uq_notification_person_dedupe_key UNIQUE (person, dedupe_key),
     CONSTRAINT ck_notification_what CHECK (what IN ('opened', 'reassigned', 'reopened',
-        'escalated', 'overdue', 'reminded', 'divided', 'mentioned', 'verdict', 'verdict_undone', 'test')),
+        'escalated', 'overdue', 'reminded', 'reviewed', 'divided', 'mentioned', 'verdict',
+        'verdict_undone', 'test')),
     CONSTRAINT fk_notification_person_person FOREIGN KEY(person) REFERENCES person (email) ON
         UPDATE CASCADE
 );

@@ -63,6 +63,7 @@ DAY_SECONDS = 86_400
 Kind = Literal["category", "text", "flag", "fields"]
 Disposition = Literal["proceed", "review", "fallback", "stop"]
 Trigger = Literal["low_confidence", "dispute", "tool_failure", "policy", "audit", "unmatched"]
+WaitsFor = Literal["reviewer", "lead"]
 Verdict = Literal["upheld", "corrected", "undecidable", "not_actionable"]
 CorrectionKind = Literal["correction", "confirmation", "dispute", "appeal"]
 Channel = Literal["helpdesk", "widget", "ui", "api", "email", "slack", "kafka"]

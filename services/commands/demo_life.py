@@ -7,6 +7,7 @@ from secondlook import Secondlook
 
 from services.app.resources import Resources
 from services.commands.demo import ACTOR, TEAM
+from services.escalation.policy import revisions
 from services.kit.database import Session
 from services.people import absences, rotations, schedules
 from services.people import queries as people_queries
@@ -22,15 +23,46 @@ layers:
     every: 1d
     start: 2026-11-02T09:00
 """
+_POLICY = f"""
+version: 1
+catch_all: {{team: {TEAM}, priority: P3, sla: {{claim: 4h, resolve: 2bd}}, escalate: standard}}
+rules:
+  - id: outages
+    when: {{trigger: tool_failure}}
+    owner: {{team: {TEAM}}}
+    priority: P1
+    sla: {{claim: 15m, resolve: 4h}}
+    group: {{by: [failure, version], window: 2h, incident_at: 10}}
+  - id: refund-disputes
+    when: {{trigger: dispute, predicted.category: "refund-*"}}
+    owner: {{team: {_BILLING}}}
+    priority: P2
+    sla: {{claim: 1h, resolve: 1bd}}
+  - id: unsure-refunds
+    mode: monitor
+    when: {{trigger: low_confidence, predicted.category: "refund-*"}}
+    owner: {{team: {_BILLING}}}
+    priority: P2
+ladders:
+  standard:
+    - {{at: 0m, own: team:{TEAM}}}
+    - {{at: 4h, own: user:lead@demo.example, repeat: 4h}}
+tests:
+  - case: {{trigger: dispute, predicted.category: refund-missing}}
+    expect: {{rule: refund-disputes, team: {_BILLING}}}
+"""
 _OUTAGE = 12
 
 
 def furnish(found: Resources) -> None:
-    """Make a second team and a schedule, where they are missing, and let somebody go away."""
+    """Make a second team and a schedule, where they are missing, let somebody go away, and put a
+    routing policy where nobody has put any."""
     with found.database.transaction() as session:
         if _BILLING not in {team.slug for team in people_queries.teams(session)}:
             _add_billing(found, session)
             _add_schedule(found, session)
+        if revisions.newest(session) is None:
+            revisions.put(session, _POLICY, actor=ACTOR, now=found.clock.now(session))
 
 
 def _add_billing(found: Resources, session: Session) -> None:

@@ -119,7 +119,8 @@ def _told(found: Revision, tried: Mapping[str, int]) -> Iterator[str]:
     """A revision, and below it what its rules would have taken that are only tried."""
     yield f"{found.number}  {found.at:%F %H:%M}  {found.by}  {found.source}"
     for rule, cases in tried.items():
-        yield f"   {rule} is only tried: it would have taken {cases} cases"
+        taken = "1 case" if cases == 1 else f"{cases} cases"
+        yield f"   {rule} is only tried: it would have taken {taken}"
 
 
 @route.command("replay")

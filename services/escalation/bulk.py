@@ -9,9 +9,11 @@ from pydantic import ValidationError
 from services.escalation import bodies, queries, service
 from services.escalation.bodies import Body
 from services.escalation.cases import Case
+from services.escalation.notes import checked_note, require_note
 from services.escalation.rules import CaseState
 from services.escalation.verbs import VERBS, Work
 from services.kit.errors import InvalidInput, NotAllowed, Problem, SecondlookError, invalid
+from services.tools.rules import VerdictKind
 
 _KNOWN: Mapping[str, Any] = {"token": "0", "level": 0, "verdict_id": "seen"}
 """What is filled in case by case, as it may be left out."""
@@ -55,6 +57,16 @@ def checked(verb: str, body: Mapping[str, Any]) -> None:
             for item in error.errors(include_url=False)
         )
         raise InvalidInput(f"The body does not suit '{verb}'.", problems=problems) from None
+    if verb == "verdict":
+        _require_note(body)
+
+
+def _require_note(body: Mapping[str, Any]) -> None:
+    try:
+        require_note(VerdictKind(body["verdict"]), checked_note(body.get("note")))
+    except InvalidInput as error:
+        problems = tuple(replace(one, pointer=f"/body{one.pointer}") for one in error.problems)
+        raise InvalidInput(error.detail, problems=problems) from None
 
 
 _HINT = "Send what the verb takes on a single case."

@@ -101,7 +101,8 @@ def _miss_deadline(
 ) -> list[Count]:
     """A deadline has passed: the case is overdue and goes to the next rung, if there is one."""
     session.execute(_OVERDUE, {"case": case.id, "due": timer.due_at, "kind": timer.kind})
-    detail = {"clock": timer.kind}
+    # A case may come to another queue later.
+    detail = {"clock": timer.kind, "queue": case.queue}
     tell_one(session, case.id, Happening.OVERDUE, SYSTEM, now=now, detail=detail)
     missed = Count("overdue", case.tool, hour_of(now), 0, f"{case.queue}/{timer.kind}")
     climbed = climb(session, case, answers, now=now)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic_core import to_json
 from secondlook import events
@@ -148,6 +148,7 @@ class _Facts(NamedTuple):
     subject_kind: str
     incident: int | None
     children: int
+    waits_for: Literal["reviewer", "lead"] | None
 
     @property
     def owner(self) -> events.Owner:
@@ -160,7 +161,9 @@ class _Facts(NamedTuple):
 _FACTS = selecting(
     """
 SELECT c.id, c.tool, o.output_id, c.trigger, c.queue, c.owner_team, c.owner_person, c.due_at,
-       c.state, c.level, c.priority, c.team, c.subject_kind, c.incident, c.children
+       c.state, c.level, c.priority, c.team, c.subject_kind, c.incident, c.children,
+       CASE WHEN c.reviewers > 1 AND c.verdict IS NULL THEN
+           CASE WHEN c.divided THEN 'lead' ELSE 'reviewer' END END AS waits_for
 FROM "case" c LEFT JOIN case_output o ON o.case_id = c.id WHERE c.id = ANY(:ids)
 """,
     _Facts._fields,
@@ -194,6 +197,7 @@ def _record(entry: Entry, case: _Facts, now: datetime) -> NewRecord:
         subject_kind=case.subject_kind,
         incident=None if case.incident is None else str(case.incident),
         children=case.children,
+        waits_for=case.waits_for,
         mentioned=(entry.detail or {}).get("people", ()),
         actor=None if entry.actor == SYSTEM else entry.actor,
         rerouting=entry.rerouting,

@@ -18,6 +18,7 @@ class What(StrEnum):
     ESCALATED = "escalated"
     OVERDUE = "overdue"
     REMINDED = "reminded"
+    REVIEWED = "reviewed"
     DIVIDED = "divided"
     MENTIONED = "mentioned"
     VERDICT = "verdict"
@@ -53,12 +54,14 @@ OF_CASES = {
             What.ESCALATED,
             What.OVERDUE,
             What.REMINDED,
+            What.REVIEWED,
             What.DIVIDED,
             What.MENTIONED,
         )
     },
 }
-"""The events of a case that somebody is told of: its owner, the leads, whom a comment names.
+"""The events of a case that somebody is told of: its owner, the leads, whom a comment names,
+or the team where another reviewer is asked.
 
 Of a case routed anew its owner is told where it has another one."""
 
@@ -72,6 +75,7 @@ IN_WORDS = {
     What.ESCALATED: "A case is escalated to me",
     What.OVERDUE: "A case of mine is overdue",
     What.REMINDED: "A case of mine is still waiting",
+    What.REVIEWED: "A case of my team asks for another reviewer",
     What.DIVIDED: "The reviewers of a case differ, and I lead its team",
     What.MENTIONED: "A comment mentions me",
     What.VERDICT: "There is a verdict on what I disputed or corrected",
@@ -154,6 +158,7 @@ _SAID_OF_CASE = {
     What.ESCALATED: "Case {id} of {tool} was escalated to {whom}.",
     What.OVERDUE: "Case {id} of {tool} is overdue.",
     What.REMINDED: "Case {id} of {tool} still waits for {whom}.",
+    What.REVIEWED: "Case {id} of {tool} asks for another reviewer, who judges it blind.",
     What.DIVIDED: "The reviewers of case {id} of {tool} all differ: a lead settles it.",
     What.MENTIONED: "{who} mentions you in a comment on case {id} of {tool}.",
 }

@@ -36,23 +36,28 @@ class News(NamedTuple):
 def of_cases(session: Session, moved: Iterable[events.CaseMoved], *, now: datetime) -> list[News]:
     """What owners are told: people of their own cases, those on duty of a team's.
 
-    Leads are told where reviewers differ, and whoever a comment mentions is.
+    Leads are told where reviewers differ, a team where another of it is asked, and whoever a
+    comment mentions is.
     """
-    told = [event for event in moved if event.type in rules.OF_CASES and _is_news(event.data)]
+    told = [event for event in moved if event.type in rules.OF_CASES and _is_news(event)]
     owners = [event.data.owner for event in told]
-    teams = {owner.id for owner in owners if owner.kind == "team"}
-    told_of = ownership.told_of(session, teams, now)
+    asked = {owner.id for owner in owners if owner.kind == "team"}
+    asked |= {event.data.team for event in told if event.data.waits_for and event.data.team}
+    teams = ownership.told_of(session, asked, now)
     divided = [event.data for event in told if rules.OF_CASES[event.type] is What.DIVIDED]
     leads = reviewing.leads_of(session, {case.team for case in divided if case.team})
-    return [_of_case(event, told_of, leads) for event in told]
+    return [_of_case(event, teams, leads) for event in told]
 
 
-def _is_news(case: events.CaseEvent) -> bool:
-    """Whether its owner is to be told: not of what another case answers for, whose owner is told
-    once of all, nor of what was routed anew and stayed with them."""
-    rerouted = case.rerouting
+def _is_news(event: events.CaseMoved) -> bool:
+    """Whether anybody is to be told: not of what another case answers for, whose owner is told
+    once of all, nor of what was routed anew and stayed with them, nor of an opinion after which
+    no other one is asked."""
+    case, rerouted = event.data, event.data.rerouting
     kept = rerouted is not None and rerouted.before.owner == rerouted.after.owner
-    return case.state != "merged" and not kept
+    opinion = rules.OF_CASES[event.type] is What.REVIEWED
+    asks = not opinion or case.waits_for == "reviewer"
+    return case.state != "merged" and not kept and asks
 
 
 _Teams = Mapping[str, Sequence[str]]
@@ -95,6 +100,8 @@ def _concerned(
         return case.mentioned, False
     if what is What.DIVIDED:
         return tuple(leads.get(case.team or "", ())), False
+    if what is What.REVIEWED:
+        return tuple(teams.get(case.team or "", ())), True
     if case.owner.kind == "team":
         return tuple(teams[case.owner.id]), True
     return (case.owner.id,), False

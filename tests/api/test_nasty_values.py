@@ -73,6 +73,13 @@ FORMS: dict[str, dict[str, str]] = bodies.FORMS | {
     "/c/{case_id}/release": {"token": "1"},
     "/c/{case_id}/put-off": {"token": "", "span": "1h", "note": "later"},
     "/c/{case_id}/merge": {"into": "1"},
+    "/c/{case_id}/parts/verdict": {
+        "choice": "is:refund",
+        "as_of": _WHEN,
+        "expected": "1",
+        "note": "n",
+    },
+    "/c/{case_id}/parts/undo": {"at": _WHEN},
     "/c/{case_id}/comment": {"note": "n", "token": ""},
     "/dead-letters/{number}/discard": {"reason": "n"},
     "/tools/{slug}/review-when": {"condition": "a", "when": "kind: text", "revision": "1"},
@@ -88,6 +95,7 @@ FORMS: dict[str, dict[str, str]] = bodies.FORMS | {
         "note": "",
         "token": "1",
     },
+    "/c/{case_id}/hand-on": {"owner": "team:other", "note": "n", "token": ""},
     "/c/{case_id}/reassign": {"owner": "user:ada@example.org", "note": "n", "token": ""},
     "/output": {"choice": "is:refund", "value": "x", "note": "", "reason": ""},
     "/tools/new": {"slug": "new", "kind": "category"} | _TOOL,
@@ -119,7 +127,13 @@ _CORRECTION = {
     "actor": {"id": "rita@example.org"},
     "occurred_at": _WHEN,
 }
-_CORRECTED = {"token": "1", "verdict": "corrected", "value": "refund", "note": "n"}
+_CORRECTED = {
+    "token": "1",
+    "verdict": "corrected",
+    "value": "refund",
+    "note": "n",
+    "alone": True,
+}
 _PLAIN = ("wait", "snooze", "wake", "merge", "unmerge", "bulk", "reopen", "undo")
 """Verbs of which one body says everything."""
 JSON_BODIES: dict[str, list[Any]] = {path: [body] for path, body in BODIES.items()} | {

@@ -148,3 +148,13 @@ def test_second_opinion_of_one_person_is_refused_with_why(api: Api) -> None:
     refused = post(api, FIRST, "claim")
     assert refused.status_code == 403
     assert "You gave your opinion" in refused.json()["detail"]
+
+
+def test_verdict_on_many_that_needs_a_note_is_refused_before_any(api: Api) -> None:
+    body = {"verb": "verdict", "ids": [1], "body": {"verdict": "undecidable"}}
+    answer = api.client.post("/v1/cases/bulk", json=body, headers=api.bearer(FIRST))
+    assert answer.status_code == 422
+    assert [problem["pointer"] for problem in answer.json()["errors"]] == ["/body/note"]
+    body["body"] = {"verdict": "undecidable", "note": "torn"}
+    answer = api.client.post("/v1/cases/bulk", json=body, headers=api.bearer(FIRST))
+    assert "Several people review it" in answer.json()["skipped"][0]["why"]

@@ -31,6 +31,7 @@ COMMANDS: dict[str, list[str]] = {
     "migrate": [],
     "replay": ["feedback", events.OUTPUTS],
     "account": [],
+    "agreement": [TOOL],
     "doctor": [],
     "dead-letters list": ["--all"],
     "dead-letters show": ["1"],

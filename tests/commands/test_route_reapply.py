@@ -78,7 +78,7 @@ def test_history_and_explain_tell_of_rules_that_are_only_tried(database: Databas
     (revision,) = json.loads(secondlook("route", "history", "--json").stdout)
     assert revision["monitored"] == {"tried": 1}
     assert (
-        "tried is only tried: it would have taken 1 cases" in secondlook("route", "history").stdout
+        "tried is only tried: it would have taken 1 case\n" in secondlook("route", "history").stdout
     )
     case = one(database, 'SELECT max(id) FROM "case"')
     explained = secondlook("route", "explain", str(case))

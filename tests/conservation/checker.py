@@ -56,7 +56,7 @@ SELECT 'verdicts', c.tool, 0, t.detail->>'verdict', date_trunc('hour', t.at, 'UT
   FROM timeline_entry t JOIN "case" c ON c.id = t.case_id
  WHERE t.event = 'resolved' AND c.subject_kind = 'output' GROUP BY 2, 4, 5
 UNION ALL
-SELECT 'overdue', c.tool, 0, c.queue || '/' || (t.detail->>'clock'),
+SELECT 'overdue', c.tool, 0, (t.detail->>'queue') || '/' || (t.detail->>'clock'),
        date_trunc('hour', t.at, 'UTC'), count(*)
   FROM timeline_entry t JOIN "case" c ON c.id = t.case_id
  WHERE t.event = 'overdue' GROUP BY 2, 4, 5

@@ -101,6 +101,11 @@ def test_hour_counted_without_its_total_is_found(pipeline: Pipeline) -> None:
     assert found(pipeline) == {"hours"}
 
 
+def test_case_counted_for_no_rule_is_found(pipeline: Pipeline) -> None:
+    run(pipeline, "UPDATE total_count SET n = n + 1 WHERE measure = 'routed'")
+    assert found(pipeline) == {"totals", "hours"}
+
+
 def test_dropped_poison_is_found(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dead_letters, "keep", lambda _s, _c, refused, **_: [True] * len(refused))
     pipeline.send_raw("bad", b"{")

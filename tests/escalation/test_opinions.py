@@ -63,6 +63,10 @@ def test_two_who_agree_decide_and_one_verdict_is_told(
     assert verdicts(database) == [("corrected", "tax", TEAMMATE, True)]
     told = published(database, "secondlook.cases")
     assert told == ["opened", "claimed", "reviewed", "claimed", "reviewed", "resolved"]
+    asks = """SELECT convert_from(value, 'UTF8')::jsonb->'data'->>'waits_for' FROM outbox
+        WHERE topic = 'secondlook.cases' ORDER BY id"""
+    waits = [row[0] for row in rows(database, asks)]
+    assert waits == ["reviewer"] * 3 + [None] * 3
     assert one(database, "SELECT sum(n) FROM total_count WHERE measure = 'verdicts'") == 1
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from secondlook.conditions import ATTRIBUTE
 
 from services.escalation.policy import sentences
-from services.escalation.policy.model import CASE_FACTS, RoutingPolicy
+from services.escalation.policy.model import CASE_FACTS, RoutingPolicy, Rule
 from services.escalation.policy.read import read
 from services.escalation.rules import Wanted
 from services.kit.durations import parse_duration
@@ -67,6 +67,30 @@ def test_rule_that_is_only_tried_says_so(policy: RoutingPolicy) -> None:
         " be claimed within 4 hours, resolved within 2 working days. It climbs 'standard'."
         " It is only tried, and takes nothing."
     )
+
+
+@pytest.mark.parametrize(
+    ("group", "said"),
+    [
+        ("none", "Its cases are never made one incident."),
+        ("{incident_at: 20}", "20 of them of the same cause within 2 hours become one incident."),
+        (
+            "{by: [version, predicted.category], window: 1h}",
+            "10 of them whose version and predicted.category are the same within 1 hour become",
+        ),
+        ("{by: [failure]}", "10 of them whose failure is the same within 2 hours become one"),
+    ],
+)
+def test_what_makes_cases_one_incident_in_a_sentence(group: str, said: str) -> None:
+    policy = read(POLICY.replace("    priority: P2", f"    priority: P2\n    group: {group}"))
+    assert f"It climbs 'billing'. {said}" in sentences.of_rule(policy.rules[0], policy, called)
+
+
+def test_several_reviewers_are_in_the_sentence() -> None:
+    policy = read(POLICY.replace("    priority: P2", "    priority: P2\n    reviewers: 2"))
+    said = "2 people judge it, each without knowing what the tool or the others said."
+    assert sentences.of_rule(policy.rules[0], policy, called).endswith(f"'billing'. {said}")
+    assert "people judge" not in sentences.of_catch_all(policy, called)
 
 
 def test_what_no_rule_takes_in_a_sentence(policy: RoutingPolicy) -> None:
@@ -167,14 +191,18 @@ _MARKS = {
 """What a sentence says where it speaks of a fact."""
 
 
-def rule_of(when: dict[str, Any]) -> Any:
+def policy_of(when: dict[str, Any]) -> RoutingPolicy:
     rule = {"id": "r", "when": when, "owner": {"team": "t"}}
     given = {
         "version": 1,
         "catch_all": {"team": "t", "sla": {"claim": "1h", "resolve": "1d"}},
         "rules": [rule],
     }
-    return RoutingPolicy.model_validate(given).rules[0]
+    return RoutingPolicy.model_validate(given)
+
+
+def rule_of(when: dict[str, Any]) -> Rule:
+    return policy_of(when).rules[0]
 
 
 @given(st.fixed_dictionaries({}, optional=_CLAUSES).filter(bool))
@@ -187,6 +215,12 @@ def test_sentence_speaks_of_the_facts_that_are_asked_and_no_others(when: dict[st
     words = re.findall(r"\b[qxz]{3,6}\b", spoken)
     assert set(words) <= set(_texts(when))
     phrases = sentences.phrases(rule_of(when).when)
+    policy = policy_of(when)
+    whole = sentences.of_rule(policy.rules[0], policy, called)
+    assert whole.startswith(f"{said[:1].upper()}{said[1:]} goes to t, priority P3: to be claimed")
+    hidden = {"confidence", "failure", "predicted.category", "predicted.flag"} & when.keys()
+    could_be_audit = "audit" in when.get("trigger", ["audit"])
+    assert whole.endswith("Audits pass it by.") == (bool(hidden) and could_be_audit)
     assert sorted(one.fact for one in phrases) == sorted(when.keys() - {"trigger"})
 
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from secondlook import events
 from secondlook.events import models as contracts
 from sqlalchemy import text
@@ -218,3 +219,18 @@ def test_lead_is_told_where_reviewers_differ(database: Database, log: Delivery) 
 def test_admin_is_told_where_the_team_has_no_lead(database: Database, log: Delivery) -> None:
     log.take(moved("divided", OTHER_TEAM, team=OTHER_TEAM))
     assert told(database) == [("ada@example.org", "divided")]
+
+
+def test_team_is_told_where_another_reviewer_is_asked(database: Database, log: Delivery) -> None:
+    actor = contracts.Actor(id=OWNER)
+    log.take(moved("reviewed", OWNER, actor=actor, waits_for="reviewer"))
+    assert told(database) == [(LEAD, "reviewed"), (TEAMMATE, "reviewed")]
+    assert mails(database) == []
+
+
+@pytest.mark.parametrize("waits_for", [None, "lead"])
+def test_opinion_that_asks_for_no_other_is_told_to_nobody(
+    waits_for: str | None, database: Database, log: Delivery
+) -> None:
+    log.take(moved("reviewed", OWNER, waits_for=waits_for))
+    assert told(database) == []

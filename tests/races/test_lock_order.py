@@ -16,6 +16,7 @@ from sqlalchemy import text
 from services.escalation import service
 from services.escalation.leaving import CaseDuty
 from services.escalation.policy.read import read as read_policy
+from services.escalation.reapply import reapply
 from services.escalation.rules import Owner
 from services.kit.database import Database
 from services.people import absences, schedules
@@ -53,6 +54,11 @@ version: 1
 catch_all: {{team: {TEAM}, sla: {{claim: 30m, resolve: 2h}}, assign: {{by: round_robin}}}}
 """)
 OF_TEAMS = read_policy(f"version: 1\ncatch_all: {{team: {TEAM}, sla: {{claim: 1h, resolve: 2h}}}}")
+SWAPPED = read_policy(f"""
+version: 1
+catch_all: {{user: {OWNER}, sla: {{claim: 30m, resolve: 2h}}}}
+rules: [{{id: taxes, when: {{predicted.category: "ta*"}}, owner: {{team: {OTHER_TEAM}}}}}]
+""")
 HOUR = timedelta(hours=1)
 
 
@@ -124,6 +130,10 @@ class Work:
             span = {n: now + v if isinstance(v, timedelta) else v for n, v in named.items()}
             by = {"actor": OPERATOR, "duties": (CaseDuty(lambda _: None),), "now": now}
             verb(session, *given, **span, **by)
+
+    def reapply(self) -> None:
+        """Both cases are routed anew, by a policy that names other owners."""
+        reapply(self.database, self.casework.clock, lambda _: SWAPPED, actor=OPERATOR)
 
     def object(self) -> None:
         """A new case is opened in one batch with objections to those that are there."""
@@ -197,6 +207,7 @@ VERBS = {
     "pass_on": {2, 3},
     "object": {1, 2},
     "assign": {1, 2},
+    "reapply": {1, 2, 3},
 }
 
 

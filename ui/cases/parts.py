@@ -12,6 +12,7 @@ from services.escalation.service import Judgement
 from services.feedback import queries as feedback
 from services.kit.database import Session
 from services.kit.errors import InvalidInput, NotFound, Problem, SecondlookError
+from services.people.fields import Normalised
 from services.people.rules import Actor, Verb
 from services.tools.rules import VerdictKind, same_value
 from ui.cases.parts_view import preview_context
@@ -26,9 +27,12 @@ def add_parts(routes: APIRouter, pages: PageContext) -> None:
     """Add the routes of verdicts on all that is merged into a case."""
 
     @routes.get("/c/{case_id}/parts/verdict")
-    def preview(request: Request, case_id: int, choice: str = "", as_of: str = "") -> Response:
+    def preview(
+        request: Request, case_id: int, choice: Normalised = "", as_of: Normalised = ""
+    ) -> Response:
         actor = pages.actor(request, Verb.REVIEW)
         with pages.transaction() as (session, _):
+            service.case_for_reviewer(session, actor, case_id)
             judgement = _judgement(choice)
             agreed, skipped = _agreed(session, actor, case_id, judgement, as_of)
             found = service.preview(session, actor, agreed, judgement)
@@ -46,6 +50,7 @@ def add_parts(routes: APIRouter, pages: PageContext) -> None:
         actor = pages.actor(request, Verb.REVIEW)
         try:
             with pages.transaction() as (session, now):
+                service.case_for_reviewer(session, actor, case_id)
                 judgement = _judgement(form.text("choice"), note=form.text("note") or None)
                 agreed, _ = _agreed(session, actor, case_id, judgement, form.text("as_of"))
                 ids = [case.id for case in agreed]
@@ -62,6 +67,7 @@ def add_parts(routes: APIRouter, pages: PageContext) -> None:
         actor, window = pages.actor(request, Verb.REVIEW), pages.reopen_window
         try:
             with pages.transaction() as (session, now):
+                service.case_for_reviewer(session, actor, case_id)
                 at = _moment(form.text("at"))
                 service.undo_together(session, actor, case_id, at=at, window=window, now=now)
         except SecondlookError as error:

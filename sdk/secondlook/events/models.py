@@ -38,6 +38,7 @@ from secondlook._values import (
     Trigger,
     Value,
     Verdict,
+    WaitsFor,
     WebLink,
     shape_problem,
     wrong_at,
@@ -234,6 +235,8 @@ class CaseEvent(Strict):
     """The case that it is part of, or was."""
     children: Count = 0
     """How many cases are, or were, part of it."""
+    waits_for: WaitsFor | None = None
+    """Of a case with several reviewers: whom it still needs, another one or a lead."""
     mentioned: Annotated[tuple[ActorId, ...], Field(strict=False), NullIsEmpty] = ()
     """With `mentioned`: the people whom a comment names, who may see the case."""
     at: Timestamp

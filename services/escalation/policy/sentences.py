@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from secondlook.conditions import ATTRIBUTE, Choice, Clause, Comparison, Condition
 
+from services.escalation.policy.grouping import Group
 from services.escalation.policy.ladders import Rung
 from services.escalation.policy.model import (
     CASE_FACTS,
@@ -22,6 +23,7 @@ Called = Callable[[Wanted | Owner], str]
 """What people call whoever is wanted as the owner."""
 
 _LISTED = 5
+_BLIND = "each without knowing what the tool or the others said"
 _PLAIN = re.compile(r"[\w./*:@+&%-]+")
 _NOUNS = {
     Trigger.LOW_CONFIDENCE: "an output of low confidence",
@@ -128,10 +130,30 @@ def _rest(part: Rule | CatchAll, policy: RoutingPolicy) -> str:
     hours = f" by the calendar {_quoted(sla.calendar)}" if sla.calendar else ""
     ladder = part.escalate or policy.catch_all.escalate
     climbs = f"It climbs '{ladder}'." if ladder else "It climbs no ladder."
-    return (
+    said = (
         f"{queue}, priority {part.priority}: to be claimed within {in_words(sla.claim)}, resolved"
         f" within {in_words(sla.resolve)}{hours}. {climbs}"
     )
+    if part.reviewers > 1:
+        said += f" {part.reviewers} people judge it, {_BLIND}."
+    return said if part.group is None else f"{said} {_together(part.group)}"
+
+
+def _together(group: Group) -> str:
+    if group.by == []:
+        return "Its cases are never made one incident."
+    alike = f"whose {_and(group.by)} {_are(group.by)} the same" if group.by else "of the same cause"
+    within = in_words(group.window)
+    return f"{group.incident_at} of them {alike} within {within} become one incident."
+
+
+def _and(words: Sequence[str]) -> str:
+    *before, last = words
+    return f"{', '.join(before)} and {last}" if before else last
+
+
+def _are(words: Sequence[str]) -> str:
+    return "are" if len(words) > 1 else "is"
 
 
 def _asks_what_audits_hide(when: Mapping[str, Clause]) -> bool:
