@@ -48,21 +48,9 @@ STANDING = 'SELECT subject_kind, state, incident, children FROM "case" ORDER BY 
 
 
 @pytest.fixture
-def database(populated: Database) -> Database:
-    """People and the tool are there."""
-    return populated
-
-
-@pytest.fixture
 def log(database: Database) -> Delivery:
     """Both consumers, by a policy that groups."""
     return Delivery(database, read_policy(GROUPED))
-
-
-@pytest.fixture
-def casework(database: Database) -> Casework:
-    """What people do with it."""
-    return Casework(database)
 
 
 def unsure(first: int, count: int, **fields: Any) -> list[Any]:
