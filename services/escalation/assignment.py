@@ -26,8 +26,8 @@ class Ask(NamedTuple):
     rule: str
     team: str
     terms: Terms
-    unfit: str | None = None
-    """Who may not review it, as they object to it."""
+    unfit: frozenset[str] = frozenset()
+    """Who may not review it, as they object to it or corrected it."""
 
 
 class Given(NamedTuple):
@@ -82,7 +82,7 @@ class Pool:
         return Given(person)
 
     def _is_free(self, member: Member, ask: Ask) -> bool:
-        return member.here and member.email != ask.unfit and not self._is_full(member, ask)
+        return member.here and member.email not in ask.unfit and not self._is_full(member, ask)
 
     def _is_full(self, member: Member, ask: Ask) -> bool:
         most = ask.terms.max_open
@@ -92,11 +92,11 @@ class Pool:
         if not skilled:
             return f"nobody in team '{ask.team}'{_with(ask.terms.skills)} may review"
         absent = sum(not one.here for one in skilled)
-        unfit = sum(one.here and one.email == ask.unfit for one in skilled)
+        unfit = sum(one.here and one.email in ask.unfit for one in skilled)
         full = len(skilled) - absent - unfit
         reasons = [
             (absent, "not there now"),
-            (unfit, "the one who disputes it"),
+            (unfit, "among those who disputed or corrected it"),
             (full, f"at {ask.terms.max_open} open cases"),
         ]
         return _in_words(_who(ask, len(skilled)), len(skilled), reasons)

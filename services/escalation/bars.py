@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from pydantic_core import to_json
 from secondlook import events
@@ -32,6 +33,28 @@ def lift(session: Session, said: Sequence[events.ReviewWithdrawal], *, now: date
     """Whoever takes a correction back may judge again."""
     if said:
         session.execute(_LIFT, {"rows": _rows(said), "now": now})
+
+
+class Key(NamedTuple):
+    """What names an output."""
+
+    tool: str
+    output_id: str
+
+
+_CORRECTORS = text("""
+SELECT w.tool, w.output_id, array_agg(w.actor) AS people
+FROM json_to_recordset(CAST(:rows AS json)) AS g(tool text, output_id text)
+JOIN own_correction w ON w.tool = g.tool AND w.output_id = g.output_id
+WHERE w.withdrawn_at IS NULL GROUP BY w.tool, w.output_id
+""")
+
+
+def correctors(session: Session, keys: Sequence[Key]) -> dict[Key, frozenset[str]]:
+    """Who corrected these outputs, of those that anybody did."""
+    rows = to_json([key._asdict() for key in keys]).decode()
+    found = session.execute(_CORRECTORS, {"rows": rows})
+    return {Key(tool, output_id): frozenset(people) for tool, output_id, people in found}
 
 
 def _rows(said: Sequence[events.ReviewBar | events.ReviewWithdrawal]) -> str:

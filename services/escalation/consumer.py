@@ -56,6 +56,8 @@ class EscalationConsumer:
         tools = self._tools.tools(session)
         found = _place(prepared, tools.keys())
         now = self._clock.now(session)
+        bars.add(session, found.bars, now=now)
+        bars.lift(session, found.withdrawals, now=now)
         asked = opening.first_of_each(found.requests)
         choices = self._router.choose(session, asked, tools=tools)
         alike = incidents.hold(session, choices, now=now)
@@ -73,8 +75,6 @@ class EscalationConsumer:
         known = [one for one in found.requests if id(one) not in opened]
         objections.add(session, known, now=now)
         objections.withdraw(session, found.withdrawals, now=now)
-        bars.add(session, found.bars, now=now)
-        bars.lift(session, found.withdrawals, now=now)
         dead_letters.keep(session, NAME, found.refused, topic=events.DEAD_LETTERS)
 
     def reject(self, session: Session, record: Record, error: Exception | str) -> None:

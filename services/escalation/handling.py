@@ -10,7 +10,7 @@ from services.escalation.answering import ask
 from services.escalation.claims import case_for_reviewer, lost, renew, token_number
 from services.escalation.errors import MovedOn
 from services.escalation.notes import checked_note
-from services.escalation.rules import OPEN_STATES, CaseVerb, Owner
+from services.escalation.rules import LAST_RESORT, OPEN_STATES, CaseVerb, Owner
 from services.escalation.timeline import Entry, Happening, tell, tell_one
 from services.escalation.transitions import IS_LIVE, PRESENT, move
 from services.kit import counts
@@ -42,12 +42,16 @@ def reassign(
     Over somebody else's live claim only leads and admins reassign.
 
     Raises:
-        InvalidInput: the new owner does not exist, is not active, is away or may not review.
+        InvalidInput: the new owner does not exist, is not active, is away or may not review, or is
+            the last resort.
         HeldBySomebody: another person's claim is live.
         MovedOn: the case is no longer open.
     """
     case_for_reviewer(session, actor, case_id, lock=True)
     note = checked_note(note)
+    if owner == LAST_RESORT:
+        hint = "Name a person or another team."
+        raise invalid("owner", "cases go to the last resort by themselves alone", hint)
     owners.require_able(session, owner, now)
     if owner.kind == "person":
         _require_impartial(session, owner.id, case_id)

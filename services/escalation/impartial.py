@@ -79,6 +79,33 @@ FROM "case" c CROSS JOIN unnest(CAST(:people AS text[])) AS g(who) WHERE c.id = 
 """)
 
 
+_APART = text("""
+SELECT case_id, actor AS who, false AS opined FROM objection
+WHERE case_id = ANY(:ids) AND withdrawn_at IS NULL
+UNION SELECT f.case_id, w.actor, false FROM case_output f
+JOIN own_correction w ON w.tool = f.tool AND w.output_id = f.output_id
+WHERE f.case_id = ANY(:ids) AND w.withdrawn_at IS NULL
+UNION SELECT d.case_id, d.person, false FROM decider d
+WHERE d.case_id = ANY(:ids) AND EXISTS (SELECT FROM objection a WHERE a.case_id = d.case_id
+    AND a.said->>'kind' = 'appeal' AND a.withdrawn_at IS NULL)
+UNION SELECT p.case_id, p.reviewer, true FROM opinion p
+JOIN "case" c ON c.id = p.case_id AND c.cycle = p.cycle
+WHERE p.case_id = ANY(:ids) AND p.taken_back_at IS NULL
+""")
+
+
+def apart(
+    session: Session, cases: Sequence[int], *, opinions: bool = False
+) -> dict[int, frozenset[str]]:
+    """Who may not judge each of these cases: whoever disputes or corrected the output, or decided
+    what is appealed; with `opinions` whoever gave one, too."""
+    found: dict[int, set[str]] = {id_: set() for id_ in cases}
+    for row in session.execute(_APART, {"ids": list(cases)}):
+        if opinions or not row.opined:
+            found[row.case_id].add(row.who)
+    return {id_: frozenset(people) for id_, people in found.items()}
+
+
 class Colleague(NamedTuple):
     """Somebody who may review a case's team's cases, and the part that they have in this one."""
 

@@ -33,6 +33,8 @@ class Opinion:
     verdict: VerdictKind
     value: Json = None
     note: str | None = None
+    counts: bool = True
+    """Not where they disputed or corrected the output since."""
 
 
 class Standing(NamedTuple):
@@ -47,8 +49,9 @@ def standing(opinions: Sequence[Opinion], *, reviewers: int, tools_value: Json) 
     """What follows from the opinions on a case that asks so many reviewers, as they were given.
 
     Two that agree decide it, once as many were asked as the rule wants. Where they differ up to
-    three are asked; where these all differ, a lead is.
+    three are asked; where these all differ, a lead is. What does not count is as if unsaid.
     """
+    opinions = [one for one in opinions if one.counts]
     if len(opinions) < reviewers:
         return Standing(Asks.REVIEWER, None)
     for opinion in reversed(opinions):

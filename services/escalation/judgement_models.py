@@ -14,7 +14,7 @@ _STANDS = text("withdrawn_at IS NULL")
 
 
 class OwnCorrection(Base):
-    """That somebody who may review corrected an output themselves. It counts until withdrawn."""
+    """That somebody corrected an output themselves. It counts until withdrawn."""
 
     __tablename__ = "own_correction"
     __table_args__ = (

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import answering
+from services.escalation import answering, impartial
 from services.escalation.answering import Answering, Chain
 from services.escalation.cases import Case
 from services.escalation.models import OPEN
@@ -37,12 +37,15 @@ def climb(
     each other's counts.
 
     The case is locked, and `answers` knows all who may be accountable. A rung where nobody is, as
-    its owner is no longer there, may not review, is away, or nobody has the duty, is passed over
-    at once.
+    its owner is no longer there, may not review, is away, has a part in the case, or nobody has
+    the duty, is passed over at once.
     """
     lowest = to or case.level + 1
+    apart = impartial.apart(session, [case.id])[case.id]
     for level, wanted in enumerate(answering.of_ladder(case.ladder[lowest:]), lowest):
         owner, why_not = answers.answers(wanted, case.owner_person)
+        if owner is not None and owner.kind == "person" and owner.id in apart:
+            owner, why_not = None, f"{owner} has a part in the case"
         if owner is None:
             _skip(session, case, wanted, why_not, now=now)
             continue

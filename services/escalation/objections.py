@@ -40,7 +40,6 @@ class _Said(NamedTuple):
 
     who: str
     note: str | None = None
-    appeals: bool = False
 
 
 # The cases before their objections, in the order in which everybody locks them.
@@ -110,12 +109,11 @@ def add(session: Session, requests: Sequence[Request], *, now: datetime) -> None
     disputes = []
     for case, one in _object(session, known, now=now):
         word = one.correction
-        said = _Said(word.actor.id, word.note, word.kind == "appeal")
+        said = _Said(word.actor.id, word.note)
         if case.state in OPEN_STATES or case.id in again:
             disputes.append(Entry(case.id, Happening.DISPUTED, said.who, said.note))
         else:
-            before = again.get(case.id)
-            again[case.id] = said._replace(appeals=said.appeals or bool(before and before.appeals))
+            again[case.id] = said
     _begin_again(session, again, now=now)
     tell(session, disputes, now=now)
     news = {*arrived, *(entry.case_id for entry in disputes)}

@@ -15,16 +15,20 @@ from services.escalation.rules import OPEN_STATES
 from services.people.rules import Actor, Verb
 from services.tools.rules import VerdictKind
 
-_OF_CASE = text("""
-SELECT reviewer, verdict, value, note FROM opinion
-WHERE case_id = :id AND cycle = :cycle AND taken_back_at IS NULL ORDER BY id
+_OF_CASE = text(f"""
+SELECT p.reviewer, p.verdict, p.value, p.note, NOT (
+    {impartial.OBJECTS.format(who="p.reviewer")} OR {impartial.CORRECTED.format(who="p.reviewer")}
+) AS counts
+FROM opinion p JOIN "case" c ON c.id = p.case_id
+WHERE p.case_id = :id AND p.cycle = :cycle AND p.taken_back_at IS NULL ORDER BY p.id
 """)
 
 
 def of(session: Session, case: Case) -> list[Opinion]:
-    """The opinions that stand in the case's present cycle, as they were given."""
+    """The opinions that stand in the case's present cycle, as they were given; those of people who
+    disputed or corrected its output since count no more."""
     rows = session.execute(_OF_CASE, {"id": case.id, "cycle": case.cycle})
-    return [Opinion(row.reviewer, VerdictKind(row.verdict), row.value, row.note) for row in rows]
+    return [Opinion(who, VerdictKind(kind), *rest) for who, kind, *rest in rows]
 
 
 def standing(case: Case, given: list[Opinion]) -> Standing:
@@ -77,17 +81,11 @@ FROM "case" c JOIN opinion p ON p.case_id = c.id AND p.cycle = c.cycle
 WHERE c.id = ANY(:cases) AND c.verdict_by IS NOT NULL AND p.taken_back_at IS NULL
 ON CONFLICT DO NOTHING
 """)
-_DECIDERS = text("SELECT case_id, person FROM decider WHERE case_id = ANY(:cases)")
 
 
-def remember_deciders(session: Session, cases: list[int]) -> dict[int, set[str]]:
-    """Keep who decided these cases, which are about to be opened again; answers all who ever did,
-    by case."""
+def remember_deciders(session: Session, cases: list[int]) -> None:
+    """Keep who decided these cases, which are about to be opened again."""
     session.execute(_REMEMBER, {"cases": cases})
-    found: dict[int, set[str]] = {}
-    for row in session.execute(_DECIDERS, {"cases": cases}):
-        found.setdefault(row.case_id, set()).add(row.person)
-    return found
 
 
 # --- what is shown ------------------------------------------------------------------------
@@ -128,7 +126,7 @@ def panel(session: Session, actor: Actor, case: Case) -> Panel | None:
     settles = may and asks is Asks.LEAD
     return Panel(
         asked=case.reviewers,
-        given=len(given),
+        given=sum(one.counts for one in given),
         asks=asks,
         able=_able(session, case, asks) if waiting else [],
         yours=next((one for one in given if one.reviewer == actor.email), None),

@@ -1,6 +1,6 @@
 """Beginning anew with cases that were decided, set-based: any number of them at once."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
-from services.escalation import answering, clocks, deadlines, opinions
+from services.escalation import answering, clocks, deadlines, impartial, opinions
 from services.escalation.answering import Chain, Found
 from services.escalation.cases import Case
 from services.escalation.claims import case_for_reviewer
@@ -50,8 +50,6 @@ class Reopening(NamedTuple):
     case: Case
     who: str
     note: str | None = None
-    appealed: bool = False
-    """Whether its verdict is: then none of those decides who had a part in that."""
 
 
 def reopen(
@@ -72,13 +70,15 @@ def reopen(
 def begin_again(session: Session, asked: Sequence[Reopening], *, now: datetime) -> set[int]:
     """Reopen cases, each named once; answers which were, as those that are open stay as they are.
 
-    Where the owner of one is gone by now, or decided what is appealed, the next of its ladder,
-    its team or an admin is the owner.
+    Where the owner of one is gone by now, or may not judge it, its team, the next of its ladder
+    or an admin is the owner.
     """
     if not asked:
         return set()
-    deciders = opinions.remember_deciders(session, [one.case.id for one in asked])
-    chains = [_wanted(one, deciders.get(one.case.id, set())) for one in asked]
+    ids = [one.case.id for one in asked]
+    opinions.remember_deciders(session, ids)
+    apart = impartial.apart(session, ids)
+    chains = [_wanted(one.case, apart[one.case.id]) for one in asked]
     found = answering.first_able(session, chains, now=now)
     calendars = clocks.calendars_of(session, (one.case for one in asked))
     cycles = [
@@ -100,15 +100,13 @@ def begin_again(session: Session, asked: Sequence[Reopening], *, now: datetime) 
     return reopened
 
 
-def _wanted(one: Reopening, deciders: Collection[str]) -> Chain:
-    """Who is wanted as the owner: of what is appealed the team, where its owner decided it."""
-    chain = answering.wanted_again(one.case, level=0)
-    if not one.appealed:
-        return chain
-    barred = {Owner("person", email) for email in deciders}
-    first = (Wanted("team", one.case.team),) if one.case.owner in barred else ()
+def _wanted(case: Case, apart: frozenset[str]) -> Chain:
+    """Who is wanted as the owner: the team, where its owner may not judge it."""
+    chain = answering.wanted_again(case, level=0)
+    barred = {Owner("person", email) for email in apart}
+    first = (Wanted("team", case.team),) if case.owner in barred else ()
     fair = (wanted for wanted in chain.wanted if wanted.named not in barred)
-    return chain._replace(wanted=(*first, *fair), barred=frozenset(deciders))
+    return chain._replace(wanted=(*first, *fair), barred=apart)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from secondlook import events
 from secondlook.conditions import Facts, facts_of
 from sqlalchemy.orm import Session
 
-from services.escalation import assigning, deadlines
+from services.escalation import assigning, bars, deadlines
 from services.escalation.answering import Chain, Found, ask, owning
 from services.escalation.assignment import Ask, Given
 from services.escalation.cases import Case
@@ -76,13 +76,26 @@ class Choice(NamedTuple):
         return Chain((*(rung.own for rung in self.route.ladder), last))
 
     @property
-    def ask(self) -> Ask | None:
-        """Of whom a person is to be given it; None where it stays with who is named."""
-        if self.route.terms is None:
-            return None
+    def key(self) -> bars.Key:
+        """What names the output."""
+        return bars.Key(self.request.tool, self.request.output_id)
+
+    @property
+    def objectors(self) -> frozenset[str]:
+        """Who says with the request that the tool is wrong."""
         said = self.request.objection
-        unfit = said.correction.actor.id if said is not None else None
-        return Ask(self.route.rule, self.route.owner.id, self.route.terms, unfit)
+        return frozenset() if said is None else frozenset({said.correction.actor.id})
+
+    def chain_without(self, unfit: frozenset[str]) -> Chain:
+        """The chain, where these people may not own it."""
+        teams = all(wanted.kind == "team" for wanted in self.chain.wanted)
+        return self.chain if teams else self.chain._replace(barred=unfit)
+
+    def ask_without(self, unfit: frozenset[str]) -> Ask | None:
+        """Of whom a person other than these is to be given it; None where it stays with who is
+        named."""
+        terms = self.route.terms
+        return Ask(self.route.rule, self.route.owner.id, terms, unfit) if terms else None
 
 
 class _Chosen(NamedTuple):
@@ -183,7 +196,9 @@ def _owners(
     session: Session, choices: Sequence[Choice], beside: Sequence[Chain], now: datetime
 ) -> list[_Chosen]:
     """Who owns each case: who is given it, where the rule gives it, else the first who can."""
-    chains, asks = [one.chain for one in choices], _asks(session, choices)
+    unfit = _unfit(session, choices)
+    chains = [one.chain_without(them) for one, them in zip(choices, unfit, strict=True)]
+    asks = _asks(session, choices, unfit)
     named = {wanted for chain in (*chains, *beside) for wanted in chain.wanted}
     pool = assigning.gather(
         session,
@@ -200,19 +215,20 @@ def _owners(
     return [_chosen(*each) for each in zip(choices, found, given, strict=True)]
 
 
-def _asks(session: Session, choices: Sequence[Choice]) -> list[Ask | None]:
+def _unfit(session: Session, choices: Sequence[Choice]) -> list[frozenset[str]]:
+    """Who may not judge each case, as they object to its output or corrected it."""
+    corrected = bars.correctors(session, [one.key for one in choices])
+    return [one.objectors | corrected.get(one.key, frozenset()) for one in choices]
+
+
+def _asks(
+    session: Session, choices: Sequence[Choice], unfit: Sequence[frozenset[str]]
+) -> list[Ask | None]:
     """Of whom somebody is to be given each case; what has a case already is given to nobody."""
-    asks = [one.ask for one in choices]
-    keys = [
-        (choice.request.tool, choice.request.output_id)
-        for choice, one in zip(choices, asks, strict=True)
-        if one is not None
-    ]
+    asks = [one.ask_without(them) for one, them in zip(choices, unfit, strict=True)]
+    keys = [choice.key for choice, one in zip(choices, asks, strict=True) if one is not None]
     there = assigning.with_case(session, keys) if keys else set()
-    return [
-        None if (choice.request.tool, choice.request.output_id) in there else one
-        for choice, one in zip(choices, asks, strict=True)
-    ]
+    return [None if choice.key in there else one for choice, one in zip(choices, asks, strict=True)]
 
 
 def _chosen(choice: Choice, found: Found, given: Given | None) -> _Chosen:

@@ -11,6 +11,7 @@ from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.escalation import impartial
 from services.escalation.rules import CaseState, Owner, Wanted
 from services.kit.consuming import outbox
 from services.kit.database import selecting
@@ -177,10 +178,15 @@ def _records(session: Session, entries: Iterable[Entry], now: datetime) -> list[
         return []
     given = {"ids": [entry.case_id for entry in public]}
     facts = {row.id: _Facts(*row) for row in session.execute(_FACTS, given)}
-    return [_record(entry, facts[entry.case_id], now) for entry in public]
+    reviewed = [entry.case_id for entry in public if entry.happening is Happening.REVIEWED]
+    apart = impartial.apart(session, reviewed, opinions=True) if reviewed else {}
+    return [
+        _record(entry, facts[entry.case_id], now, apart=sorted(apart.get(entry.case_id, ())))
+        for entry in public
+    ]
 
 
-def _record(entry: Entry, case: _Facts, now: datetime) -> NewRecord:
+def _record(entry: Entry, case: _Facts, now: datetime, *, apart: Sequence[str] = ()) -> NewRecord:
     event = events.case_event(
         entry.happening.value,
         case_id=str(case.id),
@@ -198,6 +204,7 @@ def _record(entry: Entry, case: _Facts, now: datetime) -> NewRecord:
         incident=None if case.incident is None else str(case.incident),
         children=case.children,
         waits_for=case.waits_for,
+        apart=apart if entry.happening is Happening.REVIEWED else (),
         mentioned=(entry.detail or {}).get("people", ()),
         actor=None if entry.actor == SYSTEM else entry.actor,
         rerouting=entry.rerouting,

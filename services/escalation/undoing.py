@@ -22,6 +22,8 @@ from services.people.rules import Actor, Verb
 
 _WITHOUT_VERDICT = """verdict = NULL, verdict_value = NULL, verdict_by = NULL, verdict_note = NULL,
     verdict_id = NULL, resolved_at = NULL, blind = false, divided = :divided"""
+OPINION = "opinion"
+"""Named instead of a verdict by whoever takes their own opinion back."""
 _TOO_LATE = "The time to undo this verdict is over; reopen the case instead."
 _UNDO = move(
     CaseVerb.UNDO,
@@ -49,8 +51,8 @@ def undo(
     Where its owner is gone by now, the next of its ladder, its team or an admin is the owner.
     Whoever heard of the verdict hears that it counts no longer. What its reviewer saw of a
     blind case cannot be unseen, so it is not blind any more. A verdict that followed from
-    several opinions leaves all but the last of them; while there is none yet, the actor's own
-    opinion is taken back.
+    several opinions leaves all but the last of them; while there is none yet, and none or
+    `OPINION` is named, the actor's own opinion is taken back.
 
     Raises:
         NotFound: there is no such case in the actor's sight.
@@ -66,7 +68,7 @@ def undo(
         _undo_part(session, actor, seen, verdict_id=verdict_id, window=window, now=now)
         return
     case = case_for_reviewer(session, actor, case_id, lock=True)
-    if case.state in OPEN_STATES and case.reviewers > 1:
+    if case.state in OPEN_STATES and case.reviewers > 1 and verdict_id in (None, OPINION):
         take_opinion_back(session, actor, case, now=now)
         return
     last = _last_opinion(session, case) if case.state == CaseState.RESOLVED else None
@@ -133,7 +135,8 @@ def _last_opinion(session: Session, case: Case) -> Opinion | None:
     """The opinion that completed a verdict; None where a lead, or one person alone, gave it."""
     given = opinions.of(session, case) if case.reviewers > 1 else []
     decided = opinions.standing(case, given).decided if given else None
-    return given[-1] if decided is not None else None
+    counted = [one for one in given if one.counts]
+    return counted[-1] if decided is not None else None
 
 
 _TAKEN_BACK = text('UPDATE "case" SET divided = :divided, version = version + 1 WHERE id = :id')

@@ -30,7 +30,6 @@ from services.feedback.storing import (
 )
 from services.kit.counts import Count, Counts, hour_of
 from services.kit.database import selecting
-from services.people import reviewing
 from services.tools.rules import Trigger
 
 _CORRECTION_COLUMNS = {
@@ -92,14 +91,17 @@ def store(
         await_outputs(session, keys, now=now, anew=True)
         outputs = truth.lock(session, keys)
         ids = [(row["tool"], row["event_id"]) for row in result.stored]
-        _take_back(session, ids, now=now)
+        taken_back = {(word.tool, word.event_id) for word in _take_back(session, ids, now=now)}
         said = [row for row in result.stored if outputs[key_of(row)].recorded_at]
         disputed = sorted({key_of(row) for row in said if row["kind"] in OBJECTIONS})
         _send_objections(session, disputed, now=now)
         met = Counter((row["tool"], outputs[key_of(row)].version or 0, row["kind"]) for row in said)
         result.tally = note_met(session, met, disputed, now=now)
         result.tally.update(truth.settle(session, outputs))
-        reviews.bar_reviewers(session, result.stored, now=now)
+        standing = (
+            row for row in result.stored if (row["tool"], row["event_id"]) not in taken_back
+        )
+        reviews.bar_reviewers(session, standing, now=now)
     return result
 
 
@@ -130,12 +132,10 @@ def store_withdrawals(
         outputs = truth.lock(session, keys)
         ids = {(row["tool"], row["correction_id"]) for row in result.stored}
         words = _take_back(session, ids, now=now)
-        own = reviewing.who_review(session, (word.actor for word in words if word.actor))
         sent_on = [
             word
             for word in words
-            if _was_sent_on(word, outputs[word.key])
-            or (word.kind == CorrectionKind.CORRECTION and word.actor in own)
+            if _was_sent_on(word, outputs[word.key]) or word.kind == CorrectionKind.CORRECTION
         ]
         reviews.withdraw(session, sent_on, now=now)
         result.tally = truth.settle(session, outputs)

@@ -14,7 +14,6 @@ from services.feedback.rules import CorrectionKind
 from services.feedback.storing import KEY_COLUMNS, keys_json, recordset
 from services.kit.consuming import outbox
 from services.kit.eventlog.port import NewRecord
-from services.people import reviewing
 from services.tools.rules import Trigger
 
 
@@ -117,10 +116,8 @@ def withdraw(session: Session, words: Iterable[Word], *, now: datetime) -> None:
 
 
 def bar_reviewers(session: Session, said: Iterable[CorrectionRow], *, now: datetime) -> None:
-    """Send word of whoever may review and corrected an output themselves: they judge no case
-    on it."""
-    corrected = [row for row in said if row["kind"] == CorrectionKind.CORRECTION]
-    who = reviewing.who_review(session, (row["actor"] for row in corrected))
+    """Send word of whoever corrected an output themselves: they judge no case on it, though they
+    come to be reviewers only later."""
     records = [
         _record(
             events.review_barred(
@@ -131,8 +128,8 @@ def bar_reviewers(session: Session, said: Iterable[CorrectionRow], *, now: datet
                 time=now,
             )
         )
-        for row in corrected
-        if row["actor"] in who
+        for row in said
+        if row["kind"] == CorrectionKind.CORRECTION
     ]
     outbox.enqueue(session, records)
 

@@ -42,11 +42,13 @@ def of_cases(session: Session, moved: Iterable[events.CaseMoved], *, now: dateti
     told = [event for event in moved if event.type in rules.OF_CASES and _is_news(event)]
     owners = [event.data.owner for event in told]
     asked = {owner.id for owner in owners if owner.kind == "team"}
-    asked |= {event.data.team for event in told if event.data.waits_for and event.data.team}
     teams = ownership.told_of(session, asked, now)
+    reviewed = [event.data for event in told if rules.OF_CASES[event.type] is What.REVIEWED]
+    judges = ownership.judges_of(session, {case.team for case in reviewed if case.team}, now)
     divided = [event.data for event in told if rules.OF_CASES[event.type] is What.DIVIDED]
     leads = reviewing.leads_of(session, {case.team for case in divided if case.team})
-    return [_of_case(event, teams, leads) for event in told]
+    groups = _Groups(teams, leads, judges)
+    return [_of_case(event, groups) for event in told]
 
 
 def _is_news(event: events.CaseMoved) -> bool:
@@ -60,10 +62,15 @@ def _is_news(event: events.CaseMoved) -> bool:
     return case.state != "merged" and not kept and asks
 
 
-_Teams = Mapping[str, Sequence[str]]
+class _Groups(NamedTuple):
+    """The people of teams, by what they are told."""
+
+    owning: Mapping[str, Sequence[str]]
+    leads: Mapping[str, Sequence[str]]
+    judges: Mapping[str, ownership.Judges]
 
 
-def _of_case(event: events.CaseMoved, teams: _Teams, leads: _Teams) -> News:
+def _of_case(event: events.CaseMoved, groups: _Groups) -> News:
     case, what = event.data, rules.OF_CASES[event.type]
     team = case.owner.id if case.owner.kind == "team" else None
     actor = case.actor.id if case.actor is not None else None
@@ -77,7 +84,7 @@ def _of_case(event: events.CaseMoved, teams: _Teams, leads: _Teams) -> News:
         cases=case.children if case.subject_kind == "incident" else None,
         who=actor,
     )
-    people, as_team = _concerned(case, what, teams, leads)
+    people, as_team = _concerned(case, what, groups)
     return News(
         key=event.id,
         what=what,
@@ -92,19 +99,25 @@ def _of_case(event: events.CaseMoved, teams: _Teams, leads: _Teams) -> News:
     )
 
 
-def _concerned(
-    case: events.CaseEvent, what: What, teams: _Teams, leads: _Teams
-) -> tuple[tuple[str, ...], bool]:
+def _concerned(case: events.CaseEvent, what: What, groups: _Groups) -> tuple[tuple[str, ...], bool]:
     """Who is told, and whether as people of a team."""
     if what is What.MENTIONED:
         return case.mentioned, False
     if what is What.DIVIDED:
-        return tuple(leads.get(case.team or "", ())), False
+        return tuple(groups.leads.get(case.team or "", ())), False
     if what is What.REVIEWED:
-        return tuple(teams.get(case.team or "", ())), True
+        return _asked(case, groups), True
     if case.owner.kind == "team":
-        return tuple(teams[case.owner.id]), True
+        return tuple(groups.owning[case.owner.id]), True
     return (case.owner.id,), False
+
+
+def _asked(case: events.CaseEvent, groups: _Groups) -> tuple[str, ...]:
+    """Who could give the opinion that a case waits for."""
+    judges, actor = groups.judges.get(case.team or ""), case.actor.id if case.actor else None
+    if judges is None:
+        return ()
+    return tuple(judges.asked(apart={*case.apart, actor}, actor=actor))
 
 
 def _number(case_id: str) -> int | None:

@@ -1,6 +1,6 @@
 """Who can answer for something: the one answer that every package goes by."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -97,6 +97,52 @@ def everybody_able(session: Session) -> Able:
     )
 
 
+class Judges(NamedTuple):
+    """Of a team those who may be asked for a judgement."""
+
+    on_duty: Sequence[str]
+    reviewers: Sequence[str]
+    leads: Sequence[str]
+    admins: Sequence[str]
+
+    def asked(self, *, apart: Collection[str], actor: str | None) -> list[str]:
+        """Who is asked where those `apart` may not judge.
+
+        Those on duty, else the team's reviewers, else admins; where none of them may, those who
+        can find somebody: its leads other than the actor, else such admins.
+        """
+        able = ([one for one in group if one not in apart] for group in self[:2] + self[3:])
+        helping = ([one for one in group if one != actor] for group in self[2:])
+        return next((group for group in (*able, *helping) if group), [])
+
+
+_JUDGES = text("""
+SELECT m.team, p.email, p.role FROM membership m JOIN person p ON p.email = m.person
+WHERE m.team = ANY(:teams) AND p.active AND p.role = ANY(:reviewers)
+UNION ALL SELECT NULL, email, role FROM person WHERE active AND role = :admin
+ORDER BY 1, 2
+""")
+
+
+def judges_of(session: Session, teams: Iterable[str], now: datetime) -> dict[str, Judges]:
+    """Who may be asked for a judgement on what is these teams'."""
+    found = _on_duty(session, sorted(teams), now)
+    if not found:
+        return {}
+    given = {"teams": list(found), "reviewers": _REVIEWERS, "admin": Role.ADMIN.value}
+    rows = session.execute(_JUDGES, given).all()
+    admins = [row.email for row in rows if row.team is None]
+    return {
+        team: Judges(
+            on_duty,
+            [row.email for row in rows if row.team == team],
+            [row.email for row in rows if row.team == team and row.role == Role.LEAD.value],
+            admins,
+        )
+        for team, on_duty in found.items()
+    }
+
+
 _REVIEWERS_OF = text("""
 SELECT m.team, p.email FROM membership m JOIN person p ON p.email = m.person
 WHERE m.team = ANY(:teams) AND p.active AND p.role = ANY(:reviewers) ORDER BY m.team, p.email
@@ -124,13 +170,26 @@ def told_of(session: Session, teams: Iterable[str], now: datetime) -> dict[str, 
     return found
 
 
+_SEEING = text("""
+SELECT t.team, p.email FROM person p CROSS JOIN unnest(CAST(:teams AS text[])) AS t(team)
+WHERE p.email = ANY(:people) AND (p.role = :admin
+    OR EXISTS (SELECT FROM membership m WHERE m.person = p.email AND m.team = t.team))
+""")
+
+
 def _on_duty(session: Session, teams: list[str], now: datetime) -> dict[str, list[str]]:
-    """Who is on duty of each of these teams; nobody of one without a schedule."""
+    """Who is on duty of each of these teams and may see its cases; nobody of one without a
+    schedule."""
     found: dict[str, list[str]] = {team: [] for team in teams}
     if not teams:
         return found
     team_of = {row.slug: row.team for row in session.execute(_SCHEDULES_OF, {"teams": teams})}
-    for slug, person in schedule_queries.on_duty(session, team_of, now).items():
-        if person not in found[team_of[slug]]:
-            found[team_of[slug]].append(person)
+    duties = schedule_queries.on_duty(session, team_of, now)
+    given = {"teams": teams, "people": list(duties.values()), "admin": Role.ADMIN.value}
+    rows = session.execute(_SEEING, given) if duties else ()
+    seeing = {(row.team, row.email) for row in rows}
+    for slug, person in duties.items():
+        team = team_of[slug]
+        if (team, person) in seeing and person not in found[team]:
+            found[team].append(person)
     return found

@@ -1,6 +1,5 @@
 """Who may review what a team answers for."""
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from sqlalchemy import text
@@ -58,14 +57,3 @@ def leads_of(session: Session, teams: set[str]) -> dict[str, list[str]]:
         admins = list(session.scalars(_ADMINS, {"admin": Role.ADMIN.value}))
         return {team: people or admins for team, people in found.items()}
     return found
-
-
-_WHO_REVIEW = text("""
-SELECT email FROM person WHERE active AND email = ANY(:people) AND role = ANY(:reviewers)
-""")
-
-
-def who_review(session: Session, people: Iterable[str]) -> set[str]:
-    """Those of these people, by the id that events give them, who are active and may review."""
-    given = {"people": sorted(set(people)), "reviewers": sorted(REVIEWERS)}
-    return set(session.scalars(_WHO_REVIEW, given)) if given["people"] else set()

@@ -1,6 +1,6 @@
 """The verbs on schedules. Each takes a session, who does it and the time; none commits."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from secondlook.text import actor_id
@@ -14,7 +14,7 @@ from services.people import models
 from services.people.duties import Duty, PresenceChange, keeping
 from services.people.fields import require_slug
 from services.people.rotations import ScheduleDocument
-from services.people.rules import REVIEWERS, Actor, Verb
+from services.people.rules import REVIEWERS, Actor, Role, Verb
 
 
 def put_schedule(
@@ -34,7 +34,8 @@ def put_schedule(
     Raises:
         NotAllowed: the actor does not manage schedules.
         NotFound: it is another team's, or is to be.
-        InvalidInput: the slug, the team or one of the people is none.
+        InvalidInput: the slug, the team or one of the people is none, or one of them may not see
+            the team's cases.
     """
     actor.require(Verb.MANAGE_SCHEDULES)
     require_slug("slug", slug)
@@ -60,6 +61,7 @@ def _put(
         _require_sight(actor, known.team, slug)
     _require_team(session, actor, team)
     _require_people(session, document)
+    _require_sights(session, document, team)
     written = document.model_dump(mode="json")
     row = {"team": team, "document": written, "changed_at": now}
     revised = {**row, "revision": models.Schedule.revision + 1}
@@ -89,11 +91,28 @@ def _require_people(session: Session, document: ScheduleDocument) -> None:
     named = {email for layer in document.layers for email in layer.people}
     known = set(session.scalars(select(person).where(person.in_(named))))
     hint = "Correct the address, or add them with `people add` first."
+    _refuse(document, named - known, "nobody has the address '{}'", hint)
+
+
+def _require_sights(session: Session, document: ScheduleDocument, team: str) -> None:
+    """Refuse people who would be told of cases that they may not see."""
+    named = {email for layer in document.layers for email in layer.people}
+    member = models.Membership.person
+    person = models.Person
+    seeing = set(session.scalars(select(member).where(models.Membership.team == team)))
+    seeing |= set(session.scalars(select(person.email).where(person.role == Role.ADMIN.value)))
+    hint = "Make them a member of the team first, or name somebody else."
+    _refuse(
+        document, named - seeing, f"{{}} is not of team '{team}' and may not see its cases", hint
+    )
+
+
+def _refuse(document: ScheduleDocument, whom: Collection[str], problem: str, hint: str) -> None:
     problems = tuple(
-        Problem(f"/layers/{n}/people/{at}", f"nobody has the address '{email}'", hint)
+        Problem(f"/layers/{n}/people/{at}", problem.format(email), hint)
         for n, layer in enumerate(document.layers)
         for at, email in enumerate(layer.people)
-        if email not in known
+        if email in whom
     )
     if problems:
         said = "; ".join(f"{p.pointer}: {p.problem}" for p in problems)

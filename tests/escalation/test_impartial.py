@@ -8,13 +8,17 @@ from sqlalchemy import text
 from services.escalation import lists
 from services.escalation.errors import OwnDispute, OwnVerdict
 from services.escalation.lists import Filter
+from services.escalation.policy.read import read as read_policy
 from services.escalation.rules import Owner
 from services.kit.database import Database
 from services.kit.errors import InvalidInput
+from services.people import service as people_service
+from services.people.rules import Role
 from tests.factories import (
     ADMIN,
     LEAD,
     OWNER,
+    REP,
     TEAMMATE,
     Casework,
     Delivery,
@@ -25,6 +29,7 @@ from tests.factories import (
     rows,
     withdrawal,
 )
+from tests.factories.people import OPERATOR
 
 _OWNER = 'SELECT coalesce(owner_team, owner_person) FROM "case"'
 
@@ -176,9 +181,116 @@ def test_correction_before_there_is_a_case_counts_as_well(
     assert casework.give_verdict(TEAMMATE, 1) == "upheld"
 
 
-def test_reps_corrections_are_no_affair_of_reviews(log: Delivery, database: Database) -> None:
-    log.take(output("o-1", confidence=0.1), correction("o-1", value="tax"))
+def change(casework: Casework, who: str, **said: Any) -> None:
+    with casework.database.transaction() as session:
+        now = casework.clock.now(session)
+        people_service.change_person(session, who, **said, actor=OPERATOR, now=now, duties=[])
+
+
+def test_rep_who_corrected_does_not_judge_it_once_promoted(
+    log: Delivery, casework: Casework
+) -> None:
+    log.take(output("o-1", confidence=0.1), correction("o-1", value="tax", event_id="own-1"))
+    change(casework, REP, role=Role.OWNER)
+    with pytest.raises(OwnDispute):
+        casework.give_verdict(REP, 1, "corrected", value="tax")
+    log.take(withdrawal("own-1", "o-1"))
+    assert casework.give_verdict(REP, 1) == "upheld"
+
+
+def test_who_corrected_while_deactivated_does_not_judge_it(
+    log: Delivery, casework: Casework
+) -> None:
+    change(casework, TEAMMATE, active=False)
+    log.take(output("o-1", confidence=0.1), correction("o-1", value="tax", who=TEAMMATE))
+    change(casework, TEAMMATE, active=True)
+    with pytest.raises(OwnDispute):
+        casework.give_verdict(TEAMMATE, 1)
+
+
+def test_correction_withdrawn_before_it_came_bars_nobody(log: Delivery, database: Database) -> None:
+    log.take(output("o-1", confidence=0.1), withdrawal("own-1", "o-1"))
+    log.take(correction("o-1", value="tax", event_id="own-1"))
     assert rows(database, "SELECT FROM own_correction") == []
+
+
+_ASSIGNING = """
+version: 1
+catch_all: {team: support, sla: {claim: 4h, resolve: 1d}, escalate: up}
+rules:
+  - id: disputes
+    when: {trigger: dispute}
+    owner: {team: support}
+    assign: {by: least_loaded}
+    sla: {claim: 30m, resolve: 2h}
+  - id: audits
+    when: {trigger: low_confidence, predicted.category: refund}
+    owner: {user: lea@example.org}
+    sla: {claim: 30m, resolve: 2h}
+    escalate: up
+ladders:
+  up:
+    - {at: 0m, own: user:lea@example.org}
+    - {at: 1h, own: user:lea@example.org}
+    - {at: 2h, own: user:olga@example.org}
+    - {at: 3h, own: team:support}
+"""
+
+
+@pytest.fixture
+def assigning(database: Database) -> Delivery:
+    """Both consumers; disputes are given to somebody of the team, else a lead owns."""
+    return Delivery(database, read_policy(_ASSIGNING))
+
+
+def test_case_is_not_given_to_who_corrected_its_output(
+    assigning: Delivery, database: Database
+) -> None:
+    assigning.take(output("o-1"))
+    assigning.take(correction("o-1", value="tax", who=LEAD))
+    assigning.take(correction("o-1", kind="dispute", minutes=2))
+    assert one(database, _OWNER) == OWNER
+
+
+def test_first_owner_is_nobody_who_corrected_the_output(
+    assigning: Delivery, database: Database
+) -> None:
+    assigning.take(output("o-1", confidence=0.1, value="refund"))
+    assert one(database, _OWNER) == LEAD
+    assigning.take(correction("o-2", value="tax", who=LEAD))
+    assigning.take(output("o-2", confidence=0.1, value="refund"))
+    assert rows(database, _OWNER)[1][0] == OWNER
+
+
+def test_who_disputes_does_not_become_the_owner_by_it(
+    assigning: Delivery, casework: Casework, database: Database
+) -> None:
+    assigning.take(output("o-1", confidence=0.1))
+    casework.do("reassign", LEAD, 1, owner=Owner("person", OWNER))
+    casework.give_verdict(OWNER, 1)
+    assigning.take(correction("o-1", kind="dispute", who=OWNER))
+    assert one(database, _OWNER) == "support"
+
+
+def test_ladder_passes_over_who_may_not_judge(
+    assigning: Delivery, casework: Casework, database: Database
+) -> None:
+    assigning.take(output("o-1", confidence=0.1))
+    assigning.take(correction("o-1", value="tax", who=LEAD))
+    casework.do("escalate", OWNER, 1, level=0)
+    assert one(database, _OWNER) == OWNER
+    skipped = "SELECT note FROM timeline_entry WHERE event = 'rung skipped' ORDER BY id DESC"
+    assert rows(database, skipped)[0][0] == f"user:{LEAD} has a part in the case"
+
+
+def test_ladder_passes_over_who_decided_what_is_appealed(
+    assigning: Delivery, casework: Casework, database: Database
+) -> None:
+    assigning.take(output("o-1", confidence=0.1))
+    casework.give_verdict(LEAD, 1)
+    assigning.take(correction("o-1", kind="appeal"))
+    casework.do("escalate", OWNER, 1, level=0)
+    assert one(database, _OWNER) == OWNER
 
 
 @pytest.mark.parametrize("part", ["dispute", "appealed"])

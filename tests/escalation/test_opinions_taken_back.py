@@ -1,5 +1,7 @@
 """An opinion is taken back, and so is a verdict that followed from several."""
 
+from datetime import timedelta
+
 import pytest
 
 from services.escalation import opinions, queries
@@ -7,7 +9,17 @@ from services.escalation.errors import MovedOn
 from services.kit.database import Database
 from services.kit.errors import NotAllowed
 from tests.escalation.opinions import ANNA, delivery, say, stands, verdicts
-from tests.factories import LEAD, OWNER, TEAMMATE, Casework, Delivery, add_person, one
+from tests.factories import (
+    LEAD,
+    OWNER,
+    TEAMMATE,
+    Casework,
+    Delivery,
+    actor_of,
+    add_person,
+    correction,
+    one,
+)
 
 
 @pytest.fixture
@@ -82,3 +94,36 @@ def test_new_cycle_asks_anew(log: Delivery, case: int, casework: Casework) -> No
     say(casework, OWNER, "refund")
     say(casework, TEAMMATE, "refund")
     assert stands(casework.database)[2] == "refund"
+
+
+@pytest.mark.parametrize(
+    "said", [{"kind": "dispute"}, {"value": "tax"}], ids=["dispute", "correct"]
+)
+def test_opinion_of_somebody_who_speaks_up_later_counts_no_more(
+    said: dict[str, str], log: Delivery, case: int, casework: Casework, database: Database
+) -> None:
+    say(casework, OWNER, "tax")
+    log.take(correction("o-1", who=OWNER, event_id="own-1", **said))
+    say(casework, TEAMMATE, "tax")
+    assert stands(database) == ("open", None, None, None, False)
+    with database.transaction() as session:
+        found = opinions.panel(session, actor_of(session, LEAD), queries.case(session, case))
+    assert (found.given, found.needed) == (1, 1)
+    say(casework, ANNA, "tax")
+    assert stands(database)[:4] == ("resolved", "corrected", "tax", ANNA)
+
+
+def test_undo_twice_of_one_verdict_takes_back_one_opinion(
+    case: int, casework: Casework, database: Database
+) -> None:
+    for who, value in ((OWNER, "tax"), (LEAD, "refund"), (TEAMMATE, "tax")):
+        say(casework, who, value)
+    seen = one(database, 'SELECT verdict_id FROM "case"')
+    again = {"verdict_id": seen, "window": timedelta(hours=1)}
+    casework.do("undo", LEAD, case, **again)
+    with pytest.raises(MovedOn):
+        casework.do("undo", LEAD, case, **again)
+    standing = "SELECT count(*) FROM opinion WHERE taken_back_at IS NULL"
+    assert one(database, standing) == 2
+    casework.do("undo", LEAD, case, window=timedelta(hours=1))
+    assert one(database, standing) == 1

@@ -55,7 +55,7 @@ class Casework:
         """Take back the verdict that the case has now."""
         with self.database.transaction() as session:
             actor = actor_of(session, who)
-            seen = queries.case(session, case).verdict_id or "none"
+            seen = queries.case(session, case).verdict_id or "opinion"
             now = self.clock.now(session)
             service.undo(session, actor, case, verdict_id=seen, window=window, now=now)
 

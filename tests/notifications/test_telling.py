@@ -12,10 +12,13 @@ from services.kit.database import Database
 from services.notifications import choices, inbox, mailing
 from services.notifications.choices import Wanted
 from services.notifications.rules import CHOOSABLE
+from tests.escalation.opinions import delivery
 from tests.factories import (
+    ADMIN,
     LEAD,
     NOON,
     OTHER_TEAM,
+    OUTSIDER,
     OWNER,
     REP,
     TEAM,
@@ -24,6 +27,7 @@ from tests.factories import (
     Casework,
     Delivery,
     actor_of,
+    add_schedule,
     correction,
     output,
     rows,
@@ -234,3 +238,62 @@ def test_opinion_that_asks_for_no_other_is_told_to_nobody(
 ) -> None:
     log.take(moved("reviewed", OWNER, waits_for=waits_for))
     assert told(database) == []
+
+
+def asked(
+    database: Database, log: Delivery, *apart: str, actor: str, team: str = TEAM
+) -> list[str]:
+    """Who is told that another reviewer is needed."""
+    who = contracts.Actor(id=actor)
+    log.take(moved("reviewed", team, actor=who, waits_for="reviewer", team=team, apart=apart))
+    return [person for person, what in told(database) if what == "reviewed"]
+
+
+def test_team_is_told_where_who_is_on_duty_spoke_already(database: Database, log: Delivery) -> None:
+    with database.transaction() as session:
+        add_schedule(session, "duty", OWNER)
+    assert asked(database, log, OWNER, actor=OWNER) == [LEAD, TEAMMATE]
+
+
+def test_who_is_on_duty_is_told_alone_where_they_may_judge(
+    database: Database, log: Delivery
+) -> None:
+    with database.transaction() as session:
+        add_schedule(session, "duty", OWNER)
+    assert asked(database, log, TEAMMATE, actor=TEAMMATE) == [OWNER]
+
+
+def test_nobody_with_a_part_is_asked(database: Database, log: Delivery) -> None:
+    assert asked(database, log, OWNER, TEAMMATE, actor=OWNER) == [LEAD]
+
+
+def test_admin_is_asked_where_nobody_of_the_team_may_judge(
+    database: Database, log: Delivery
+) -> None:
+    assert asked(database, log, OUTSIDER, actor=OUTSIDER, team=OTHER_TEAM) == [ADMIN]
+
+
+def test_lead_is_told_where_nobody_may_judge(database: Database, log: Delivery) -> None:
+    everybody = (OWNER, TEAMMATE, LEAD, ADMIN)
+    assert asked(database, log, *everybody, actor=ADMIN) == [LEAD]
+
+
+def test_stored_opinion_asks_those_who_gave_none(database: Database) -> None:
+    log = delivery(database, 3)
+    log.take(output("o-1", confidence=0.1))
+    work = Casework(database)
+    for who, names in ((OWNER, [LEAD, TEAMMATE]), (TEAMMATE, [LEAD])):
+        before = len(told(database))
+        work.give_verdict(who, 1, "corrected", value="tax")
+        log.relay()
+        assert len(told(database)) - before == len(names)
+    said = [one for one in told(database) if one[1] == "reviewed"]
+    assert said == [(LEAD, "reviewed"), (LEAD, "reviewed"), (TEAMMATE, "reviewed")]
+
+
+def test_outsider_on_duty_hears_nothing_of_the_team(database: Database, log: Delivery) -> None:
+    with database.transaction() as session:
+        add_schedule(session, "duty", OWNER)
+        session.execute(text("DELETE FROM membership WHERE person = :p"), {"p": OWNER})
+    log.take(moved("opened", TEAM))
+    assert told(database) == [(LEAD, "opened"), (TEAMMATE, "opened")]

@@ -239,6 +239,8 @@ class CaseEvent(Strict):
     """Of a case with several reviewers: whom it still needs, another one or a lead."""
     mentioned: Annotated[tuple[ActorId, ...], Field(strict=False), NullIsEmpty] = ()
     """With `mentioned`: the people whom a comment names, who may see the case."""
+    apart: Annotated[tuple[ActorId, ...], Field(strict=False), NullIsEmpty] = ()
+    """With `reviewed`: the people who have a part in the case, and so are not asked."""
     at: Timestamp
     actor: Actor | None = None
     """Absent where Secondlook itself acted: a timer, a rule."""
