@@ -92,7 +92,7 @@ def page(
 def case_answer(session: Session, actor: Actor, case_id: int) -> Answer:
     """A single case, as the API answers it: with its timeline."""
     case = queries.case_for(session, actor, case_id)
-    entries = [entry._asdict() for entry in queries.timeline(session, case)]
+    entries = [entry._asdict() for entry in queries.timeline(session, case, reader=actor.email)]
     said = opinions.as_answer(session, actor, case)
     similar = precedents.as_answer(session, actor, case)
     return {**as_answer(case), **said, "similar": similar, "timeline": entries}

@@ -11,7 +11,7 @@ from services.escalation.errors import AlreadyReviewed, LeadNeeded, OwnDispute, 
 from services.kit.errors import NotAllowed
 from services.people import reviewing
 from services.people.reviewing import Reviewer
-from services.people.rules import Actor, Verb
+from services.people.rules import Actor, Role, Verb
 
 OBJECTS = """EXISTS (SELECT FROM objection o
     WHERE o.case_id = c.id AND o.actor = {who} AND o.withdrawn_at IS NULL)"""
@@ -130,11 +130,25 @@ def may_settle(session: Session, actor: Actor, case: Case, parts: Parts) -> bool
     )
 
 
+def left_alone(session: Session, actor: Actor, case: Case) -> bool:
+    """Whether an admin judges a case though they have a part in it, as nobody without one is
+    left."""
+    if actor.role is not Role.ADMIN or _barred(parts_of(session, actor.email, case.id)) is None:
+        return False
+    return not any(_goes_on(one, case) for one in colleagues(session, case))
+
+
+def _goes_on(one: Colleague, case: Case) -> bool:
+    """Whether somebody could give an opinion on a case, or settle it."""
+    able = one.reviewer.leads or (one.parts.judges and not case.divided)
+    return able and _barred(one.parts) is None
+
+
 def refusal(session: Session, actor: Actor, case: Case) -> NotAllowed | None:
     """Why somebody may not judge a case, or None where they may."""
     parts = parts_of(session, actor.email, case.id)
     if (barred := _barred(parts)) is not None:
-        return barred
+        return None if left_alone(session, actor, case) else barred
     if (not case.divided and not parts.reviewed) or may_settle(session, actor, case, parts):
         return None
     if parts.reviewed:

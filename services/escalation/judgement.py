@@ -35,6 +35,8 @@ class Opinion:
     note: str | None = None
     counts: bool = True
     """Not where they disputed or corrected the output since."""
+    stays: bool = False
+    """Whether it cannot be taken back: it was given blind, and all have been shown since."""
 
 
 class Standing(NamedTuple):

@@ -18,7 +18,8 @@ from services.tools.rules import VerdictKind
 _OF_CASE = text(f"""
 SELECT p.reviewer, p.verdict, p.value, p.note, NOT (
     {impartial.OBJECTS.format(who="p.reviewer")} OR {impartial.CORRECTED.format(who="p.reviewer")}
-) AS counts
+) AS counts,
+    p.blind AND NOT c.blind AS stays
 FROM opinion p JOIN "case" c ON c.id = p.case_id
 WHERE p.case_id = :id AND p.cycle = :cycle AND p.taken_back_at IS NULL ORDER BY p.id
 """)
@@ -62,14 +63,20 @@ def add(session: Session, case: Case, opinion: Opinion, *, now: datetime) -> int
 _TAKE_BACK = text("""
 UPDATE opinion SET taken_back_at = :now
 WHERE case_id = :id AND cycle = :cycle AND reviewer = :reviewer AND taken_back_at IS NULL
+    AND (NOT blind OR :blind)
 RETURNING id
 """)
 
 
 def take_back(session: Session, case: Case, reviewer: str, *, now: datetime) -> bool:
     """Let somebody's opinion on a case, which is locked, count no longer; False where they have
-    none."""
+    none.
+
+    One that was given before all were shown stays: whoever has seen the others' would change it
+    by them.
+    """
     given = {"id": case.id, "cycle": case.cycle, "reviewer": reviewer, "now": now}
+    given["blind"] = case.blind
     return session.execute(_TAKE_BACK, given).first() is not None
 
 

@@ -13,7 +13,7 @@ from services.escalation.timeline import SAYING
 from services.kit.database import selecting
 from services.kit.errors import NotFound
 from services.people import ownership
-from services.people.rules import Actor, Verb
+from services.people.rules import SYSTEM, Actor, Verb
 
 _BY_ID, _LOCKED = reading("c.id = :id"), reading("c.id = :id FOR UPDATE OF c")
 
@@ -131,7 +131,8 @@ class TimelineRow(NamedTuple):
 # What tells a blind reviewer what the tool or anybody said is left out, or its words are.
 _TIMELINE = text("""
 SELECT t.at, t.event, t.actor,
-    CASE WHEN :hidden AND t.event IN ('opened', 'reopened') THEN NULL
+    CASE WHEN :hidden AND (t.event IN ('opened', 'reopened') OR t.actor NOT IN (:reader, :system))
+            THEN NULL
         ELSE coalesce(p.note, t.note) END AS note,
     CASE WHEN p.id IS NOT NULL THEN jsonb_build_object('verdict', p.verdict, 'value', p.value,
             'taken_back', p.taken_back_at IS NOT NULL)
@@ -139,19 +140,24 @@ SELECT t.at, t.event, t.actor,
         ELSE t.detail END AS detail
 FROM timeline_entry t LEFT JOIN opinion p ON t.event = 'reviewed'
     AND p.id = CAST(t.detail->>'opinion' AS bigint)
-WHERE t.case_id = :id AND NOT (:hidden AND t.event = ANY(:silent)) ORDER BY t.id DESC LIMIT :limit
+WHERE t.case_id = :id AND NOT (:hidden AND (t.event = ANY(:silent)
+    OR t.event = 'commented' AND t.actor <> :reader)) ORDER BY t.id DESC LIMIT :limit
 """)
 _TELLING = ("rule", "condition")
 """What of an entry's details tells by which answer of the tool's a case was routed."""
 
 
-def timeline(session: Session, case_: Listed, *, limit: int = 500) -> list[TimelineRow]:
+def timeline(
+    session: Session, case_: Listed, *, reader: str, limit: int = 500
+) -> list[TimelineRow]:
     """What happened to a case, from its opening on; of a very long story the newest entries.
 
-    Of a blind one nothing that was said of the tool's answer, by whomever.
+    Of a blind one nothing that was said of the tool's answer, by whomever; and no comment or note
+    of anybody but the reader's own.
     """
     hidden = {"hidden": case_.hidden, "silent": list(SAYING), "telling": list(_TELLING)}
-    found = session.execute(_TIMELINE, {"id": case_.id, **hidden, "limit": limit})
+    given = {"id": case_.id, "reader": reader, "system": SYSTEM, "limit": limit}
+    found = session.execute(_TIMELINE, given | hidden)
     return [TimelineRow(*row) for row in found][::-1]
 
 

@@ -4,7 +4,7 @@ from services.escalation.claims import Claim, case_for_reviewer, claim, expire_l
 from services.escalation.firing import fire_due
 from services.escalation.handling import comment, escalate, reassign
 from services.escalation.handover import pass_on
-from services.escalation.impartial import refusal
+from services.escalation.impartial import left_alone, refusal
 from services.escalation.leaving import hand_over
 from services.escalation.merging import merge, unmerge
 from services.escalation.parts import Decided, Judgement, decide, merged_into, preview
@@ -31,6 +31,7 @@ __all__ = [
     "fire_due",
     "give_verdict",
     "hand_over",
+    "left_alone",
     "may_put_off",
     "merge",
     "merged_into",

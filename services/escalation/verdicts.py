@@ -104,7 +104,7 @@ def give_verdict(
     work = _Work(session, actor, token, began, now)
     if case.reviewers > 1:
         return _review(work, case.id, said, alone=alone)
-    return _resolve(work, case, said)
+    return _resolve(work, case, said, by=_exception(work, case))
 
 
 class _Work(NamedTuple):
@@ -129,8 +129,9 @@ def _review(work: _Work, case_id: int, said: Opinion, *, alone: bool) -> Verdict
     case = queries.case(work.session, case_id, lock=True)
     impartial.require(work.session, work.actor, case)
     given = opinions.of(work.session, case)
-    if case.divided or alone:
-        return _resolve(work, case, said, by="adjudication" if case.divided else "alone")
+    by = _exception(work, case) or ("adjudication" if case.divided else "alone" if alone else None)
+    if by is not None:
+        return _resolve(work, case, said, by=by)
     if any(one.reviewer == said.reviewer for one in given):
         raise AlreadyReviewed("You gave your opinion on this case; somebody else is asked now.")
     found = opinions.standing(case, [*given, said])
@@ -144,6 +145,11 @@ def _review(work: _Work, case_id: int, said: Opinion, *, alone: bool) -> Verdict
         return Verdict(None, said.verdict, said.value)
     _keep(work, case, said)
     return _resolve(work, case, found.decided, by="opinions")
+
+
+def _exception(work: _Work, case: Case) -> str | None:
+    """That an admin decides of their own affair, as nobody else is left."""
+    return "the only one left" if impartial.left_alone(work.session, work.actor, case) else None
 
 
 def _keep(work: _Work, case: Case, said: Opinion) -> None:

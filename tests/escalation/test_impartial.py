@@ -23,6 +23,7 @@ from tests.factories import (
     Casework,
     Delivery,
     actor_of,
+    add_person,
     correction,
     one,
     output,
@@ -30,6 +31,7 @@ from tests.factories import (
     withdrawal,
 )
 from tests.factories.people import OPERATOR
+from tests.factories.routing import SEVERAL
 
 _OWNER = 'SELECT coalesce(owner_team, owner_person) FROM "case"'
 
@@ -123,9 +125,6 @@ def test_appealed_case_is_not_given_back_to_who_decided(appealed: int, casework:
 def test_everybody_of_several_who_had_a_part_is_barred_from_the_appeal(
     database: Database, casework: Casework
 ) -> None:
-    from services.escalation.policy.read import read as read_policy
-    from tests.factories.routing import SEVERAL
-
     log = Delivery(database, read_policy(SEVERAL.format(reviewers=2)))
     log.take(output("o-1", confidence=0.4))
     casework.give_verdict(OWNER, 1, "corrected", value="tax")
@@ -307,3 +306,50 @@ def test_lead_does_not_undo_what_others_decided_of_their_own_affair(
     with pytest.raises(OwnDispute if part == "dispute" else OwnVerdict):
         casework.undo(LEAD, 1)
     casework.undo(OWNER, 1)
+
+
+# --- where nobody is left -------------------------------------------------------------------
+
+
+@pytest.fixture
+def all_barred(log: Delivery, casework: Casework) -> int:
+    """A case that all who could review it have decided, each on an appeal against the last."""
+    log.take(output("o-1", confidence=0.4))
+    for n, who in enumerate((OWNER, TEAMMATE, LEAD, ADMIN)):
+        casework.give_verdict(who, 1)
+        log.take(correction("o-1", kind="appeal", event_id=f"appeal-{n}", minutes=n + 1))
+    return 1
+
+
+def test_admin_decides_what_nobody_else_is_left_for(
+    all_barred: int, casework: Casework, database: Database
+) -> None:
+    for who in (OWNER, LEAD):
+        with pytest.raises(OwnVerdict):
+            casework.give_verdict(who, all_barred)
+    assert casework.give_verdict(ADMIN, all_barred) == "upheld"
+    last = "SELECT detail FROM timeline_entry WHERE event = 'resolved' ORDER BY id DESC LIMIT 1"
+    assert one(database, last)["by"] == "the only one left"
+
+
+def test_admin_with_a_part_waits_while_there_is_another(
+    all_barred: int, casework: Casework, database: Database
+) -> None:
+    with database.transaction() as session:
+        add_person(session, "anna@example.org")
+    with pytest.raises(OwnVerdict):
+        casework.give_verdict(ADMIN, all_barred)
+    assert casework.give_verdict("anna@example.org", all_barred) == "upheld"
+
+
+def test_admin_alone_decides_what_several_were_asked_for(
+    database: Database, casework: Casework
+) -> None:
+    log = Delivery(database, read_policy(SEVERAL.format(reviewers=2)))
+    log.take(output("o-1", confidence=0.4))
+    for n, who in enumerate((OWNER, TEAMMATE, LEAD, ADMIN)):
+        log.take(correction("o-1", value="tax", who=who, minutes=n))
+    with pytest.raises(OwnDispute):
+        casework.give_verdict(LEAD, 1, "corrected", value="tax")
+    casework.give_verdict(ADMIN, 1, "corrected", value="tax")
+    assert rows(database, 'SELECT verdict, verdict_by FROM "case"') == [("corrected", ADMIN)]

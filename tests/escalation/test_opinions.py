@@ -274,7 +274,7 @@ def test_timeline_tells_opinions_only_once_it_is_decided(
 ) -> None:
     def told() -> list[Any]:
         with database.transaction() as session:
-            entries = queries.timeline(session, queries.case(session, case))
+            entries = queries.timeline(session, queries.case(session, case), reader=LEAD)
         return [(e.actor, e.note, e.detail) for e in entries if e.event == "reviewed"]
 
     say(casework, OWNER, "tax", note="it says VAT")
@@ -282,6 +282,24 @@ def test_timeline_tells_opinions_only_once_it_is_decided(
     say(casework, TEAMMATE, "tax")
     detail = {"verdict": "corrected", "value": "tax", "taken_back": False}
     assert told() == [(OWNER, "it says VAT", detail), (TEAMMATE, None, detail)]
+
+
+def test_comments_and_notes_of_others_wait_for_the_decision(
+    case: int, casework: Casework, database: Database
+) -> None:
+    def told(reader: str) -> list[tuple[str, str]]:
+        with database.transaction() as session:
+            entries = queries.timeline(session, queries.case(session, case), reader=reader)
+        return [(e.event, e.note) for e in entries if e.note is not None]
+
+    say(casework, OWNER, "tax")
+    given = {"note": "I said tax, the tool said billing", "lease": timedelta(minutes=5)}
+    casework.do("comment", OWNER, case, **given)
+    casework.do("escalate", OWNER, case, level=0, note="clearly tax")
+    written = [("commented", given["note"]), ("escalated", "clearly tax")]
+    assert (told(OWNER), told(TEAMMATE), told(LEAD)) == (written, [], [])
+    say(casework, TEAMMATE, "tax")
+    assert told(TEAMMATE) == written
 
 
 def test_panel_says_who_is_still_needed(case: int, casework: Casework, database: Database) -> None:

@@ -125,5 +125,23 @@ def test_undo_twice_of_one_verdict_takes_back_one_opinion(
         casework.do("undo", LEAD, case, **again)
     standing = "SELECT count(*) FROM opinion WHERE taken_back_at IS NULL"
     assert one(database, standing) == 2
-    casework.do("undo", LEAD, case, window=timedelta(hours=1))
-    assert one(database, standing) == 1
+
+
+def test_opinion_stays_once_its_giver_has_seen_the_others(
+    case: int, casework: Casework, database: Database
+) -> None:
+    for who, value in ((OWNER, "tax"), (LEAD, "refund"), (TEAMMATE, "tax")):
+        say(casework, who, value)
+    casework.undo(TEAMMATE, case)
+    with pytest.raises(MovedOn, match="could be taken back"):
+        casework.undo(LEAD, case)
+    with database.transaction() as session:
+        found = opinions.panel(session, actor_of(session, LEAD), queries.case(session, case))
+    assert found.yours.stays
+    say(casework, ANNA, "refund")
+    assert stands(database)[:4] == ("resolved", "corrected", "refund", ANNA)
+    assert verdicts(database)[-1] == ("corrected", "refund", ANNA, False)
+    with database.transaction() as session:
+        since = casework.clock.now(session) - timedelta(days=1)
+        blind = [one.reviewer for one in queries.labels(session, since=since)]
+    assert blind == [OWNER, LEAD]

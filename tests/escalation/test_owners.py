@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from services.escalation import queries, service
 from services.escalation.leaving import CaseDuty
 from services.escalation.policy.read import read as read_policy
-from services.escalation.rules import Owner
+from services.escalation.rules import LAST_RESORT, Owner
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.kit.errors import InvalidInput
@@ -383,3 +383,12 @@ def test_policy_is_checked_against_the_people(populated: Database) -> None:
         service.check_owners(session, read_policy(POLICY))
         with pytest.raises(InvalidInput, match=r"line 5: rule 'all' names user:pat@ex"):
             service.check_owners(session, read_policy(OF_PAT))
+
+
+def test_nobody_hands_a_case_to_the_last_resort(populated: Database) -> None:
+    Delivery(populated).take(output("o-1", confidence=0.1))
+    with pytest.raises(InvalidInput) as refused:
+        Casework(populated).do("reassign", OWNER, 1, owner=LAST_RESORT)
+    assert refused.value.problems[0].pointer == "/owner"
+    assert refused.value.problems[0].hint
+    assert one(populated, 'SELECT owner_team FROM "case"') == "support"

@@ -57,6 +57,14 @@ def who(session: Session, slug: str = "first", at: datetime = NOW) -> str | None
 # --- schedules ------------------------------------------------------------------------------
 
 
+def test_schedule_names_nobody_who_may_not_see_its_cases(session: Session, put: Any) -> None:
+    with pytest.raises(InvalidInput, match=f"{OUTSIDER} is not of team 'support'") as refused:
+        put(text=written(OWNER, OUTSIDER, ADMIN))
+    assert [one.pointer for one in refused.value.problems] == ["/layers/0/people/1"]
+    assert refused.value.problems[0].hint
+    put(text=written(OWNER, ADMIN))
+
+
 def test_put_again_replaces_and_raises_the_revision(session: Session, put: Any) -> None:
     put()
     assert who(session) == OWNER

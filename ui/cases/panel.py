@@ -36,6 +36,7 @@ def panel_context(session: Session, found: Panel | None) -> dict[str, Any]:
             "needed": _needed(found),
             "stuck": found.asks is not None and not found.able,
             "yours": in_words(found.yours) if found.yours is not None else "",
+            "revocable": found.yours is not None and not found.yours.stays,
             "shown": [_shown(one, names) for one in found.shown],
             "settles": found.settles,
             "alone": found.alone,

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import Response
 
-from services.escalation import lists, opinions, precedents, queries
+from services.escalation import lists, opinions, precedents, queries, service
 from services.escalation.cases import Case, Listed
 from services.escalation.judgement import Opinion
 from services.escalation.precedents import Precedent
@@ -160,11 +160,12 @@ def pane_context(
         **panel_context(session, panel),
         "case": case_context(case, tool, query=query, names=names, settling=settle_choices(panel))
         | standing(case, actor, barred=barred, panel=panel, has_parts=waiting),
-        "entries": timeline_entries(queries.timeline(session, case)),
+        "entries": timeline_entries(queries.timeline(session, case, reader=actor.email)),
         "owners": (owners := _possible_owners(session)),
         "teams": _other_teams(owners, case),
         "similar": [_precedent(one) for one in precedents.similar(session, actor, case)],
         "parts": parts,
+        "left_alone": service.left_alone(session, actor, case),
         "preview": None,
         "outcome": parts_outcome(request),
         "spans": [{"value": span, "label": words} for span, words in SPANS],

@@ -54,6 +54,7 @@ _BASES = {
     "opinions": ", as the opinions agree",
     "adjudication": ", settled by a lead",
     "alone": ", decided by a lead alone",
+    "the only one left": ", who has a part in the case, as nobody without one was left",
 }
 """What the verdict of a case with several reviewers follows from."""
 
