@@ -117,7 +117,7 @@ def _asked(case: events.CaseEvent, groups: _Groups) -> tuple[str, ...]:
     judges, actor = groups.judges.get(case.team or ""), case.actor.id if case.actor else None
     if judges is None:
         return ()
-    return tuple(judges.asked(apart={*case.apart, actor}, actor=actor))
+    return tuple(judges.asked(apart=case.apart, actor=actor))
 
 
 def _number(case_id: str) -> int | None:

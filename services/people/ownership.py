@@ -111,9 +111,11 @@ class Judges(NamedTuple):
         Those on duty, else the team's reviewers, else admins; where none of them may, those who
         can find somebody: its leads other than the actor, else such admins.
         """
-        able = ([one for one in group if one not in apart] for group in self[:2] + self[3:])
-        helping = ([one for one in group if one != actor] for group in self[2:])
-        return next((group for group in (*able, *helping) if group), [])
+        others = [[one for one in group if one != actor] for group in self]
+        able = [[one for one in group if one not in apart] for group in others]
+        _, _, leads, admins = others
+        on_duty, reviewers, _, free = able
+        return on_duty or reviewers or free or leads or admins
 
 
 _JUDGES = text("""

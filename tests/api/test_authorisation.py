@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Mount
 
 from services.people import queries as people_queries
 from services.people.rules import ALLOWED, EVERY_TEAM, Role, Verb
-from tests.factories import FOREIGN, OTHER_TEAM, TOOL, add_person, add_schedule, output
+from tests.factories import FOREIGN, OTHER_TEAM, OUTSIDER, TOOL, add_person, add_schedule, output
 from tests.factories.api import Api, open_api
 
 # What a route needs: nothing, a tool's key, a sign-in, or a verb; and whether it is about
@@ -176,7 +176,7 @@ def api(postgres_url: str) -> Iterator[Api]:
             add_person(session, THROWN_AWAY, role=Role.REP)
             # Named as the tools are, so that one slug is of an object of every kind.
             add_schedule(session, TOOL)
-            add_schedule(session, FOREIGN, team=OTHER_TEAM)
+            add_schedule(session, FOREIGN, OUTSIDER, team=OTHER_TEAM)
         yield opened
 
 

@@ -13,7 +13,7 @@ from services.escalation.rules import AssignBy, Wanted, parse_wanted
 from services.kit.errors import InvalidInput
 from services.people import absences, skills
 from services.people import service as people_service
-from tests.factories import LEAD, OTHER_TEAM, OWNER, TEAM, TEAMMATE, add_schedule
+from tests.factories import LEAD, OTHER_TEAM, OUTSIDER, OWNER, TEAM, add_schedule
 from tests.factories.people import OPERATOR
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -123,7 +123,7 @@ def test_what_names_nobody_is_refused(written: str) -> None:
 def session(populated: object, session: Session) -> Iterator[Session]:
     """Both schedules are there; who is asked for is one person's turn alone."""
     add_schedule(session, "primary", OWNER)
-    add_schedule(session, "secondary", TEAMMATE, team=OTHER_TEAM)
+    add_schedule(session, "secondary", OUTSIDER, team=OTHER_TEAM)
     people_service.change_manager(session, OWNER, manager=LEAD, actor=OPERATOR, now=NOW)
     skills.change_skills(session, OWNER, skills=["taxes"], actor=OPERATOR, now=NOW)
     return session

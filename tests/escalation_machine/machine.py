@@ -24,7 +24,7 @@ from services.tools.rules import VerdictKind, Version
 from services.tools.versions import ToolVersion, VersionCache
 from tests.escalation_machine.policies import SCHEDULES
 from tests.escalation_machine.world import TEAMS, World
-from tests.factories import LEAD, OUTSIDER, OWNER, TEAMMATE, TOOL
+from tests.factories import ADMIN, LEAD, OUTSIDER, OWNER, TEAMMATE, TOOL
 
 STEPS_A_WALK = 100
 
@@ -71,7 +71,7 @@ class Escalation(RuleBasedStateMachine):
     def begin(self) -> None:
         """Both schedules are there, and somebody can do something."""
         self.world.schedule(SCHEDULES[0], (OWNER, TEAMMATE), 12, -1)
-        self.world.schedule(SCHEDULES[1], (LEAD, OUTSIDER), 24, -1)
+        self.world.schedule(SCHEDULES[1], (OUTSIDER, ADMIN), 24, -1)
         self.world.teach(OWNER, ("refunds",))
 
     @rule(number=st.integers(1, 3), value=st.sampled_from(["billing", "refund", "tax"]))

@@ -87,7 +87,7 @@ def test_put_refuses_what_is_not_there(session: Session, put: Any) -> None:
 def test_leads_change_schedules_of_their_teams_alone(session: Session, put: Any) -> None:
     lead, owner = actor_of(session, LEAD), actor_of(session, OWNER)
     put(actor=lead)
-    put("theirs", team=OTHER_TEAM)
+    put("theirs", text=written(OUTSIDER), team=OTHER_TEAM)
     given: Any = {"begin": NOW, "end": NOW + HOUR, "now": NOW}
     with pytest.raises(NotAllowed):
         put(actor=owner)
@@ -318,7 +318,7 @@ def test_duties_and_holes_say_the_same_as_who(session: Session, put: Any) -> Non
 
 def test_schedules_in_sight_are_those_of_one_s_teams(session: Session, put: Any) -> None:
     put()
-    put("theirs", team=OTHER_TEAM)
+    put("theirs", text=written(OUTSIDER), team=OTHER_TEAM)
     for email, seen in ((OWNER, {"first"}), (OUTSIDER, {"theirs"}), (ADMIN, {"first", "theirs"})):
         actor = actor_of(session, email)
         assert set(schedule_queries.visible_roster(session, actor, NOW, NOW).schedules) == seen

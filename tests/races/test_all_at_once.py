@@ -22,6 +22,7 @@ from services.kit.errors import SecondlookError
 from services.people import absences, schedules
 from services.people import service as people_service
 from tests.factories import (
+    ADMIN,
     LEAD,
     OTHER_TEAM,
     OUTSIDER,
@@ -174,7 +175,7 @@ def test_everything_at_once_neither_deadlocks_nor_leaves_a_case_to_nobody(
 ) -> None:
     with populated.transaction() as session:
         add_schedule(session, "first", OWNER, TEAMMATE, every="12h")
-        add_schedule(session, "second", OUTSIDER, LEAD, every="12h", team=OTHER_TEAM)
+        add_schedule(session, "second", OUTSIDER, ADMIN, every="12h", team=OTHER_TEAM)
         session.execute(
             text("UPDATE person SET manager = :lead WHERE email <> :lead"), {"lead": LEAD}
         )
