@@ -22,7 +22,6 @@ from tests.api.test_authorisation import API, BODIES, KEY, PAGES, signed_in
 from tests.factories import TOOL, add_person, add_schedule, add_tool, output
 from tests.factories.api import Api, open_api
 from tests.notifications import bodies
-from tests.notifications.browsers import FakeBrowser
 from ui.kit import context as page_context
 from ui.kit.forms import read_form
 
@@ -62,8 +61,6 @@ FORMS: dict[str, dict[str, str]] = bodies.FORMS | {
     "/account/password": {"password": "x", "current": "x"},
     "/account/away": {"from": _TIME, "until": _TIME, "stand_in": "olga@example.org"},
     "/account/back": {"number": "1"},
-    "/account/push": FakeBrowser("https://push.example.org/1").subscription._asdict(),
-    "/account/push/remove": {"number": "1"},
     "/schedules": {"slug": "first", "team": "support", "document": _SCHEDULE},
     "/schedules/{slug}/override": {
         "person": "olga@example.org",
