@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from services.notifications.channels.push import PushChannel
 from services.notifications.channels.slack import SlackChannel
 from services.notifications.channels.webhook import WebhookChannel
 from services.notifications.choices import Wanted
+from services.notifications.deliveries import Due
 from services.notifications.errors import NoDelivery
 from services.notifications.rules import CHOOSABLE
 from services.notifications.sending import Channels
@@ -173,6 +176,41 @@ def test_answer_of_an_attempt_that_was_overtaken_removes_the_device_all_the_same
         assert not deliveries.record(session, first, outcome(Result.GONE, "410"), now=now)
         assert deliveries.record(session, again, outcome(Result.AGAIN, "500"), now=now)
     assert one(database, "SELECT count(*) FROM push_device") == 0
+
+
+def test_device_is_removed_while_its_answer_is_written_down(
+    database: Database, log: Delivery
+) -> None:
+    """Both need the device and its deliveries, and take them in the same order."""
+    for n in range(8):
+        number = device(database, FakeBrowser(f"https://push.example.org/{n}"))
+        log.take(moved("opened", OWNER, case_id=str(n)))
+        with database.transaction() as session:
+            now = DatabaseClock().now(session)
+            due = deliveries.claim(session, limit=99, each=99, busy={}, now=now)
+        (mine,) = [one for one in due if one.device_id == number]
+        together = Barrier(2)
+        with ThreadPoolExecutor(2) as pool:
+            written = pool.submit(_write_down, database, mine, together)
+            removed = pool.submit(_remove, database, number, together)
+            assert written.result() is True
+            removed.result()
+    assert one(database, "SELECT count(*) FROM push_device") == 0
+    assert one(database, "SELECT count(*) FROM delivery WHERE device_id IS NOT NULL") == 0
+
+
+def _write_down(database: Database, due: Due, together: Barrier) -> bool:
+    with database.transaction() as session:
+        now = DatabaseClock().now(session)
+        together.wait()
+        return deliveries.record(session, due, outcome(Result.AGAIN, "500"), now=now)
+
+
+def _remove(database: Database, number: int, together: Barrier) -> None:
+    with database.transaction() as session:
+        actor, now = actor_of(session, OWNER), DatabaseClock().now(session)
+        together.wait()
+        push_devices.remove(session, number, actor=actor, now=now)
 
 
 def test_who_wants_no_push_gets_mail_alone(database: Database, log: Delivery) -> None:
