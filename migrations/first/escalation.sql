@@ -16,6 +16,7 @@ CREATE TABLE "case" (
     team TEXT NOT NULL,
     owner_team TEXT,
     owner_person TEXT,
+    owner_schedule TEXT,
     claimant TEXT,
     claim_seq BIGINT DEFAULT '0' NOT NULL,
     claimed_at TIMESTAMP WITH TIME ZONE,
@@ -72,6 +73,7 @@ CREATE TABLE "case" (
         'not_actionable')),
     CONSTRAINT ck_case_queue CHECK (queue ~ '^[a-z0-9][a-z0-9-]{0,62}$'),
     CONSTRAINT ck_case_owner CHECK (num_nonnulls(owner_team, owner_person) = 1),
+    CONSTRAINT ck_case_duty CHECK (owner_schedule IS NULL OR owner_person IS NOT NULL),
     CONSTRAINT ck_case_claimant CHECK ((state = 'claimed') = (claimant IS NOT NULL AND
         lease_expires_at IS NOT NULL)),
     CONSTRAINT ck_case_resolved CHECK ((state IN ('resolved', 'closed')) = (verdict IS NOT NULL
@@ -94,6 +96,7 @@ CREATE TABLE "case" (
     CONSTRAINT fk_case_owner_team_team FOREIGN KEY(owner_team) REFERENCES team (slug),
     CONSTRAINT fk_case_owner_person_person FOREIGN KEY(owner_person) REFERENCES person (email) ON
         UPDATE CASCADE,
+    CONSTRAINT fk_case_owner_schedule_schedule FOREIGN KEY(owner_schedule) REFERENCES schedule (slug),
     CONSTRAINT fk_case_incident_case FOREIGN KEY(incident) REFERENCES "case" (id) ON DELETE SET
         NULL,
     CONSTRAINT fk_case_calendar_calendar FOREIGN KEY(calendar) REFERENCES calendar (slug),
@@ -114,6 +117,9 @@ CREATE INDEX ix_case_lease ON "case" (lease_expires_at) WHERE state = 'claimed';
 CREATE INDEX ix_case_owner_person
     ON "case" (owner_person, team, due_at, id)
     WHERE owner_person IS NOT NULL AND state IN ('open', 'claimed', 'waiting', 'snoozed');
+CREATE INDEX ix_case_owner_schedule
+    ON "case" (owner_schedule, owner_person)
+    WHERE owner_schedule IS NOT NULL AND state IN ('open', 'claimed', 'waiting', 'snoozed');
 CREATE INDEX ix_case_owner_team
     ON "case" (owner_team, team, due_at, id)
     WHERE owner_team IS NOT NULL AND state IN ('open', 'claimed', 'waiting', 'snoozed');
@@ -277,4 +283,13 @@ CREATE TABLE routing_policy (
     put_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT pk_routing_policy PRIMARY KEY (revision),
     CONSTRAINT ck_routing_policy_source CHECK (source IN ('file', 'command', 'page'))
+);
+
+CREATE TABLE assignment_turn (
+    rule TEXT NOT NULL,
+    person TEXT NOT NULL,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_assignment_turn PRIMARY KEY (rule),
+    CONSTRAINT fk_assignment_turn_person_person FOREIGN KEY(person) REFERENCES person (email) ON
+        UPDATE CASCADE
 );

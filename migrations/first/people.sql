@@ -47,6 +47,15 @@ CREATE TABLE membership (
 );
 CREATE INDEX ix_membership_team ON membership (team);
 
+CREATE TABLE person_skill (
+    person TEXT NOT NULL,
+    skill TEXT NOT NULL,
+    CONSTRAINT pk_person_skill PRIMARY KEY (person, skill),
+    CONSTRAINT ck_person_skill_skill CHECK (skill ~ '^[a-z0-9][a-z0-9-]{0,62}$'),
+    CONSTRAINT fk_person_skill_person_person FOREIGN KEY(person) REFERENCES person (email) ON UPDATE
+        CASCADE
+);
+
 CREATE TABLE schedule (
     slug TEXT NOT NULL,
     team TEXT NOT NULL,

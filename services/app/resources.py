@@ -30,7 +30,7 @@ from services.kit.processes.capacity import Capacity, web_capacity
 from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from services.kit.settings import Settings
 from services.notifications.feed_watch import FeedWatch
-from services.people.service import Duty
+from services.people.duties import Duty
 from services.tools.watch import PolicyWatch
 
 

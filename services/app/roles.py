@@ -160,9 +160,13 @@ def _case_loops(resources: Resources) -> list[Loop]:
     def recount(_: Resources, session: Session) -> int:
         return escalation_service.recount(session, limit=_BATCH)
 
+    def pass_on(found: Resources, session: Session) -> int:
+        return escalation_service.pass_on(session, now=found.clock.now(session), limit=_BATCH)
+
     return [
         Loop("recount", _in_transaction(resources, recount), every=30.0),
         Loop("timers", _in_transaction(resources, fire), every=2.0),
+        Loop("handing over", _in_transaction(resources, pass_on), every=2.0),
         Loop("leases", _in_transaction(resources, expire), every=2.0),
         Loop("closing", _in_transaction(resources, close), every=30.0),
     ]

@@ -95,7 +95,7 @@ def _look_at_routing(found: Resources) -> Finding:
         policy = app_resources.routing_to_come(found, session)
         if policy is None:
             return Finding("routing policy")
-        seen = escalation_service.policy_findings(session, policy)
+        seen = escalation_service.policy_findings(session, policy, now=found.clock.now(session))
     problems, warnings = ("; ".join(map(str, findings)) for findings in seen)
     return Finding("routing policy", problems, warnings)
 

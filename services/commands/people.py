@@ -10,7 +10,7 @@ from services.app.resources import Resources
 from services.commands.shared import AsJson, answer, group, operator, transaction
 from services.kit.errors import InvalidInput
 from services.kit.processes import listening
-from services.people import absences, access
+from services.people import absences, access, skills
 from services.people import queries as people_queries
 from services.people import service as people_service
 from services.people.moments import read_moment
@@ -69,6 +69,9 @@ def add_person(
     name: Annotated[str, typer.Option(help="The person's name.")],
     role: Annotated[Role, typer.Option(help="What the person is here for.")],
     team: Annotated[list[str] | None, typer.Option(help="A team; may be repeated.")] = None,
+    skill: Annotated[
+        list[str] | None, typer.Option(help="What they can do, as rules ask; may be repeated.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a person; `people link` then gives the first way in."""
@@ -76,6 +79,8 @@ def add_person(
         people_service.add_person(
             session, email, name=name, role=role, teams=team or (), actor=operator(), now=now
         )
+        if skill:
+            skills.change_skills(session, email, skills=skill, actor=operator(), now=now)
     answer({"person": email.lower()}, as_json=as_json, lines=[f"{email.lower()} added"])
 
 
@@ -85,10 +90,14 @@ def list_people(as_json: AsJson = False) -> None:
     with transaction() as (_, session, _now):
         found = people_queries.people(session)
     lines = [
-        f"{p.email}  {p.role}  {', '.join(p.teams)}{'' if p.active else '  (inactive)'}"
+        f"{p.email}  {p.role}  {', '.join(p.teams)}{_skills(p)}{'' if p.active else '  (inactive)'}"
         for p in found
     ]
     answer(found, as_json=as_json, lines=lines)
+
+
+def _skills(person: people_queries.PersonInfo) -> str:
+    return f"  [{', '.join(person.skills)}]" if person.skills else ""
 
 
 @people.command("change")
@@ -107,12 +116,19 @@ def change_person(
     manager: Annotated[
         str | None, typer.Option(help="Their manager's e-mail address; `none` for nobody.")
     ] = None,
+    skill: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What they can do, instead of what was said before; may be repeated; `none` for"
+            " nothing in particular."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change a person's role, teams, calendar or manager, or let them in again."""
+    """Change a person's role, teams, calendar, manager or skills, or let them in again."""
     access_changes = role is not None or bool(team) or active
-    if not access_changes and calendar is None and manager is None:
-        flags = "--role, --team, --active, --calendar or --manager"
+    if not access_changes and calendar is None and manager is None and not skill:
+        flags = "--role, --team, --active, --calendar, --manager or --skill"
         raise InvalidInput(f"Nothing is to be changed: give {flags}.")
     with transaction() as (found, session, now):
         if access_changes:
@@ -123,6 +139,9 @@ def change_person(
             people_service.change_calendar(session, email, calendar=_named(calendar), **by)
         if manager is not None:
             people_service.change_manager(session, email, manager=_named(manager), **by)
+        if skill:
+            wanted = [one for one in skill if _named(one)]
+            skills.change_skills(session, email, skills=wanted, **by)
     email = email.lower()
     answer({"person": email}, as_json=as_json, lines=[f"{email} changed"])
 
@@ -168,6 +187,7 @@ def away(
             end=span[1],
             stand_in=stand_in,
             actor=operator(),
+            duties=found.duties,
             now=now,
         )
     data = {"absence": number, "person": email.lower(), "stand_in": stand_in}
@@ -178,8 +198,9 @@ def away(
 @people.command("back")
 def back(email: Email, as_json: AsJson = False) -> None:
     """Say that a person who is away is back."""
-    with transaction() as (_, session, now):
-        ended = absences.come_back(session, email, actor=operator(), now=now)
+    with transaction() as (found, session, now):
+        by: dict[str, Any] = {"actor": operator(), "duties": found.duties}
+        ended = absences.come_back(session, email, **by, now=now)
     lines = [f"{email.lower()} is back"]
     answer({"person": email.lower(), "ended": ended}, as_json=as_json, lines=lines)
 

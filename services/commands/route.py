@@ -56,9 +56,9 @@ def _policy(found: Resources, session: Session, file: Path | None) -> RoutingPol
 @route.command("check")
 def check(file: File = None, as_json: AsJson = False) -> None:
     """Check the policy against the people, teams and tools there are; exit 1 where it is wrong."""
-    with transaction() as (found, session, _now):
+    with transaction() as (found, session, now):
         policy = _policy(found, session, file)
-        seen = escalation.policy_findings(session, policy)
+        seen = escalation.policy_findings(session, policy, now=now)
     problems, warnings = [str(one) for one in seen.problems], [str(one) for one in seen.warnings]
     data = {"sound": not problems, "problems": problems, "warnings": warnings}
     lines = [*(f"warning: {warning}" for warning in warnings), *(problems or ["sound"])]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,8 +46,9 @@ def add_schedule(
 ) -> None:
     """Add a schedule, or say anew what it is."""
     document = read_schedule(read_text(file))
-    with transaction() as (_, session, now):
-        schedule_verbs.put_schedule(session, slug, document, team=team, actor=operator(), now=now)
+    with transaction() as (found, session, now):
+        by: dict[str, Any] = {"actor": operator(), "duties": found.duties}
+        schedule_verbs.put_schedule(session, slug, document, team=team, **by, now=now)
     answer({"schedule": slug, "team": team}, as_json=as_json, lines=[f"{slug} is in force"])
 
 
@@ -117,7 +118,14 @@ def override(
         zone = resources.settings.timezone
         span = read_moment("from", begin, zone), read_moment("until", until, zone)
         number = schedule_verbs.override(
-            session, slug, email, begin=span[0], end=span[1], actor=operator(), now=now
+            session,
+            slug,
+            email,
+            begin=span[0],
+            end=span[1],
+            actor=operator(),
+            duties=resources.duties,
+            now=now,
         )
     data = {"override": number, "schedule": slug, "person": email.lower()}
     data |= {"from": span[0].isoformat(), "until": span[1].isoformat()}

@@ -33,6 +33,7 @@ class Listed:
     team: str
     owner_team: str | None
     owner_person: str | None
+    owner_schedule: str | None
     claimant: str | None
     lease_expires_at: datetime | None
     state: str

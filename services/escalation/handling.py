@@ -1,22 +1,25 @@
 """What people do with cases besides reviewing them: hand over, comment, escalate."""
 
+from collections import Counter
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
 from services.escalation import clocks, impartial, ladder, mentions, owners, queries
+from services.escalation.answering import ask
 from services.escalation.claims import case_for_reviewer, lost, renew, token_number
 from services.escalation.errors import MovedOn
 from services.escalation.notes import checked_note
 from services.escalation.rules import OPEN_STATES, CaseVerb, Owner
 from services.escalation.timeline import Entry, Happening, tell, tell_one
 from services.escalation.transitions import IS_LIVE, PRESENT, move
+from services.kit import counts
 from services.kit.errors import invalid
 from services.people.rules import Actor, Verb
 
 _REASSIGN = move(
     CaseVerb.REASSIGN,
-    sets="""owner_team = :owner_team, owner_person = :owner_person,
+    sets="""owner_team = :owner_team, owner_person = :owner_person, owner_schedule = NULL,
         team = coalesce(:team, team), owner_since = :now""",
     where=f"""(state <> 'claimed' OR lease_expires_at <= {PRESENT} OR ({IS_LIVE})
         OR :over_holder)""",
@@ -39,13 +42,13 @@ def reassign(
     Over somebody else's live claim only leads and admins reassign.
 
     Raises:
-        InvalidInput: the new owner does not exist, is not active or may not review.
+        InvalidInput: the new owner does not exist, is not active, is away or may not review.
         HeldBySomebody: another person's claim is live.
         MovedOn: the case is no longer open.
     """
     case_for_reviewer(session, actor, case_id, lock=True)
     note = checked_note(note)
-    owners.require_able(session, owner)
+    owners.require_able(session, owner, now)
     if owner.kind == "person":
         _require_impartial(session, owner.id, case_id)
     given = {
@@ -121,7 +124,10 @@ def escalate(
     note = checked_note(note)
     if case.level != level or case.state not in OPEN_STATES:
         raise MovedOn(f"The case is {case.state} on level {case.level} by now.")
-    if not ladder.climb(session, case, now=now):
+    answers = ask(session, [ladder.above(case)], now=now)
+    climbed = ladder.climb(session, case, answers, now=now)
+    if climbed is None:
         raise MovedOn("The case is on the last rung of its ladder.")
+    counts.add(session, Counter({climbed: 1}), shard=0)
     detail = {"by": "person"}
     tell_one(session, case_id, Happening.ESCALATED, actor, now=now, note=note, detail=detail)

@@ -15,11 +15,11 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.escalation import merging, pauses
-from services.escalation.inserting import insert, opened_by
+from services.escalation.inserting import insert, opened_by, owned_otherwise
 from services.escalation.models import OPEN
 from services.escalation.routing import Choice, Routed
 from services.escalation.rules import CaseState, SubjectKind
-from services.escalation.timeline import Entry, Happening, passed_over
+from services.escalation.timeline import Entry, Happening
 from services.kit.locks import Lock, lock_each
 from services.people.rules import SYSTEM
 
@@ -35,7 +35,8 @@ class OfCause(NamedTuple):
     wakes_after: int | None
 
 
-# Of cases that are part of nothing yet, so many as an incident is formed of at most.
+# Of cases that are part of nothing yet, nor have parts of their own, so many as an incident is
+# formed of at most.
 _CONCERNED = text(f"""
 SELECT found.id FROM (
     SELECT cause, max(since) AS since, max(most) AS most
@@ -45,7 +46,8 @@ CROSS JOIN LATERAL (
     (SELECT id FROM "case" WHERE cause = asked.cause AND subject_kind = 'incident' AND {OPEN})
     UNION ALL
     (SELECT id FROM "case" WHERE cause = asked.cause AND subject_kind <> 'incident' AND {OPEN}
-        AND incident IS NULL AND (opened_at > asked.since OR wakes_after IS NOT NULL)
+        AND incident IS NULL AND children = 0
+        AND (opened_at > asked.since OR wakes_after IS NOT NULL)
     ORDER BY opened_at DESC LIMIT asked.most)) found
 """)
 
@@ -73,7 +75,8 @@ def hold(session: Session, choices: Sequence[Choice], *, now: datetime) -> list[
 
 _OF_CAUSE = text(f"""
 SELECT id, cause, subject_kind, state, team, wakes_after FROM "case"
-WHERE id = ANY(:ids) AND {OPEN} AND incident IS NULL ORDER BY id
+WHERE id = ANY(:ids) AND {OPEN} AND incident IS NULL
+    AND (children = 0 OR subject_kind = 'incident') ORDER BY id
 """)
 
 
@@ -151,8 +154,7 @@ def _form(session: Session, forming: Mapping[str, _Cause], *, now: datetime) -> 
         team = one.routed.team
         one.incident = OfCause(case_id, keys[key], SubjectKind.INCIDENT, CaseState.OPEN, team, None)
         entries.append(Entry(case_id, Happening.OPENED, detail=opened_by(one.routed)))
-        if one.routed.passed_over is not None:
-            entries.append(passed_over(case_id, one.routed.passed_over, one.routed.owner))
+        entries += owned_otherwise(case_id, one.routed)
     return entries
 
 

@@ -9,10 +9,10 @@ from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import owners
 from services.escalation.clocks import counted_by
 from services.escalation.routing import Routed
 from services.escalation.rules import SubjectKind
+from services.escalation.timeline import Entry, Happening, passed_over
 
 Request = events.ReviewRequest
 
@@ -30,6 +30,7 @@ _CASE_COLUMNS = {
     "team": "text",
     "owner_team": "text",
     "owner_person": "text",
+    "owner_schedule": "text",
     "priority": "text",
     "rule": "text",
     "routing_revision": "text",
@@ -130,8 +131,8 @@ def _row(key: str, one: Routed, kind: SubjectKind) -> dict[str, Any]:
         "blind": one.request.trigger == "audit" or one.route.reviewers > 1,
         "reviewers": one.route.reviewers,
         "queue": one.route.queue,
+        **one.found.columns,
         "team": one.team,
-        **owners.columns(one.owner),
         "priority": one.route.priority,
         "rule": one.route.rule,
         "routing_revision": one.revision,
@@ -211,4 +212,24 @@ def opened_by(one: Routed) -> dict[str, Any]:
         "rule": one.route.rule,
         "routing_revision": one.revision,
         **({"condition": condition} if condition else {}),
+        **_how(one),
     }
+
+
+def _how(one: Routed) -> dict[str, str]:
+    """Through what somebody owns a case who is not named."""
+    if one.found.schedule is not None:
+        return {"schedule": one.found.schedule}
+    terms = one.route.terms
+    return {"assigned_by": terms.by.value} if terms is not None and one.ungiven is None else {}
+
+
+def owned_otherwise(case_id: int, one: Routed) -> list[Entry]:
+    """Why a case was given to nobody, or to somebody else than was wanted, where it was."""
+    owner, found = one.found.owner, []
+    if one.ungiven is not None:
+        words = f"{one.ungiven}; {owner} owns it"
+        found.append(Entry(case_id, Happening.UNASSIGNED, note=words))
+    if one.found.why is not None:
+        found.append(passed_over(case_id, one.route.owner, owner, one.found.why))
+    return found

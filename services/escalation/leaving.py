@@ -1,23 +1,25 @@
 """What happens to cases when somebody leaves, or may no longer review."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
+from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import claims, clocks, owners
+from services.escalation import claims, clocks, handover, owners
 from services.escalation.models import OPEN
 from services.escalation.routing import Policy
 from services.escalation.rules import CaseVerb, Owner
 from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
+from services.people import ownership, schedule_queries
 from services.people import service as people_service
+from services.people.duties import Change, PersonChange, PresenceChange
 from services.people.errors import StillOwns
 from services.people.rules import Actor, Verb
-from services.people.service import PersonChange
 
 
 class CaseDuty:
@@ -26,14 +28,20 @@ class CaseDuty:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
 
-    @contextmanager
-    def kept(self, session: Session, change: PersonChange) -> Iterator[int]:
-        """Around a change: hand over what would have no owner; answers how many cases moved.
+    def kept(self, session: Session, change: Change) -> AbstractContextManager[int]:
+        """Around a change: hand over what would have no owner, or one who is not there; answers
+        how many cases moved before it.
 
         Raises:
             StillOwns: a case would go to nobody, or whom the routing policy names could own
                 none any more.
         """
+        if isinstance(change, PresenceChange):
+            return handover.around(session, change)
+        return self._of_person(session, change)
+
+    @contextmanager
+    def _of_person(self, session: Session, change: PersonChange) -> Iterator[int]:
         # Whoever leaves is locked by the change itself, and cases come before people: so this
         # only looks.
         before = owners.able_now(session)
@@ -52,8 +60,8 @@ class CaseDuty:
 
 
 def hand_over(session: Session, email: str, *, actor: Actor, now: datetime) -> int:
-    """End the claims of a person who is leaving, and give every open case that they own to the
-    case's team; answers how many they owned.
+    """End the claims of a person who is leaving, and give every open case that they own to whoever
+    has the duty through which they own it, else to the case's team; answers how many they owned.
 
     All at once, because the cases and the person's teams are locked while it lasts. Call it in
     the transaction that deactivates the person.
@@ -67,8 +75,9 @@ def hand_over(session: Session, email: str, *, actor: Actor, now: datetime) -> i
     claims.drop_claims(session, email, [case.id for case in cases], now=now)
     owned = [case for case in cases if case.owned]
     if owned:
+        heirs = _heirs(session, email, owned, now)
         _require_able(session, email, owned)
-        _give_to_teams(session, owned, actor=actor, note=f"{email} left", now=now)
+        _give(session, owned, heirs, actor=actor, note=f"{email} left", now=now)
     return len(owned)
 
 
@@ -78,10 +87,11 @@ class _Theirs(NamedTuple):
     id: int
     team: str
     owned: bool
+    schedule: str | None
 
 
 _THEIRS = f"""
-SELECT id, team, coalesce(owner_person = :email, false) AS owned FROM "case"
+SELECT id, team, coalesce(owner_person = :email, false) AS owned, owner_schedule FROM "case"
 WHERE {OPEN} AND (owner_person = :email OR claimant = :email) ORDER BY id
 """
 _SEE_THEIRS, _LOCK_THEIRS = text(_THEIRS), text(f"{_THEIRS} FOR UPDATE")
@@ -90,15 +100,16 @@ _SEE_THEIRS, _LOCK_THEIRS = text(_THEIRS), text(f"{_THEIRS} FOR UPDATE")
 def _hold(session: Session, email: str) -> list[_Theirs]:
     """Lock somebody's cases, then the teams that these go to, and then the person.
 
-    A case that became theirs between the two is not waited for with the person in hand, as
-    whoever moves it may wait for the person: they are let go, and the case is locked first, too.
+    A case that became theirs between the two is not waited for with others in hand, as whoever
+    moves it may wait for those: all are let go, and the case is locked with them.
     """
     given = {"email": email}
     while True:
-        cases = [_Theirs(*row) for row in session.execute(_LOCK_THEIRS, given)]
         with session.begin_nested() as attempt:
+            cases = [_Theirs(*row) for row in session.execute(_LOCK_THEIRS, given)]
             teams = {case.team for case in cases if case.owned}
-            people_service.hold_person(session, email, teams=teams)
+            on_duty = _reviewers(session) if any(case.schedule for case in cases) else set()
+            people_service.hold_person(session, email, teams=teams, beside=on_duty)
             if set(cases).issuperset(_Theirs(*row) for row in session.execute(_SEE_THEIRS, given)):
                 return cases
             attempt.rollback()
@@ -114,19 +125,54 @@ def _require_able(session: Session, email: str, owned: Sequence[_Theirs]) -> Non
             )
 
 
-_GIVE_TO_TEAMS = move(
+def _reviewers(session: Session) -> frozenset[str]:
+    return ownership.everybody_able(session).people
+
+
+def _heirs(
+    session: Session, email: str, owned: Sequence[_Theirs], now: datetime
+) -> dict[str, Owner]:
+    """Who has the duty of schedules once this person is gone, of those through which they own."""
+    slugs = {case.schedule for case in owned if case.schedule is not None}
+    found = schedule_queries.roster(session, slugs, now, now).without(email)
+    people = {slug: person for slug in found.schedules if (person := found.on_duty(slug, now))}
+    wanted = {Owner("person", person) for person in people.values()}
+    able = owners.able(session, wanted) if wanted else set()
+    heirs = {slug: Owner("person", person) for slug, person in people.items()}
+    return {slug: owner for slug, owner in heirs.items() if owner in able}
+
+
+_GIVE = move(
     CaseVerb.REASSIGN,
-    sets="owner_team = team, owner_person = NULL, owner_since = :now",
-    which="id = ANY(:cases)",
+    sets="""owner_team = g.owner_team, owner_person = g.owner_person,
+        owner_schedule = g.owner_schedule, owner_since = :now""",
+    given="""json_to_recordset(CAST(:rows AS json)) AS g(case_id bigint, owner_team text,
+        owner_person text, owner_schedule text)""",
+    which="id = g.case_id",
     returning="id",
 )
 
 
-def _give_to_teams(
-    session: Session, owned: Sequence[_Theirs], *, actor: Actor, note: str, now: datetime
+def _give(
+    session: Session,
+    owned: Sequence[_Theirs],
+    heirs: Mapping[str, Owner],
+    *,
+    actor: Actor,
+    note: str,
+    now: datetime,
 ) -> None:
     ids = [case.id for case in owned]
-    session.execute(_GIVE_TO_TEAMS, {"cases": ids, "now": now})
+    given = [(case, heirs.get(case.schedule or "")) for case in owned]
+    rows = [
+        {
+            "case_id": case.id,
+            **owners.columns(heir or Owner("team", case.team)),
+            "owner_schedule": case.schedule if heir is not None else None,
+        }
+        for case, heir in given
+    ]
+    session.execute(_GIVE, {"rows": to_json(rows).decode(), "now": now})
     clocks.follow(session, ids, now=now)
     entries = [
         Entry(
@@ -134,8 +180,8 @@ def _give_to_teams(
             Happening.REASSIGNED,
             actor.id,
             note,
-            {"owner": Owner("team", case.team).as_answer()},
+            {"owner": (heir or Owner("team", case.team)).as_answer()},
         )
-        for case in owned
+        for case, heir in given
     ]
     tell(session, entries, now=now)

@@ -9,13 +9,13 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import clocks, owners, queries
+from services.escalation import answering, clocks, queries
 from services.escalation.cases import Case
 from services.escalation.claims import fenced, require_reviewer, take
 from services.escalation.errors import MovedOn
 from services.escalation.pauses import wake_up
 from services.escalation.rules import OPEN_STATES, CaseState, CaseVerb, SubjectKind
-from services.escalation.timeline import Entry, Happening, passed_over, tell
+from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
 from services.escalation.verdicts import RESOLVE, has_parts
 from services.kit.errors import invalid
@@ -98,7 +98,8 @@ def join(
 _UNMERGE = move(
     CaseVerb.UNMERGE,
     sets="""incident = NULL, merged_at = NULL, cause = NULL, owner_team = :owner_team,
-        owner_person = :owner_person, team = coalesce(:team, team),
+        owner_person = :owner_person, owner_schedule = :owner_schedule,
+        team = coalesce(:team, team),
         owner_since = CASE WHEN :kept THEN owner_since ELSE :now END""",
     returning="id",
 )
@@ -121,17 +122,16 @@ def unmerge(session: Session, actor: Actor, case_id: int, *, now: datetime) -> N
     whole = held.get(case.incident or 0)
     if case.state != CaseState.MERGED or whole is None or case.merged_at is None:
         raise MovedOn(f"The case is {case.state}, not merged.", state=case.state)
-    (owner,) = owners.of_reopened(session, [case], level=case.level)
-    given = {"id": case_id, "now": now, "kept": owner == case.owner, **owners.columns(owner)}
-    session.execute(_UNMERGE, {**given, "team": owners.seen_by(owner)})
+    (found,) = answering.of_reopened(session, [case], now=now)
+    given = {"id": case_id, "now": now, "kept": found.owner == case.owner, **found.columns}
+    session.execute(_UNMERGE, given)
     _close_if_empty(session, actor, whole, now=now)
     session.execute(_COUNT, {"ids": [whole.id]})
     clocks.follow(session, [case_id], now=now, as_of=case.merged_at)
     clocks.count_anew(session, [whole.id])
     detail = {"from": whole.id}
     entries = [Entry(case_id, Happening.UNMERGED, actor.id, detail=detail)]
-    if owner != case.owner:
-        entries.append(passed_over(case_id, case.owner, owner))
+    entries += answering.told_again(case, found)
     entries.append(Entry(whole.id, Happening.LEFT, actor.id, detail={"case": case_id}))
     tell(session, entries, now=now)
 

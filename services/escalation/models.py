@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 OPEN = "state IN ({})".format(", ".join(f"'{state.value}'" for state in OPEN_STATES))
+_OF_DUTY = text(f"owner_schedule IS NOT NULL AND {OPEN}")
 
 
 class Case(Base):
@@ -68,6 +69,7 @@ class Case(Base):
         one_of("verdict", VerdictKind),
         CheckConstraint(f"queue ~ '{SLUG}'", name="queue"),
         CheckConstraint("num_nonnulls(owner_team, owner_person) = 1", name="owner"),
+        CheckConstraint("owner_schedule IS NULL OR owner_person IS NOT NULL", name="duty"),
         CheckConstraint(
             "(state = 'claimed') = (claimant IS NOT NULL AND lease_expires_at IS NOT NULL)",
             name="claimant",
@@ -121,6 +123,9 @@ class Case(Base):
                 postgresql_where=text(f"{name} IS NOT NULL AND {OPEN}"),
             )
             for name in ("owner_team", "owner_person")
+        ),
+        Index(
+            "ix_case_owner_schedule", "owner_schedule", "owner_person", postgresql_where=_OF_DUTY
         ),
         Index(
             "ix_case_team_state",
@@ -183,6 +188,8 @@ class Case(Base):
     """Whose people see it."""
     owner_team: Mapped[str | None] = mapped_column(ForeignKey("team.slug"))
     owner_person: Mapped[str | None] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"))
+    owner_schedule: Mapped[str | None] = mapped_column(ForeignKey("schedule.slug"))
+    """Through whose duty the person owns it: with the duty it goes on to the next one."""
     claimant: Mapped[str | None] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"))
     claim_seq: Mapped[int] = mapped_column(server_default="0")
     claimed_at: Mapped[datetime | None]
@@ -335,6 +342,16 @@ class RoutingPolicyRevision(Base):
     source: Mapped[str]
     put_by: Mapped[str]
     put_at: Mapped[datetime]
+
+
+class AssignmentTurn(Base):
+    """Who was given a case last by a rule that goes round the people of its team."""
+
+    __tablename__ = "assignment_turn"
+
+    rule: Mapped[str] = mapped_column(primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"))
+    at: Mapped[datetime]
 
 
 class Timer(Base):

@@ -9,11 +9,12 @@ from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import owners, queries
+from services.escalation import queries
+from services.escalation.answering import Chain, wanted_again
 from services.escalation.inserting import OUTPUT_COLUMNS, Request, as_said, output_columns
 from services.escalation.pauses import wake_up
 from services.escalation.reopening import Reopening, begin_again
-from services.escalation.rules import OPEN_STATES, Owner
+from services.escalation.rules import OPEN_STATES
 from services.escalation.timeline import Entry, Happening, tell
 from services.people.rules import SYSTEM
 from services.tools.rules import Trigger
@@ -70,7 +71,7 @@ def lock_cases(
     withdrawals: Sequence[events.ReviewWithdrawal],
     *,
     beside: Sequence[int] = (),
-) -> set[Owner]:
+) -> list[Chain]:
     """Lock the cases that there are on these outputs, and others `beside` them, as everybody locks
     cases before owners.
 
@@ -87,7 +88,7 @@ def lock_cases(
         case.id for key, case in found.items() if key in asked and case.state not in OPEN_STATES
     ]
     cases = queries.cases(session, decided) if decided else []
-    return {owner for case in cases for owner in owners.wanted_again(case, level=0)}
+    return [wanted_again(case, level=0) for case in cases]
 
 
 def add(session: Session, requests: Sequence[Request], *, now: datetime) -> None:

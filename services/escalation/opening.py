@@ -7,11 +7,18 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from services.escalation import incidents
-from services.escalation.inserting import Request, insert, opened_by, subject_key
+from services.escalation.answering import Chain
+from services.escalation.inserting import (
+    Request,
+    insert,
+    opened_by,
+    owned_otherwise,
+    subject_key,
+)
 from services.escalation.policy.tallies import MONITORED, ROUTED
 from services.escalation.routing import Choice, Routed, Router
-from services.escalation.rules import Owner, SubjectKind
-from services.escalation.timeline import Entry, Happening, passed_over, tell
+from services.escalation.rules import SubjectKind
+from services.escalation.timeline import Entry, Happening, tell
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
 from services.tools.rules import Version
@@ -33,7 +40,7 @@ def open_cases(
     *,
     versions: VersionCache,
     alike: Sequence[int],
-    beside: Iterable[Owner],
+    beside: Sequence[Chain],
     now: datetime,
     shard: int,
 ) -> set[int]:
@@ -74,9 +81,7 @@ def _entries(case_id: int, one: Routed) -> list[Entry]:
     said = one.request.objection
     note = said.correction.note if said else None
     found = [Entry(case_id, Happening.OPENED, note=note, detail=opened_by(one))]
-    if one.passed_over is not None:
-        found.append(passed_over(case_id, one.passed_over, one.owner))
-    return found
+    return [*found, *owned_otherwise(case_id, one)]
 
 
 def _count(

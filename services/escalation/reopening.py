@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
-from services.escalation import clocks, deadlines, opinions, owners
+from services.escalation import answering, clocks, deadlines, opinions
+from services.escalation.answering import Chain, Found
 from services.escalation.cases import Case
 from services.escalation.claims import case_for_reviewer
 from services.escalation.errors import MovedOn
 from services.escalation.notes import checked_note
-from services.escalation.rules import CaseVerb, Owner, SubjectKind
-from services.escalation.timeline import Entry, Happening, passed_over, tell
+from services.escalation.rules import CaseVerb, Owner, SubjectKind, Wanted
+from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
 from services.kit.durations import parse_duration
 from services.kit.working_time import WorkingCalendar, after
@@ -28,14 +29,16 @@ _REOPEN = move(
         closed_at = NULL, overdue_since = NULL, level = 0, blind = false, divided = false,
         merged_at = NULL,
         owner_team = g.owner_team, owner_person = g.owner_person,
+        owner_schedule = g.owner_schedule,
         team = coalesce(g.team, "case".team),
         owner_since = CASE WHEN g.kept THEN owner_since ELSE :now END,
         claim_due_at = g.claim_due_at, resolve_due_at = g.resolve_due_at,
         due_at = least(g.claim_due_at, g.resolve_due_at),
         counted_calendar = g.counted_calendar, counted_revision = g.counted_revision""",
     given="""json_to_recordset(CAST(:rows AS json)) AS g(case_id bigint, kept boolean,
-        owner_team text, owner_person text, team text, claim_due_at timestamptz,
-        resolve_due_at timestamptz, counted_calendar text, counted_revision bigint)""",
+        owner_team text, owner_person text, owner_schedule text, team text,
+        claim_due_at timestamptz, resolve_due_at timestamptz, counted_calendar text,
+        counted_revision bigint)""",
     which="id = g.case_id",
     returning="id",
 )
@@ -76,35 +79,36 @@ def begin_again(session: Session, asked: Sequence[Reopening], *, now: datetime) 
         return set()
     deciders = opinions.remember_deciders(session, [one.case.id for one in asked])
     chains = [_wanted(one, deciders.get(one.case.id, set())) for one in asked]
-    found = owners.first_able(session, chains)
+    found = answering.first_able(session, chains, now=now)
     calendars = clocks.calendars_of(session, (one.case for one in asked))
     cycles = [
         _Cycle(one.case, calendars.of(one.case.calendar, one.case.calendar_team), now)
         for one in asked
     ]
-    rows = [cycle.row(owner) for cycle, owner in zip(cycles, found, strict=True)]
+    rows = [cycle.row(owning) for cycle, owning in zip(cycles, found, strict=True)]
     given = {"rows": to_json(rows).decode(), "now": now}
     reopened = {row.id for row in session.execute(_REOPEN, given)}
     begun = [cycle for cycle in cycles if cycle.case.id in reopened]
     clocks.start(session, sorted(reopened), [rung for one in begun if (rung := one.first_rung)])
     entries = [
         entry
-        for one, owner in zip(asked, found, strict=True)
+        for one, owning in zip(asked, found, strict=True)
         if one.case.id in reopened
-        for entry in _entries(one, owner)
+        for entry in _entries(one, owning)
     ]
     tell(session, entries, now=now)
     return reopened
 
 
-def _wanted(one: Reopening, deciders: Collection[str]) -> list[Owner]:
+def _wanted(one: Reopening, deciders: Collection[str]) -> Chain:
     """Who is wanted as the owner: of what is appealed the team, where its owner decided it."""
-    chain = owners.wanted_again(one.case, level=0)
+    chain = answering.wanted_again(one.case, level=0)
     if not one.appealed:
         return chain
     barred = {Owner("person", email) for email in deciders}
-    first = [Owner("team", one.case.team)] if one.case.owner in barred else []
-    return first + [owner for owner in chain if owner not in barred]
+    first = (Wanted("team", one.case.team),) if one.case.owner in barred else ()
+    fair = (wanted for wanted in chain.wanted if wanted.named not in barred)
+    return chain._replace(wanted=(*first, *fair), barred=frozenset(deciders))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +124,13 @@ class _Cycle:
         """How it counts working time."""
         return clocks.working(self.case, self.calendar)
 
-    def row(self, owner: Owner) -> dict[str, Any]:
+    def row(self, found: Found) -> dict[str, Any]:
         """What it changes: the owner and the deadlines."""
         case = self.case
         return {
             "case_id": case.id,
-            "kept": owner == case.owner,
-            **owners.columns(owner),
-            "team": owners.seen_by(owner),
+            "kept": found.owner == case.owner,
+            **found.columns,
             "claim_due_at": after(self.now, parse_duration(case.claim_within), self.working),
             "resolve_due_at": after(self.now, parse_duration(case.resolve_within), self.working),
             **clocks.counted_by(self.calendar),
@@ -143,8 +146,6 @@ class _Cycle:
         return clocks.FirstRung(self.case.id, rung, at)
 
 
-def _entries(one: Reopening, owner: Owner) -> list[Entry]:
-    found = [Entry(one.case.id, Happening.REOPENED, one.who, one.note)]
-    if owner != one.case.owner:
-        found.append(passed_over(one.case.id, one.case.owner, owner))
-    return found
+def _entries(one: Reopening, found: Found) -> list[Entry]:
+    opened = Entry(one.case.id, Happening.REOPENED, one.who, one.note)
+    return [opened, *answering.told_again(one.case, found)]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from services.escalation import deadlines
 from services.escalation.deadlines import Mark, Spans
-from services.escalation.rules import Clock, LadderRung, Owner, TimerKind
+from services.escalation.rules import Clock, LadderRung, Owner, TimerKind, Wanted
 from services.kit.working_time import WorkingCalendar
 
 
@@ -26,6 +26,7 @@ class Standing(NamedTuple):
     team: str
     owner_team: str | None
     owner_person: str | None
+    owner_schedule: str | None
     claimant: str | None
     level: int
     priority: str
@@ -59,12 +60,19 @@ class Standing(NamedTuple):
         return Owner("person", self.owner_person or "")
 
     @property
+    def was_given(self) -> bool:
+        """Whether a rule gave it to a person of its team, who owns it still."""
+        person = self.owner_person is not None and self.owner_schedule is None
+        return person and self.level == 0 and self.ladder[0]["kind"] == "team"
+
+    @property
     def routing(self) -> "Routing":
         """How it is routed."""
         return Routing(
             queue=self.queue,
             team=self.team,
             owner=self.owner,
+            schedule=self.owner_schedule,
             level=self.level,
             priority=self.priority,
             ladder=self.ladder,
@@ -83,6 +91,8 @@ class Routing:
     team: str
     """Whose people see it."""
     owner: Owner
+    schedule: str | None
+    """Through whose duty they own it."""
     level: int
     priority: str
     ladder: list[LadderRung]
@@ -100,8 +110,10 @@ class Change:
     to: Routing
     rule: str
     revision: str
-    wanted: Owner
+    wanted: Wanted
     """Who should own it; somebody else does where this one cannot."""
+    why: str | None
+    """Why it is not they, where it is not."""
     due_at: datetime
     """When it is due then; as it was, of a pause that nobody ends before its time."""
 

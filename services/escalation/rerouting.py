@@ -9,13 +9,14 @@ from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import clocks, owners, reroutes
+from services.escalation import answering, clocks, owners, reroutes
+from services.escalation.answering import Chain, Found
 from services.escalation.models import OPEN
 from services.escalation.policy.facts import COLUMNS, Said, facts
 from services.escalation.policy.model import PolicyOfTeam, Route, RoutingPolicy
 from services.escalation.reroutes import Change, Routing, Standing
 from services.escalation.routing import kept
-from services.escalation.rules import LadderRung, Owner
+from services.escalation.rules import LadderRung, wanting
 from services.escalation.timeline import Entry, Happening, passed_over, tell
 from services.kit.database import selecting
 from services.people import queries as people
@@ -40,9 +41,9 @@ def open_cases(session: Session, actor: Actor) -> Sequence[int]:
 _OWNING = ("opened", "reassigned", "escalated", "rerouted")
 """What a timeline says when a case gets an owner."""
 _OF_CASE = """c.id, c.tool, c.trigger, c.state, c.queue, c.team, c.owner_team, c.owner_person,
-    c.claimant, c.level, c.priority, c.rule, c.routing_revision, c.ladder, c.timezone, c.calendar,
-    c.calendar_team, c.claim_within, c.resolve_within, c.cycle_opened_at, c.claim_due_at,
-    c.resolve_due_at, c.due_at, c.wakes_at"""
+    c.owner_schedule, c.claimant, c.level, c.priority, c.rule, c.routing_revision, c.ladder,
+    c.timezone, c.calendar, c.calendar_team, c.claim_within, c.resolve_within,
+    c.cycle_opened_at, c.claim_due_at, c.resolve_due_at, c.due_at, c.wakes_at"""
 _STANDING = f"""
 SELECT {_OF_CASE},
     EXISTS (SELECT FROM timer t WHERE t.case_id = c.id AND t.cycle = c.cycle
@@ -102,7 +103,7 @@ def reroute(
     """
     actor.require(Verb.ROUTE_CASES)
     found = _open(session, cases, lock=not dry_run)
-    changes = _changes(session, policies, found)
+    changes = _changes(session, policies, found, now)
     sight = _sight_of(session, changes)
     left = {
         change.case.id: why
@@ -138,43 +139,57 @@ class _Choice(NamedTuple):
     level: int
     tools_team: str
 
-    def chain(self, level: int) -> list[Owner]:
+    def chain(self, level: int) -> Chain:
         """Who is wanted as the owner on a level, the first who can be."""
-        above = owners.of_ladder(self.ladder[level:])
-        return [*above, self.policy.catch_all.owner.owner]
+        above = answering.of_ladder(self.ladder[level:])
+        wanted = (*above, self.policy.catch_all.owner.owner)
+        return Chain(wanted, self.case.owner_person)
+
+    @property
+    def now_wanted(self) -> Chain:
+        """Who is wanted as the owner now: whoever was given it goes on to own it."""
+        case, chain = self.case, self.chain(self.level)
+        if not case.was_given or self.route.terms is None or self.route.rule != case.rule:
+            return chain
+        return chain._replace(wanted=(wanting(case.owner), *chain.wanted))
 
 
 class _Chosen(NamedTuple):
     """The same, with those of the wanted who can be accountable."""
 
     choice: _Choice
-    first: Owner
+    first: Found
     """Who would have owned it when it was opened."""
-    owner: Owner
+    found: Found
 
     @property
     def opened_for(self) -> str:
         """Whose people would have seen it then; by their calendar it goes."""
-        return owners.seen_by(self.first) or self.choice.tools_team
+        return self.first.team or self.choice.tools_team
 
     @property
     def team(self) -> str:
         """Whose people see it."""
         case, one = self.choice.case, self.choice
-        if seen := owners.seen_by(self.owner):
-            return seen
+        if self.found.team is not None:
+            return self.found.team
+        if one.now_wanted.wanted[0] == wanting(self.found.owner) and case.was_given:
+            return case.team
         if one.level and one.ladder == case.ladder and not case.by_hand:
             return case.team
         return reroutes.seen_on(one.ladder, one.level) or one.tools_team
 
 
 def _changes(
-    session: Session, policies: PolicyOfTeam, found: Sequence[tuple[Standing, Said]]
+    session: Session,
+    policies: PolicyOfTeam,
+    found: Sequence[tuple[Standing, Said]],
+    now: datetime,
 ) -> list[Change]:
     """The cases that the policy makes something else of."""
     teams = {slug: tool.team for slug, tool in tools.cache(session).tools(session).items()}
     choices = [_choice(case, said, policies, teams) for case, said in found]
-    chosen = _chosen(session, choices)
+    chosen = _chosen(session, choices, now)
     calendars = people.calendars(
         session,
         named=(one.route.calendar for one in choices),
@@ -194,10 +209,12 @@ def _choice(
     return _Choice(case, policy, route, ladder, reroutes.level_on(ladder, case.level), team)
 
 
-def _chosen(session: Session, choices: Sequence[_Choice]) -> list[_Chosen]:
+def _chosen(session: Session, choices: Sequence[_Choice], now: datetime) -> list[_Chosen]:
     """Who can be accountable; all at once, so that they are locked in the order of all."""
-    chains = [one.chain(0) for one in choices] + [one.chain(one.level) for one in choices]
-    able = owners.first_able(session, chains, beside=[one.case.owner for one in choices])
+    chains = [one.chain(0) for one in choices] + [one.now_wanted for one in choices]
+    owning = [Chain((wanting(one.case.owner),)) for one in choices]
+    answers = answering.ask(session, (*chains, *owning), now=now)
+    able = answering.owning(session, answers, chains)
     n = len(choices)
     return [_Chosen(*one) for one in zip(choices, able[:n], able[n:], strict=True)]
 
@@ -208,7 +225,8 @@ def _change(chosen: _Chosen, calendars: Calendars) -> Change:
     to = Routing(
         queue=route.queue,
         team=chosen.team,
-        owner=chosen.owner,
+        owner=chosen.found.owner,
+        schedule=chosen.found.schedule,
         level=one.level,
         priority=route.priority.value,
         ladder=one.ladder,
@@ -218,8 +236,8 @@ def _change(chosen: _Chosen, calendars: Calendars) -> Change:
         resolve_within=str(route.resolve),
     )
     due = reroutes.due_at(case, to, clocks.working(case, known))
-    wanted = one.chain(one.level)[0]
-    return Change(case, to, route.rule, one.policy.revision, wanted, due)
+    wanted, why = one.now_wanted.wanted[0], chosen.found.why
+    return Change(case, to, route.rule, one.policy.revision, wanted, why, due)
 
 
 # --- what is left as it is ------------------------------------------------------------------
@@ -247,13 +265,15 @@ def _why_left(change: Change, sight: Mapping[str, Actor], *, also_reassigned: bo
 
 _ROUTE = text("""
 UPDATE "case" c SET queue = g.queue, team = g.team, owner_team = g.owner_team,
-    owner_person = g.owner_person, level = g.level, priority = g.priority, ladder = g.ladder,
+    owner_person = g.owner_person, owner_schedule = g.owner_schedule, level = g.level,
+    priority = g.priority, ladder = g.ladder,
     rule = g.rule, routing_revision = g.routing_revision, calendar = g.calendar,
     calendar_team = g.calendar_team, claim_within = g.claim_within,
     resolve_within = g.resolve_within, version = c.version + 1,
     owner_since = CASE WHEN g.kept THEN c.owner_since ELSE :now END
 FROM json_to_recordset(CAST(:rows AS json)) AS g(id bigint, queue text, team text,
-    owner_team text, owner_person text, level bigint, priority text, ladder jsonb, rule text,
+    owner_team text, owner_person text, owner_schedule text, level bigint, priority text,
+    ladder jsonb, rule text,
     routing_revision text, calendar text, calendar_team text, claim_within text,
     resolve_within text, kept boolean)
 WHERE c.id = g.id
@@ -277,6 +297,7 @@ def _row(change: Change) -> dict[str, Any]:
         "queue": to.queue,
         "team": to.team,
         **owners.columns(owner),
+        "owner_schedule": to.schedule,
         "level": to.level,
         "priority": to.priority,
         "ladder": to.ladder,
@@ -342,9 +363,9 @@ def _entries(change: Change, actor: Actor) -> list[Entry]:
     }
     rerouting = events.Rerouting(before=before, after=after)
     entry = Entry(case.id, Happening.REROUTED, actor.id, detail=detail, rerouting=rerouting)
-    if to.owner in (change.wanted, case.owner):
+    if change.why is None or to.owner == case.owner:
         return [entry]
-    return [entry, passed_over(case.id, change.wanted, to.owner)]
+    return [entry, passed_over(case.id, change.wanted, to.owner, change.why)]
 
 
 def _as_told(rule: str, revision: str, routing: Routing) -> dict[str, str]:

@@ -10,7 +10,9 @@ from secondlook import events
 from secondlook.conditions import Facts, facts_of
 from sqlalchemy.orm import Session
 
-from services.escalation import deadlines, owners
+from services.escalation import assigning, deadlines
+from services.escalation.answering import Chain, Found, ask, owning
+from services.escalation.assignment import Ask, Given
 from services.escalation.cases import Case
 from services.escalation.policy.defaults import default_policy
 from services.escalation.policy.facts import facts_of_review
@@ -34,7 +36,10 @@ class Routed:
     revision: str
     team: str
     """Whose people see it."""
-    owner: Owner
+    found: Found
+    """Who owns it."""
+    ungiven: str | None
+    """Why it was given to nobody of the team, where the rule gives it to somebody."""
     claim_due_at: datetime
     resolve_due_at: datetime
     ladder: list[LadderRung]
@@ -51,11 +56,6 @@ class Routed:
         named = self.calendar and self.calendar.slug == self.route.calendar
         return self.route.calendar if named else None
 
-    @property
-    def passed_over(self) -> Owner | None:
-        """The owner who was wanted, where they cannot own it."""
-        return self.route.owner if self.owner != self.route.owner else None
-
 
 class Choice(NamedTuple):
     """What the policy says of a request."""
@@ -70,9 +70,26 @@ class Choice(NamedTuple):
     """What makes it the same as others, where it can be part of an incident."""
 
     @property
-    def chain(self) -> list[Owner]:
+    def chain(self) -> Chain:
         """Who is wanted as the owner, the first who can be."""
-        return [*(rung.own for rung in self.route.ladder), self.policy.catch_all.owner.owner]
+        last = self.policy.catch_all.owner.owner
+        return Chain((*(rung.own for rung in self.route.ladder), last))
+
+    @property
+    def ask(self) -> Ask | None:
+        """Of whom a person is to be given it; None where it stays with who is named."""
+        if self.route.terms is None:
+            return None
+        said = self.request.objection
+        unfit = said.correction.actor.id if said is not None else None
+        return Ask(self.route.rule, self.route.owner.id, self.route.terms, unfit)
+
+
+class _Chosen(NamedTuple):
+    """Who owns a case; and why nobody of the team was given it, where somebody should be."""
+
+    found: Found
+    ungiven: str | None = None
 
 
 Policy = Callable[[Session], RoutingPolicy | None]
@@ -103,23 +120,21 @@ class Router:
         session: Session,
         choices: Sequence[Choice],
         *,
-        beside: Iterable[Owner],
+        beside: Sequence[Chain],
         now: datetime,
     ) -> list[Routed]:
         """What the case of each request gets, with an owner who can be accountable.
 
         `beside` are those whom the transaction will ask about for other cases, locked already.
         """
-        able = owners.first_able(session, [one.chain for one in choices], beside=beside)
-        teams = [
-            owners.seen_by(owner) or one.team for one, owner in zip(choices, able, strict=True)
-        ]
+        chosen = _owners(session, choices, beside, now)
+        teams = [one.found.team or choice.team for choice, one in zip(choices, chosen, strict=True)]
         calendars = people_queries.calendars(
             session, named=(one.route.calendar for one in choices), teams=teams
         )
         return [
-            self._routed(one, owner, team, calendars.of(one.route.calendar, team), now=now)
-            for one, owner, team in zip(choices, able, teams, strict=True)
+            self._routed(one, owned, team, calendars.of(one.route.calendar, team), now=now)
+            for one, owned, team in zip(choices, chosen, teams, strict=True)
         ]
 
     def policy_of(self, session: Session, team: str) -> RoutingPolicy:
@@ -129,7 +144,7 @@ class Router:
     def _routed(
         self,
         choice: Choice,
-        owner: Owner,
+        chosen: _Chosen,
         team: str,
         calendar: KnownCalendar | None,
         *,
@@ -144,7 +159,8 @@ class Router:
             cause=choice.cause,
             revision=choice.policy.revision,
             team=team,
-            owner=owner,
+            found=chosen.found,
+            ungiven=chosen.ungiven,
             claim_due_at=after(now, route.claim, working),
             resolve_due_at=after(now, route.resolve, working),
             ladder=ladder,
@@ -161,6 +177,50 @@ class Router:
         if policy is not None:
             return dict.fromkeys(teams, policy)
         return {team: team_policy(session, team) for team in teams}
+
+
+def _owners(
+    session: Session, choices: Sequence[Choice], beside: Sequence[Chain], now: datetime
+) -> list[_Chosen]:
+    """Who owns each case: who is given it, where the rule gives it, else the first who can."""
+    chains, asks = [one.chain for one in choices], _asks(session, choices)
+    named = {wanted for chain in (*chains, *beside) for wanted in chain.wanted}
+    pool = assigning.gather(
+        session,
+        [ask for ask in asks if ask is not None],
+        giving=frozenset().union(*(one.policy.giving for one in choices)),
+        beside={wanted.id for wanted in named if wanted.kind == "team"},
+        now=now,
+    )
+    answers = ask(session, (*chains, *beside), beside=pool.people, now=now)
+    pool.keep(answers.able_people)
+    given = [None if one is None else pool.give(one) for one in asks]
+    assigning.keep_turns(session, pool, now=now)
+    found = owning(session, answers, chains)
+    return [_chosen(*each) for each in zip(choices, found, given, strict=True)]
+
+
+def _asks(session: Session, choices: Sequence[Choice]) -> list[Ask | None]:
+    """Of whom somebody is to be given each case; what has a case already is given to nobody."""
+    asks = [one.ask for one in choices]
+    keys = [
+        (choice.request.tool, choice.request.output_id)
+        for choice, one in zip(choices, asks, strict=True)
+        if one is not None
+    ]
+    there = assigning.with_case(session, keys) if keys else set()
+    return [
+        None if (choice.request.tool, choice.request.output_id) in there else one
+        for choice, one in zip(choices, asks, strict=True)
+    ]
+
+
+def _chosen(choice: Choice, found: Found, given: Given | None) -> _Chosen:
+    if given is None:
+        return _Chosen(found)
+    if given.person is None:
+        return _Chosen(found, given.why_not)
+    return _Chosen(Found(Owner("person", given.person), team=choice.route.owner.id))
 
 
 def _choice(request: events.ReviewRequest, policy: RoutingPolicy, team: str) -> Choice:
@@ -211,7 +271,7 @@ def _monitored(route: Route, team: str) -> list[MonitoredRule]:
         MonitoredRule(
             rule=one.rule,
             queue=one.queue,
-            team=owners.seen_by(one.owner) or team,
+            team=one.owner.id if one.owner.kind == "team" else team,
             owner=str(one.owner),
             priority=one.priority,
         )

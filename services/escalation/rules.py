@@ -7,7 +7,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from secondlook.text import ID_BYTES, actor_id, is_address
 
@@ -108,6 +108,31 @@ class Owner:
         return {"kind": self.kind, "id": self.id}
 
 
+class Wanted(NamedTuple):
+    """Who is to be accountable: a team or a person by name, or whoever answers for something.
+
+    Of a schedule whoever has its duty at that moment; `manager` is whose manager is meant, by
+    e-mail address, or nobody's in particular: then of the person who is accountable so far.
+    """
+
+    kind: Literal["team", "person", "schedule", "manager"]
+    id: str = ""
+
+    @property
+    def named(self) -> Owner | None:
+        """The owner that it names, where it names one."""
+        return Owner(self.kind, self.id) if self.kind in ("team", "person") else None
+
+    def __str__(self) -> str:
+        kind = "user" if self.kind == "person" else self.kind
+        return f"{kind}:{self.id}" if self.id else kind
+
+
+def wanting(owner: Owner) -> Wanted:
+    """That this very owner is wanted."""
+    return Wanted(owner.kind, owner.id)
+
+
 def parse_owner(text: Any) -> Owner:
     """Read `team:<slug>` or `user:<e-mail>`.
 
@@ -121,9 +146,29 @@ def parse_owner(text: Any) -> Owner:
         return Owner("team", name)
     if kind == "user" and name:
         return Owner("person", parse_address(name))
-    if kind == "schedule":
-        raise ValueError("schedules are not supported yet; name a team:<slug> or user:<e-mail>")
     raise ValueError(f"'{str(text)[:60]}' names nobody; write team:<slug> or user:<e-mail>")
+
+
+def parse_wanted(text: Any) -> Wanted:
+    """Read an owner, `schedule:<slug>`, `manager` or `manager:<e-mail>`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if isinstance(text, Wanted):
+        return text
+    kind, _, name = str(text).partition(":")
+    if kind == "schedule" and name:
+        return Wanted("schedule", name)
+    if text == "manager":
+        return Wanted("manager")
+    if kind == "manager" and name:
+        return Wanted("manager", parse_address(name))
+    try:
+        return wanting(parse_owner(text))
+    except ValueError as error:
+        hint = "or user:<e-mail>, schedule:<slug>, manager or manager:<e-mail>"
+        raise ValueError(str(error).replace("or user:<e-mail>", hint)) from None
 
 
 def parse_address(name: str) -> str:
@@ -138,9 +183,9 @@ def parse_address(name: str) -> str:
 
 
 class LadderRung(TypedDict):
-    """A rung of the ladder that a case climbs, as the case keeps it."""
+    """A rung of the ladder that a case climbs, as the case keeps it: who is wanted, and when."""
 
-    kind: Literal["team", "person"]
+    kind: Literal["team", "person", "schedule", "manager"]
     id: str
     after: str | None
     """The time from the cycle's beginning; None where a missed deadline alone leads to it."""
@@ -160,6 +205,13 @@ class MonitoredRule(TypedDict):
 
 LAST_RESORT = Owner("team", "last-resort")
 """Owns what nobody else can: a team that is there from the first moment, and cannot leave."""
+
+
+class AssignBy(StrEnum):
+    """Who of a team is given a case: who has the fewest open, or whose turn it is."""
+
+    LEAST_LOADED = "least_loaded"
+    ROUND_ROBIN = "round_robin"
 
 
 class CaseVerb(StrEnum):

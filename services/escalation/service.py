@@ -3,6 +3,7 @@
 from services.escalation.claims import Claim, case_for_reviewer, claim, expire_leases, release
 from services.escalation.firing import fire_due
 from services.escalation.handling import comment, escalate, reassign
+from services.escalation.handover import pass_on
 from services.escalation.impartial import refusal
 from services.escalation.leaving import hand_over
 from services.escalation.merging import merge, unmerge
@@ -33,6 +34,7 @@ __all__ = [
     "may_put_off",
     "merge",
     "merged_into",
+    "pass_on",
     "policy_findings",
     "preview",
     "reassign",

@@ -11,7 +11,7 @@ from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation.rules import CaseState, Owner
+from services.escalation.rules import CaseState, Owner, Wanted
 from services.kit.consuming import outbox
 from services.kit.database import selecting
 from services.kit.eventlog.port import NewRecord
@@ -47,6 +47,7 @@ class Happening(StrEnum):
     OVERDUE = "overdue"
     REMINDED = "reminded"
     RUNG_SKIPPED = "rung skipped"
+    UNASSIGNED = "unassigned"
     DISPUTE_WITHDRAWN = "dispute withdrawn"
     OUTPUT_ARRIVED = "output arrived"
 
@@ -77,10 +78,10 @@ class Entry:
     """Of a case that is routed anew: how it was routed, and how it is."""
 
 
-def passed_over(case_id: int, wanted: Owner, owner: Owner) -> Entry:
-    """That `wanted` cannot own the case, and `owner` does instead."""
-    words, detail = f"{wanted} cannot own it; {owner} does", {"owner": str(wanted)}
-    return Entry(case_id, Happening.RUNG_SKIPPED, note=words, detail=detail)
+def passed_over(case_id: int, wanted: Owner | Wanted, owner: Owner, why: str = "") -> Entry:
+    """That `owner` owns the case instead of `wanted`, who cannot, or for the reason given."""
+    words = f"{why}; {owner} owns it" if why else f"{wanted} cannot own it; {owner} does"
+    return Entry(case_id, Happening.RUNG_SKIPPED, note=words, detail={"owner": str(wanted)})
 
 
 _WRITE = text("""

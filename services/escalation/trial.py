@@ -12,7 +12,7 @@ from services.escalation.policy.facts import facts_of_review
 from services.escalation.policy.sentences import in_words
 from services.escalation.policy.traces import RuleTrace
 from services.escalation.routing import Routed, Router
-from services.escalation.rules import LadderRung, Owner
+from services.escalation.rules import LadderRung, Wanted
 from services.kit.durations import parse_duration
 from services.kit.errors import invalid
 from services.kit.working_time import weekdays
@@ -23,7 +23,7 @@ from services.tools import queries as tools
 class TimedRung(NamedTuple):
     """A rung of the ladder that the case would climb, and when it would be there."""
 
-    owner: Owner
+    owner: Wanted
     at: datetime | None
     """None where a missed deadline alone leads to it."""
     again: str
@@ -53,10 +53,13 @@ def try_out(
     if request.tool not in known:
         raise invalid("tool", f"there is no tool '{request.tool[:63]}'", "Choose one.")
     choices = router.choose(session, [request], tools=known)
-    (routed,) = router.route(session, choices, beside=(), now=now)
+    with session.begin_nested() as tried:
+        (routed,) = router.route(session, choices, beside=(), now=now)
+        # Nobody's turn is over by it.
+        tried.rollback()
     policy = router.policy_of(session, known[request.tool].team)
     rungs = [
-        TimedRung(Owner(rung["kind"], rung["id"]), _at(routed, rung, n, now), _again(rung))
+        TimedRung(Wanted(rung["kind"], rung["id"]), _at(routed, rung, n, now), _again(rung))
         for n, rung in enumerate(routed.ladder)
     ]
     return Trial(list(policy.explain(facts_of_review(request))), routed, rungs)

@@ -7,13 +7,13 @@ from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import clocks, impartial, opinions, owners, queries
+from services.escalation import answering, clocks, impartial, opinions, queries
 from services.escalation.cases import Case, Listed
 from services.escalation.claims import case_for_reviewer
 from services.escalation.errors import MovedOn
 from services.escalation.judgement import Asks, Opinion
 from services.escalation.rules import OPEN_STATES, CaseState, CaseVerb, SubjectKind
-from services.escalation.timeline import Entry, Happening, passed_over, tell
+from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
 from services.escalation.verdicts import Told
 from services.kit.consuming import outbox
@@ -26,7 +26,7 @@ _TOO_LATE = "The time to undo this verdict is over; reopen the case instead."
 _UNDO = move(
     CaseVerb.UNDO,
     sets=f"""{_WITHOUT_VERDICT}, owner_team = :owner_team, owner_person = :owner_person,
-        team = coalesce(:team, team),
+        owner_schedule = :owner_schedule, team = coalesce(:team, team),
         owner_since = CASE WHEN :kept THEN owner_since ELSE :now END""",
     where="verdict_id = :verdict_id AND resolved_at > :since",
     returning="id",
@@ -86,23 +86,21 @@ def _open_again(
     Raises:
         MovedOn: it is older than `since`.
     """
-    (owner,) = owners.of_reopened(session, [case], level=case.level)
+    (found,) = answering.of_reopened(session, [case], now=now)
     given = {
         "id": case.id,
         "verdict_id": case.verdict_id,
         "since": since,
         "now": now,
-        "kept": owner == case.owner,
+        "kept": found.owner == case.owner,
         "divided": opinions.standing(case, opinions.of(session, case)).asks is Asks.LEAD,
-        **owners.columns(owner),
-        "team": owners.seen_by(owner),
+        **found.columns,
     }
     if session.execute(_UNDO, given).first() is None:
         raise MovedOn(_TOO_LATE)
     clocks.follow(session, [case.id], now=now, as_of=case.resolved_at)
     entries = [Entry(case.id, Happening.UNDONE, actor.id, detail={"verdict": case.verdict})]
-    if owner != case.owner:
-        entries.append(passed_over(case.id, case.owner, owner))
+    entries += answering.told_again(case, found)
     tell(session, entries, now=now)
 
 

@@ -70,7 +70,7 @@ class NotificationsConsumer:
         news = telling.remember(session, found.said, now=now)
         telling.forget(session, found.withdrawn)
         feed.add(session, found.verdicts, now=now)
-        news += telling.of_cases(session, found.moved)
+        news += telling.of_cases(session, found.moved, now=now)
         news += telling.of_verdicts(session, found.verdicts)
         if telling.tell(session, news, now=now):
             mailing.gather(session, now=now)

@@ -33,8 +33,8 @@ class News(NamedTuple):
     output_id: str | None = None
 
 
-def of_cases(session: Session, moved: Iterable[events.CaseMoved]) -> list[News]:
-    """What owners are told: people of their own cases, a team's reviewers of the team's.
+def of_cases(session: Session, moved: Iterable[events.CaseMoved], *, now: datetime) -> list[News]:
+    """What owners are told: people of their own cases, those on duty of a team's.
 
     Leads are told where reviewers differ, a team where another of it is asked, and whoever a
     comment mentions is.
@@ -43,7 +43,7 @@ def of_cases(session: Session, moved: Iterable[events.CaseMoved]) -> list[News]:
     owners = [event.data.owner for event in told]
     asked = {owner.id for owner in owners if owner.kind == "team"}
     asked |= {event.data.team for event in told if event.data.waits_for and event.data.team}
-    teams = ownership.told_of(session, asked)
+    teams = ownership.told_of(session, asked, now)
     divided = [event.data for event in told if rules.OF_CASES[event.type] is What.DIVIDED]
     leads = reviewing.leads_of(session, {case.team for case in divided if case.team})
     return [_of_case(event, teams, leads) for event in told]

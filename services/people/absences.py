@@ -1,5 +1,6 @@
 """Going away and coming back. Each verb takes a session, who does it and the time."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from secondlook.text import actor_id
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 from services.kit.audit import note
 from services.kit.errors import NotFound, invalid
 from services.people import models
+from services.people.duties import Duty, PresenceChange, keeping
 from services.people.errors import NotAway
 from services.people.rules import Actor, Verb
 from services.people.schedules import require_reviewer, require_span
@@ -22,43 +24,63 @@ def go_away(
     end: datetime,
     stand_in: str | None,
     actor: Actor,
+    duties: Sequence[Duty] = (),
     now: datetime,
 ) -> int:
     """Say that somebody is away for a span; answers the absence's number.
 
-    Where two overlap, the one that was said last names the stand-in.
+    Where two overlap, the one that was said last names the stand-in. Where it has begun, what
+    they answer for goes to whoever stands in.
 
     Raises:
         NotAllowed: it is somebody else, and the actor does not manage people.
         NotFound: nobody has that address.
         InvalidInput: the span or the stand-in cannot be used.
     """
-    person = _person(session, email, actor, stand_in)
-    require_span(begin, end, now)
-    instead = _stand_in(session, person, stand_in, begin, end) if stand_in else None
-    row = models.Absence(
-        person=person, begins_at=begin, ends_at=end, stand_in=instead, created_at=now
-    )
-    session.add(row)
-    session.flush()
+    _require_may(actor, email)
+    change = _presence(now, email, stand_in)
+    with keeping(session, duties if begin <= now else (), change):
+        person = _person(session, email, stand_in)
+        require_span(begin, end, now)
+        instead = _stand_in(session, person, stand_in, begin, end) if stand_in else None
+        row = models.Absence(
+            person=person, begins_at=begin, ends_at=end, stand_in=instead, created_at=now
+        )
+        session.add(row)
+        session.flush()
     span = {"from": begin.isoformat(), "until": end.isoformat()}
     note(session, now, actor.id, "go away", "person", person, stand_in=instead, **span)
     return row.id
 
 
 def come_back(
-    session: Session, email: str, *, number: int | None = None, actor: Actor, now: datetime
+    session: Session,
+    email: str,
+    *,
+    number: int | None = None,
+    actor: Actor,
+    duties: Sequence[Duty] = (),
+    now: datetime,
 ) -> int:
     """End what somebody is away by now, or the one absence of that number; answers how many.
 
-    One that has not begun is as if it had never been said.
+    One that has not begun is as if it had never been said. What schedules own whose turn is
+    theirs comes back to them; what they owned themselves stays where it is.
 
     Raises:
         NotAllowed: it is somebody else, and the actor does not manage people.
         NotFound: nobody has that address.
         NotAway: there is nothing to end.
     """
-    person = _person(session, email, actor)
+    _require_may(actor, email)
+    with keeping(session, duties, _presence(now, email)):
+        person = _person(session, email)
+        ended = _end(session, person, number, now)
+    note(session, now, actor.id, "come back", "person", person, ended=ended)
+    return ended
+
+
+def _end(session: Session, person: str, number: int | None, now: datetime) -> int:
     absence = models.Absence
     which = absence.begins_at <= now if number is None else absence.id == number
     found = session.scalars(
@@ -72,19 +94,26 @@ def come_back(
         else:
             session.delete(row)
     session.flush()
-    note(session, now, actor.id, "come back", "person", person, ended=len(found))
     return len(found)
 
 
-def _person(session: Session, email: str, actor: Actor, stand_in: str | None = None) -> str:
-    """Whoever is meant; everybody may speak for themselves.
+def _require_may(actor: Actor, email: str) -> None:
+    """Everybody may speak for themselves."""
+    if actor_id(email) != actor.email:
+        actor.require(Verb.MANAGE_PEOPLE)
+
+
+def _presence(now: datetime, email: str, stand_in: str | None = None) -> PresenceChange:
+    return PresenceChange(now, people=frozenset({actor_id(email), actor_id(stand_in or email)}))
+
+
+def _person(session: Session, email: str, stand_in: str | None = None) -> str:
+    """Whoever is meant.
 
     They and their stand-in are held until the transaction ends, in one order: of two who name
     each other at the same moment the second sees what the first has said.
     """
     person = actor_id(email)
-    if person != actor.email:
-        actor.require(Verb.MANAGE_PEOPLE)
     address, named = models.Person.email, {person, actor_id(stand_in or person)}
     held = select(address).where(address.in_(named)).order_by(address)
     if person not in session.scalars(held.with_for_update(key_share=True)).all():

@@ -82,6 +82,18 @@ class Membership(Base):
     team: Mapped[str] = mapped_column(ForeignKey("team.slug"), primary_key=True, index=True)
 
 
+class PersonSkill(Base):
+    """Something that a person can do: rules give cases to those who can."""
+
+    __tablename__ = "person_skill"
+    __table_args__ = (CheckConstraint(f"skill ~ '{SLUG}'", name="skill"),)
+
+    person: Mapped[str] = mapped_column(
+        ForeignKey("person.email", onupdate="CASCADE"), primary_key=True
+    )
+    skill: Mapped[str] = mapped_column(primary_key=True)
+
+
 class Schedule(Base):
     """Who has a team's duty when; the document is what `rotations.read` answers."""
 

@@ -1,11 +1,14 @@
 """Who can answer for something: the one answer that every package goes by."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.people import schedule_queries
+from services.people.holding import Hold, hold_people, hold_teams
 from services.people.rules import REVIEWERS, Role
 
 _REVIEWERS = sorted(role.value for role in REVIEWERS)
@@ -18,8 +21,6 @@ class Able(NamedTuple):
     people: frozenset[str]
 
 
-_LOCK_TEAMS = text("SELECT FROM team WHERE slug = ANY(:teams) ORDER BY slug FOR SHARE")
-_LOCK_PEOPLE = text("SELECT FROM person WHERE email = ANY(:people) ORDER BY email FOR SHARE")
 _ABLE = text("""
 SELECT 'team' AS kind, slug AS id FROM team WHERE slug = ANY(:teams) AND can_own(slug)
 UNION ALL
@@ -38,10 +39,8 @@ def able(session: Session, *, teams: Iterable[str] = (), people: Iterable[str] =
     # Whoever leaves holds these rows, so what is read after them holds. Cases are locked before
     # teams and teams before people everywhere, so that no two wait for each other: whoever goes
     # on to ask about others names them all at first.
-    if given["teams"]:
-        session.execute(_LOCK_TEAMS, given)
-    if given["people"]:
-        session.execute(_LOCK_PEOPLE, given)
+    hold_teams(session, dict.fromkeys(given["teams"], Hold.STAYS))
+    hold_people(session, dict.fromkeys(given["people"], Hold.STAYS))
     found = session.execute(_ABLE, given).all()
     return Able(
         frozenset(row.id for row in found if row.kind == "team"),
@@ -104,17 +103,34 @@ WHERE m.team = ANY(:teams) AND p.active AND p.role = ANY(:reviewers) ORDER BY m.
 """)
 
 
-def told_of(session: Session, teams: Iterable[str]) -> dict[str, list[str]]:
-    """Who is told of what these teams own: those of each who may review.
+_SCHEDULES_OF = text("SELECT slug, team FROM schedule WHERE team = ANY(:teams) ORDER BY slug")
 
-    Of a team that has nobody, who answers in its stead.
+
+def told_of(session: Session, teams: Iterable[str], now: datetime) -> dict[str, list[str]]:
+    """Who is told of what these teams own: those on duty by the schedules of each.
+
+    Of a team that has no schedule, or nobody on duty, those who may review; of one that has
+    none of these either, who answers in its stead.
     """
-    found: dict[str, list[str]] = {team: [] for team in sorted(teams)}
-    given = {"teams": list(found), "reviewers": _REVIEWERS}
-    for row in session.execute(_REVIEWERS_OF, given) if found else ():
+    found = _on_duty(session, sorted(teams), now)
+    given = {"teams": [team for team, people in found.items() if not people]}
+    rows = session.execute(_REVIEWERS_OF, {**given, "reviewers": _REVIEWERS}) if found else ()
+    for row in rows:
         found[row.team].append(row.email)
     if any(not people for people in found.values()):
         instead = stand_in(session)
         nobody = [] if instead is None else [instead]
         return {team: people or nobody for team, people in found.items()}
+    return found
+
+
+def _on_duty(session: Session, teams: list[str], now: datetime) -> dict[str, list[str]]:
+    """Who is on duty of each of these teams; nobody of one without a schedule."""
+    found: dict[str, list[str]] = {team: [] for team in teams}
+    if not teams:
+        return found
+    team_of = {row.slug: row.team for row in session.execute(_SCHEDULES_OF, {"teams": teams})}
+    for slug, person in schedule_queries.on_duty(session, team_of, now).items():
+        if person not in found[team_of[slug]]:
+            found[team_of[slug]].append(person)
     return found

@@ -20,6 +20,14 @@ class Absence(NamedTuple):
     stand_in: str | None
 
 
+class Member(NamedTuple):
+    """Somebody of a team who may review, what they can do, and whether they are there."""
+
+    email: str
+    skills: frozenset[str]
+    here: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Presence:
     """What is known of the people whom schedules name."""
@@ -56,6 +64,10 @@ class Presence:
             person = away.stand_in
         return None
 
+    def is_here(self, person: str, at: datetime) -> bool:
+        """Whether somebody can do something themselves: not away, and within their own hours."""
+        return self.absence(person, at) is None and self._works(person, at, any_hour=False)
+
     def _works(self, person: str, at: datetime, *, any_hour: bool) -> bool:
         if person not in self.able:
             return False
@@ -64,14 +76,14 @@ class Presence:
 
     def changes(self, people: Iterable[str], begin: datetime, end: datetime) -> Iterator[datetime]:
         """The moments of a span at which who answers for these people may become another."""
-        for person in self._involved(people):
+        for person in self.involved(people):
             for span in self.absences.get(person, ()):
                 yield from (span.begin, span.end)
             calendar = self.able.get(person)
             if calendar is not None:
                 yield from _hours(calendar, begin, end)
 
-    def _involved(self, people: Iterable[str]) -> set[str]:
+    def involved(self, people: Iterable[str]) -> set[str]:
         """These people, their stand-ins, and theirs in turn."""
         found: set[str] = set()
         left = list(people)

@@ -27,6 +27,7 @@ class PersonInfo:
     has_password: bool
     calendar: str | None
     manager: str | None
+    skills: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +40,22 @@ class TeamInfo:
     people: tuple[str, ...]
 
 
-def _people_query() -> Select[tuple[models.Person, list[str]]]:
+def _people_query() -> Select[tuple[models.Person, list[str], list[str]]]:
+    person, membership, skill = models.Person, models.Membership, models.PersonSkill
     teams = (
-        select(func.coalesce(func.array_agg(models.Membership.team), []))
-        .where(models.Membership.person == models.Person.email)
+        select(func.coalesce(func.array_agg(membership.team), []))
+        .where(membership.person == person.email)
         .scalar_subquery()
     )
-    return select(models.Person, teams.label("teams")).order_by(models.Person.email)
+    skills = (
+        select(func.coalesce(func.array_agg(skill.skill), []))
+        .where(skill.person == person.email)
+        .scalar_subquery()
+    )
+    return select(person, teams.label("teams"), skills.label("skills")).order_by(person.email)
 
 
-def _person_info(person: models.Person, teams: list[str]) -> PersonInfo:
+def _person_info(person: models.Person, teams: list[str], skills: list[str]) -> PersonInfo:
     return PersonInfo(
         email=person.email,
         name=person.name,
@@ -58,12 +65,15 @@ def _person_info(person: models.Person, teams: list[str]) -> PersonInfo:
         has_password=person.password_hash is not None,
         calendar=person.calendar,
         manager=person.manager,
+        skills=tuple(sorted(skills)),
     )
 
 
 def people(session: Session) -> list[PersonInfo]:
     """Everybody, by e-mail address."""
-    return [_person_info(row.Person, row.teams) for row in session.execute(_people_query())]
+    return [
+        _person_info(row.Person, row.teams, row.skills) for row in session.execute(_people_query())
+    ]
 
 
 def person(session: Session, email: str) -> PersonInfo:
@@ -75,7 +85,7 @@ def person(session: Session, email: str) -> PersonInfo:
     row = session.execute(_people_query().where(models.Person.email == actor_id(email))).first()
     if row is None:
         raise NotFound(f"Nobody has the address '{email}'.")
-    return _person_info(row.Person, row.teams)
+    return _person_info(row.Person, row.teams, row.skills)
 
 
 def actor(session: Session, email: str) -> Actor | None:
@@ -99,6 +109,12 @@ def names(session: Session, emails: Iterable[str]) -> dict[str, str]:
     person = models.Person
     called = select(person.email, person.name).where(person.active, person.email.in_(by_id))
     return {by_id[row.email]: row.name for row in session.execute(called)}
+
+
+def addresses(session: Session, emails: Iterable[str]) -> set[str]:
+    """Those of these addresses that somebody has, active or not."""
+    email = models.Person.email
+    return set(session.scalars(select(email).where(email.in_(list(emails)))))
 
 
 def actor_of_token(session: Session, hashed: bytes) -> Actor | None:

@@ -47,6 +47,11 @@ class Roster:
         """The duties of one of the schedules in a part of the span."""
         return self.schedules[slug].rotation.duties(begin, end, self.presence)
 
+    def without(self, person: str) -> "Roster":
+        """The same, as if somebody could not review any more."""
+        able = {email: hours for email, hours in self.presence.able.items() if email != person}
+        return Roster(self.schedules, Presence(able, self.presence.absences))
+
 
 # What touches a span, its end included: a moment is a span of no length.
 _SCHEDULES = text("""
@@ -119,6 +124,12 @@ def presence(session: Session, people: Iterable[str], begin: datetime, end: date
             away = Absence(row.id, row.email, row.begins_at, row.ends_at, row.stand_in)
             absences.setdefault(row.email, []).append(away)
     return Presence(able, absences)
+
+
+def teams(session: Session) -> dict[str, str]:
+    """The team of every schedule."""
+    schedule = models.Schedule
+    return {row.slug: row.team for row in session.execute(select(schedule.slug, schedule.team))}
 
 
 def on_duty(session: Session, slugs: Iterable[str], now: datetime) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The verbs on schedules. Each takes a session, who does it and the time; none commits."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from secondlook.text import actor_id
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 from services.kit.audit import note
 from services.kit.errors import InvalidInput, NotFound, Problem, invalid
 from services.people import models
+from services.people.duties import Duty, PresenceChange, keeping
 from services.people.fields import require_slug
 from services.people.rotations import ScheduleDocument
 from services.people.rules import REVIEWERS, Actor, Verb
@@ -22,9 +24,12 @@ def put_schedule(
     *,
     team: str,
     actor: Actor,
+    duties: Sequence[Duty] = (),
     now: datetime,
 ) -> None:
     """Add a schedule, or say anew what the one of that name is; overrides stay.
+
+    What it owns goes to whoever is on duty by it from now on.
 
     Raises:
         NotAllowed: the actor does not manage schedules.
@@ -33,7 +38,24 @@ def put_schedule(
     """
     actor.require(Verb.MANAGE_SCHEDULES)
     require_slug("slug", slug)
-    known = session.get(models.Schedule, slug, with_for_update=True)
+    with keeping(session, duties, _said_anew(slug, now)):
+        _put(session, slug, document, team=team, actor=actor, now=now)
+
+
+def _said_anew(slug: str, now: datetime) -> PresenceChange:
+    return PresenceChange(now, schedules=frozenset({slug}))
+
+
+def _put(
+    session: Session,
+    slug: str,
+    document: ScheduleDocument,
+    *,
+    team: str,
+    actor: Actor,
+    now: datetime,
+) -> None:
+    known = _held(session, slug)
     if known is not None:
         _require_sight(actor, known.team, slug)
     _require_team(session, actor, team)
@@ -86,53 +108,77 @@ def override(
     begin: datetime,
     end: datetime,
     actor: Actor,
+    duties: Sequence[Duty] = (),
     now: datetime,
 ) -> int:
     """Give somebody the duty for a span, whosever turn it is; answers the override's number.
 
-    Where two overlap, the one that was said last holds.
+    Where two overlap, the one that was said last holds. Where it has begun, what the schedule
+    owns goes to them.
 
     Raises:
         NotAllowed: the actor does not manage schedules.
         NotFound: there is no such schedule of the actor's teams.
         InvalidInput: the span or the person cannot be used.
     """
-    _hold(session, slug, actor)
-    person = require_reviewer(session, "person", email)
-    require_span(begin, end, now)
-    row = models.ScheduleOverride(
-        schedule=slug, person=person, begins_at=begin, ends_at=end, created_at=now
-    )
-    session.add(row)
-    session.flush()
+    actor.require(Verb.MANAGE_SCHEDULES)
+    with keeping(session, duties if begin <= now else (), _said_anew(slug, now)):
+        _hold(session, slug, actor)
+        person = require_reviewer(session, "person", email)
+        require_span(begin, end, now)
+        row = models.ScheduleOverride(
+            schedule=slug, person=person, begins_at=begin, ends_at=end, created_at=now
+        )
+        session.add(row)
+        session.flush()
     span = {"from": begin.isoformat(), "until": end.isoformat()}
     note(session, now, actor.id, "override", "schedule", slug, person=person, **span)
     return row.id
 
 
-def end_override(session: Session, slug: str, number: int, *, actor: Actor, now: datetime) -> None:
+def end_override(
+    session: Session,
+    slug: str,
+    number: int,
+    *,
+    actor: Actor,
+    duties: Sequence[Duty] = (),
+    now: datetime,
+) -> None:
     """End an override now; one that has not begun is as if it had never been said.
+
+    What the schedule owns goes to whoever is on duty without it.
 
     Raises:
         NotAllowed: the actor does not manage schedules.
         NotFound: there is no such override that is not over, or no such schedule in sight.
     """
-    _hold(session, slug, actor)
+    actor.require(Verb.MANAGE_SCHEDULES)
+    with keeping(session, duties, _said_anew(slug, now)):
+        _hold(session, slug, actor)
+        person = _end(session, slug, number, now)
+    note(session, now, actor.id, "end override", "schedule", slug, person=person, number=number)
+
+
+def _end(session: Session, slug: str, number: int, now: datetime) -> str:
     row = session.get(models.ScheduleOverride, number, with_for_update=True)
     if row is None or row.schedule != slug or row.ends_at <= now:
         raise NotFound("There is no such override that is not over.")
-    person = row.person
     if row.begins_at < now:
         row.ends_at = now
     else:
         session.delete(row)
     session.flush()
-    note(session, now, actor.id, "end override", "schedule", slug, person=person, number=number)
+    return row.person
+
+
+def _held(session: Session, slug: str) -> models.Schedule | None:
+    # Cases refer to it: whoever gives one of them an owner by it is not to wait.
+    return session.get(models.Schedule, slug, with_for_update={"key_share": True})
 
 
 def _hold(session: Session, slug: str, actor: Actor) -> None:
-    actor.require(Verb.MANAGE_SCHEDULES)
-    found = session.get(models.Schedule, slug, with_for_update=True)
+    found = _held(session, slug)
     if found is None:
         raise NotFound(f"There is no schedule '{slug[:70]}'.")
     _require_sight(actor, found.team, slug)

@@ -1,10 +1,9 @@
 """The verbs on people and teams. Each takes a session, who does it and the time; none commits."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
 from secondlook.text import ID_BYTES, actor_id, is_address, storable
@@ -18,9 +17,11 @@ from services.kit.database import add_new
 from services.kit.errors import ChangedMeanwhile, NotFound, Problem, invalid
 from services.people import access, models, queries
 from services.people.calendars import CalendarDocument
+from services.people.duties import Duty, PersonChange, keeping
 from services.people.errors import StillOwns
 from services.people.fields import name as checked_name
 from services.people.fields import require_slug
+from services.people.holding import Hold, hold_people
 from services.people.rules import Actor, Role, Verb
 
 
@@ -162,27 +163,6 @@ def _require_calendar(session: Session, calendar: str | None) -> None:
         raise invalid("calendar", f"there is no calendar '{calendar[:70]}'", hint)
 
 
-@dataclass(frozen=True, slots=True)
-class PersonChange:
-    """What is to become of a person; None leaves as it is."""
-
-    email: str
-    role: Role | None
-    teams: tuple[str, ...] | None
-    active: bool | None
-    actor: Actor
-    now: datetime
-
-
-class Duty(Protocol):
-    """Something that people answer for, and that must not be left to nobody."""
-
-    def kept(self, session: Session, change: PersonChange) -> AbstractContextManager[int]:
-        """Around a change: hand over before it, answer how much, and refuse after it what
-        would be left to nobody."""
-        ...
-
-
 def change_person(
     session: Session,
     email: str,
@@ -213,8 +193,7 @@ def change_person(
     named = actor_id(email)
     wanted = tuple(sorted(teams)) if teams is not None else None
     change = PersonChange(named, role, wanted, active, actor, now)
-    with ExitStack() as stack:
-        moved = sum(stack.enter_context(duty.kept(session, change)) for duty in duties)
+    with keeping(session, duties, change) as moved:
         _change(session, change)
     return moved
 
@@ -255,19 +234,21 @@ def require_person_is(session: Session, email: str, *either: tuple[str, Collecti
         raise ChangedMeanwhile(f"{present.email} was changed; look at them again first.")
 
 
-def hold_person(session: Session, email: str, *, teams: Collection[str] = ()) -> None:
+def hold_person(
+    session: Session, email: str, *, teams: Collection[str] = (), beside: Collection[str] = ()
+) -> None:
     """Wait for everything else that is done to this person, and to who may review in their teams.
 
     Teams come before people, and both in the order of their names, so that no two wait for
-    each other. Whoever locks cases as well does so first, and names the `teams` that they need.
+    each other. Whoever locks cases as well does so first, and names the `teams` that they need,
+    and whoever `beside` this person is to stay as they are.
     """
     email = actor_id(email)
     slug, membership = models.Team.slug, models.Membership
     theirs = select(membership.team).where(membership.person == email)
     wanted = select(slug).where(or_(slug.in_(theirs), slug.in_(sorted(teams)))).order_by(slug)
     session.execute(wanted.with_for_update(key_share=True))
-    person = select(models.Person.email).where(models.Person.email == email)
-    session.execute(person.with_for_update())
+    hold_people(session, dict.fromkeys(beside, Hold.STAYS) | {email: Hold.LEAVES})
 
 
 @contextmanager

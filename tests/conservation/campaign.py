@@ -22,11 +22,12 @@ from services.kit.eventlog.port import EventLog, LogUnavailable
 from tests.conservation.checker import check, figures
 from tests.conservation.ledger import Ends, Ledger
 from tests.conservation.people import Owner
+from tests.conservation.rota import SCHEDULE, Rota
 from tests.conservation.server import Victims, running
 from tests.conservation.traffic import Traffic, plan
 from tests.factories import LEAD, OWNER, TEAMMATE, add_tool, populate, tool_key
 from tests.factories.broker import Broker
-from tests.factories.people import personal_token
+from tests.factories.people import add_schedule, personal_token
 from tests.factories.server import Server
 from tests.waiting import NeverHeld, until
 
@@ -38,6 +39,18 @@ POLICY = """
 version: 1
 catch_all: {team: support, sla: {claim: 4s, resolve: 8s}, escalate: steep}
 rules:
+  - id: on-duty
+    when: {trigger: low_confidence, predicted.category: refund}
+    owner: {schedule: duty}
+    escalate: steep
+  - id: by-two
+    when: {trigger: low_confidence, predicted.category: billing}
+    owner: {team: support}
+    reviewers: 2
+  - id: given
+    when: {trigger: tool_failure}
+    owner: {team: support}
+    assign: {by: least_loaded, max_open: 20}
   - id: taxes
     when: {predicted.category: tax}
     owner: {user: olga@example.org}
@@ -157,6 +170,7 @@ class Campaign:
             Owner(server.address, email, token, self.traffic.ledger, threading.Lock(), number)
             for number, (email, token) in enumerate(tokens.items())
         ]
+        self.rota = Rota(server.url, report.seed)
         self._begun = self._since = time.monotonic()
         self._killed = 0
 
@@ -173,6 +187,7 @@ class Campaign:
         self._begun = self._since = time.monotonic()
         self.traffic.start()
         threads = [owner.start() for owner in self.owners]
+        self.rota.start()
         try:
             for victim in self._order():
                 self.traffic.stopping.wait(self.draw.uniform(0.2, self.pace / 2))
@@ -180,10 +195,12 @@ class Campaign:
             self.traffic.join()
         finally:
             self.traffic.stopping.set()
+            self.rota.stopping.set()
             for owner in self.owners:
                 owner.stopping.set()
             for thread in threads:
                 thread.join()
+            self.rota.join()
         ends = self._await_quiet()
         self._review(ends)
         self.report.seconds = round(time.monotonic() - self._begun, 1)
@@ -290,6 +307,7 @@ def _populate(database: Database) -> None:
     populate(database, audit_rate=0.02)
     with database.transaction() as session:
         add_tool(session, FORGED)
+        add_schedule(session, SCHEDULE, OWNER, TEAMMATE, every="12h")
 
 
 def _ways_in(url: str) -> tuple[str, dict[str, str]]:

@@ -138,7 +138,17 @@ CASE_CHECKS = (
            SELECT format('case %s has another cause, tool or team than incident %s', p.id, c.id)
              FROM "case" p JOIN "case" c ON c.id = p.incident AND c.subject_kind = 'incident'
             WHERE p.state = 'merged' AND (p.cause, p.tool, p.team)
-                  IS DISTINCT FROM (c.cause, c.tool, c.team)""",
+                  IS DISTINCT FROM (c.cause, c.tool, c.team)
+              -- A lead may merge what they like.
+              AND (SELECT t.actor FROM timeline_entry t WHERE t.case_id = p.id
+                      AND t.event = 'merged' ORDER BY t.id DESC LIMIT 1) = 'secondlook'""",
+    ),
+    # What we publish ourselves is taken by all who read it.
+    Check(
+        "rejected",
+        """SELECT format('%s rejected a record of %s as %s: %s', consumer, topic, reason,
+                         problems)
+             FROM dead_letter WHERE consumer <> 'feedback'""",
     ),
     # What opens is told of: once, to whoever owns it, or with the incident that it is part of.
     Check(
@@ -262,7 +272,7 @@ CASE_CHECKS = (
                          coalesce(t.n, 0), coalesce(o.n, 0))
              FROM (SELECT case_id, event, count(*) AS n FROM timeline_entry
                     WHERE event NOT IN ('rung skipped', 'output arrived', 'dispute withdrawn',
-                          'opinion taken back', 'joined', 'left')
+                          'opinion taken back', 'joined', 'left', 'unassigned')
                     GROUP BY 1, 2) t
              FULL JOIN (SELECT (data->>'case_id')::bigint AS case_id,
                                split_part(type, '.', 3) AS event, count(*) AS n

@@ -120,6 +120,8 @@ SELECT case_id, id, event, actor,
        lag(event) OVER before AS event_before, lag(actor) OVER before AS actor_before
   FROM timeline_entry WHERE event IN ('claimed', 'released', 'reassigned', 'resolved', 'reviewed',
        'waiting', 'snoozed', 'merged') AND NOT coalesce(detail ? 'incident', false)
+       -- What goes on to whoever is on duty stays in the hands of its claimant.
+       AND NOT (event = 'reassigned' AND actor = 'secondlook')
 WINDOW before AS (PARTITION BY case_id ORDER BY id);
 """
 

@@ -1,12 +1,15 @@
 """The checker finds what is wrong with cases: claims, owners, timers, clocks and parts."""
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
 
 from services.escalation import claims, firing, ladder, queries, service, verdicts
+from services.escalation.answering import ask
 from services.escalation.clocks import _COLUMNS, Timer
+from services.kit import counts
 from tests.conservation.planting import found, run, run_ddl
 from tests.factories import (
     LEAD,
@@ -114,7 +117,10 @@ def test_timer_fired_twice_is_found(pipeline: Pipeline) -> None:
             session.execute(
                 text("UPDATE timer SET fired_at = :n WHERE id = :t"), {"n": now, "t": timer}
             )
-            firing._miss_deadline(session, queries.case(session, row.case_id), row, now=now)
+            seen = queries.case(session, row.case_id)
+            answers = ask(session, [ladder.above(seen)], now=now)
+            done = firing._miss_deadline(session, seen, row, answers, now=now)
+            counts.add(session, Counter(done), shard=0)
     pipeline.settle()
     assert "deadlines" in found(pipeline)
 
@@ -124,8 +130,12 @@ def test_escalated_twice_to_one_level_is_found(pipeline: Pipeline) -> None:
     case = pipeline.case("young")
     for _ in range(2):
         with pipeline.database.transaction() as session:
-            ladder.climb(session, queries.case(session, case), now=pipeline.clock.now(session))
-            firing._tell_escalated(session, case, "rung", pipeline.clock.now(session))
+            seen, now = queries.case(session, case), pipeline.clock.now(session)
+            answers = ask(session, [ladder.above(seen)], now=now)
+            climbed = ladder.climb(session, seen, answers, now=now)
+            assert climbed is not None
+            counts.add(session, Counter({climbed: 1}), shard=0)
+            firing._tell_escalated(session, case, "rung", now)
             session.execute(text('UPDATE "case" SET level = 0 WHERE id = :c'), {"c": case})
     run(pipeline, 'UPDATE "case" SET level = 1 WHERE id = :c', c=case)
     pipeline.settle()

@@ -373,3 +373,15 @@ def test_a_group_that_cannot_be_used_is_refused(group: str, problem: str) -> Non
         read_policy(text)
     assert problem in str(refused.value) or problem in str(refused.value.problems)
     assert "line 9" in str(refused.value) or "line 9" in str(refused.value.problems)
+
+
+def test_a_case_that_others_are_merged_into_joins_none(
+    log: Delivery, database: Database, casework: Casework
+) -> None:
+    log.take(*unsure(0, 2))
+    first, second = (row.id for row in rows(database, 'SELECT id FROM "case" ORDER BY id'))
+    casework.do("merge", LEAD, first, into=second)
+    log.take(*unsure(2, 3))
+    assert parts(database, incident(database)) == [second + 1, second + 2, second + 3]
+    assert parts(database, second) == [first]
+    assert one(database, "SELECT count(*) FROM dead_letter") == 0

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy.orm import Session
@@ -84,8 +85,8 @@ def test_step_that_cannot_fire_holds_up_no_other(
     broken = one(database, 'SELECT min(id) FROM "case"')
     miss = firing._miss_deadline
 
-    def fail(session: Session, case: Case, timer: Timer, *, now: datetime) -> None:
-        miss(session, case, timer, now=now)
+    def fail(session: Session, case: Case, timer: Timer, *given: Any, now: datetime) -> None:
+        miss(session, case, timer, *given, now=now)
         if case.id == broken:
             raise RuntimeError("nobody thought of this")
 

@@ -11,12 +11,12 @@ from secondlook.conditions import ATTRIBUTE
 from services.escalation.policy import sentences
 from services.escalation.policy.model import CASE_FACTS, RoutingPolicy, Rule
 from services.escalation.policy.read import read
-from services.escalation.rules import Owner
+from services.escalation.rules import Wanted
 from services.kit.durations import parse_duration
 
 NAMES = {
-    Owner("team", "billing-ops"): "Billing ops",
-    Owner("person", "hanna@example.org"): "Hanna Head",
+    Wanted("team", "billing-ops"): "Billing ops",
+    Wanted("person", "hanna@example.org"): "Hanna Head",
 }
 POLICY = """
 version: 1
@@ -44,7 +44,7 @@ ladders:
 """  # noqa: E501 - a rule is read in one line
 
 
-def called(owner: Owner) -> str:
+def called(owner: Wanted) -> str:
     return NAMES.get(owner, owner.id)
 
 

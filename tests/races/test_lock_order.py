@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from services.escalation import service
 from services.escalation.leaving import CaseDuty
 from services.escalation.policy.read import read as read_policy
 from services.escalation.reapply import reapply
 from services.escalation.rules import Owner
 from services.kit.database import Database
+from services.people import absences, schedules
 from services.people import service as people_service
 from tests.factories import (
     LEAD,
@@ -26,6 +28,7 @@ from tests.factories import (
     TEAM,
     Casework,
     Delivery,
+    add_schedule,
     as_batches,
     correction,
     one,
@@ -39,11 +42,16 @@ version: 1
 catch_all: {{team: {TEAM}, sla: {{claim: 30m, resolve: 2h}}, escalate: long}}
 rules:
   - {{id: taxes, when: {{predicted.category: "ta*"}}, owner: {{user: {LEAD}}}}}
+  - {{id: refunds, when: {{predicted.category: "re*"}}, owner: {{schedule: primary}}}}
 ladders:
   long:
     - {{at: 0m, own: team:{TEAM}}}
     - {{at: 1h, own: user:{LEAD}}}
     - {{at: 3h, own: team:{OTHER_TEAM}}}
+""")
+GIVEN = read_policy(f"""
+version: 1
+catch_all: {{team: {TEAM}, sla: {{claim: 30m, resolve: 2h}}, assign: {{by: round_robin}}}}
 """)
 OF_TEAMS = read_policy(f"version: 1\ncatch_all: {{team: {TEAM}, sla: {{claim: 1h, resolve: 2h}}}}")
 SWAPPED = read_policy(f"""
@@ -55,14 +63,21 @@ HOUR = timedelta(hours=1)
 
 
 class Work:
-    """Two cases, the second one a person's, and all that is done to cases."""
+    """Three cases, the second one a person's and the third a schedule's, and all that is done to
+    cases."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.casework = Casework(database)
         self.log = Delivery(database, POLICY)
         given = {"confidence": 0.1}
+        with database.transaction() as session:
+            add_schedule(session, "primary", LEAD)
+            now = self.casework.clock.now(session)
+            span = {"begin": now + 9 * HOUR, "end": now + 12 * HOUR, "stand_in": None}
+            absences.go_away(session, LEAD, **span, actor=OPERATOR, now=now)
         self.log.take(output("o-1", **given), output("o-2", value="tax", **given))
+        self.log.take(output("o-r", value="refund", **given))
 
     def decide(self) -> None:
         """Somebody reviews both cases."""
@@ -90,6 +105,31 @@ class Work:
             now = self.casework.clock.now(session)
             given = {"actor": OPERATOR, "duties": (CaseDuty(lambda _: OF_TEAMS),), "now": now}
             return people_service.change_person(session, LEAD, active=False, **given)
+
+    def override(self) -> None:
+        """Somebody else has the duty of a schedule that owns the third case."""
+        self._rota(schedules.override, "primary", OWNER, begin=-HOUR, end=HOUR)
+
+    def away(self) -> None:
+        """The owner of the second case goes away, whose duty it is, too."""
+        self._rota(absences.go_away, LEAD, begin=-HOUR, end=HOUR, stand_in=None)
+
+    def pass_on(self) -> None:
+        """The clock does: the lead is away, and nothing was handed over yet."""
+        with self.database.transaction() as session:
+            service.pass_on(session, now=self.casework.clock.now(session) + 10 * HOUR)
+
+    def assign(self) -> None:
+        """A new case is given to somebody of a team, and the old ones are objected to."""
+        self.log = Delivery(self.database, GIVEN)
+        self.object()
+
+    def _rota(self, verb: Any, *given: Any, **named: Any) -> None:
+        with self.database.transaction() as session:
+            now = self.casework.clock.now(session)
+            span = {n: now + v if isinstance(v, timedelta) else v for n, v in named.items()}
+            by = {"actor": OPERATOR, "duties": (CaseDuty(lambda _: None),), "now": now}
+            verb(session, *given, **span, **by)
 
     def reapply(self) -> None:
         """Both cases are routed anew, by a policy that names other owners."""
@@ -160,20 +200,24 @@ VERBS = {
     "escalate": {1},
     "reopen": {1},
     "undo": {1},
-    "fire": {1, 2},
-    "leave": {2},
+    "fire": {1, 2, 3},
+    "leave": {2, 3},
+    "override": {3},
+    "away": {2, 3},
+    "pass_on": {2, 3},
     "object": {1, 2},
-    "reapply": {1, 2},
+    "assign": {1, 2},
+    "reapply": {1, 2, 3},
 }
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_verb_locks_its_cases_before_teams_and_those_before_people(verb: str, work: Work) -> None:
-    if verb in ("reopen", "undo", "object"):
+    if verb in ("reopen", "undo", "object", "assign"):
         work.decide()
     everybody = free(work, "person", "email")
     with held_up(work, getattr(work, verb), TEAMS):
-        assert set(free(work, '"case"', "id")) == {1, 2} - VERBS[verb]
+        assert set(free(work, '"case"', "id")) == {1, 2, 3} - VERBS[verb]
         assert free(work, "person", "email") == everybody
 
 
@@ -181,4 +225,4 @@ def test_case_that_becomes_somebodys_while_they_leave_is_handed_over_too(work: W
     with held_up(work, work.leave, PEOPLE) as session:
         theirs = f"owner_team = NULL, owner_person = '{LEAD}'"
         session.execute(text(f'UPDATE "case" SET {theirs} WHERE id = 1'))
-    assert rows(work.database, 'SELECT owner_team FROM "case"') == [(TEAM,), (TEAM,)]
+    assert rows(work.database, 'SELECT owner_team FROM "case"') == [(TEAM,)] * 3

@@ -32,6 +32,7 @@ def add_absences(routes: APIRouter, pages: PageContext) -> None:
                     end=end,
                     stand_in=stand_in,
                     actor=actor,
+                    duties=pages.duties,
                     now=now,
                 )
         except InvalidInput as error:
@@ -45,5 +46,12 @@ def add_absences(routes: APIRouter, pages: PageContext) -> None:
         if not 0 < number < 2**63:
             raise NotFound("There is no such absence of yours.")
         with pages.transaction() as (session, now):
-            absences.come_back(session, actor.email, number=number, actor=actor, now=now)
+            absences.come_back(
+                session,
+                actor.email,
+                number=number,
+                actor=actor,
+                duties=pages.duties,
+                now=now,
+            )
         return pages.redirect(request, _PAGE)

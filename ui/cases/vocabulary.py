@@ -46,6 +46,7 @@ _EVENTS = {
     "output arrived": ("The output arrived", "inbox"),
     "dispute withdrawn": ("Took the objection back", "undo-2"),
     "rung skipped": ("A rung was passed over", "chevron-right"),
+    "unassigned": ("Given to nobody of the team", "users"),
 }
 
 

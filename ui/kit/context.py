@@ -15,8 +15,8 @@ from services.kit.clock import Clock
 from services.kit.database import Database, Session
 from services.kit.errors import NotAllowed, NotSignedIn
 from services.kit.web.addresses import ClientAddresses
+from services.people.duties import Duty
 from services.people.rules import Actor, Verb
-from services.people.service import Duty
 from services.tools.identity import Identity, SignedIn
 from ui.kit.templating import Templates
 

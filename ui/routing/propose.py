@@ -107,7 +107,7 @@ def show_proposal(
     pages.actor(request, Verb.ROUTE_CASES)
     policy = read(text.content)
     with pages.transaction() as (session, now):
-        findings = policy_findings(session, policy)
+        findings = policy_findings(session, policy, now=now)
         if findings.problems:
             problems = tuple(map(_as_problem, findings.problems))
             raise InvalidInput("The routing policy is not sound.", problems=problems)

@@ -3,12 +3,11 @@
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from services.escalation.policy import sentences
 from services.escalation.policy.model import CATCH_ALL, RoutingPolicy
 from services.escalation.policy.sentences import Called
-from services.escalation.rules import Owner
+from services.escalation.rules import Owner, Wanted
 from services.kit.database import Session
 from services.people import ownership
 
@@ -49,12 +48,17 @@ class DiffLine:
 
 def names_of_owners(session: Session) -> Called:
     """What everybody is called who can own a case; others keep their slug or address."""
-    names = {Owner(_kind(one.kind), one.id): one.name for one in ownership.candidates(session)}
-    return lambda owner: names.get(owner) or owner.id
+    names = {(one.kind, one.id): one.name for one in ownership.candidates(session)}
 
+    def called(owner: Wanted | Owner) -> str:
+        if owner.kind == "schedule":
+            return f"whoever is on duty by {owner.id}"
+        if owner.kind == "manager":
+            of = names.get(("person", owner.id), owner.id) or "whoever owns it"
+            return f"the manager of {of}"
+        return names.get((owner.kind, owner.id)) or owner.id
 
-def _kind(kind: str) -> Literal["team", "person"]:
-    return "team" if kind == "team" else "person"
+    return called
 
 
 def rules_in_words(policy: RoutingPolicy, called: Called) -> list[RuleInWords]:

@@ -41,7 +41,13 @@ def _add_schedules(routes: APIRouter, pages: PageContext) -> None:
             document = read_schedule(form.text("document"))
             with pages.transaction() as (session, now):
                 schedules.put_schedule(
-                    session, slug, document, team=form.line("team"), actor=actor, now=now
+                    session,
+                    slug,
+                    document,
+                    team=form.line("team"),
+                    actor=actor,
+                    duties=pages.duties,
+                    now=now,
                 )
         except InvalidInput as error:
             errors, typed = _by_field(error), form.first_values()
@@ -74,7 +80,14 @@ def _add_overrides(routes: APIRouter, pages: PageContext) -> None:
                 found = schedule_queries.visible_schedule(session, actor, slug, now, now)
                 begin, end = _days(form, found.schedules[slug].rotation.zone)
                 schedules.override(
-                    session, slug, form.line("person"), begin=begin, end=end, actor=actor, now=now
+                    session,
+                    slug,
+                    form.line("person"),
+                    begin=begin,
+                    end=end,
+                    actor=actor,
+                    duties=pages.duties,
+                    now=now,
                 )
         except InvalidInput as error:
             errors, typed = field_errors(error, otherwise="person"), form.first_values()
@@ -87,7 +100,9 @@ def _add_overrides(routes: APIRouter, pages: PageContext) -> None:
     def end_override(request: Request, slug: Named, form: PostedForm) -> Response:
         actor = pages.actor(request, Verb.MANAGE_SCHEDULES)
         with pages.transaction() as (session, now):
-            schedules.end_override(session, slug, _number(form), actor=actor, now=now)
+            schedules.end_override(
+                session, slug, _number(form), actor=actor, duties=pages.duties, now=now
+            )
         return pages.redirect(request, f"/schedules/{slug}")
 
 

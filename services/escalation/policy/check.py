@@ -1,12 +1,12 @@
 """What can be found in a routing policy before any case meets it. Pure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from secondlook.conditions import Clause, Condition
 
 from services.escalation.policy.model import OF_ANSWER, RoutingPolicy
-from services.escalation.rules import Owner
+from services.escalation.rules import Wanted
 
 
 class Finding(NamedTuple):
@@ -33,15 +33,32 @@ def unreachable_rules(policy: RoutingPolicy) -> list[Finding]:
     return found
 
 
-def absent_owners(policy: RoutingPolicy, absent: Mapping[Owner, str]) -> list[Finding]:
+def absent_owners(policy: RoutingPolicy, absent: Mapping[Wanted, str]) -> list[Finding]:
     """Every place that names somebody of `absent`, with why they cannot be accountable."""
+    return _of_namings(policy, {wanted: [why] for wanted, why in absent.items()})
+
+
+def holes(policy: RoutingPolicy, of_schedules: Mapping[str, Sequence[str]]) -> list[Finding]:
+    """When the schedules that it names have nobody on duty, given in words, at each place."""
+    words = {Wanted("schedule", slug): said for slug, said in of_schedules.items()}
+    return _of_namings(policy, words)
+
+
+def _of_namings(policy: RoutingPolicy, said: Mapping[Wanted, Sequence[str]]) -> list[Finding]:
     return [
-        Finding(
-            policy.line_of(*naming.place),
-            f"{naming.where} names {naming.owner}: {absent[naming.owner]}",
-        )
+        Finding(policy.line_of(*naming.place), f"{naming.where} names {naming.owner}: {words}")
         for naming in policy.namings
-        if naming.owner in absent
+        for words in said.get(naming.owner, ())
+    ]
+
+
+def unskilled_teams(policy: RoutingPolicy, skills: Mapping[str, Collection[str]]) -> list[Finding]:
+    """Rules that ask for skills that nobody has of the team to whose people they give cases."""
+    return [
+        Finding(policy.line_of(*place), f"{where}: nobody in team '{owner.team}' has skill '{one}'")
+        for place, where, owner in policy.choices
+        for one in owner.skills or ()
+        if owner.team is not None and one not in skills.get(owner.team, ())
     ]
 
 
@@ -95,6 +112,7 @@ def run_tests(policy: RoutingPolicy) -> list[Finding]:
             "rule": route.rule,
             "team": route.owner.id if route.owner.kind == "team" else None,
             "user": route.owner.id if route.owner.kind == "person" else None,
+            "schedule": route.owner.id if route.owner.kind == "schedule" else None,
             "priority": route.priority,
             "queue": route.queue,
             "reviewers": route.reviewers,

@@ -1,14 +1,14 @@
 """What holds for a tool without a routing policy. Pure."""
 
+from services.escalation.policy.ladders import Rung
 from services.escalation.policy.model import (
     CatchAll,
-    OwnerChoice,
     RoutingPolicy,
     Rule,
-    Rung,
     Sla,
 )
-from services.escalation.rules import Owner, Priority
+from services.escalation.policy.owning import OwnerChoice
+from services.escalation.rules import Priority, Wanted
 from services.kit.durations import Duration, parse_duration
 from services.tools.rules import Trigger
 
@@ -26,9 +26,9 @@ def default_policy(team: str, *, lead: str | None) -> RoutingPolicy:
 
     What is overdue goes to `lead`, where there is one.
     """
-    ladder = [Rung(at=Duration(), own=Owner("team", team))]
+    ladder = [Rung(at=Duration(), own=Wanted("team", team))]
     if lead is not None:
-        ladder.append(Rung(own=Owner("person", lead)))
+        ladder.append(Rung(own=Wanted("person", lead)))
     rules = [
         Rule(
             id=trigger.value.replace("_", "-"),

@@ -6,29 +6,31 @@ owner; and every ladder ends with a rung that names somebody.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 from secondlook import conditions
 from secondlook.conditions import FACTS, Clause, Condition, Facts, FactType
 from secondlook.extent import excess
-from secondlook.text import SLUG, normalised
+from secondlook.text import normalised
 
+from services.escalation.assignment import Terms
 from services.escalation.policy.grouping import Group, Grouping, grouping_of
+from services.escalation.policy.ladders import Rung, Span, check_ladder
+from services.escalation.policy.owning import (
+    Address,
+    Assign,
+    OwnerChoice,
+    Part,
+    Skills,
+    Slug,
+    check_assign,
+)
 from services.escalation.policy.traces import RuleTrace, WouldTake
-from services.escalation.rules import Owner, Priority, parse_address, parse_owner
+from services.escalation.rules import Owner, Priority, Wanted
 from services.kit.documents import wrong
-from services.kit.durations import DAY, Duration, Unit, parse_duration
-from services.kit.working_time import after, weekdays
+from services.kit.durations import Duration
 from services.tools.rules import Trigger
 
 CASE_FACTS = {**FACTS, "trigger": FactType("text", tuple(t.value for t in Trigger))}
@@ -37,48 +39,10 @@ CASE_FACTS = {**FACTS, "trigger": FactType("text", tuple(t.value for t in Trigge
 CATCH_ALL = "catch-all"
 """What cases keep as their rule that no rule has taken."""
 
-Slug = Annotated[str, Field(pattern=SLUG)]
-
-
-# A case that may wait longer than five years has no deadline.
-_LONGEST = {
-    Unit.SECONDS: Duration(5 * 366 * DAY),
-    Unit.WORKING_SECONDS: Duration(5 * 262 * 8 * 3600, Unit.WORKING_SECONDS),
-    Unit.WORKING_DAYS: Duration(5 * 262, Unit.WORKING_DAYS),
-}
-
-
-def _span(value: Any) -> Duration:
-    span = value if isinstance(value, Duration) else parse_duration(str(value))
-    longest = _LONGEST[span.unit]
-    if span.amount > longest.amount:
-        raise wrong(f"{span} is over five years", f"Write {longest} at most.")
-    return span
-
-
-Span = Annotated[Duration, BeforeValidator(_span)]
 When = Annotated[dict[str, Clause], BeforeValidator(conditions.checked(CASE_FACTS))]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-Address = Annotated[str, AfterValidator(parse_address)]
-
-
-class Rung(_Part):
-    """An entry of a ladder: from `at` after the opening, `own` is accountable.
-
-    A rung without `at` is reached by a missed deadline alone.
-    """
-
-    at: Span | None = None
-    own: Annotated[Owner, BeforeValidator(parse_owner)]
-    repeat: Span | None = None
-
-
-class Sla(_Part):
+class Sla(Part):
     """How soon a case must be claimed and resolved.
 
     Working hours and days are those of `calendar`, else of the team that the case goes to.
@@ -93,31 +57,14 @@ Reviewers = Annotated[int, Field(strict=True, ge=1, le=3)]
 """How many people review a case; of several none knows what the tool or the others say."""
 
 
-class OwnerChoice(_Part):
-    """A rule's owner: exactly one of a team and a person."""
-
-    team: Slug | None = None
-    user: Address | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> "OwnerChoice":
-        if (self.team is None) == (self.user is None):
-            raise ValueError("name exactly one of team and user")
-        return self
-
-    @property
-    def owner(self) -> Owner:
-        """The choice as an owner."""
-        return Owner("team", self.team) if self.team else Owner("person", str(self.user))
-
-
-class Rule(_Part):
+class Rule(Part):
     """One rule: where every clause of `when` holds, the rest says what the case gets."""
 
     id: Slug
     mode: Literal["active", "monitor"] = "active"
     when: When
     owner: OwnerChoice
+    assign: Assign | None = None
     queue: Slug | None = None
     priority: Priority = Priority.P3
     sla: Sla | None = None
@@ -125,12 +72,20 @@ class Rule(_Part):
     group: Grouping | None = None
     reviewers: Reviewers = 1
 
+    @model_validator(mode="after")
+    def _assigned(self) -> "Rule":
+        check_assign(self.owner, self.assign)
+        return self
 
-class CatchAll(_Part):
+
+class CatchAll(Part):
     """What every case gets that no rule claims."""
 
     team: Slug | None = None
     user: Address | None = None
+    schedule: Slug | None = None
+    skills: Skills | None = None
+    assign: Assign | None = None
     queue: Slug | None = None
     priority: Priority = Priority.P3
     sla: Sla
@@ -138,23 +93,26 @@ class CatchAll(_Part):
     group: Grouping | None = None
     reviewers: Reviewers = 1
 
-    @property
+    @cached_property
     def owner(self) -> OwnerChoice:
         """The owner, checked like a rule's."""
-        return OwnerChoice(team=self.team, user=self.user)
+        return OwnerChoice(
+            team=self.team, user=self.user, schedule=self.schedule, skills=self.skills
+        )
 
     @model_validator(mode="after")
     def _owned(self) -> "CatchAll":
-        OwnerChoice(team=self.team, user=self.user)
+        check_assign(self.owner, self.assign)
         return self
 
 
-class Expectation(_Part):
+class Expectation(Part):
     """What an inline test expects of a case."""
 
     rule: str | None = None
     team: str | None = None
     user: str | None = None
+    schedule: str | None = None
     priority: Priority | None = None
     queue: str | None = None
     reviewers: int | None = None
@@ -169,7 +127,7 @@ def _facts_alone(case: Any) -> Any:
     return case
 
 
-class InlineTest(_Part):
+class InlineTest(Part):
     """A case made up for the test, and where it must go."""
 
     case: Annotated[dict[str, Any], BeforeValidator(_facts_alone)]
@@ -194,7 +152,7 @@ class Naming(NamedTuple):
     place: Place
     where: str
     """The place as its author knows it."""
-    owner: Owner
+    owner: Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +161,9 @@ class Route:
 
     rule: str
     queue: str
-    owner: Owner
+    owner: Wanted
+    terms: Terms | None
+    """How it is given to somebody of the team that owns it."""
     priority: Priority
     claim: Duration
     resolve: Duration
@@ -217,7 +177,7 @@ class Route:
     """The rules before it that are merely tried, and would have taken the case."""
 
 
-class RoutingPolicy(_Part):
+class RoutingPolicy(Part):
     """A whole routing policy; build it with `read`."""
 
     version: Literal[1]
@@ -241,8 +201,9 @@ class RoutingPolicy(_Part):
             at = ("rules", found.position, "when", found.fact)
             raise wrong(found.problem, found.hint, *at)
         for name, ladder in self.ladders.items():
-            _check_ladder(name, ladder)
+            check_ladder(name, ladder)
         parts = [(("rules", n), rule.escalate) for n, rule in enumerate(self.rules)]
+        _check_catch_all(self.catch_all, self.ladders.get(self.catch_all.escalate or "", []))
         for place, named in [*parts, (("catch_all",), self.catch_all.escalate)]:
             if named is not None and named not in self.ladders:
                 problem = f"there is no ladder '{named}' to escalate by"
@@ -255,14 +216,19 @@ class RoutingPolicy(_Part):
         return self.lines.get(place, 1)
 
     @cached_property
+    def choices(self) -> tuple[tuple[Place, str, OwnerChoice], ...]:
+        """The owners of the catch-all and of each rule: where it stands, its name, and whom."""
+        rules = enumerate(self.rules)
+        return (
+            (("catch_all",), "catch_all", self.catch_all.owner),
+            *((("rules", n), f"rule '{rule.id}'", rule.owner) for n, rule in rules),
+        )
+
+    @cached_property
     def namings(self) -> tuple[Naming, ...]:
         """Everybody that the policy names, as often as it does."""
         return (
-            Naming(("catch_all",), "catch_all", self.catch_all.owner.owner),
-            *(
-                Naming(("rules", n), f"rule '{rule.id}'", rule.owner.owner)
-                for n, rule in enumerate(self.rules)
-            ),
+            *(Naming(place, where, choice.owner) for place, where, choice in self.choices),
             *(
                 Naming(("ladders", name, n), f"ladder '{name}', rung {n + 1}", rung.own)
                 for name, ladder in self.ladders.items()
@@ -272,8 +238,22 @@ class RoutingPolicy(_Part):
 
     @cached_property
     def owners(self) -> frozenset[Owner]:
-        """Everybody that the policy names."""
-        return frozenset(naming.owner for naming in self.namings)
+        """Everybody that the policy names by name."""
+        return frozenset(named for one in self.namings if (named := one.owner.named) is not None)
+
+    @cached_property
+    def schedules(self) -> frozenset[str]:
+        """Every schedule that the policy names."""
+        return frozenset(one.owner.id for one in self.namings if one.owner.kind == "schedule")
+
+    @cached_property
+    def giving(self) -> frozenset[str]:
+        """The teams to whose people cases are given."""
+        parts = [(self.catch_all.owner, self.catch_all.assign)]
+        parts += [(rule.owner, rule.assign) for rule in self.rules]
+        return frozenset(
+            owner.team for owner, assign in parts if owner.team and owner.terms(assign) is not None
+        )
 
     @property
     def calendars(self) -> set[str]:
@@ -291,9 +271,9 @@ class RoutingPolicy(_Part):
         for rule, condition in self._conditions:
             if condition.holds(facts) and not _hidden(rule, facts):
                 if rule.mode == "active":
-                    return _beside(self._as_route(rule.id, rule.owner.owner, rule, facts), tried)
+                    return _beside(self._as_route(rule.id, rule.owner, rule, facts), tried)
                 tried.append(rule)
-        owner = self.catch_all.owner.owner
+        owner = self.catch_all.owner
         return _beside(self._as_route(CATCH_ALL, owner, self.catch_all, facts), tried)
 
     def explain(self, facts: Facts) -> Iterator[RuleTrace]:
@@ -305,7 +285,10 @@ class RoutingPolicy(_Part):
                 return
         yield RuleTrace(CATCH_ALL, matched=True)
 
-    def _as_route(self, name: str, owner: Owner, part: Rule | CatchAll, facts: Facts) -> Route:
+    def _as_route(
+        self, name: str, choice: OwnerChoice, part: Rule | CatchAll, facts: Facts
+    ) -> Route:
+        owner = choice.owner
         sla = part.sla or self.catch_all.sla
         ladder = self.ladders.get(part.escalate or self.catch_all.escalate or "", [])
         first = Rung(at=Duration(), own=owner)
@@ -315,6 +298,7 @@ class RoutingPolicy(_Part):
             rule=name,
             queue=_queue(name, owner, part),
             owner=owner,
+            terms=choice.terms(part.assign),
             priority=part.priority,
             claim=sla.claim,
             resolve=sla.resolve,
@@ -329,7 +313,7 @@ PolicyOfTeam = Callable[[str], RoutingPolicy]
 """The policy that holds for the tools of a team."""
 
 
-def _queue(name: str, owner: Owner, part: Rule | CatchAll) -> str:
+def _queue(name: str, owner: Wanted, part: Rule | CatchAll) -> str:
     return part.queue or (owner.id if owner.kind == "team" else name)
 
 
@@ -359,36 +343,11 @@ def _hidden(rule: Rule, facts: Facts) -> str | None:
     return f"{asked} is hidden while an output is audited" if asked else None
 
 
-# Days and business days are of another length from each day of the week.
-_A_WEEK = [datetime(2026, 1, day, 12, tzinfo=UTC) for day in range(5, 12)]
-_ANY = weekdays("UTC")
-
-
-def _check_ladder(name: str, ladder: Sequence[Rung]) -> None:
-    at = ("ladders", name)
-    if not ladder:
-        raise wrong(f"ladder '{name}' has no rung", "Its last rung must name somebody.", *at)
-    for weekday in _A_WEEK:
-        moments = [after(weekday, rung.at, _ANY) for rung in ladder if rung.at is not None]
-        if moments != sorted(set(moments)):
-            problem = (
-                f"ladder '{name}': its rungs are out of order if a case opens on a {weekday:%A}"
-            )
-            raise wrong(problem, "Let each rung come later than the one before it.", *at)
-    for position, rung in enumerate(ladder):
-        if rung.repeat is not None:
-            _check_repeat(name, position, rung, is_last=position == len(ladder) - 1)
-
-
-def _check_repeat(name: str, position: int, rung: Rung, *, is_last: bool) -> None:
-    problem = None
-    if not is_last:
-        problem = "only the last rung can repeat"
-    elif rung.at is None:
-        problem = "a rung that repeats needs `at` to begin at"
-    elif rung.repeat and rung.repeat.amount == 0:
-        problem = "a rung cannot repeat every 0s"
-    if problem is not None:
-        place = ("ladders", name, position, "repeat")
-        hint = "Leave `repeat` out, or change it."
-        raise wrong(f"ladder '{name}': {problem}", hint, *place)
+def _check_catch_all(catch_all: CatchAll, ladder: Sequence[Rung]) -> None:
+    """Refuse a last owner who may be nobody, as a schedule may be, with no rung after it."""
+    if catch_all.schedule is None or any(rung.at is None or rung.at.amount for rung in ladder):
+        return
+    hint = (
+        "Let it `escalate` by a ladder with a rung after `0m`, whose last one is always somebody."
+    )
+    raise wrong(f"schedule:{catch_all.schedule} may have nobody on duty", hint, "catch_all")

@@ -12,7 +12,6 @@ from services.escalation.policy.model import Place, RoutingPolicy
 from services.kit import documents
 from services.kit.documents import Words
 
-_NOT_YET = ("skills", "assign", "schedule")
 _ELSEWHERE = {
     "review": (
         "the gate asks for reviews, not the routing policy",
@@ -50,8 +49,6 @@ def _words(item: Mapping[str, Any]) -> Words | None:
         return None
     if len(item["loc"]) == 1 and name in _ELSEWHERE:
         return _ELSEWHERE[name]
-    if name in _NOT_YET:
-        return f"'{name}' is not supported yet", "Leave it out."
     return None
 
 

@@ -1,7 +1,7 @@
 """What another routing policy would have made of the cases that there were."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -12,11 +12,12 @@ from sqlalchemy.orm import Session
 from services.escalation import owners
 from services.escalation.policy.facts import COLUMNS, Said, facts
 from services.escalation.policy.model import PolicyOfTeam, Route, RoutingPolicy
-from services.escalation.rules import Owner
+from services.escalation.rules import Owner, Wanted
 from services.kit.database import selecting
 from services.kit.durations import Duration
 from services.kit.working_time import after, weekdays
 from services.people import queries as people
+from services.people import schedule_queries
 from services.people.queries import Calendars
 from services.tools import queries as tools
 
@@ -110,12 +111,13 @@ def replay(
     `most`: no more than so many, the newest.
     """
     team_of = {slug: tool.team for slug, tool in tools.cache(session).tools(session).items()}
-    calendars = _calendars(session, before, against, set(team_of.values()))
+    of_duty = schedule_queries.teams(session)
+    calendars = _calendars(session, before, against, {*team_of.values(), *of_duty.values()})
     able, ownable = owners.able_now(session), dict[str, bool]()
     found = Replay()
     for case in _cases(session, since, now, most):
         team = team_of[case.tool]
-        old, new = (_sent(policy, case.facts, team) for policy in (before(team), against))
+        old, new = (_sent(policy, case.facts, team, of_duty) for policy in (before(team), against))
         _compare(found, old, new)
         _compare_dues(found, case, old, new, calendars)
         rule = new.route.rule
@@ -146,13 +148,15 @@ def _cases(session: Session, since: datetime, now: datetime, most: int | None) -
         yield _Seen(tool, facts(tool, trigger, Said(*said)), opened_at, timezone)
 
 
-def _sent(policy: RoutingPolicy, known: Facts, team: str) -> _Sent:
+def _sent(policy: RoutingPolicy, known: Facts, team: str, of_duty: Mapping[str, str]) -> _Sent:
     route = policy.route(known)
-    return _Sent(route, owners.seen_by(route.owner) or team)
+    return _Sent(route, _seen_by(route.owner, of_duty) or team)
 
 
 def _chain(route: Route, policy: RoutingPolicy) -> set[Owner]:
-    return {*(rung.own for rung in route.ladder), policy.catch_all.owner.owner}
+    """Whom a case is sure to find: a schedule or a manager may be nobody."""
+    wanted = (*(rung.own for rung in route.ladder), policy.catch_all.owner.owner)
+    return {named for one in wanted if (named := one.named) is not None}
 
 
 def _compare(found: Replay, old: _Sent, new: _Sent) -> None:
@@ -162,6 +166,13 @@ def _compare(found: Replay, old: _Sent, new: _Sent) -> None:
     if old.team != new.team:
         found.moved += 1
         found.moves[old.team, new.team] += 1
+
+
+def _seen_by(owner: Wanted, of_duty: Mapping[str, str]) -> str | None:
+    """The team that comes to see a case; None where that is the tool's."""
+    if owner.kind == "schedule":
+        return of_duty.get(owner.id)
+    return None if owner.named is None else owners.seen_by(owner.named)
 
 
 def _compare_dues(found: Replay, case: _Seen, old: _Sent, new: _Sent, calendars: Calendars) -> None:

@@ -134,7 +134,7 @@ def put(
     policy = read(content)
     lock(session, Lock.PUT_ROUTING)
     _require_unmoved(session, upon)
-    problems = policy_findings(session, policy).problems
+    problems = policy_findings(session, policy, now=now).problems
     if problems:
         hint = "`secondlook route check` finds the same, before it is put."
         raise InvalidInput(

@@ -7,20 +7,20 @@ from typing import NamedTuple
 from secondlook.conditions import ATTRIBUTE, Choice, Clause, Comparison, Condition
 
 from services.escalation.policy.grouping import Group
+from services.escalation.policy.ladders import Rung
 from services.escalation.policy.model import (
     CASE_FACTS,
     OF_ANSWER,
     CatchAll,
     RoutingPolicy,
     Rule,
-    Rung,
 )
-from services.escalation.rules import Owner
+from services.escalation.rules import AssignBy, Owner, Wanted
 from services.kit.durations import DAY, Duration, Unit
 from services.tools.rules import Trigger
 
-Called = Callable[[Owner], str]
-"""What people call an owner."""
+Called = Callable[[Wanted | Owner], str]
+"""What people call whoever is wanted as the owner."""
 
 _LISTED = 5
 _BLIND = "each without knowing what the tool or the others said"
@@ -55,7 +55,7 @@ class Phrase(NamedTuple):
 def of_rule(rule: Rule, policy: RoutingPolicy, called: Called) -> str:
     """`A dispute of categoriser that says billing/* goes to Billing ops, priority P2: to be …`."""
     verb = "goes to" if rule.mode == "active" else "would go to"
-    owner = called(rule.owner.owner)
+    owner = called(rule.owner.owner) + _given(rule)
     said = f"{_capital(subject(rule.when))} {verb} {owner}{_rest(rule, policy)}"
     if _asks_what_audits_hide(rule.when):
         said += " Audits pass it by."
@@ -66,7 +66,7 @@ def of_catch_all(policy: RoutingPolicy, called: Called) -> str:
     """The same of what no rule takes."""
     part = policy.catch_all
     others = "Every other case" if policy.rules else "Every case"
-    return f"{others} goes to {called(part.owner.owner)}{_rest(part, policy)}"
+    return f"{others} goes to {called(part.owner.owner)}{_given(part)}{_rest(part, policy)}"
 
 
 def of_ladder(rungs: Sequence[Rung], called: Called) -> Iterator[str]:
@@ -111,6 +111,17 @@ def in_words(span: Duration) -> str:
 
 
 # --- what a case gets -----------------------------------------------------------------------
+
+
+def _given(part: Rule | CatchAll) -> str:
+    """`, to whoever of it has the skill refunds and the fewest cases, 12 at most`."""
+    terms = part.owner.terms(part.assign)
+    if terms is None:
+        return ""
+    skills = f"can do {', '.join(sorted(terms.skills))} and " if terms.skills else ""
+    fewest = terms.by is AssignBy.LEAST_LOADED
+    most = f", {terms.max_open} open ones at most" if terms.max_open is not None else ""
+    return f", to whoever of it {skills}{'has the fewest' if fewest else 'is next'}{most}"
 
 
 def _rest(part: Rule | CatchAll, policy: RoutingPolicy) -> str:

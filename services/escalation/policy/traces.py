@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.escalation.rules import Owner, Priority
+from services.escalation.rules import Priority, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,5 +28,5 @@ class WouldTake:
 
     rule: str
     queue: str
-    owner: Owner
+    owner: Wanted
     priority: Priority

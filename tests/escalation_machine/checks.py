@@ -1,0 +1,69 @@
+"""What holds after every step, as one statement: what is broken, and how often."""
+
+from sqlalchemy import text
+
+from services.escalation.models import OPEN
+
+_ABLE = """CASE WHEN c.owner_team IS NOT NULL THEN can_own(c.owner_team) ELSE EXISTS (
+    SELECT FROM person p
+    WHERE p.email = c.owner_person AND p.active AND p.role IN ('owner', 'lead', 'admin')) END"""
+
+_CHECKS = {
+    "open case without an owner who can own it": f"""
+        SELECT count(*) FROM "case" c WHERE c.{OPEN} AND NOT {_ABLE}""",
+    "output that was asked about and has no case": """
+        SELECT abs(:asked - count(*)) FROM "case" c JOIN case_output o ON o.case_id = c.id""",
+    "case that was opened twice, or never": """
+        SELECT count(*) FROM "case" c WHERE 1 <> (
+            SELECT count(*) FROM timeline_entry t WHERE t.case_id = c.id AND t.event = 'opened')""",
+    "deadline that was missed more or less often than it fired": """
+        SELECT count(*) FROM "case" c WHERE (
+            SELECT count(*) FROM timeline_entry t WHERE t.case_id = c.id AND t.event = 'overdue'
+        ) <> (
+            SELECT count(*) FROM timer m WHERE m.case_id = c.id AND m.fired_at IS NOT NULL
+                AND m.kind IN ('claim', 'resolve'))""",
+    "case that climbed more often than it has levels": """
+        SELECT count(*) FROM "case" c CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE t.event = 'escalated') AS n FROM timeline_entry t
+            WHERE t.case_id = c.id AND t.id > coalesce((
+                SELECT max(r.id) FROM timeline_entry r
+                WHERE r.case_id = c.id AND r.event = 'reopened'), 0)) climbed
+        WHERE climbed.n > c.level OR (climbed.n = 0) <> (c.level = 0)""",
+    "open case without its two deadlines": f"""
+        SELECT count(*) FROM "case" c WHERE c.{OPEN} AND 2 <> (
+            SELECT count(*) FROM timer m WHERE m.case_id = c.id AND m.cycle = c.cycle
+                AND m.kind IN ('claim', 'resolve'))""",
+    "timer that stands while its clock runs, or runs while it stands": """
+        SELECT count(*) FROM timer m JOIN "case" c ON c.id = m.case_id AND c.cycle = m.cycle
+        WHERE m.fired_at IS NULL AND (m.stopped_at IS NULL) <> CASE
+            WHEN m.kind = 'claim' THEN c.state = 'open'
+            WHEN m.kind = 'wake' THEN c.state IN ('waiting', 'snoozed') AND m.rung = c.pauses
+            ELSE c.state IN ('open', 'claimed') END""",
+    "timer whose step failed": "SELECT count(*) FROM timer WHERE failures > 0",
+    "case that is due at another time than its deadlines say": """
+        SELECT count(*) FROM "case" c
+        WHERE c.state = 'open' AND c.overdue_since IS NULL
+            AND c.due_at <> least(c.claim_due_at, c.resolve_due_at)""",
+    "parts of a case that were miscounted": """
+        SELECT count(*) FROM "case" c
+        WHERE c.children <> (SELECT count(*) FROM "case" p WHERE p.incident = c.id)""",
+    "entry that was not told, or told twice": """
+        SELECT abs((
+            SELECT count(*) FROM timeline_entry WHERE event = ANY(:told)
+        ) - (SELECT count(*) FROM outbox WHERE topic = 'secondlook.cases'))""",
+}
+
+BROKEN = text(
+    "SELECT broken, n FROM (\n"
+    + "\nUNION ALL\n".join(
+        f"SELECT '{words}' AS broken, ({query}) AS n" for words, query in _CHECKS.items()
+    )
+    + "\n) found WHERE n <> 0"
+)
+"""Takes how many outputs were `asked` about, and the entries that are `told` of by an event."""
+
+OFF_DUTY = text(f"""
+SELECT count(*) FROM "case" c
+WHERE c.owner_schedule = :slug AND c.{OPEN} AND c.owner_person IS DISTINCT FROM :person
+""")
+"""How many cases a schedule owns through somebody who does not have its duty."""

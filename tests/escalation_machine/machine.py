@@ -1,0 +1,247 @@
+"""The machine: which steps there are. Hypothesis chooses, and shrinks what breaks."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import Connection, text
+
+from services.escalation.rules import Owner
+from services.kit.database import Database
+from services.people.rules import Role
+from services.tools.rules import VerdictKind, Version
+from services.tools.versions import ToolVersion, VersionCache
+from tests.escalation_machine.policies import SCHEDULES
+from tests.escalation_machine.world import TEAMS, World
+from tests.factories import LEAD, OUTSIDER, OWNER, TEAMMATE, TOOL
+
+STEPS_A_WALK = 100
+
+CASE = st.integers(0, 11)
+WHO = st.integers(0, 11)
+REVIEWER = st.sampled_from((OWNER, TEAMMATE, LEAD, OUTSIDER))
+HOURS = st.integers(1, 40).map(lambda hours: timedelta(hours=hours))
+
+
+class Escalation(RuleBasedStateMachine):
+    """Everything that can happen, in any order."""
+
+    connection: Connection
+    steps = 0
+    refused = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(self.connection)
+
+    def teardown(self) -> None:
+        """Let nothing of it have been."""
+        type(self).refused += self.world.refused
+        self.world.close()
+
+    @invariant()
+    def keeps_its_promises(self) -> None:
+        """After every step."""
+        type(self).steps += 1
+        self.world.check()
+
+    def check_invariants(self, *given: Any, **named: Any) -> None:
+        """Tell of what is broken at once: Hypothesis goes the same way again before it does."""
+        try:
+            super().check_invariants(*given, **named)
+        except AssertionError as error:
+            print(f"after {self.steps:,} steps: {error}", file=sys.stderr, flush=True)
+            raise
+
+    def _person(self, number: int) -> str:
+        return self.world.people[number % len(self.world.people)]
+
+    @initialize()
+    def begin(self) -> None:
+        """Both schedules are there, and somebody can do something."""
+        self.world.schedule(SCHEDULES[0], (OWNER, TEAMMATE), 12, -1)
+        self.world.schedule(SCHEDULES[1], (LEAD, OUTSIDER), 24, -1)
+        self.world.teach(OWNER, ("refunds",))
+
+    @rule(number=st.integers(1, 3), value=st.sampled_from(["billing", "refund", "tax"]))
+    def ask(self, number: int, value: str) -> None:
+        if self.world.outputs < 12:
+            self.world.ask(number, value)
+
+    @rule(output=CASE, who=WHO)
+    def object(self, output: int, who: int) -> None:
+        self.world.object(output, self._person(who))
+
+    @rule(
+        verb=st.sampled_from(["claim", "release", "wake", "undo", "reopen", "unmerge"]),
+        case=CASE,
+        who=REVIEWER,
+    )
+    def plain(self, verb: str, case: int, who: str) -> None:
+        getattr(self.world, verb)(case, who)
+
+    @rule(case=CASE, who=REVIEWER)
+    def claim(self, case: int, who: str) -> None:
+        self.world.claim(case, who)
+
+    @rule(case=CASE, who=REVIEWER, kind=st.sampled_from(["upheld", "undecidable"]))
+    def decide(self, case: int, who: str, kind: str) -> None:
+        self.world.decide(case, who, VerdictKind(kind))
+
+    @rule(pause=st.sampled_from(["wait", "snooze"]), case=CASE, who=REVIEWER, span=HOURS)
+    def pause(self, pause: str, case: int, who: str, span: timedelta) -> None:
+        getattr(self.world, pause)(case, who, span)
+
+    @rule(case=CASE, into=CASE)
+    def merge(self, case: int, into: int) -> None:
+        self.world.merge(case, LEAD, into)
+
+    @rule(case=CASE, who=REVIEWER, owner=st.integers(0, 14))
+    def reassign(self, case: int, who: str, owner: int) -> None:
+        if owner < len(TEAMS):
+            wanted = Owner("team", TEAMS[owner])
+        else:
+            wanted = Owner("person", self._person(owner))
+        self.world.reassign(case, who, wanted)
+
+    @rule(case=CASE, who=REVIEWER, level=st.integers(0, 2))
+    def escalate(self, case: int, who: str, level: int) -> None:
+        self.world.escalate(case, who, level)
+
+    @rule(minutes=st.sampled_from([1, 20, 31, 61, 181, 300, 1500, -60, -5]))
+    def jump(self, minutes: int) -> None:
+        self.world.jump(timedelta(minutes=minutes))
+
+    @rule(minutes=st.sampled_from([0, 31, 61, 181]), step=st.integers(0, 3))
+    def engine(self, minutes: int, step: int) -> None:
+        self.world.jump(timedelta(minutes=minutes))
+        self.world.engine(step)
+
+    @rule(step=st.integers(0, 2))
+    def tick(self, step: int) -> None:
+        self.world.engine(step)
+
+    @rule(role=st.sampled_from([Role.OWNER, Role.LEAD, Role.REP]), team=st.sampled_from(TEAMS))
+    def hire(self, role: Role, team: str) -> None:
+        self.world.add_team()
+        self.world.add_person(role, team)
+
+    @rule(who=WHO, active=st.booleans())
+    def leave(self, who: int, active: bool) -> None:
+        self.world.change(self._person(who), active=active)
+
+    @rule(who=WHO, role=st.sampled_from([Role.OWNER, Role.LEAD, Role.REP, Role.ADMIN]))
+    def promote(self, who: int, role: Role) -> None:
+        self.world.change(self._person(who), role=role)
+
+    @rule(who=WHO, teams=st.sets(st.sampled_from(TEAMS), max_size=3))
+    def move(self, who: int, teams: set[str]) -> None:
+        self.world.change(self._person(who), teams=sorted(teams))
+
+    @rule(team=st.sampled_from(TEAMS))
+    def empty(self, team: str) -> None:
+        self.world.empty(team)
+
+    @rule(who=WHO, manager=WHO, skilled=st.booleans())
+    def manage(self, who: int, manager: int, skilled: bool) -> None:
+        self.world.manage(self._person(who), self._person(manager))
+        self.world.teach(self._person(who), ("refunds",) if skilled else ())
+
+    @rule(who=WHO, stand_in=st.none() | WHO, span=HOURS, ahead=st.sampled_from([0, 0, 5]))
+    def away(self, who: int, stand_in: int | None, span: timedelta, ahead: int) -> None:
+        instead = self._person(stand_in) if stand_in is not None else None
+        self.world.away(self._person(who), span, instead, timedelta(hours=ahead))
+
+    @rule(who=WHO)
+    def back(self, who: int) -> None:
+        self.world.back(who)
+
+    @rule(
+        slug=st.sampled_from(SCHEDULES),
+        people=st.lists(WHO, min_size=1, max_size=3),
+        every=st.sampled_from([1, 12, 24]),
+        ahead=st.sampled_from([-1, -1, 3]),
+    )
+    def schedule(self, slug: str, people: list[int], every: int, ahead: int) -> None:
+        self.world.schedule(slug, tuple(map(self._person, people)), every, ahead)
+
+    @rule(slug=st.sampled_from(SCHEDULES), who=WHO, span=HOURS)
+    def override(self, slug: str, who: int, span: timedelta) -> None:
+        self.world.override(slug, self._person(who), span)
+
+    @rule(first=CASE, second=CASE, rung=CASE, last=CASE)
+    def route(self, first: int, second: int, rung: int, last: int) -> None:
+        self.world.route(first, second, rung, last)
+
+
+def prepare(database: Database) -> None:
+    """What every walk finds: a version of the tool, as processes remember its number."""
+    with database.transaction() as session:
+        VersionCache().ids(session, [ToolVersion(TOOL, Version())])
+
+
+@contextmanager
+def _kept_small(database: Database) -> Iterator[Callable[[], None]]:
+    """What was rolled back is cleared away now and then: the server would do it too late."""
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield lambda: connection.execute(text("VACUUM")).close()
+
+
+def _plan_once(connection: Connection) -> None:
+    """Have each statement planned once: of so few rows planning takes longer than doing."""
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.prepare_threshold, driver.prepared_max = 1, 2_000
+    connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
+    # A walk is one transaction, on a machine that may have other things to do.
+    connection.exec_driver_sql("SET idle_in_transaction_session_timeout = 0")
+    connection.commit()
+
+
+def walk(
+    database: Database,
+    *,
+    steps: int,
+    at: int,
+    shrink: bool = False,
+    tell: Callable[[int], None] = lambda _: None,
+) -> int:
+    """Take so many steps at least; answers how many refusals were among them.
+
+    Raises:
+        Broken: a promise was, and the way to it is told; with `shrink` the shortest, in a while.
+    """
+    with _kept_small(database) as clear, database.engine.connect() as connection:
+        _plan_once(connection)
+        machine = type("Walk", (Escalation,), {"connection": connection, "steps": 0, "refused": 0})
+        number = 0
+        while machine.steps < steps:
+            run_state_machine_as_test(seed(at + number)(machine), settings=_settings(shrink))
+            number += 1
+            clear()
+            tell(machine.steps)
+    return int(machine.refused)
+
+
+def _settings(shrink: bool) -> settings:
+    phases = (Phase.generate, Phase.shrink) if shrink else (Phase.generate,)
+    return settings(
+        max_examples=5,
+        stateful_step_count=STEPS_A_WALK,
+        deadline=None,
+        database=None,
+        phases=phases,
+        print_blob=False,
+        suppress_health_check=list(HealthCheck),
+    )

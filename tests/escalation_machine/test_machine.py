@@ -1,0 +1,60 @@
+"""A short walk of the machine; `python -m tests.escalation_machine` takes the long one."""
+
+import pytest
+from sqlalchemy import text
+
+from services.kit.database import Database
+from tests.escalation_machine.machine import prepare, walk
+from tests.escalation_machine.world import Broken, World
+
+STEPS = 4_000
+"""As many as fit into less than a minute while the rest of the suite is running."""
+
+
+@pytest.fixture
+def database(populated: Database) -> Database:
+    prepare(populated)
+    return populated
+
+
+@pytest.mark.slow
+def test_no_promise_is_broken_in_a_short_walk(database: Database) -> None:
+    walk(database, steps=STEPS, at=0)
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ("""UPDATE "case" SET level = 3""", "climbed more often than it has levels"),
+        ("DELETE FROM timer WHERE kind = 'claim'", "without its two deadlines"),
+        ("UPDATE timer SET stopped_at = now()", "stands while its clock runs"),
+        ("""UPDATE "case" SET children = 1""", "miscounted"),
+        ("UPDATE timer SET fired_at = now() WHERE kind = 'claim'", "more or less often"),
+        ("DELETE FROM outbox", "not told"),
+        (
+            """ALTER TABLE person DISABLE TRIGGER USER; UPDATE person SET active = false""",
+            "without an owner",
+        ),
+    ],
+)
+def test_what_is_broken_is_found(broken: str, words: str, database: Database) -> None:
+    """A checker that finds nothing proves nothing."""
+    with database.engine.connect() as connection:
+        world = World(connection)
+        world.ask(1, "tax")
+        world.check()
+        connection.execute(text(broken))
+        world.touched = True
+        with pytest.raises(Broken, match=words):
+            world.check()
+        world.close()
+
+
+def test_output_that_has_no_case_is_found(database: Database) -> None:
+    with database.engine.connect() as connection:
+        world = World(connection)
+        world.ask(1, "tax")
+        world.outputs += 1
+        with pytest.raises(Broken, match="has no case"):
+            world.check()
+        world.close()
