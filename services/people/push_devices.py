@@ -68,7 +68,7 @@ def _hold(session: Session, actor: Actor) -> None:
     deactivated meanwhile add none."""
     person = models.Person
     mine = select(person.email).where(person.email == actor.email, person.active)
-    if session.scalar(mine.with_for_update()) is None:
+    if session.scalar(mine.with_for_update(key_share=True)) is None:
         raise NotFound(f"Nobody active has the address '{actor.email}'.")
 
 
