@@ -46,6 +46,10 @@ class DeliveryState(StrEnum):
 
 OF_CASES = {
     "secondlook.case.rerouted.v1": What.REASSIGNED,
+    # Open again by itself, or by a word of somebody else: its owner may know nothing of it.
+    "secondlook.case.unmerged.v1": What.REOPENED,
+    "secondlook.case.undone.v1": What.REOPENED,
+    "secondlook.case.woken.v1": What.REMINDED,
     **{
         f"secondlook.case.{what.value}.v1": what
         for what in (

@@ -457,3 +457,20 @@ def test_each_that_was_put_off_counts_all_that_comes(
     # What was put off hides none of those that are enough for an incident.
     log.take(*unsure(4, 2))
     assert len(parts(database, incident(database))) == 3
+
+
+def test_what_is_taken_out_again_is_told_to_its_owner(
+    log: Delivery, database: Database, casework: Casework
+) -> None:
+    log.take(*unsure(0, 4))
+    part = parts(database, incident(database))[-1]
+    casework.do("unmerge", LEAD, part)
+    log.relay()
+    assert ("reopened", part) in told(database)
+
+
+def test_a_dispute_of_a_part_is_in_its_story(log: Delivery, database: Database) -> None:
+    log.take(*unsure(0, 3))
+    log.take(correction("o-1", kind="dispute"))
+    part = parts(database, incident(database))[1]
+    assert happened(database, part)[-1] == "disputed"
