@@ -33,7 +33,7 @@ CREATE TABLE webhook (
     created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
     removed_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_webhook PRIMARY KEY (id),
-    CONSTRAINT ck_webhook_channel CHECK (channel IN ('email', 'slack', 'webhook')),
+    CONSTRAINT ck_webhook_channel CHECK (channel IN ('email', 'slack', 'webhook', 'push')),
     CONSTRAINT fk_webhook_team_team FOREIGN KEY(team) REFERENCES team (slug)
 );
 
@@ -42,6 +42,7 @@ CREATE TABLE delivery (
     channel TEXT NOT NULL,
     destination TEXT NOT NULL,
     webhook_id BIGINT,
+    device_id BIGINT,
     lane TEXT NOT NULL,
     message_id TEXT NOT NULL,
     payload TEXT NOT NULL,
@@ -53,19 +54,34 @@ CREATE TABLE delivery (
     sent_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_delivery PRIMARY KEY (id),
     CONSTRAINT uq_delivery_message_id UNIQUE (message_id),
-    CONSTRAINT ck_delivery_channel CHECK (channel IN ('email', 'slack', 'webhook')),
+    CONSTRAINT ck_delivery_channel CHECK (channel IN ('email', 'slack', 'webhook', 'push')),
     CONSTRAINT ck_delivery_state CHECK (state IN ('waiting', 'sent', 'failed', 'unknown')),
     CONSTRAINT ck_delivery_sent CHECK ((state = 'sent') = (sent_at IS NOT NULL)),
-    CONSTRAINT ck_delivery_webhook CHECK ((channel = 'email') = (webhook_id IS NULL)),
-    CONSTRAINT fk_delivery_webhook_id_webhook FOREIGN KEY(webhook_id) REFERENCES webhook (id)
+    CONSTRAINT ck_delivery_webhook CHECK ((channel IN ('slack', 'webhook')) = (webhook_id IS NOT
+        NULL)),
+    CONSTRAINT ck_delivery_device CHECK (channel = 'push' OR device_id IS NULL),
+    CONSTRAINT fk_delivery_webhook_id_webhook FOREIGN KEY(webhook_id) REFERENCES webhook (id),
+    CONSTRAINT fk_delivery_device_id_push_device FOREIGN KEY(device_id) REFERENCES push_device (id)
+        ON DELETE SET NULL
 );
 CREATE INDEX ix_delivery_created ON delivery (created_at);
 CREATE INDEX ix_delivery_due ON delivery (next_attempt_at) WHERE state IN ('waiting', 'unknown');
+CREATE INDEX ix_delivery_device_id ON delivery (device_id);
 CREATE INDEX ix_delivery_webhook_id ON delivery (webhook_id);
+
+CREATE TABLE push_key (
+    alone BOOLEAN DEFAULT 'true' NOT NULL,
+    private TEXT NOT NULL,
+    public TEXT NOT NULL,
+    made_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT pk_push_key PRIMARY KEY (alone),
+    CONSTRAINT ck_push_key_alone CHECK (alone)
+);
 
 CREATE TABLE notification_choice (
     person TEXT NOT NULL,
     not_mailed JSONB NOT NULL,
+    pushed BOOLEAN DEFAULT 'true' NOT NULL,
     digest_minutes BIGINT NOT NULL,
     quiet_from TEXT,
     quiet_until TEXT,

@@ -163,3 +163,20 @@ CREATE TABLE known_device (
         UPDATE CASCADE
 );
 CREATE INDEX ix_known_device_person ON known_device (person);
+
+CREATE TABLE push_device (
+    id BIGINT GENERATED ALWAYS AS IDENTITY,
+    person TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    p256dh TEXT NOT NULL,
+    auth TEXT NOT NULL,
+    browser TEXT NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    last_error TEXT,
+    CONSTRAINT pk_push_device PRIMARY KEY (id),
+    CONSTRAINT uq_push_device_endpoint UNIQUE (endpoint),
+    CONSTRAINT ck_push_device_endpoint CHECK (length(endpoint) <= 2000),
+    CONSTRAINT fk_push_device_person_person FOREIGN KEY(person) REFERENCES person (email) ON
+        UPDATE CASCADE
+);
+CREATE INDEX ix_push_device_person ON push_device (person);

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from datetime import timedelta
 
+import httpx2
 from secondlook import Secondlook
 
 from services.app.resources import Resources
-from services.commands.demo import ACTOR, TEAM
+from services.commands.demo import ACTOR, TEAM, TOOL
 from services.escalation.policy import revisions
 from services.kit.database import Session
 from services.people import absences, rotations, schedules
@@ -16,6 +17,7 @@ from services.people.rules import Role
 
 _BILLING, _BILLING_OWNER = "billing", "billing@demo.example"
 _SCHEDULE = "triage-duty"
+_OWNER = "owner@demo.example"
 _TURNS = """
 timezone: Europe/Berlin
 layers:
@@ -112,3 +114,16 @@ def dispute(look: Secondlook, actor: str, outputs: Iterable[str]) -> None:
     """The rep disputes some outputs; the owners answer soon, and the rep's inbox says what."""
     for output_id in outputs:
         look.dispute(output_id, actor=actor, note="This is not what the customer asks.")
+
+
+def hand_over(address: str, lead_token: str | None) -> None:
+    """The lead gives the first owner a case, with a word: so their inbox has something in it,
+    whoever is on duty."""
+    if lead_token is None:
+        return
+    headers = {"Authorization": f"Bearer {lead_token}"}
+    with httpx2.Client(base_url=address, headers=headers, timeout=30) as client:
+        asked = {"tool": TOOL, "trigger": "low_confidence", "state": "open", "limit": "1"}
+        for case in client.get("/v1/cases", params=asked).json()["items"]:
+            given = {"owner": {"kind": "person", "id": _OWNER}, "note": "Please look at this one."}
+            client.post(f"/v1/cases/{case['id']}/reassign", json=given)

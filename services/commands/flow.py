@@ -61,6 +61,7 @@ def _flow(found: Resources, address: str, seed: int) -> None:
                 demo_life.dispute(look, rep.email, doubtful)
             if number == _AT_ONCE + _DISPUTED:
                 reviewers.answer_disputes(right)
+                demo_life.hand_over(address, props.lead_token)
             if number >= _AT_ONCE:
                 time.sleep(_SECONDS_BETWEEN)
                 if chance(seed, "work", name) < 0.5:

@@ -78,10 +78,10 @@ def do_to_all(work: Work, verb: str, ids: Sequence[int], body: Mapping[str, Any]
 
     All are locked at first, in the order in which everybody locks them.
     """
-    locked = {*ids, *queries.wholes(work.session, ids), *_named(verb, body)}
+    locked = {*_beside(work, verb, ids, body), *ids, *queries.wholes(work.session, ids)}
     there = {case.id: case for case in queries.lock(work.session, sorted(locked))}
     left = dict.fromkeys(ids)
-    outcome = _decide_parts(work, verb, there, ids, body)
+    outcome = _together(work, verb, there, ids, body)
     for number in outcome.named:
         left.pop(number, None)
     for number in left:
@@ -98,18 +98,33 @@ def do_to_all(work: Work, verb: str, ids: Sequence[int], body: Mapping[str, Any]
     return outcome
 
 
-def _named(verb: str, body: Mapping[str, Any]) -> set[int]:
-    """The case that is merged into, as it is locked with the others."""
-    return {bodies.MergeBody.model_validate(body).into} if verb == "merge" else set()
+def _beside(work: Work, verb: str, ids: Sequence[int], body: Mapping[str, Any]) -> Sequence[int]:
+    """The cases that a verb changes beside those that are named, and what they are part of."""
+    if verb == "merge":
+        return [bodies.MergeBody.model_validate(body).into]
+    return service.undone_with(work.session, ids) if verb == "undo" else []
+
+
+def _together(
+    work: Work, verb: str, there: Mapping[int, Case], ids: Sequence[int], body: Mapping[str, Any]
+) -> Outcome:
+    """Decide at once, or take back, what is part of another case."""
+    known = [there[id_] for id_ in dict.fromkeys(ids) if id_ in there]
+    if verb == "verdict":
+        parts = [case.id for case in known if case.state == CaseState.MERGED]
+        return _decide_parts(work, parts, ids, body) if parts else Outcome()
+    if verb == "undo" and body.get("verdict_id") is None:
+        parts = [case.id for case in known if case.merged_at and case.verdict]
+        window = work.limits.reopen_window
+        found = service.undo_parts(work.session, work.actor, parts, window=window, now=work.now)
+        skipped = [Skipped(id_, error.detail) for id_, error in found.skipped.items()]
+        return Outcome(found.done, skipped)
+    return Outcome()
 
 
 def _decide_parts(
-    work: Work, verb: str, there: Mapping[int, Case], ids: Sequence[int], body: Mapping[str, Any]
+    work: Work, parts: Sequence[int], ids: Sequence[int], body: Mapping[str, Any]
 ) -> Outcome:
-    """Decide at once those that are part of another case."""
-    parts = [id_ for id_ in ids if id_ in there and there[id_].state == CaseState.MERGED]
-    if verb != "verdict" or not parts:
-        return Outcome()
     said = bodies.VerdictBody.model_validate({"token": _KNOWN["token"], **body})
     judgement = service.Judgement(said.verdict, said.value, said.note)
     lease = work.limits.lease

@@ -12,7 +12,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from services.escalation import clocks, impartial, queries
-from services.escalation.cases import Case
+from services.escalation.cases import Case, Listed
 from services.escalation.errors import HeldBySomebody, MovedOn, StaleToken
 from services.escalation.rules import CaseState, CaseVerb
 from services.escalation.timeline import Entry, Happening, tell, tell_one
@@ -28,7 +28,6 @@ class Claim(NamedTuple):
     expires_at: datetime
 
 
-OWN_DISPUTE = "You disputed this output; somebody else reviews it."
 _MINE = f"claimant = :me AND lease_expires_at > {PRESENT}"
 _CLAIM = move(
     CaseVerb.CLAIM,
@@ -117,9 +116,10 @@ def renew(
 
 _EXPIRE = move(
     CaseVerb.EXPIRE,
-    which="""id IN (
+    # As an array it is looked for once; joined, the limit would hold for each row anew.
+    which="""id = ANY(ARRAY(
         SELECT id FROM "case" WHERE state = 'claimed' AND lease_expires_at <= :now
-        ORDER BY lease_expires_at LIMIT :limit FOR UPDATE SKIP LOCKED)""",
+        ORDER BY lease_expires_at LIMIT :limit FOR UPDATE SKIP LOCKED))""",
     returning="id",
 )
 _DROP = move(
@@ -211,7 +211,7 @@ def token_number(token: str | None) -> int:
     )
 
 
-def lost(case: Case) -> HeldBySomebody | MovedOn:
+def lost(case: Listed) -> HeldBySomebody | MovedOn:
     """Why a write on an open case did not take place."""
     if case.state == CaseState.CLAIMED and case.lease_expires_at is not None:
         return HeldBySomebody(

@@ -35,6 +35,8 @@ class OfCause(NamedTuple):
     wakes_after: int | None
 
 
+_MOST_SNOOZED = 1_000
+"""So many cases of a cause that were put off until more of it come are counted down at once."""
 # Of cases that are part of nothing yet, nor have parts of their own, so many as an incident is
 # formed of at most.
 _CONCERNED = text(f"""
@@ -46,9 +48,11 @@ CROSS JOIN LATERAL (
     (SELECT id FROM "case" WHERE cause = asked.cause AND subject_kind = 'incident' AND {OPEN})
     UNION ALL
     (SELECT id FROM "case" WHERE cause = asked.cause AND subject_kind <> 'incident' AND {OPEN}
-        AND incident IS NULL AND children = 0
-        AND (opened_at > asked.since OR wakes_after IS NOT NULL)
-    ORDER BY opened_at DESC LIMIT asked.most)) found
+        AND state <> 'snoozed' AND incident IS NULL AND children = 0 AND opened_at > asked.since
+    ORDER BY opened_at DESC LIMIT asked.most)
+    UNION ALL
+    (SELECT id FROM "case" WHERE cause = asked.cause AND subject_kind <> 'incident' AND {OPEN}
+        AND wakes_after IS NOT NULL ORDER BY opened_at DESC LIMIT :snoozed)) found
 """)
 
 
@@ -70,13 +74,14 @@ def hold(session: Session, choices: Sequence[Choice], *, now: datetime) -> list[
     if not asked:
         return []
     lock_each(session, Lock.OPEN_BY_CAUSE, {str(one["cause"]) for one in asked})
-    return list(session.scalars(_CONCERNED, {"causes": to_json(asked).decode()}))
+    given = {"causes": to_json(asked).decode(), "snoozed": _MOST_SNOOZED}
+    return list(session.scalars(_CONCERNED, given))
 
 
 _OF_CAUSE = text(f"""
 SELECT id, cause, subject_kind, state, team, wakes_after FROM "case"
-WHERE id = ANY(:ids) AND {OPEN} AND incident IS NULL
-    AND (children = 0 OR subject_kind = 'incident') ORDER BY id
+WHERE id = ANY(:ids) AND {OPEN} AND (wakes_after IS NOT NULL
+    OR (incident IS NULL AND (children = 0 OR subject_kind = 'incident'))) ORDER BY id
 """)
 
 
@@ -94,7 +99,7 @@ class _Cause:
     def forms(self) -> bool:
         """Whether there are enough for an incident now."""
         group = self.routed.route.group
-        alike = sum(one.state != CaseState.SNOOZED for one in self.before)
+        alike = sum(one.wakes_after is None for one in self.before)
         return group is not None and len(self.opened) + alike >= group.incident_at
 
     @property

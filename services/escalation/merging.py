@@ -37,6 +37,11 @@ WHERE id = ANY(:ids)
 """)
 
 
+def count_children(session: Session, ids: Sequence[int]) -> None:
+    """Count anew how many cases name each of these as what they are, or were, part of."""
+    session.execute(_COUNT, {"ids": list(ids)})
+
+
 def merge(session: Session, actor: Actor, case_id: int, *, into: int, now: datetime) -> None:
     """Make a case part of another one, until it is taken out again.
 
@@ -66,6 +71,9 @@ def _both(session: Session, actor: Actor, case_id: int, into: int) -> tuple[Case
 
 
 def _require_fit(case: Case, parent: Case) -> None:
+    if case.hidden:
+        problem = f"case {case.id} is looked at blind, by itself"
+        raise invalid("into", problem, "Decide it first.")
     if case.id == parent.id:
         raise invalid("into", "a case is no part of itself", "Name another case.")
     if parent.incident is not None:
@@ -86,7 +94,7 @@ def join(
         return []
     merged = session.execute(_MERGE, {"parts": to_json(rows).decode(), "now": now}).all()
     joined = Counter(row.incident for row in merged)
-    session.execute(_COUNT, {"ids": list(joined)})
+    count_children(session, list(joined))
     clocks.follow(session, sorted(row.id for row in merged), now=now)
     clocks.count_anew(session, sorted(joined))
     return [
@@ -126,7 +134,7 @@ def unmerge(session: Session, actor: Actor, case_id: int, *, now: datetime) -> N
     given = {"id": case_id, "now": now, "kept": found.owner == case.owner, **found.columns}
     session.execute(_UNMERGE, given)
     _close_if_empty(session, actor, whole, now=now)
-    session.execute(_COUNT, {"ids": [whole.id]})
+    count_children(session, [whole.id])
     clocks.follow(session, [case_id], now=now, as_of=case.merged_at)
     clocks.count_anew(session, [whole.id])
     detail = {"from": whole.id}

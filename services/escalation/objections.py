@@ -14,7 +14,7 @@ from services.escalation.answering import Chain, wanted_again
 from services.escalation.inserting import OUTPUT_COLUMNS, Request, as_said, output_columns
 from services.escalation.pauses import wake_up
 from services.escalation.reopening import Reopening, begin_again
-from services.escalation.rules import OPEN_STATES
+from services.escalation.rules import OPEN_STATES, CaseState
 from services.escalation.timeline import Entry, Happening, tell
 from services.people.rules import SYSTEM
 from services.tools.rules import Trigger
@@ -110,7 +110,7 @@ def add(session: Session, requests: Sequence[Request], *, now: datetime) -> None
     for case, one in _object(session, known, now=now):
         word = one.correction
         said = _Said(word.actor.id, word.note)
-        if case.state in OPEN_STATES or case.id in again:
+        if case.state in (*OPEN_STATES, CaseState.MERGED) or case.id in again:
             disputes.append(Entry(case.id, Happening.DISPUTED, said.who, said.note))
         else:
             again[case.id] = said

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from services.escalation import clocks, impartial, pauses, queries
 from services.escalation.cases import Listed
-from services.escalation.claims import case_for_reviewer, fenced, release, take
+from services.escalation.claims import case_for_reviewer, fenced, lost, release, take
 from services.escalation.errors import MovedOn
 from services.escalation.judgement import Opinion
 from services.escalation.notes import checked_note, require_note
@@ -72,6 +72,10 @@ class _Whole(NamedTuple):
     """The claim did just now, and so ends with the work."""
 
 
+_Suiting = tuple[Listed, VerdictKind, Any]
+"""A case, and the verdict and value that it gets."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Work:
     """A judgement in the hands of somebody, in a transaction."""
@@ -103,19 +107,36 @@ def decide(
     require_note(judgement.verdict, note)
     work = _Work(session, actor, judgement, note, now)
     held = queries.lock_listed(session, {*queries.wholes(session, ids), *ids})
-    wholes = {case.incident for case in held.values() if case.state == CaseState.MERGED}
-    claims, refused = _claim(work, [held[id_] for id_ in held if id_ in wholes], lease=lease)
     decided = Decided(skipped={id_: str(queries.missing(id_)) for id_ in ids if id_ not in held})
-    last: dict[int, _Given] = {}
     there = [held[id_] for id_ in dict.fromkeys(ids) if id_ in held]
-    for some in _in_parts(there):
-        suiting = _suiting(session, actor, judgement, some, decided, held=claims, refused=refused)
-        given = [_given(work, *one) for one in suiting]
+    wholes = {id_: held[id_] for id_ in {one.incident for one in there} if id_ in held}
+    refused = {id_: why for id_, one in wholes.items() if (why := _holder(actor, one, now))}
+    suiting = [
+        one
+        for some in _in_parts(there)
+        for one in _suiting(session, actor, judgement, some, decided, held=wholes, refused=refused)
+    ]
+    # Nothing happens to a case of which nothing is decided.
+    claims = [_claim(work, wholes[id_], lease=lease) for id_ in _wholes_of(suiting)]
+    last: dict[int, _Given] = {}
+    for several in _in_parts(suiting):
+        given = [_given(work, *one) for one in several]
         decided.done += [one.case.id for one in given]
         _resolve(work, given)
         last |= {one.case.incident: one for one in given if one.case.incident is not None}
-    decided.wholes = [one.id for one in claims.values() if _end(work, one, last.get(one.id))]
+    decided.wholes = [one.id for one in claims if _end(work, one, last.get(one.id))]
     return decided
+
+
+def _wholes_of(suiting: Sequence[_Suiting]) -> list[int]:
+    """What these cases are part of, in the order in which everybody locks them."""
+    return sorted({case.incident for case, _, _ in suiting if case.incident is not None})
+
+
+def _holder(actor: Actor, whole: Listed, now: datetime) -> str | None:
+    """Why the parts of a case are not for this actor to decide: somebody else holds it."""
+    held = whole.lease_expires_at is not None and whole.lease_expires_at > now
+    return lost(whole).detail if held and whole.claimant != actor.email else None
 
 
 def _in_parts(listed: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -154,25 +175,15 @@ def preview(
     return found
 
 
-def _claim(
-    work: _Work, wholes: Sequence[Listed], *, lease: timedelta
-) -> tuple[dict[int, _Whole], dict[int, str]]:
-    """Take these cases, awake; answers those that are held, and why others are not."""
-    paused = [case.id for case in wholes if case.state in PAUSED]
-    pauses.wake_up(work.session, paused, work.actor.id, now=work.now)
-    held, refused = {}, {}
-    for case in wholes:
-        try:
-            queries.require_sight(work.actor, case)
-            taken = take(work.session, work.actor, case.id, lease=lease, now=work.now)
-        except SecondlookError as error:
-            refused[case.id] = error.detail
-            continue
-        if taken.begun:
-            tell_one(work.session, case.id, Happening.CLAIMED, work.actor, now=work.now)
-        is_incident = case.subject_kind == SubjectKind.INCIDENT
-        held[case.id] = _Whole(case.id, is_incident, taken.claim.token, taken.begun)
-    return held, refused
+def _claim(work: _Work, whole: Listed, *, lease: timedelta) -> _Whole:
+    """Take a case, awake."""
+    if whole.state in PAUSED:
+        pauses.wake_up(work.session, [whole.id], work.actor.id, now=work.now)
+    taken = take(work.session, work.actor, whole.id, lease=lease, now=work.now)
+    if taken.begun:
+        tell_one(work.session, whole.id, Happening.CLAIMED, work.actor, now=work.now)
+    is_incident = whole.subject_kind == SubjectKind.INCIDENT
+    return _Whole(whole.id, is_incident, taken.claim.token, taken.begun)
 
 
 def _suiting(
@@ -184,13 +195,13 @@ def _suiting(
     *,
     held: Container[int | None],
     refused: Mapping[int, str] = MappingProxyType({}),
-) -> Iterator[tuple[Listed, VerdictKind, Any]]:
+) -> Iterator[_Suiting]:
     """The cases that a judgement suits, with what it is for them; of the others it is kept why
     not."""
     own = impartial.own_of(session, actor.email, [case.id for case in cases])
     tools = {slug: tool_queries.tool(session, slug) for slug in {one.tool for one in cases}}
     for case in cases:
-        why = refused.get(case.incident or 0) or _why_not(actor, case, held) or own.get(case.id)
+        why = _why_not(actor, case, held) or refused.get(case.incident or 0) or own.get(case.id)
         try:
             if why is not None:
                 raise MovedOn(why)

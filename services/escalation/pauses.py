@@ -84,6 +84,8 @@ def snooze(
         raise NotAllowed("A policy asks for a person here; such a case cannot be put off.")
     if not may_put_off(actor, case):
         raise NotAllowed(f"{case.owner.id} owns this case; they or a lead can put it off.")
+    if more is not None and more < 1:
+        raise invalid("more", f"{more} is none that could come", "Write a number from 1 on.")
     if more is not None and case.cause is None:
         problem = "no other case can have the cause of this one"
         raise invalid("more", problem, "Put it off `until` a time.")

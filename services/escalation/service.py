@@ -12,7 +12,7 @@ from services.escalation.pauses import may_put_off, snooze, wait, wake
 from services.escalation.policy.findings import check_owners, policy_findings
 from services.escalation.recounting import recount
 from services.escalation.reopening import reopen
-from services.escalation.undoing import undo, undo_together
+from services.escalation.undoing import undo, undo_parts, undo_together, undone_with
 from services.escalation.verdicts import Verdict, close_resolved, give_verdict
 
 __all__ = [
@@ -45,7 +45,9 @@ __all__ = [
     "reopen",
     "snooze",
     "undo",
+    "undo_parts",
     "undo_together",
+    "undone_with",
     "unmerge",
     "wait",
     "wake",

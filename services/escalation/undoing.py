@@ -2,32 +2,36 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import answering, clocks, impartial, opinions, queries
+from services.escalation import answering, clocks, impartial, merging, opinions, queries
 from services.escalation.cases import Case, Listed
 from services.escalation.claims import case_for_reviewer
-from services.escalation.errors import MovedOn
+from services.escalation.errors import MovedOn, OwnDispute
 from services.escalation.judgement import Asks, Opinion
+from services.escalation.models import OPEN
 from services.escalation.rules import OPEN_STATES, CaseState, CaseVerb, SubjectKind
 from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
 from services.escalation.verdicts import Told
 from services.kit.consuming import outbox
-from services.kit.errors import NotAllowed
+from services.kit.errors import NotAllowed, SecondlookError
+from services.kit.locks import Lock, lock_each
 from services.people.rules import Actor, Verb
 
-_WITHOUT_VERDICT = """verdict = NULL, verdict_value = NULL, verdict_by = NULL, verdict_note = NULL,
-    verdict_id = NULL, resolved_at = NULL, blind = false, divided = :divided"""
 OPINION = "opinion"
 """Named instead of a verdict by whoever takes their own opinion back."""
+_NO_VERDICT = """verdict = NULL, verdict_value = NULL, verdict_by = NULL, verdict_note = NULL,
+    verdict_id = NULL, resolved_at = NULL, blind = false"""
 _TOO_LATE = "The time to undo this verdict is over; reopen the case instead."
 _UNDO = move(
     CaseVerb.UNDO,
-    sets=f"""{_WITHOUT_VERDICT}, owner_team = :owner_team, owner_person = :owner_person,
+    sets=f"""{_NO_VERDICT}, divided = :divided, owner_team = :owner_team,
+        owner_person = :owner_person,
         owner_schedule = :owner_schedule, team = coalesce(:team, team),
         owner_since = CASE WHEN :kept THEN owner_since ELSE :now END""",
     where="verdict_id = :verdict_id AND resolved_at > :since",
@@ -121,14 +125,21 @@ def _require_undoable(
             part in the case.
         MovedOn: the case has no verdict, or another one.
     """
+    _require_theirs(actor, case, verdict_id, last=last)
+    if actor.email not in (case.verdict_by, last.reviewer if last else None):
+        impartial.require_none(session, actor, case)
+
+
+def _require_theirs(
+    actor: Actor, case: Listed, verdict_id: str | None, *, last: Opinion | None = None
+) -> None:
     if case.state != CaseState.RESOLVED:
         raise MovedOn(f"The case is {case.state}; only a verdict just given is undone.")
     if verdict_id is not None and case.verdict_id != verdict_id:
         raise MovedOn(f"{case.verdict_by} has given another verdict since; look at that one first.")
-    if actor.email not in (case.verdict_by, last.reviewer if last else None):
-        if not actor.may(Verb.TAKE_OVER):
-            raise NotAllowed(f"{case.verdict_by} gave this verdict; they or a lead can undo it.")
-        impartial.require_none(session, actor, case)
+    theirs = actor.email in (case.verdict_by, last.reviewer if last else None)
+    if not theirs and not actor.may(Verb.TAKE_OVER):
+        raise NotAllowed(f"{case.verdict_by} gave this verdict; they or a lead can undo it.")
 
 
 def _last_opinion(session: Session, case: Case) -> Opinion | None:
@@ -182,11 +193,9 @@ def _undo_part(
     window: timedelta,
     now: datetime,
 ) -> None:
-    whole, parts = _hold(session, seen.incident or 0, [seen.id])
-    _require_undoable(session, actor, parts[0], verdict_id)
-    _require_open_again(whole)
-    if not _take_back(session, actor, whole, parts, window=window, now=now):
-        raise MovedOn(_TOO_LATE)
+    found = undo_parts(session, actor, [seen.id], verdict_id=verdict_id, window=window, now=now)
+    for refused in found.skipped.values():
+        raise refused
 
 
 _TOGETHER = text("""
@@ -206,9 +215,6 @@ def undo_together(
 ) -> list[int]:
     """Take back the verdicts that parts of a case got together, at a moment; answers whose.
 
-    The cases are part of it again, each due when it was before; so is it, where it was decided
-    with the last of them.
-
     Raises:
         NotFound: there is no such case in the actor's sight.
         NotAllowed: somebody else gave the verdicts, and the actor is no lead.
@@ -216,34 +222,130 @@ def undo_together(
     """
     case_for_reviewer(session, actor, whole)
     ids = session.scalars(_TOGETHER, {"whole": whole, "at": at}).all()
-    case, parts = _hold(session, whole, ids)
-    still = [part for part in parts if part.state == CaseState.RESOLVED and part.resolved_at == at]
-    if not still:
-        raise MovedOn("None of these verdicts stands any more.")
-    for part in still:
-        _require_undoable(session, actor, part, None)
-    _require_open_again(case)
-    undone = _take_back(session, actor, case, still, window=window, now=now)
-    if not undone:
-        raise MovedOn(_TOO_LATE)
-    return undone
+    found = undo_parts(session, actor, ids, at=at, window=window, now=now)
+    if not found.done:
+        gone = MovedOn("None of these verdicts stands any more.")
+        raise next(iter(found.skipped.values()), gone)
+    return found.done
 
 
-def _hold(session: Session, whole: int, parts: Sequence[int]) -> tuple[Listed, list[Listed]]:
-    """A case and some of its parts, locked in the order in which everybody locks them."""
-    held = queries.lock_listed(session, [whole, *parts])
-    return held.pop(whole), list(held.values())
+class Undone(NamedTuple):
+    """Whose verdicts were taken back, and why others were not."""
+
+    done: list[int]
+    skipped: dict[int, SecondlookError]
 
 
-def _require_open_again(whole: Listed) -> None:
-    """Refuse to give something back to a case that got a verdict of its own."""
-    if whole.subject_kind != SubjectKind.INCIDENT and whole.state not in OPEN_STATES:
+_CAUSES = text("""
+SELECT DISTINCT w.cause FROM "case" p JOIN "case" w ON w.id IN (p.id, p.incident)
+WHERE p.id = ANY(:ids) AND w.cause IS NOT NULL
+""")
+_OPEN_INCIDENTS = text(f"""
+SELECT id, cause FROM "case" WHERE cause = ANY(:causes) AND subject_kind = 'incident' AND {OPEN}
+""")
+
+
+def hold_causes(session: Session, ids: Sequence[int]) -> list[str]:
+    """Nobody opens an incident of the cause of these cases until the transaction ends; answers
+    the causes. Call it before any case is locked."""
+    causes = list(session.scalars(_CAUSES, {"ids": list(ids)}))
+    lock_each(session, Lock.OPEN_BY_CAUSE, causes)
+    return causes
+
+
+_UNDONE_WITH = text(f"""
+SELECT id FROM "case" WHERE incident = ANY(:ids) AND state = 'resolved'
+UNION ALL
+SELECT id FROM "case" WHERE cause = ANY(:causes) AND subject_kind = 'incident' AND {OPEN}
+""")
+
+
+def undone_with(session: Session, ids: Sequence[int]) -> list[int]:
+    """What undoing these cases may change beside them: parts of incidents among them, and the
+    incidents that take parts back. Call it before any case is locked."""
+    causes = hold_causes(session, ids)
+    return list(session.scalars(_UNDONE_WITH, {"ids": list(ids), "causes": causes}))
+
+
+def undo_parts(
+    session: Session,
+    actor: Actor,
+    ids: Sequence[int],
+    *,
+    verdict_id: str | None = None,
+    at: datetime | None = None,
+    window: timedelta,
+    now: datetime,
+) -> Undone:
+    """Take back the verdicts of cases that were part of another one, where they may be.
+
+    They are part of it again, each due when it was before; an incident that was decided with them
+    is open again, too. Where there is another one of its cause by now, they are part of that.
+
+    Args:
+        session: the transaction.
+        actor: who gave the verdicts, or a lead.
+        ids: which cases.
+        verdict_id: the verdict that the actor saw, if they say so.
+        at: when the verdicts were given, if they say so.
+        window: how long a verdict can be taken back.
+        now: the time.
+    """
+    causes = hold_causes(session, ids)
+    open_now = {row.cause: row.id for row in session.execute(_OPEN_INCIDENTS, {"causes": causes})}
+    wholes = queries.wholes(session, ids)
+    held = queries.lock_listed(session, {*ids, *wholes, *open_now.values()})
+    own = impartial.own_of(session, actor.email, ids)
+    found, into = Undone([], {}), dict[tuple[int, int], list[Listed]]()
+    for id_ in ids:
+        try:
+            part = held[id_]
+            _require_part_undoable(actor, part, verdict_id, at, barred=own.get(id_))
+            whole = held[part.incident or 0]
+            target = _taken_by(whole, open_now.get(whole.cause or ""))
+            into.setdefault((whole.id, target), []).append(part)
+        except SecondlookError as refused:
+            found.skipped[id_] = refused
+    for (whole_id, target), parts in into.items():
+        done = _take_back(session, actor, held[whole_id], target, parts, now - window, now=now)
+        found.done.extend(done)
+        late = (part.id for part in parts if part.id not in done)
+        found.skipped.update((id_, MovedOn(_TOO_LATE)) for id_ in late)
+    return found
+
+
+def _require_part_undoable(
+    actor: Actor, part: Listed, verdict_id: str | None, at: datetime | None, *, barred: str | None
+) -> None:
+    """Refuse what is no verdict on a part, or none of those that the actor means or may undo."""
+    queries.require_sight(actor, part)
+    if part.merged_at is None or (at is not None and part.resolved_at != at):
+        raise MovedOn("The verdict does not stand any more.")
+    _require_theirs(actor, part, verdict_id)
+    if part.verdict_by != actor.email and barred is not None:
+        raise OwnDispute(barred)
+
+
+def _taken_by(whole: Listed, open_now: int | None) -> int:
+    """The case that takes parts of a whole back: it or the incident of its cause that is open.
+
+    Raises:
+        MovedOn: it got a verdict of its own, or is closed.
+    """
+    if whole.state in OPEN_STATES:
+        return whole.id
+    if whole.subject_kind != SubjectKind.INCIDENT:
         raise MovedOn(f"Case {whole.id}, which it is part of, is decided; undo that first.")
+    if open_now is not None:
+        return open_now
+    if whole.state != CaseState.RESOLVED:
+        raise MovedOn(_TOO_LATE)
+    return whole.id
 
 
 _UNDO_PARTS = move(
     CaseVerb.UNDO_PART,
-    sets=_WITHOUT_VERDICT.replace(":divided", "false"),
+    sets=f"{_NO_VERDICT}, divided = false, incident = :into",
     which="id = ANY(:cases)",
     where="resolved_at > :since",
     returning="id",
@@ -254,32 +356,32 @@ def _take_back(
     session: Session,
     actor: Actor,
     whole: Listed,
+    into: int,
     parts: Sequence[Listed],
+    since: datetime,
     *,
-    window: timedelta,
     now: datetime,
 ) -> list[int]:
     """Take the verdicts of parts back, and open what was decided with them."""
-    given = {"cases": [part.id for part in parts], "since": now - window, "now": now}
+    given = {"cases": [part.id for part in parts], "since": since, "into": into, "now": now}
     undone = {row.id for row in session.execute(_UNDO_PARTS, given)}
     taken_back = [part for part in parts if part.id in undone]
-    if whole.state == CaseState.RESOLVED and taken_back:
-        _open_whole(session, actor, whole.id, now=now)
-    else:
-        clocks.count_anew(session, [whole.id])
     entries = [
         Entry(part.id, Happening.UNDONE, actor.id, detail={"verdict": part.verdict})
         for part in taken_back
     ]
+    if taken_back and into != whole.id:
+        merging.count_children(session, [whole.id, into])
+        entries.append(Entry(into, Happening.JOINED, actor.id, detail={"cases": len(undone)}))
+    if taken_back and into == whole.id and whole.state == CaseState.RESOLVED:
+        # A part's verdict decides whether it is too late; what was decided with it is no older.
+        _open_again(session, actor, queries.case(session, whole.id), since=_EVER, now=now)
+    else:
+        clocks.count_anew(session, [into])
     tell(session, entries, now=now)
     told = [_event(part, part.verdict_id or "", actor=actor, now=now) for part in taken_back]
     outbox.enqueue(session, [one.record for one in told])
     return [part.id for part in taken_back]
 
 
-def _open_whole(session: Session, actor: Actor, whole: int, *, now: datetime) -> None:
-    _open_again(session, actor, queries.case(session, whole), since=_EVER, now=now)
-
-
 _EVER = datetime(1, 1, 1, tzinfo=UTC)
-"""A part's verdict decides whether it is too late; what was decided with it is no older."""

@@ -296,9 +296,10 @@ def count(session: Session, given: Sequence[tuple[Listed, VerdictKind]], *, now:
 _CLOSE = move(
     CaseVerb.CLOSE,
     sets="closed_at = :now",
-    which="""id IN (
+    # As an array it is looked for once; joined, the limit would hold for each row anew.
+    which="""id = ANY(ARRAY(
         SELECT id FROM "case" WHERE state = 'resolved' AND resolved_at <= :before
-        ORDER BY resolved_at LIMIT :limit FOR UPDATE SKIP LOCKED)""",
+        ORDER BY resolved_at LIMIT :limit FOR UPDATE SKIP LOCKED))""",
     returning="id",
 )
 

@@ -294,7 +294,8 @@ class Settings(BaseSettings):
         "would be mailed is written to the log.",
     )
     mail_from: Annotated[str, AfterValidator(_sender)] = Field(
-        "Secondlook <secondlook@localhost>", description="Who mails are from."
+        "Secondlook <secondlook@localhost>",
+        description="Who mails are from, and whom push services write to.",
     )
     outbound_allow: Annotated[
         tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)

@@ -25,6 +25,7 @@ def of_people(session: Session, people: Iterable[str]) -> dict[str, Choice]:
     for row in session.scalars(chosen):
         found[row.person] = Choice(
             not_mailed=frozenset(row.not_mailed),
+            pushed=row.pushed,
             digest_minutes=row.digest_minutes,
             quiet_from=_time(row.quiet_from),
             quiet_until=_time(row.quiet_until),
@@ -46,6 +47,7 @@ class Wanted:
     quiet_from: str
     quiet_until: str
     timezone: str
+    pushed: bool = True
 
 
 def choose(session: Session, wanted: Wanted, *, actor: Actor, now: datetime) -> None:
@@ -72,6 +74,7 @@ def _checked(wanted: Wanted) -> Mapping[str, object]:
     mailed = set(wanted.mailed)
     return {
         "not_mailed": [what.value for what in rules.CHOOSABLE if what.value not in mailed],
+        "pushed": wanted.pushed,
         "digest_minutes": int(wanted.digest_minutes),
         "quiet_from": wanted.quiet_from or None,
         "quiet_until": wanted.quiet_until or None,

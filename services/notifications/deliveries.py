@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic_core import to_json
 from sqlalchemy import text
@@ -18,6 +19,8 @@ from services.notifications import rules
 from services.notifications.channels.outcome import Outcome, Result
 from services.notifications.models import TO_DO
 from services.notifications.rules import Channel, DeliveryState
+from services.people import push_devices
+from services.people.push_devices import Device
 
 WAKE_CHANNEL = "secondlook_deliveries"
 """Where a sender hears that something waits to be sent."""
@@ -33,33 +36,41 @@ class NewDelivery:
     payload: str
     about: str
     webhook_id: int | None = None
+    device: Device | None = None
+    """Of a push the browser that it goes to."""
 
     @property
     def message_id(self) -> str:
         """What a receiver knows it by, on every attempt."""
-        named = f"{self.channel}/{self.webhook_id}/{self.destination}/{self.about}"
+        number = self.device.id if self.device is not None else self.webhook_id
+        named = f"{self.channel}/{number}/{self.destination}/{self.about}"
         return f"msg_{blake2b(named.encode(), digest_size=16).hexdigest()}"
 
     def as_row(self) -> dict[str, Any]:
         """Its columns."""
-        lane = MAIL_LANE if self.webhook_id is None else f"webhook {self.webhook_id}"
         return {
             "channel": self.channel.value,
             "destination": self.destination,
             "webhook_id": self.webhook_id,
-            "lane": lane,
+            "device_id": self.device.id if self.device is not None else None,
+            "lane": self._lane(),
             "message_id": self.message_id,
             "payload": self.payload,
         }
 
+    def _lane(self) -> str:
+        if self.device is not None:
+            return f"push {urlsplit(self.device.endpoint).hostname}"
+        return MAIL_LANE if self.webhook_id is None else f"webhook {self.webhook_id}"
+
 
 _WRITE = text("""
 WITH written AS (
-    INSERT INTO delivery (channel, destination, webhook_id, lane, message_id, payload,
-        created_at, next_attempt_at)
-    SELECT channel, destination, webhook_id, lane, message_id, payload, :now, :now
+    INSERT INTO delivery (channel, destination, webhook_id, device_id, lane, message_id,
+        payload, created_at, next_attempt_at)
+    SELECT channel, destination, webhook_id, device_id, lane, message_id, payload, :now, :now
     FROM json_to_recordset(CAST(:rows AS json)) AS g(channel text, destination text,
-        webhook_id bigint, lane text, message_id text, payload text)
+        webhook_id bigint, device_id bigint, lane text, message_id text, payload text)
     ORDER BY message_id ON CONFLICT (message_id) DO NOTHING RETURNING id)
 SELECT count(*), pg_notify(:channel, '') FROM written
 """)
@@ -86,6 +97,10 @@ class Due(NamedTuple):
     attempts: int
     created_at: datetime
     secret: str | None
+    """What signs it: the webhook's, or of a push the installation's own key."""
+    device_id: int | None
+    device: Device | None = None
+    """Where a push goes; None where the device was removed since."""
 
 
 # Of each lane no more than it has room for: whoever is slow keeps nobody else's place. It is
@@ -106,8 +121,9 @@ WITH due AS (
     FROM chosen WHERE d.id = chosen.id RETURNING d.*
 )
 SELECT c.id, c.channel, c.destination, c.lane, c.message_id, c.payload, c.attempts, c.created_at,
-    w.secret
+    coalesce(w.secret, k.private), c.device_id
 FROM claimed c LEFT JOIN webhook w ON w.id = c.webhook_id
+    LEFT JOIN push_key k ON c.channel = 'push'
 """)
 
 
@@ -123,7 +139,15 @@ def claim(
     """Take what is due: `limit` at most, and of each lane `each` less what is `busy` there."""
     given = {"limit": limit, "each": each, "now": now, "lease": lease}
     found = session.execute(_CLAIM, {**given, "busy": to_json(dict(busy)).decode()})
-    return [Due(*row) for row in found]
+    return _with_devices(session, [Due(*row) for row in found])
+
+
+def _with_devices(session: Session, due: list[Due]) -> list[Due]:
+    numbers = {one.device_id for one in due if one.device_id is not None}
+    if not numbers:
+        return due
+    devices = push_devices.by_number(session, numbers)
+    return [one._replace(device=devices.get(one.device_id or 0)) for one in due]
 
 
 _RECORD = text("""
@@ -136,7 +160,9 @@ _STATES = {
     Result.AGAIN: DeliveryState.WAITING,
     Result.UNKNOWN: DeliveryState.UNKNOWN,
     Result.NEVER: DeliveryState.FAILED,
+    Result.GONE: DeliveryState.FAILED,
 }
+_OVER = (Result.SENT, Result.NEVER, Result.GONE)
 
 
 def record(
@@ -149,8 +175,8 @@ def record(
 ) -> bool:
     """Write down what came of an attempt; False where somebody has tried again since."""
     state = _STATES[came.result]
-    over = came.result in (Result.SENT, Result.NEVER)
-    if not over and rules.given_up(due.created_at, now=now):
+    _record_device(session, due, came)
+    if came.result not in _OVER and rules.given_up(due.created_at, now=now):
         state = DeliveryState.FAILED
     given = {
         "id": due.id,
@@ -166,3 +192,15 @@ def record(
         place = Count("deliveries", "", hour_of(now), 0, f"{due.channel}/{word}")
         counts.add(session, Counter({place: 1}), shard=0)
     return recorded
+
+
+def _record_device(session: Session, due: Due, came: Outcome) -> None:
+    """What an attempt says of the device that it went to. It is written before the delivery is:
+    whoever removes a device locks it first, too, and its deliveries after it."""
+    if due.device_id is None:
+        return
+    if came.result is Result.GONE:
+        push_devices.drop(session, due.device_id)
+    else:
+        error = came.answer if came.result is not Result.SENT else None
+        push_devices.reached(session, due.device_id, error=error)

@@ -14,6 +14,7 @@ from services.notifications import deliveries, mailing
 from services.notifications.channels.console import ConsoleChannel
 from services.notifications.channels.email import EmailChannel, MailServer
 from services.notifications.channels.http import Poster
+from services.notifications.channels.push import PushChannel
 from services.notifications.channels.slack import SlackChannel
 from services.notifications.channels.webhook import WebhookChannel
 from services.notifications.sending import Channels, Mailer, Sender
@@ -28,7 +29,8 @@ def make_channels(settings: Settings, address: Callable[[], str]) -> Channels:
     if settings.smtp_url is not None:
         server = MailServer.of(settings.smtp_url.get_secret_value())
         mail = EmailChannel(server, settings.mail_from, address)
-    return Channels(mail, SlackChannel(poster, address), WebhookChannel(poster))
+    push = PushChannel(poster, settings.mail_from)
+    return Channels(mail, SlackChannel(poster, address), WebhookChannel(poster), push)
 
 
 def make_loops(

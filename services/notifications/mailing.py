@@ -1,4 +1,7 @@
-"""What is due to be mailed, gathered: of each person one mail, however much there is."""
+"""What is due to be mailed, gathered: of each person one mail, however much there is.
+
+Each of their devices is pushed the same, in one line.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,15 +10,19 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.notifications import deliveries
-from services.notifications.channels.message import Line, message_of
+from services.notifications import choices, deliveries
+from services.notifications.channels.message import Line, Message, message_of
+from services.notifications.channels.push import notice_of
 from services.notifications.deliveries import NewDelivery
-from services.notifications.rules import Channel, path_of
+from services.notifications.rules import PUSHED_URGENTLY, Channel, path_of
+from services.people import push_devices
 from services.people import queries as people_queries
+from services.people.push_devices import Device
 
 _PEOPLE = 100
 _LINES = 20
 """So many lines are in a mail; of the others it says how many there are."""
+_URGENT = sorted(PUSHED_URGENTLY)
 
 # A person's news are taken whole, by one sender: whoever else looks meanwhile passes them over.
 # What was read before it was mailed is not mailed any more.
@@ -29,11 +36,11 @@ WITH due AS (
     WHERE n.mail_at <= :now ORDER BY n.person, n.id FOR UPDATE OF n SKIP LOCKED
 ), taken AS (
     UPDATE notification n SET mail_at = NULL FROM held WHERE n.id = held.id
-    RETURNING n.person, n.id, n.line, n.case_id, n.tool, n.output_id, n.read_at
+    RETURNING n.person, n.id, n.line, n.case_id, n.tool, n.output_id, n.read_at, n.what
 )
 SELECT t.person, count(*) AS n, max(t.id) AS last, (array_agg(
     jsonb_build_array(t.line, t.case_id, t.tool, t.output_id) ORDER BY t.id)
-    )[1\\:CAST(:lines AS int)] AS said
+    )[1\\:CAST(:lines AS int)] AS said, bool_or(t.what = ANY(:urgent)) AS urgent
 FROM taken t WHERE t.read_at IS NULL GROUP BY t.person ORDER BY t.person
 """
 )
@@ -47,6 +54,20 @@ class _Told(NamedTuple):
     last: int
     said: Sequence[tuple[str, int | None, str | None, str | None]]
     """The lines, each with the case and the output that it is about."""
+    urgent: bool
+
+    def message(self) -> Message:
+        """All of it."""
+        lines = tuple(
+            Line(text=line, path=path_of(case_id, tool, output_id))
+            for line, case_id, tool, output_id in self.said
+        )
+        return message_of(lines, more=self.n - len(lines))
+
+    @property
+    def about(self) -> str:
+        """The number of the last notification stands for all of them: each is sent once."""
+        return f"notification {self.last}"
 
 
 def gather(session: Session, *, now: datetime) -> int:
@@ -54,12 +75,13 @@ def gather(session: Session, *, now: datetime) -> int:
 
     Call it again, in a new transaction, while it answers `BATCH`.
     """
-    found = session.execute(_TAKE, {"now": now, "people": _PEOPLE, "lines": _LINES})
-    told = [_Told(*row) for row in found]
+    given = {"now": now, "people": _PEOPLE, "lines": _LINES, "urgent": _URGENT}
+    told = [_Told(*row) for row in session.execute(_TAKE, given)]
     # Who has left since hears no more.
     active = people_queries.names(session, [one.person for one in told]) if told else {}
-    mails = [_mail(one) for one in told if one.person in active]
-    deliveries.write(session, mails, now=now)
+    heard = [one for one in told if one.person in active]
+    deliveries.write(session, [_mail(one) for one in heard], now=now)
+    deliveries.write(session, _pushes(session, heard), now=now)
     return len(told)
 
 
@@ -67,12 +89,24 @@ BATCH = _PEOPLE
 
 
 def _mail(told: _Told) -> NewDelivery:
-    lines = tuple(
-        Line(text=line, path=path_of(case_id, tool, output_id))
-        for line, case_id, tool, output_id in told.said
-    )
-    message = message_of(lines, more=told.n - len(lines))
-    # The number of the last notification stands for all of them: each is mailed once.
-    return NewDelivery(
-        Channel.EMAIL, told.person, message.model_dump_json(), f"notification {told.last}"
-    )
+    said = told.message().model_dump_json()
+    return NewDelivery(Channel.EMAIL, told.person, said, told.about)
+
+
+def _pushes(session: Session, told: Sequence[_Told]) -> list[NewDelivery]:
+    """One for each device of those who want it."""
+    devices = push_devices.of_people(session, [one.person for one in told]) if told else {}
+    if not devices:
+        return []
+    wanted = choices.of_people(session, devices)
+    return [
+        _push(one, device)
+        for one in told
+        if one.person in devices and wanted[one.person].pushed
+        for device in devices[one.person]
+    ]
+
+
+def _push(told: _Told, device: Device) -> NewDelivery:
+    said = notice_of(told.message(), urgent=told.urgent).model_dump_json()
+    return NewDelivery(Channel.PUSH, told.person, said, told.about, device=device)

@@ -68,7 +68,7 @@ class Delivery(Base):
     `state`: `unknown` is what it is from before the first byte is sent until an answer is
     written down, so that whoever is killed between leaves it to be sent again, under the same
     `message_id`. `attempts` fences: an answer is written only by who made the last attempt.
-    `lane` is what a slow receiver holds up: the mail server, or one webhook.
+    `lane` is what a slow receiver holds up: the mail server, one webhook, or a push service.
     """
 
     __tablename__ = "delivery"
@@ -77,7 +77,10 @@ class Delivery(Base):
         one_of("channel", Channel),
         one_of("state", DeliveryState),
         CheckConstraint("(state = 'sent') = (sent_at IS NOT NULL)", name="sent"),
-        CheckConstraint("(channel = 'email') = (webhook_id IS NULL)", name="webhook"),
+        CheckConstraint(
+            "(channel IN ('slack', 'webhook')) = (webhook_id IS NOT NULL)", name="webhook"
+        ),
+        CheckConstraint("channel = 'push' OR device_id IS NULL", name="device"),
         Index("ix_delivery_due", "next_attempt_at", postgresql_where=text(TO_DO)),
         Index("ix_delivery_created", "created_at"),
     )
@@ -86,10 +89,14 @@ class Delivery(Base):
     channel: Mapped[str]
     destination: Mapped[str]
     webhook_id: Mapped[int | None] = mapped_column(ForeignKey("webhook.id"), index=True)
+    device_id: Mapped[int | None] = mapped_column(
+        ForeignKey("push_device.id", ondelete="SET NULL"), index=True
+    )
+    """Of a push where it goes; empty once the device is removed."""
     lane: Mapped[str]
     message_id: Mapped[str]
     payload: Mapped[str]
-    """Of a webhook the event as JSON; of mail and Slack what is said, as JSON of ours."""
+    """Of a webhook the event as JSON; of everything else what is said, as JSON of ours."""
     state: Mapped[str] = mapped_column(server_default=DeliveryState.WAITING.value)
     attempts: Mapped[int] = mapped_column(server_default="0")
     next_attempt_at: Mapped[datetime] = mapped_column(server_default=NOW)
@@ -97,6 +104,21 @@ class Delivery(Base):
     """What came back last: the receiver's words, or ours of why there are none."""
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     sent_at: Mapped[datetime | None]
+
+
+class PushKey(Base):
+    """The one pair of keys by which push services know this installation.
+
+    The private one signs, so it is kept as it is.
+    """
+
+    __tablename__ = "push_key"
+    __table_args__ = (CheckConstraint("alone", name="alone"),)
+
+    alone: Mapped[bool] = mapped_column(server_default="true", primary_key=True)
+    private: Mapped[str]
+    public: Mapped[str]
+    made_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class NotificationChoice(Base):
@@ -108,6 +130,8 @@ class NotificationChoice(Base):
         ForeignKey("person.email", onupdate="CASCADE"), primary_key=True
     )
     not_mailed: Mapped[list[Any]]
+    pushed: Mapped[bool] = mapped_column(server_default="true")
+    """Whether what is mailed is pushed to their devices, too."""
     digest_minutes: Mapped[int]
     quiet_from: Mapped[str | None]
     quiet_until: Mapped[str | None]

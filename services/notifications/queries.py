@@ -11,6 +11,7 @@ from services.notifications.choices import of_people
 from services.notifications.errors import NoDelivery
 from services.notifications.inbox import entries, unread
 from services.notifications.models import TO_DO
+from services.notifications.push import devices_of
 from services.notifications.rules import Choice, DeliveryState
 from services.notifications.webhooks import connected
 
@@ -23,6 +24,7 @@ __all__ = [
     "connected",
     "deliveries",
     "delivery",
+    "devices_of",
     "entries",
     "failing",
     "unread",

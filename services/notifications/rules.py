@@ -1,7 +1,7 @@
 """Who is told of what, when, and how often it is tried. Pure."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
@@ -32,6 +32,7 @@ class Channel(StrEnum):
     EMAIL = "email"
     SLACK = "slack"
     WEBHOOK = "webhook"
+    PUSH = "push"
 
 
 class DeliveryState(StrEnum):
@@ -45,6 +46,10 @@ class DeliveryState(StrEnum):
 
 OF_CASES = {
     "secondlook.case.rerouted.v1": What.REASSIGNED,
+    # Open again by itself, or by a word of somebody else: its owner may know nothing of it.
+    "secondlook.case.unmerged.v1": What.REOPENED,
+    "secondlook.case.undone.v1": What.REOPENED,
+    "secondlook.case.woken.v1": What.REMINDED,
     **{
         f"secondlook.case.{what.value}.v1": what
         for what in (
@@ -97,6 +102,7 @@ class Choice:
     """How somebody wants to be told; as it stands here where they never chose."""
 
     not_mailed: frozenset[str] = field(default_factory=frozenset)
+    pushed: bool = True
     digest_minutes: int = 0
     quiet_from: time | None = None
     quiet_until: time | None = None
@@ -222,6 +228,43 @@ def path_of(case_id: int | None, tool: str | None, output_id: str | None) -> str
     if tool is not None and output_id is not None:
         return f"/o/{tool}/{quote(output_id, safe='')}"
     return "/inbox"
+
+
+# --- what is pushed to devices -------------------------------------------------------------
+
+PUSHED_URGENTLY = frozenset({What.ESCALATED, What.OVERDUE})
+"""What wakes a device that saves its battery."""
+
+# In this order: most say that they are others as well.
+_BROWSERS = {
+    "Edg": "Edge",
+    "OPR/": "Opera",
+    "Firefox/": "Firefox",
+    "FxiOS/": "Firefox",
+    "Chrom": "Chrome",
+    "CriOS/": "Chrome",
+    "Safari/": "Safari",
+}
+_SYSTEMS = {
+    "Android": "Android",
+    "iPhone": "iOS",
+    "iPad": "iPadOS",
+    "Windows": "Windows",
+    "Mac OS": "macOS",
+    "CrOS": "ChromeOS",
+    "Linux": "Linux",
+}
+
+
+def browser_in_words(user_agent: str) -> str:
+    """What people call the browser that calls itself so."""
+    browser = _first_in(user_agent, _BROWSERS) or "A browser"
+    system = _first_in(user_agent, _SYSTEMS)
+    return f"{browser} on {system}" if system else browser
+
+
+def _first_in(user_agent: str, words: Mapping[str, str]) -> str | None:
+    return next((said for sign, said in words.items() if sign in user_agent), None)
 
 
 # --- which events webhooks hear -----------------------------------------------------------

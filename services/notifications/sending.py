@@ -20,6 +20,7 @@ from services.kit.clock import Clock
 from services.kit.database import Database
 from services.notifications import deliveries, rules
 from services.notifications.channels.outcome import Outcome, Result, outcome
+from services.notifications.channels.push import PushChannel
 from services.notifications.channels.slack import SlackChannel
 from services.notifications.channels.webhook import WebhookChannel
 from services.notifications.deliveries import Due
@@ -47,8 +48,10 @@ class Mailer(Protocol):
 class Channels:
     """Every way out."""
 
-    def __init__(self, mail: Mailer, slack: SlackChannel, webhook: WebhookChannel) -> None:
-        self._mail, self._slack, self._webhook = mail, slack, webhook
+    def __init__(
+        self, mail: Mailer, slack: SlackChannel, webhook: WebhookChannel, push: PushChannel
+    ) -> None:
+        self._mail, self._slack, self._webhook, self._push = mail, slack, webhook, push
 
     async def send(self, due: Due) -> Outcome:
         """Make one attempt; it never raises."""
@@ -67,6 +70,8 @@ class Channels:
         if due.channel == Channel.WEBHOOK:
             secret = due.secret or ""
             return self._webhook.send(due.destination, due.message_id, due.payload, secret)
+        if due.channel == Channel.PUSH:
+            return self._push.send(due.device, due.message_id, due.payload, due.secret or "")
         way: Mailer = self._slack if due.channel == Channel.SLACK else self._mail
         return way.send(due.destination, due.message_id, due.payload)
 

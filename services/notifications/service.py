@@ -14,20 +14,24 @@ from services.notifications.choices import Wanted, choose
 from services.notifications.deliveries import NewDelivery
 from services.notifications.errors import NoDelivery
 from services.notifications.inbox import mark_all_read, mark_read
+from services.notifications.push import allow as allow_push
 from services.notifications.rules import Channel, What
 from services.notifications.telling import News
 from services.notifications.webhooks import NewWebhook
 from services.notifications.webhooks import add as add_webhook
 from services.notifications.webhooks import remove as remove_webhook
+from services.people.push_devices import remove as remove_push
 from services.people.rules import Actor, Verb
 
 __all__ = [
     "NewWebhook",
     "Wanted",
     "add_webhook",
+    "allow_push",
     "choose",
     "mark_all_read",
     "mark_read",
+    "remove_push",
     "remove_webhook",
     "retry",
     "send_test",
@@ -66,6 +70,7 @@ UPDATE delivery SET state = 'waiting', next_attempt_at = :now, created_at = :now
 WHERE id = :id AND state = 'failed'
     AND NOT EXISTS (SELECT FROM webhook w
         WHERE w.id = delivery.webhook_id AND w.removed_at IS NOT NULL)
+    AND (channel <> 'push' OR device_id IS NOT NULL)
 """)
 
 
@@ -79,6 +84,6 @@ def retry(session: Session, number: int, *, actor: Actor, now: datetime) -> None
     actor.require(Verb.MANAGE_TOOLS)
     if not affected(session.execute(_RETRY, {"id": number, "now": now})):
         raise NoDelivery(
-            f"There is no delivery {number} that was given up, or its webhook is gone."
+            f"There is no delivery {number} that was given up, or what it went to is gone."
         )
     note(session, now, actor.id, "retry", "delivery", str(number))

@@ -16,7 +16,7 @@ from services.kit.secrets import (
     password_matches,
     token_hash,
 )
-from services.people import attempts, models, queries
+from services.people import attempts, models, push_devices, queries
 from services.people.errors import SignInRefused
 from services.people.rules import Actor, Verb
 
@@ -142,7 +142,8 @@ def sign_out(session: Session, secret: str, *, now: datetime) -> None:
 
 
 def end_every_sign_in(session: Session, email: str, *, now: datetime) -> None:
-    """End all of a person's sessions, tokens, links and feeds, and know none of their browsers."""
+    """End all of a person's sessions, tokens, links and feeds, and know none of their browsers:
+    nothing more is pushed to them."""
     for table, column in (
         (models.SignIn, models.SignIn.ended_at),
         (models.PersonalToken, models.PersonalToken.revoked_at),
@@ -153,6 +154,7 @@ def end_every_sign_in(session: Session, email: str, *, now: datetime) -> None:
             update(table).where(table.person == email, column.is_(None)).values({column: now})
         )
     attempts.forget_devices(session, email)
+    push_devices.forget(session, email)
 
 
 def require_password(session: Session, who: Actor, password: str) -> None:

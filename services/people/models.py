@@ -9,6 +9,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    UniqueConstraint,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -17,6 +18,8 @@ from services.kit.columns import one_of
 from services.kit.database import Base
 from services.kit.models import NOW
 from services.people.rules import Role
+
+ENDPOINT_LENGTH = 2_000
 
 
 class Calendar(Base):
@@ -206,3 +209,28 @@ class KnownDevice(Base):
     person: Mapped[str] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"), index=True)
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     expires_at: Mapped[datetime]
+
+
+class PushDevice(Base):
+    """A browser that shows its owner what is pushed to them.
+
+    `endpoint` is where its maker's push service takes messages; `p256dh` and `auth` are what
+    they are encrypted with, so that the browser alone reads them.
+    """
+
+    __tablename__ = "push_device"
+    __table_args__ = (
+        UniqueConstraint("endpoint"),
+        CheckConstraint(f"length(endpoint) <= {ENDPOINT_LENGTH}", name="endpoint"),
+        Index("ix_push_device_person", "person"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("person.email", onupdate="CASCADE"))
+    endpoint: Mapped[str]
+    p256dh: Mapped[str]
+    auth: Mapped[str]
+    browser: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    last_error: Mapped[str | None]
+    """What came back of the last attempt to reach it, where it was not reached."""

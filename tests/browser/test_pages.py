@@ -8,6 +8,7 @@ import pytest
 from services.escalation import service as escalation
 from services.escalation.policy import revisions
 from services.kit.clock import DatabaseClock
+from services.notifications.service import allow_push
 from services.people import absences, schedules
 from services.people import service as people_service
 from services.people.rules import Role
@@ -19,6 +20,7 @@ from tests.browser.harness import at_every_width, misshapen, sideways_scroll
 from tests.factories import AUDITED, AUDITOR, FIELDS, FLAG, OPS, TEXT, Casework
 from tests.factories.people import OPERATOR
 from tests.factories.site import Site
+from tests.notifications.browsers import FakeBrowser
 from ui.outputs.view import address
 
 # Each takes the focus as it opens, which scrolls parts of the page below the bar at its top.
@@ -85,6 +87,9 @@ def _schedules(site: Site) -> list[tuple[str, str]]:
         schedules.override(session, _HOLES, factories.LEAD, begin=now, end=end, **span)
         span |= {"begin": end, "end": end + timedelta(days=3), "stand_in": None}
         absences.go_away(session, factories.TEAMMATE, **span)
+        asked = FakeBrowser("https://push.example.org/1").subscription
+        teammate = factories.actor_of(session, factories.TEAMMATE)
+        allow_push(session, asked, user_agent="Firefox/140.0", actor=teammate, now=now)
     paths = ["/schedules", f"/schedules/{_ALWAYS}", f"/schedules/{_HOLES}"]
     return [(factories.LEAD, path) for path in paths] + [
         (factories.TEAMMATE, "/account"),

@@ -373,3 +373,104 @@ def test_a_case_that_others_are_merged_into_joins_none(
     assert parts(database, incident(database)) == [second + 1, second + 2, second + 3]
     assert parts(database, second) == [first]
     assert one(database, "SELECT count(*) FROM dead_letter") == 0
+
+
+def test_undo_while_the_cause_has_another_incident_gives_the_cases_to_that(
+    log: Delivery, database: Database, casework: Casework
+) -> None:
+    log.take(*unsure(0, 3))
+    first = incident(database)
+    decide(casework, OWNER, first, UPHELD)
+    at = one(database, 'SELECT resolved_at FROM "case" WHERE id = :id', id=first)
+    log.take(*unsure(3, 3))
+    second = int(one(database, "SELECT max(id) FROM \"case\" WHERE subject_kind = 'incident'"))
+    assert len(undo(casework, OWNER, first, at)) == 3
+    query = 'SELECT state, children FROM "case" WHERE id = ANY(:ids) ORDER BY id'
+    found = rows(database, query, ids=[first, second])
+    assert [tuple(row) for row in found] == [("resolved", 0), ("open", 6)]
+    assert {row[1] for row in standing(database) if row[0] == "output"} == {"merged"}
+
+
+def test_nothing_goes_back_to_an_incident_that_is_closed(
+    log: Delivery, database: Database, casework: Casework
+) -> None:
+    log.take(*unsure(0, 3))
+    whole = incident(database)
+    decide(casework, OWNER, whole, UPHELD)
+    at = one(database, 'SELECT resolved_at FROM "case" WHERE id = :id', id=whole)
+    close = "UPDATE \"case\" SET state = 'closed', closed_at = now() WHERE id = :id RETURNING id"
+    rows(database, close, id=whole)
+    with pytest.raises(MovedOn, match="is over"):
+        undo(casework, OWNER, whole, at)
+    assert {row[1] for row in standing(database)} == {"resolved", "closed"}
+
+
+def test_a_verdict_that_decides_nothing_wakes_and_claims_nothing(
+    log: Delivery, database: Database, casework: Casework
+) -> None:
+    log.take(*unsure(0, 3))
+    whole = incident(database)
+    given = {"more": 9, "reason": "known", "limit": timedelta(days=3)}
+    casework.do("snooze", OWNER, whole, **given)
+    before = happened(database, whole)
+    ids = parts(database, whole)
+    unknown = Judgement(VerdictKind.CORRECTED, "no such category")
+    for who, said in ((OUTSIDER, UPHELD), (OWNER, unknown)):
+        with database.transaction() as session:
+            now, actor = casework.clock.now(session), actor_of(session, who)
+            found = service.decide(session, actor, ids, said, lease=LEASE, now=now)
+        assert found.done == []
+        assert set(found.skipped) == set(ids)
+        assert str(whole) not in "".join(found.skipped.values()) or who == OWNER
+    assert happened(database, whole) == before
+    assert one(database, 'SELECT state FROM "case" WHERE id = :id', id=whole) == "snoozed"
+
+
+def test_many_are_taken_back_at_once_by_bulk(
+    log: Delivery, database: Database, casework: Casework
+) -> None:
+    log.take(*unsure(0, 4))
+    whole = incident(database)
+    decide(casework, OWNER, whole, UPHELD)
+    ids = parts(database, whole)
+    with database.transaction() as session:
+        now = casework.clock.now(session)
+        work = Work(session, actor_of(session, LEAD), ids[0], LIMITS, now)
+        found = bulk.do_to_all(work, "undo", [*ids, 10**9], {})
+    assert sorted(found.done) == ids
+    assert [one.id for one in found.skipped] == [10**9]
+    assert {row[1] for row in standing(database)} == {"merged", "open"}
+
+
+def test_each_that_was_put_off_counts_all_that_comes(
+    log: Delivery, database: Database, casework: Casework
+) -> None:
+    log.take(*unsure(0, 1), *unsure(1, 1))
+    given = {"more": 10, "reason": "known", "limit": timedelta(days=3)}
+    for row in rows(database, 'SELECT id FROM "case" ORDER BY id'):
+        casework.do("snooze", OWNER, row.id, **given)
+    log.take(*unsure(2, 1))
+    casework.do("snooze", OWNER, int(one(database, 'SELECT max(id) FROM "case"')), **given)
+    log.take(*unsure(3, 1))
+    left = 'SELECT wakes_after FROM "case" WHERE wakes_after IS NOT NULL ORDER BY id'
+    assert [row.wakes_after for row in rows(database, left)] == [8, 8, 9]
+    # What was put off hides none of those that are enough for an incident.
+    log.take(*unsure(4, 2))
+    assert len(parts(database, incident(database))) == 3
+
+
+def test_what_is_taken_out_again_is_told_to_its_owner(
+    log: Delivery, database: Database, casework: Casework
+) -> None:
+    log.take(*unsure(0, 4))
+    part = parts(database, incident(database))[-1]
+    casework.do("unmerge", LEAD, part)
+    log.relay()
+    assert ("reopened", part) in told(database)
+
+
+def test_a_dispute_of_a_part_is_in_its_story(log: Delivery, database: Database) -> None:
+    log.take(*unsure(0, 3))
+    log.take(correction("o-1", kind="dispute"))
+    part = parts(database, incident(database))[1]
+    assert happened(database, part)[-1] == "disputed"

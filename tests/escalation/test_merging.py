@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.escalation import bulk, lists
+from services.escalation import bulk, lists, service
 from services.escalation.errors import MovedOn
 from services.escalation.lists import Filter
 from services.escalation.rules import Owner
@@ -24,6 +24,7 @@ from tests.factories import (
     correction,
     one,
     output,
+    populate,
     rows,
 )
 
@@ -251,3 +252,28 @@ def test_a_merged_case_of_somebody_who_left_comes_back_to_somebody_else(
     rows(database, "UPDATE person SET active = false WHERE email = :e RETURNING 1", e=TEAMMATE)
     casework.do("unmerge", LEAD, cases[0])
     assert one(database, 'SELECT owner_person FROM "case" WHERE id = :c', c=cases[0]) != TEAMMATE
+
+
+def test_what_is_looked_at_blind_is_merged_into_none(empty: Database) -> None:
+    populate(empty, audit_rate=1.0)
+    log, casework = Delivery(empty), Casework(empty)
+    log.take(output("o-1"), output("o-2", confidence=0.1))
+    audit, other = (row.id for row in rows(empty, 'SELECT id FROM "case" ORDER BY trigger, id'))
+    with pytest.raises(InvalidInput, match="blind"):
+        casework.do("merge", LEAD, audit, into=other)
+
+
+@pytest.mark.parametrize("step", ["close_resolved", "expire_leases"])
+def test_no_more_than_the_limit_are_taken_on_at_once(
+    step: str, log: Delivery, casework: Casework, database: Database
+) -> None:
+    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(40)))
+    for row in rows(database, 'SELECT id FROM "case"'):
+        if step == "close_resolved":
+            casework.give_verdict(OWNER, row.id)
+        else:
+            casework.claim(OWNER, row.id, lease=timedelta(0))
+    with database.transaction() as session:
+        now = casework.clock.now(session) + HOUR
+        given = {"now": now, "limit": 3} | ({"before": now} if step == "close_resolved" else {})
+        assert getattr(service, step)(session, **given) == 3

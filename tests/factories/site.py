@@ -22,7 +22,8 @@ from tests.factories.installation import Installation, cloned, open_resources, p
 from tests.waiting import until
 
 _CLOSE = """UPDATE "case" SET state = 'closed', claimant = NULL, lease_expires_at = NULL,
-    paused_since = NULL, wakes_at = NULL, pause_reason = NULL, closed_at = now(),
+    paused_since = NULL, wakes_at = NULL, pause_reason = NULL, wakes_after = NULL,
+    closed_at = now(),
     verdict = 'upheld', verdict_id = 'cleared', verdict_by = 'cleared'
     WHERE state NOT IN ('resolved', 'closed')"""
 

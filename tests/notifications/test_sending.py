@@ -15,6 +15,7 @@ from services.notifications.channels.email import EmailChannel, MailServer
 from services.notifications.channels.http import Poster
 from services.notifications.channels.message import Line, message_of
 from services.notifications.channels.outcome import Result, outcome
+from services.notifications.channels.push import PushChannel
 from services.notifications.channels.slack import SlackChannel
 from services.notifications.channels.webhook import WebhookChannel
 from services.notifications.deliveries import NewDelivery
@@ -27,6 +28,7 @@ from tests.waiting import until
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 ADDRESS = "https://secondlook.example.org"
+SENDER = "Secondlook <sl@example.org>"
 SOON = timedelta(milliseconds=20)
 
 
@@ -50,8 +52,13 @@ def channels(mailbox: Mailbox | None = None, *, seconds: float = 0.5) -> Channel
     mail: Mailer = ConsoleChannel()
     if mailbox is not None:
         server = MailServer.of(mailbox.url)
-        mail = EmailChannel(server, "Secondlook <sl@example.org>", lambda: ADDRESS)
-    return Channels(mail, SlackChannel(poster, lambda: ADDRESS), WebhookChannel(poster))
+        mail = EmailChannel(server, SENDER, lambda: ADDRESS)
+    return Channels(
+        mail,
+        SlackChannel(poster, lambda: ADDRESS),
+        WebhookChannel(poster),
+        PushChannel(poster, SENDER),
+    )
 
 
 def sender_of(database: Database, ways: Channels) -> Sender:
@@ -175,7 +182,12 @@ def test_nothing_is_sent_to_a_forbidden_address(database: Database, web: Web) ->
     hook = connect(database, web.url)
     put(database, event_to(web, hook, "e-1"))
     poster = Poster(())
-    ways = Channels(ConsoleChannel(), SlackChannel(poster, lambda: ADDRESS), WebhookChannel(poster))
+    ways = Channels(
+        ConsoleChannel(),
+        SlackChannel(poster, lambda: ADDRESS),
+        WebhookChannel(poster),
+        PushChannel(poster, SENDER),
+    )
     drain(sender_of(database, ways), database)
     assert web.came == {}
     assert "SECONDLOOK_OUTBOUND_ALLOW" in one(database, "SELECT answer FROM delivery")

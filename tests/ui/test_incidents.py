@@ -117,3 +117,14 @@ def test_who_may_not_or_comes_with_nonsense(site: Site, whole: int) -> None:
         assert said.status_code in (400, 422)
     assert site.one(_LEFT, id=whole) == 10
     assert post(owner, f"/c/{whole}/parts/undo", at=now).status_code == 409
+
+
+def test_an_incident_is_put_off_until_more_of_it_comes(site: Site, whole: int) -> None:
+    owner = client_of(site, factories.OWNER)
+    given = {"span": "4h", "note": "the provider knows", "token": ""}
+    assert 'name="more"' in owner.get(f"/c/{whole}").text
+    for wrong in ("0", "many"):
+        assert post(owner, f"/c/{whole}/put-off", more=wrong, **given).status_code == 422
+    assert post(owner, f"/c/{whole}/put-off", more="3", **given).status_code == 303
+    query = 'SELECT state, wakes_after FROM "case" WHERE id = :id'
+    assert tuple(site.rows(query, id=whole)[0]) == ("snoozed", 3)

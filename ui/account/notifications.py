@@ -49,6 +49,7 @@ def _wanted(form: Form) -> Wanted:
         quiet_from=form.line("quiet_from"),
         quiet_until=form.line("quiet_until"),
         timezone=form.line("timezone"),
+        pushed="pushed" in form,
     )
 
 
@@ -62,6 +63,7 @@ def as_chosen(pages: PageContext, email: str) -> dict[str, Any]:
         quiet_from=f"{choice.quiet_from:%H:%M}" if choice.quiet_from else "",
         quiet_until=f"{choice.quiet_until:%H:%M}" if choice.quiet_until else "",
         timezone=choice.timezone,
+        pushed=choice.pushed,
     )
     return _as_typed(chosen)
 
@@ -76,6 +78,7 @@ def _as_typed(wanted: Wanted) -> dict[str, Any]:
             }
             for what in rules.CHOOSABLE
         ],
+        "pushed": wanted.pushed,
         "digests": [{"value": minutes, "label": said} for minutes, said in _DIGESTS.items()],
         "digest_minutes": wanted.digest_minutes,
         "quiet_from": wanted.quiet_from,

@@ -12,6 +12,7 @@ from services.people.rules import Actor
 from ui.account.absences import add_absences
 from ui.account.feeds import add_feeds
 from ui.account.notifications import add_routes as add_notifications
+from ui.account.push import add_push
 from ui.account.show import SAVED, must_show_password, show_account
 from ui.kit.context import PageContext
 from ui.kit.forms import PostedForm, field_errors
@@ -54,6 +55,7 @@ def router(pages: PageContext) -> APIRouter:
 
     add_absences(routes, pages)
     add_feeds(routes, pages)
+    add_push(routes, pages)
     add_notifications(routes, pages, partial(show_account, pages))
     return routes
 

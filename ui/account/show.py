@@ -10,6 +10,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from services.kit.database import Session
+from services.notifications.queries import devices_of
 from services.people import feeds, ownership, schedule_queries
 from services.people import queries as people_queries
 from services.people.rotations import moment_in_words
@@ -20,6 +21,7 @@ from ui.kit.context import PageContext
 SAVED = {
     "1": "Your password is set. Every other sign-in of yours has ended.",
     "notifications": "From now on you are told in this way.",
+    "push": "This browser shows from now on what you are told.",
     "test": "A test is on its way to you; it is in your inbox, too.",
 }
 """What was done, by the word in the address that leads back here."""
@@ -50,6 +52,7 @@ def show_account(
         absences = _absences(session, actor, ZoneInfo(pages.timezone), now)
         stand_ins = _stand_ins(session, actor)
         reads_schedules = actor.may(Verb.READ_SCHEDULES)
+        push = devices_of(session, actor, now=now)
         has_feed = reads_schedules and feeds.has_feed_token(session, actor.email)
     if "told" not in more:
         more["told"] = as_chosen(pages, actor.email)
@@ -64,6 +67,7 @@ def show_account(
         timezone=pages.timezone,
         reads_schedules=reads_schedules,
         has_feed=has_feed,
+        push=push,
         form=form or {},
         **more,
     )

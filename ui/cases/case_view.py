@@ -91,6 +91,7 @@ def _facts(case: Case, tool: ToolInfo) -> dict[str, Any]:
         "incident": case.incident,
         "is_incident": case.subject_kind == SubjectKind.INCIDENT,
         "cause": cause_words(case.cause),
+        "has_cause": case.cause is not None,
         "opened": case.opened_at,
         "version": case.output_version.label,
     }

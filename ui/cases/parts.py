@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from services.escalation import service
+from services.escalation import queries, service
 from services.escalation.cases import Listed
 from services.escalation.service import Judgement
 from services.feedback import queries as feedback
@@ -97,7 +97,9 @@ def _agreed(
     for case in shown:
         value = said.get((case.tool, case.output_id or ""))
         given = case.value if judgement.verdict is VerdictKind.UPHELD else judgement.value
-        if value is None or given is None or same_value(value, given):
+        # What is hidden from the actor is refused for that reason alone.
+        silent = case.hidden or not queries.sees(actor, case)
+        if silent or value is None or given is None or same_value(value, given):
             agreed.append(case)
         else:
             differing[case.id] = f"Somebody says that {format_value(value)} is right."

@@ -35,7 +35,8 @@ def add_pauses(routes: APIRouter, pages: PageContext) -> None:
                 if token:
                     service.wait(session, actor, case_id, token=token, now=now, **given)
                 else:
-                    service.snooze(session, actor, case_id, now=now, **given)
+                    more = form.number("more", 0) if form.line("more") else None
+                    service.snooze(session, actor, case_id, more=more, now=now, **given)
         except (Conflict, InvalidInput, NotAllowed) as error:
             said, typed = error.detail, form.first_values()
             return show_case(

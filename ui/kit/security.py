@@ -10,6 +10,7 @@ def content_security_policy(*, frame_ancestors: str = "'none'", form_action: str
         (
             "default-src 'none'",
             "script-src 'self'",
+            "worker-src 'self'",
             "style-src 'self'",
             "img-src 'self'",
             "font-src 'self'",

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from secondlook.conditions import Facts
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.escalation import owners
@@ -124,8 +125,19 @@ def replay(
         if rule not in ownable:
             ownable[rule] = not able.isdisjoint(_chain(new.route, against))
         found.unowned += not ownable[rule]
-    found.whole = most is None or found.cases < most
+    found.whole = most is None or not _are_more(session, since, now, most)
     return found
+
+
+_MORE = text("""
+SELECT count(*) > :most FROM (SELECT FROM "case"
+    WHERE opened_at > :since AND opened_at <= :now LIMIT :most + 1) some_of_them
+""")
+
+
+def _are_more(session: Session, since: datetime, now: datetime, most: int) -> bool:
+    """Whether more cases of any kind were opened since than are looked at."""
+    return bool(session.execute(_MORE, {"since": since, "now": now, "most": most}).scalar_one())
 
 
 def _calendars(

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 
 import httpx2
@@ -16,7 +16,7 @@ SECONDS = 15.0
 """For all of it: whoever answers byte by byte takes no longer than whoever does not answer."""
 _STEP_SECONDS = 10.0
 _READ = 1_000
-_GONE = 410
+_GONE = frozenset({410})
 
 
 @cache
@@ -31,12 +31,14 @@ class Poster:
     def __init__(self, allowed: Sequence[Network], *, seconds: float = SECONDS) -> None:
         self._allowed, self._seconds = allowed, seconds
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
-        """Send it, and say what came back."""
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, gone: Collection[int] = _GONE
+    ) -> Outcome:
+        """Send it, and say what came back; an answer of `gone` means that nobody is there."""
         sending = _Sending()
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._post(url, body, headers, sending)
+                return await self._post(url, body, headers, sending, gone)
         except ForbiddenDestination as error:
             return outcome(Result.NEVER, error.detail)
         except TimeoutError:
@@ -47,7 +49,12 @@ class Poster:
             return outcome(sending.lost, f"{type(error).__name__}: {error}")
 
     async def _post(
-        self, url: str, body: bytes, headers: Mapping[str, str], sending: "_Sending"
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        sending: "_Sending",
+        gone: Collection[int],
     ) -> Outcome:
         target = destinations.parse(url)
         found = await destinations.resolve(target)
@@ -64,7 +71,7 @@ class Poster:
                 headers={**headers, "Host": target.authority},
                 extensions={"sni_hostname": target.host},
             ) as answer:
-                return await _read(answer)
+                return await _read(answer, gone)
 
 
 class _Sending:
@@ -79,7 +86,7 @@ class _Sending:
         return Result.UNKNOWN if self.begun else Result.AGAIN
 
 
-async def _read(answer: httpx2.Response) -> Outcome:
+async def _read(answer: httpx2.Response, gone: Collection[int]) -> Outcome:
     """What an answer says; no more than its beginning is read."""
     words = b""
     async for part in answer.aiter_raw():
@@ -89,4 +96,4 @@ async def _read(answer: httpx2.Response) -> Outcome:
     said = f"{answer.status_code} {words[:_READ].decode(errors='replace')}"
     if answer.is_success:
         return outcome(Result.SENT, said)
-    return outcome(Result.NEVER if answer.status_code == _GONE else Result.AGAIN, said)
+    return outcome(Result.GONE if answer.status_code in gone else Result.AGAIN, said)

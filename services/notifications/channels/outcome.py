@@ -7,12 +7,14 @@ ANSWER_SHOWN = 300
 
 
 class Result(StrEnum):
-    """`again`: it surely did not arrive. `unknown`: it may have. `never`: it never will."""
+    """`again`: it surely did not arrive. `unknown`: it may have. `never`: it never will.
+    `gone`: it never will, as nobody is there any more."""
 
     SENT = "sent"
     AGAIN = "again"
     UNKNOWN = "unknown"
     NEVER = "never"
+    GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)
