@@ -9,7 +9,7 @@ from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import answering, clocks, owners, reroutes
+from services.escalation import answering, clocks, impartial, owners, reroutes
 from services.escalation.answering import Chain, Found
 from services.escalation.models import OPEN
 from services.escalation.policy.facts import COLUMNS, Said, facts
@@ -211,7 +211,10 @@ def _choice(
 
 def _chosen(session: Session, choices: Sequence[_Choice], now: datetime) -> list[_Chosen]:
     """Who can be accountable; all at once, so that they are locked in the order of all."""
-    chains = [one.chain(0) for one in choices] + [one.now_wanted for one in choices]
+    apart = impartial.apart(session, [one.case.id for one in choices])
+    barred = [apart[one.case.id] for one in choices] * 2
+    wanted = [one.chain(0) for one in choices] + [one.now_wanted for one in choices]
+    chains = [one._replace(barred=them) for one, them in zip(wanted, barred, strict=True)]
     owning = [Chain((wanting(one.case.owner),)) for one in choices]
     answers = answering.ask(session, (*chains, *owning), now=now)
     able = answering.owning(session, answers, chains)

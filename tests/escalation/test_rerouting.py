@@ -32,6 +32,7 @@ from tests.factories import (
     TEAMMATE,
     Casework,
     Delivery,
+    correction,
     one,
     output,
     rows,
@@ -170,6 +171,16 @@ def test_owner_who_cannot_is_passed_over(log: Delivery, case: int, database: Dat
     reapply(database)
     assert stored(database, case).owner_person == LEAD, "the next of the ladder"
     assert story(database, case) == ["opened", "rerouted", "rung skipped"]
+
+
+def test_case_does_not_go_to_who_corrected_its_output(log: Delivery, database: Database) -> None:
+    log.take(output("o-1", confidence=0.1, value="tax"))
+    assert rows(database, 'SELECT owner_person FROM "case"') == [(LEAD,)]
+    log.take(correction("o-2", value="billing", who=LEAD))
+    log.take(output("o-2", confidence=0.1, value="tax"))
+    assert reapply(database).moved == 0
+    owners = 'SELECT owner_person, owner_team FROM "case" ORDER BY id'
+    assert rows(database, owners) == [(LEAD, None), (None, "support")]
 
 
 # --- clocks ---------------------------------------------------------------------------------

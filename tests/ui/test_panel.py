@@ -6,7 +6,7 @@ import pytest
 from httpx2 import Response
 
 from tests import factories
-from tests.factories import LEAD, OWNER, TEAMMATE
+from tests.factories import ADMIN, LEAD, OWNER, TEAMMATE
 from tests.factories.site import Site, at_work, open_site
 from tests.ui.pages import client_of, post
 
@@ -142,3 +142,31 @@ def test_comment_shows_links_and_whom_it_mentions(site: Site, case: int) -> None
     refused = post(client_of(site, OWNER), f"/c/{case}/comment", note="@otto look", token="")
     assert refused.status_code == 422
     assert f"{factories.OUTSIDER} cannot see this case" in refused.text
+
+
+def test_page_says_where_nobody_else_is_left(site: Site, case: int) -> None:
+    site.one(
+        """WITH said AS (INSERT INTO own_correction
+            (tool, correction_id, output_id, actor, heard_at)
+            SELECT o.tool, p.email || o.output_id, o.output_id, p.email, now()
+            FROM case_output o CROSS JOIN person p WHERE o.case_id = :id RETURNING 1)
+        SELECT count(*) FROM said""",
+        id=case,
+    )
+    assert 'id="left-alone"' in page(site, ADMIN, case)
+    assert 'id="verdict"' in page(site, ADMIN, case)
+    assert 'id="left-alone"' not in page(site, LEAD, case)
+    assert "You corrected this output yourself" in page(site, LEAD, case)
+    assert say(site, ADMIN, case, "tax").status_code == 303
+    assert "as nobody without one was left" in page(site, LEAD, case)
+
+
+def test_opinion_that_stays_has_no_button(site: Site, case: int) -> None:
+    say(site, OWNER, case, "tax")
+    say(site, TEAMMATE, case, "tax")
+    assert 'id="take-back"' not in page(site, OWNER, case)
+    verdict = site.one('SELECT verdict_id FROM "case" WHERE id = :id', id=case)
+    post(client_of(site, TEAMMATE), f"/c/{case}/undo", verdict_id=verdict)
+    shown = page(site, OWNER, case)
+    assert "All were shown once, so it stays." in shown
+    assert 'id="take-back"' not in shown
