@@ -179,8 +179,8 @@ def test_case_does_not_go_to_who_corrected_its_output(log: Delivery, database: D
     log.take(correction("o-2", value="billing", who=LEAD))
     log.take(output("o-2", confidence=0.1, value="tax"))
     assert reapply(database).moved == 0
-    owners = 'SELECT owner_person, owner_team FROM "case" ORDER BY id'
-    assert rows(database, owners) == [(LEAD, None), (None, "support")]
+    owners = 'SELECT owner_person FROM "case" ORDER BY id'
+    assert rows(database, owners) == [(LEAD,), (ADMIN,)]
 
 
 # --- clocks ---------------------------------------------------------------------------------
