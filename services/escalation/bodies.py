@@ -75,7 +75,8 @@ class EscalateBody(Body):
 
 
 class UndoBody(Body):
-    """The verdict that was seen; where it is named and the case has another, nothing happens."""
+    """The verdict that was seen; where it is named and the case has another, or none, nothing
+    happens. `opinion` takes back one's own opinion."""
 
     verdict_id: Annotated[Text, Field(strict=True, min_length=1, max_length=ID_BYTES)] | None = None
 
