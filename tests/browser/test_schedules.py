@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from playwright.sync_api import Page, expect
 
@@ -10,6 +11,7 @@ from tests import factories
 from tests.browser.conftest import Visit
 from tests.factories.site import Site
 
+BERLIN = ZoneInfo("Europe/Berlin")
 _MOST_STEPS = 60
 
 
@@ -38,7 +40,8 @@ def _tab_to(page: Page, name: str) -> None:
 def test_give_the_duty_for_a_day_and_end_that_by_keyboard(
     site: Site, visit: Visit, script: bool
 ) -> None:
-    slug, tomorrow = _schedule(site), datetime.now(UTC) + timedelta(days=1, hours=1)
+    # A day of the schedule's, which late in the evening is another one than ours.
+    slug, tomorrow = _schedule(site), datetime.now(BERLIN) + timedelta(days=1, hours=1)
     with visit(factories.LEAD, javascript=script) as view:
         page = view.open(f"/schedules/{slug}")
         _tab_to(page, "Who")
