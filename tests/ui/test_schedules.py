@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import icalendar
 import pytest
@@ -45,7 +46,8 @@ def site(postgres_url: str) -> Iterator[Site]:
 
 
 def today() -> str:
-    return datetime.now(UTC).date().isoformat()
+    """As it is where the schedules are."""
+    return datetime.now(ZoneInfo("Europe/Berlin")).date().isoformat()
 
 
 def who(site: Site, slug: str = "first") -> str | None:
