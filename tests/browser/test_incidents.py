@@ -1,6 +1,7 @@
 """An owner decides many cases of one cause in three actions, and takes it back with one."""
 
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -21,9 +22,11 @@ _SIZE = 50
 def whole(site: Site) -> int:
     """An incident of fifty disputes."""
     site.clear()
-    outputs = [site.output(confidence=0.95) for _ in range(_SIZE)]
-    for output_id in outputs:
-        site.say(output_id, kind="dispute", note="It was a question about money")
+    ids = [f"incident-{uuid4().hex[:8]}-{n}" for n in range(_SIZE)]
+    other = [{"value": "tax", "confidence": 0.2}]
+    site.send(*(factories.output(id_, confidence=0.95, alternatives=other) for id_ in ids))
+    said = {"kind": "dispute", "note": "It was a question about money"}
+    site.send(*(factories.correction(id_, **said) for id_ in ids))
     until(lambda: site.one(_WHOLE) > 0 and site.one(_LEFT, id=site.one(_WHOLE)) == _SIZE)
     return int(site.one(_WHOLE))
 
