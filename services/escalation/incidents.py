@@ -91,7 +91,8 @@ class _Cause:
 
     routed: Routed
     """Of the last one that opened."""
-    opened: list[int] = field(default_factory=list)
+    opened: dict[int, str] = field(default_factory=dict)
+    """Each with the team that it is of."""
     before: list[OfCause] = field(default_factory=list)
     incident: OfCause | None = None
 
@@ -99,15 +100,17 @@ class _Cause:
     def forms(self) -> bool:
         """Whether there are enough for an incident now."""
         group = self.routed.route.group
-        alike = sum(one.wakes_after is None for one in self.before)
-        return group is not None and len(self.opened) + alike >= group.incident_at
+        alike = [one.team for one in self.before if one.wakes_after is None]
+        of_team = [*self.opened.values(), *alike].count(self.routed.team)
+        return group is not None and of_team >= group.incident_at
 
     @property
     def parts(self) -> list[int]:
-        """What becomes part of it: what somebody works on, or has put off, stays as it is."""
+        """What becomes part of it: what somebody works on, or has put off, stays as it is, and so
+        does what is another team's, as the rule may have been, before."""
         team = self.incident.team if self.incident else self.routed.team
-        free = (one.id for one in self.before if one.state == CaseState.OPEN and one.team == team)
-        return [*self.opened, *free]
+        free = {one.id: one.team for one in self.before if one.state == CaseState.OPEN}
+        return [id_ for id_, of_team in {**self.opened, **free}.items() if of_team == team]
 
 
 def group(
@@ -136,7 +139,7 @@ def _by_cause(
         if one.cause is not None:
             of_cause = found.setdefault(one.cause, _Cause(one))
             of_cause.routed = one
-            of_cause.opened.append(case_id)
+            of_cause.opened[case_id] = one.team
     for row in session.execute(_OF_CAUSE, {"ids": list(alike)}) if found and alike else ():
         case, name = OfCause(*row), row.cause
         if name in found and case.kind == SubjectKind.INCIDENT:
@@ -166,7 +169,7 @@ def _form(session: Session, forming: Mapping[str, _Cause], *, now: datetime) -> 
 def _subject_key(of_cause: _Cause, name: str) -> str:
     """What names an incident: its cause, and the case that made it one, as it may come again."""
     digest = sha256(name.encode()).hexdigest()[:16]
-    return f"{of_cause.routed.request.tool}/{digest}/{of_cause.opened[-1]}"
+    return f"{of_cause.routed.request.tool}/{digest}/{max(of_cause.opened)}"
 
 
 _COUNT_DOWN = text("""

@@ -319,7 +319,8 @@ def _require_part_undoable(
 ) -> None:
     """Refuse what is no verdict on a part, or none of those that the actor means or may undo."""
     queries.require_sight(actor, part)
-    if part.merged_at is None or (at is not None and part.resolved_at != at):
+    gone = part.merged_at is None or part.incident is None
+    if gone or (at is not None and part.resolved_at != at):
         raise MovedOn("The verdict does not stand any more.")
     _require_theirs(actor, part, verdict_id)
     if part.verdict_by != actor.email and barred is not None:

@@ -22,6 +22,7 @@ from tests.escalation.incidents import (
 )
 from tests.factories import (
     LEAD,
+    OTHER_TEAM,
     OWNER,
     Casework,
     Delivery,
@@ -225,3 +226,17 @@ def test_a_dispute_of_a_part_is_in_its_story(log: Delivery, database: Database) 
     log.take(correction("o-1", kind="dispute"))
     part = parts(database, incident(database))[1]
     assert happened(database, part)[-1] == "disputed"
+
+
+def test_what_the_rule_gives_to_another_team_by_now_is_no_part_of_the_old_ones_incident(
+    log: Delivery, database: Database
+) -> None:
+    log.take(*unsure(0, 3))
+    whole = incident(database)
+    moved = GROUPED.replace("owner: {team: support}", f"owner: {{team: {OTHER_TEAM}}}")
+    # Another consumer of the same log, by the policy that was put since.
+    later = Delivery(database, read_policy(moved))
+    later.take(*unsure(3, 2))
+    assert len(parts(database, whole)) == 3
+    query = "SELECT team, incident FROM \"case\" WHERE state = 'open' AND subject_kind = 'output'"
+    assert [tuple(row) for row in rows(database, query)] == [(OTHER_TEAM, None)] * 2
