@@ -128,3 +128,18 @@ def test_an_incident_is_put_off_until_more_of_it_comes(site: Site, whole: int) -
     assert post(owner, f"/c/{whole}/put-off", more="3", **given).status_code == 303
     query = 'SELECT state, wakes_after FROM "case" WHERE id = :id'
     assert tuple(site.rows(query, id=whole)[0]) == ("snoozed", 3)
+
+
+def test_the_preview_tells_nothing_of_what_is_looked_at_blind(site: Site, whole: int) -> None:
+    owner = client_of(site, factories.OWNER)
+    part = site.rows(
+        'SELECT c.id, o.output_id FROM "case" c JOIN case_output o ON o.case_id = c.id'
+        " WHERE incident = :id ORDER BY c.id LIMIT 1",
+        id=whole,
+    )[0]
+    site.say(part.output_id, value="refund")
+    # Merged before such cases were kept out.
+    site.rows('UPDATE "case" SET blind = true WHERE id = :id RETURNING id', id=part.id)
+    seen = choose(owner, whole, "is:tax").text
+    assert "refund is right" not in seen
+    assert "It is shown blind" in seen
