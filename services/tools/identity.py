@@ -44,10 +44,13 @@ class SignedIn:
 
 
 class Identity:
-    """Finds out who is calling. One per process; safe to share between threads."""
+    """Finds out who is calling. One per process; safe to share between threads.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    `ticks` tells seconds that go by, from any beginning.
+    """
+
+    def __init__(self, database: Database, *, ticks: Callable[[], float] = time.monotonic) -> None:
+        self._database, self._ticks = database, ticks
         self._tools = ToolCache()
         self._known: dict[str, tuple[float, ToolCaller]] = {}
         self._lock = Lock()
@@ -62,7 +65,7 @@ class Identity:
         if token is None:
             raise NotSignedIn("Send the tool's key: `Authorization: Bearer sl_…`.")
         known = self._known.get(token)
-        if known is None or known[0] < time.monotonic():
+        if known is None or known[0] < self._ticks():
             return await run_in_threadpool(self._look_up, token)
         return known[1]
 
@@ -76,7 +79,7 @@ class Identity:
             while len(self._known) >= _KEYS_KEPT:
                 del self._known[next(iter(self._known))]
             self._known.pop(token, None)
-            self._known[token] = (time.monotonic() + _KEY_SECONDS, caller)
+            self._known[token] = (self._ticks() + _KEY_SECONDS, caller)
         return caller
 
     def person(self, request: Request) -> Actor:

@@ -45,9 +45,7 @@ def _try(operation: Any, api: Api, address: str) -> None:
             operation.as_strategy(generation_mode=GenerationMode.NEGATIVE),
         )
     )
-    @settings(
-        max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), database=None
-    )
+    @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     def once(case: Any) -> None:
         who = "tool" if case.path in _BY_TOOLS else "admin.support"
         if case.path == "/v1/policy" and case.query:

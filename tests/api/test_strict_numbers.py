@@ -13,25 +13,22 @@ _STORED = "SELECT * FROM tool, gate_policy ORDER BY gate_policy.revision"
 
 @pytest.mark.parametrize("value", [True, False, "1", [1]])
 @pytest.mark.parametrize("field", [*_FIELDS, "category_thresholds"])
-def test_tool_takes_numbers_alone(field: str, value: Any, api: Api) -> None:
-    before = rows(api.database, _STORED)
+def test_tool_takes_numbers_alone(field: str, value: Any, untouched: Api) -> None:
     given = {"billing": value} if field == "category_thresholds" else value
-    answer = api.client.put(
-        f"/v1/tools/{TOOL}", json={field: given}, headers=api.bearer("admin.support")
+    answer = untouched.client.put(
+        f"/v1/tools/{TOOL}", json={field: given}, headers=untouched.bearer("admin.support")
     )
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"].startswith(f"/{field}")
-    assert rows(api.database, _STORED) == before
 
 
 @pytest.mark.parametrize("value", [True, "1", 1.5])
-def test_level_is_a_whole_number(value: Any, api: Api) -> None:
-    answer = api.client.post(
-        "/v1/cases/1/escalate", json={"level": value}, headers=api.bearer("owner.support")
+def test_level_is_a_whole_number(value: Any, untouched: Api) -> None:
+    answer = untouched.client.post(
+        "/v1/cases/1/escalate", json={"level": value}, headers=untouched.bearer("owner.support")
     )
     assert answer.status_code == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == ["/level"]
-    assert rows(api.database, "SELECT * FROM timeline_entry") == []
 
 
 def test_numbers_are_taken_in_every_form(api: Api) -> None:

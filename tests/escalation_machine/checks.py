@@ -47,6 +47,24 @@ _CHECKS = {
     "parts of a case that were miscounted": """
         SELECT count(*) FROM "case" c
         WHERE c.children <> (SELECT count(*) FROM "case" p WHERE p.incident = c.id)""",
+    "part of a case that is not open itself": f"""
+        SELECT count(*) FROM "case" p JOIN "case" c ON c.id = p.incident
+        WHERE p.state = 'merged' AND NOT c.{OPEN}""",
+    "cause with two open incidents": f"""
+        SELECT count(*) FROM (SELECT FROM "case" c
+            WHERE c.subject_kind = 'incident' AND c.{OPEN}
+            GROUP BY c.cause HAVING count(*) > 1) g""",
+    "verdict that was told more or less often than it was given or taken back": """
+        SELECT abs((
+            SELECT count(*) FROM timeline_entry t JOIN "case" c ON c.id = t.case_id
+            WHERE t.event IN ('resolved', 'undone') AND c.subject_kind <> 'incident'
+        ) - (SELECT count(*) FROM outbox WHERE topic = 'secondlook.verdicts'))""",
+    "case that is counted as decided, or not, against its timeline": """
+        SELECT count(*) FROM "case" c CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE t.event = 'resolved')
+                - count(*) FILTER (WHERE t.event IN ('undone', 'reopened')) AS n
+            FROM timeline_entry t WHERE t.case_id = c.id) given
+        WHERE given.n <> CASE WHEN c.state IN ('resolved', 'closed') THEN 1 ELSE 0 END""",
     "entry that was not told, or told twice": """
         SELECT abs((
             SELECT count(*) FROM timeline_entry WHERE event = ANY(:told)
@@ -63,7 +81,9 @@ BROKEN = text(
 """Takes how many outputs were `asked` about, and the entries that are `told` of by an event."""
 
 OFF_DUTY = text(f"""
-SELECT count(*) FROM "case" c
+SELECT c.id, c.subject_kind, c.state, c.owner_person, (
+    SELECT array_agg(t.event ORDER BY t.id) FROM timeline_entry t WHERE t.case_id = c.id) AS events
+FROM "case" c
 WHERE c.owner_schedule = :slug AND c.{OPEN} AND c.owner_person IS DISTINCT FROM :person
 """)
-"""How many cases a schedule owns through somebody who does not have its duty."""
+"""The cases that a schedule owns through somebody who does not have its duty."""

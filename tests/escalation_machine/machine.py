@@ -1,7 +1,7 @@
 """The machine: which steps there are. Hypothesis chooses, and shrinks what breaks."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -28,9 +28,16 @@ from tests.factories import ADMIN, LEAD, OUTSIDER, OWNER, TEAMMATE, TOOL
 
 STEPS_A_WALK = 100
 
-CASE = st.integers(0, 11)
+CASE = st.integers(0, 15)
 WHO = st.integers(0, 11)
 REVIEWER = st.sampled_from((OWNER, TEAMMATE, LEAD, OUTSIDER))
+TOGETHER: tuple[tuple[str, Mapping[str, str]], ...] = (
+    ("verdict", {"verdict": "upheld"}),
+    ("verdict", {"verdict": "not_actionable", "note": "so it is"}),
+    ("undo", {}),
+    ("claim", {}),
+    ("unmerge", {}),
+)
 HOURS = st.integers(1, 40).map(lambda hours: timedelta(hours=hours))
 
 
@@ -102,6 +109,18 @@ class Escalation(RuleBasedStateMachine):
     @rule(pause=st.sampled_from(["wait", "snooze"]), case=CASE, who=REVIEWER, span=HOURS)
     def pause(self, pause: str, case: int, who: str, span: timedelta) -> None:
         getattr(self.world, pause)(case, who, span)
+
+    @rule(case=CASE, who=REVIEWER, more=st.integers(1, 5))
+    def snooze_until_more(self, case: int, who: str, more: int) -> None:
+        self.world.snooze_until_more(case, who, more)
+
+    @rule(case=CASE, who=REVIEWER, together=st.sampled_from(TOGETHER))
+    def together(self, case: int, who: str, together: tuple[str, Mapping[str, str]]) -> None:
+        self.world.together(case, who, *together)
+
+    @rule(also_reassigned=st.booleans())
+    def reapply(self, also_reassigned: bool) -> None:
+        self.world.reapply(also_reassigned=also_reassigned)
 
     @rule(case=CASE, into=CASE)
     def merge(self, case: int, into: int) -> None:

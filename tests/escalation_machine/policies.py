@@ -20,20 +20,31 @@ _RUNGS = (
     f"team:{OTHER_TEAM}",
     f"user:{LEAD}",
 )
+_TOGETHER = (
+    "",
+    "group: {by: [predicted.category], window: 6h, incident_at: 2}",
+    "group: {by: [tool], window: 1d, incident_at: 4}",
+    "reviewers: 2",
+)
 _LASTS = (f"user:{ADMIN}, repeat: 1h", f"user:{LEAD}", f"team:{TEAM}", "team:last-resort")
 
 
 def policy(first: int, second: int, rung: int, last: int) -> str:
-    """A policy with two rules, a catch-all by duty, and a ladder of four rungs."""
+    """A policy with two rules, a catch-all by duty, and a ladder of four rungs.
+
+    Its rules may form incidents, or ask for two reviewers.
+    """
     return f"""version: 1
 catch_all: {{schedule: first, sla: {{claim: 30m, resolve: 4h}}, escalate: long}}
 rules:
   - id: taxes
     when: {{predicted.category: "tax*"}}
     {_OWNERS[first % len(_OWNERS)]}
+    {_TOGETHER[(second + last) % len(_TOGETHER)]}
   - id: refunds
     when: {{predicted.category: "refund*"}}
     {_OWNERS[second % len(_OWNERS)]}
+    {_TOGETHER[(first + rung) % len(_TOGETHER)]}
     sla: {{claim: 1h, resolve: 1d}}
 ladders:
   long:

@@ -4,7 +4,7 @@ All of it lies in one transaction that is rolled back at the end, each verb in a
 millions of steps leave nothing behind, and a step costs its statements and no more.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,11 +13,13 @@ from secondlook import events
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from services.escalation import service
+from services.escalation import rerouting, service
+from services.escalation.bulk import do_to_all
 from services.escalation.consumer import EscalationConsumer
 from services.escalation.leaving import CaseDuty
 from services.escalation.policy.revisions import PolicyInForce, put
-from services.escalation.routing import Router
+from services.escalation.routing import Router, policies
+from services.escalation.verbs import Limits, Work
 from services.kit.errors import SecondlookError
 from services.kit.eventlog.port import Batch, Partition, Record
 from services.people import absences, schedule_queries, schedules, skills
@@ -39,6 +41,11 @@ _PARTITION = Partition(events.REVIEWS, 0)
 _BATCH = Batch(_PARTITION, 0, 1, ())
 _RECORD = Record(_PARTITION, 0, b"", b"", (), datetime(2026, 1, 1, tzinfo=UTC))
 LEASE, PAUSE, WINDOW = timedelta(minutes=15), timedelta(days=3), timedelta(hours=2)
+_LIMITS = Limits(lease=LEASE, reopen_window=WINDOW, pause=PAUSE)
+_BESIDE = text("""
+SELECT id FROM "case" c WHERE :case IN (id, incident)
+    OR id = (SELECT incident FROM "case" WHERE id = :case) ORDER BY id
+""")
 AT_ONCE = 100
 # The same in every walk, and so far ahead that the database's own clock is never the later one.
 BEGIN = datetime(2040, 3, 23, 8, tzinfo=UTC)
@@ -55,9 +62,9 @@ class World:
         self._connection = connection
         self._around = connection.begin()
         self.moment = BEGIN
-        policy_in_force = PolicyInForce()
-        self._duties = (CaseDuty(policy_in_force),)
-        self._consumer = EscalationConsumer(self, Router(policy_in_force))
+        self._policy = PolicyInForce()
+        self._duties = (CaseDuty(self._policy),)
+        self._consumer = EscalationConsumer(self, Router(self._policy))
         self.outputs = 0
         self.cases: list[int] = []
         self.people = list(PEOPLE)
@@ -183,9 +190,16 @@ class World:
         self._on_case(number, who, service.wait, until=self.moment + span, **given)
 
     def snooze(self, number: int, who: str, span: timedelta) -> None:
-        """Somebody puts a case off."""
+        """Somebody puts a case off, until a time."""
+        self._put_off(number, who, until=self.moment + span)
+
+    def snooze_until_more(self, number: int, who: str, more: int) -> None:
+        """Somebody puts a case off, until so many more of its cause came."""
+        self._put_off(number, who, more=more)
+
+    def _put_off(self, number: int, who: str, **until: Any) -> None:
         given = {"token": self._token(number), "reason": "later", "limit": PAUSE}
-        self._on_case(number, who, service.snooze, until=self.moment + span, **given)
+        self._on_case(number, who, service.snooze, **until, **given)
 
     def wake(self, number: int, who: str) -> None:
         """Somebody ends a pause."""
@@ -199,6 +213,15 @@ class World:
             return service.give_verdict(session, actor, read, token=None, lease=LEASE, **given)
 
         self._on_case(number, who, give, verdict=kind, note="so it is")
+
+    def together(self, number: int, who: str, verb: str, body: Mapping[str, Any]) -> None:
+        """Somebody does a verb to a case, what it is part of, and all of its parts, at once."""
+
+        def do(session: Session, actor: Actor, case: int, *, now: datetime) -> None:
+            ids = session.scalars(_BESIDE, {"case": case}).all()
+            do_to_all(Work(session, actor, 0, _LIMITS, now), verb, ids, body)
+
+        self._on_case(number, who, do)
 
     def undo(self, number: int, who: str) -> None:
         """Somebody takes a verdict back."""
@@ -305,8 +328,10 @@ class World:
         start = f"{self.moment + timedelta(hours=ahead):%Y-%m-%dT%H:%M}"
         document = read_schedule(schedule(people, every, start))
         given = {"team": TEAM if slug == SCHEDULES[0] else OTHER_TEAM, "duties": self._duties}
+        refused = self.refused
         self._manage(schedules.put_schedule, slug, document, **given)
-        self._require_duty(slug)
+        if self.refused == refused:
+            self._require_duty(slug)
 
     def override(self, slug: str, who: str, span: timedelta) -> None:
         """Somebody has a schedule's duty for a span."""
@@ -318,8 +343,18 @@ class World:
         with self._transaction() as session:
             person = schedule_queries.on_duty(session, [slug], self.moment).get(slug)
             given = {"slug": slug, "person": person}
-            if session.execute(OFF_DUTY, given).scalar_one():
-                raise Broken(f"schedule {slug} owns what {person} does not, who has its duty")
+            if found := session.execute(OFF_DUTY, given).all():
+                raise Broken(f"{person} has the duty of {slug}, and does not own {found}")
+
+    def reapply(self, *, also_reassigned: bool) -> None:
+        """All open cases are routed anew by the policy in force."""
+
+        def do(session: Session) -> None:
+            given = {"also_reassigned": also_reassigned, "now": self.moment}
+            known = policies(session, self._policy(session))
+            rerouting.reroute(session, known, self.cases, actor=OPERATOR, **given)
+
+        self.attempt(do)
 
     def route(self, first: int, second: int, rung: int, last: int) -> None:
         """Another policy is put into force, where it can be."""
