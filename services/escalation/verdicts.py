@@ -103,6 +103,9 @@ def give_verdict(
             began.append(Entry(case.id, Happening.CLAIMED, actor.id, state=CaseState.CLAIMED))
     work = _Work(session, actor, token, began, now)
     if case.reviewers > 1:
+        if began:
+            # After one opinion of several the case is open again, and its clock goes on.
+            clocks.follow(session, [case.id], now=now)
         return _review(work, case.id, said, alone=alone)
     return _resolve(work, case, said, by=_exception(work, case))
 

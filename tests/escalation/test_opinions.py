@@ -70,6 +70,15 @@ def test_two_who_agree_decide_and_one_verdict_is_told(
     assert one(database, "SELECT sum(n) FROM total_count WHERE measure = 'verdicts'") == 1
 
 
+def test_a_case_is_due_as_before_after_an_opinion(
+    case: int, casework: Casework, database: Database
+) -> None:
+    due = 'SELECT due_at = claim_due_at AND due_at < resolve_due_at FROM "case"'
+    assert one(database, due)
+    say(casework, OWNER, "tax")
+    assert one(database, due)
+
+
 def test_the_tools_own_value_is_upheld_without_anybody_knowing(
     case: int, casework: Casework, database: Database
 ) -> None:
