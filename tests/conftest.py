@@ -50,7 +50,9 @@ _LONGEST = (
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Iterator[None]:
     """Keep a file on one worker, and all tests with the shared broker; the longest come first."""
     for item in items:
         with_broker = "kafka_broker" in getattr(item, "fixturenames", ())
@@ -62,6 +64,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
             group = "kafka" if with_broker else item.nodeid.partition("::")[0]
             item.add_marker(pytest.mark.xdist_group(group))
     yield
+    if getattr(config.option, "loadgroup", False) and not all("@" in one.nodeid for one in items):
+        raise pytest.UsageError("pytest-xdist does not keep groups of tests on one worker")
     items.sort(key=_place)
 
 
