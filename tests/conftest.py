@@ -40,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 _LONGEST = (
     "tests/conservation/",
+    "tests/escalation_machine/",
     "tests/kit/",
     "tests/browser/",
     "tests/ui_foundation/",
