@@ -2,7 +2,8 @@
 
 What a schedule owns goes to whoever has its duty now, claimed or not: its claimant works on. In a
 hole it goes on along the ladder, and does not come back. What somebody owns themselves who is
-away goes to their stand-in, else to the case's team, unless somebody has claimed it.
+away goes to their stand-in, else to the case's team, unless somebody has claimed it. Whoever has
+a part in a case is passed over.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import answering
+from services.escalation import answering, impartial
 from services.escalation.answering import Chain, Found
 from services.escalation.models import OPEN
 from services.escalation.rules import CaseState, LadderRung, Owner, Wanted
@@ -130,7 +131,9 @@ def _move(session: Session, cases: Sequence[_Held], *, now: datetime) -> int:
     """Give these cases, locked, to whoever is to answer; claims and clocks go on as they are."""
     if not cases:
         return 0
-    found = answering.first_able(session, [case.chain for case in cases], now=now)
+    apart = impartial.apart(session, [case.id for case in cases], opinions=True)
+    chains = [case.chain._replace(barred=apart[case.id]) for case in cases]
+    found = answering.first_able(session, chains, now=now)
     pairs = list(zip(cases, found, strict=True))
     kept = {case.id for case, one in pairs if _keeps(case, one)}
     give(session, {case.id: one for case, one in pairs}, kept=kept, now=now)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import claims, handover, owners
+from services.escalation import claims, handover, impartial, owners
 from services.escalation.answering import Found
 from services.escalation.models import OPEN
 from services.escalation.routing import Policy
@@ -151,7 +151,8 @@ def _give(
     note: str,
     now: datetime,
 ) -> None:
-    found = {case.id: _found(case, heirs) for case in owned}
+    apart = impartial.apart(session, [case.id for case in owned], opinions=True)
+    found = {case.id: _found(case, heirs, apart[case.id]) for case in owned}
     handover.give(session, found, now=now)
     entries = [
         Entry(id_, Happening.REASSIGNED, actor.id, note, {"owner": one.owner.as_answer()})
@@ -160,7 +161,9 @@ def _give(
     tell(session, entries, now=now)
 
 
-def _found(case: _Theirs, heirs: Mapping[str, Owner]) -> Found:
-    """Who owns a case from now on: who has its duty, else its team."""
+def _found(case: _Theirs, heirs: Mapping[str, Owner], apart: frozenset[str]) -> Found:
+    """Who owns a case from now on: who has its duty and no part in it, else its team."""
     heir = heirs.get(case.schedule or "")
-    return Found(Owner("team", case.team)) if heir is None else Found(heir, case.schedule)
+    if heir is None or heir.id in apart:
+        return Found(Owner("team", case.team))
+    return Found(heir, case.schedule)

@@ -115,6 +115,20 @@ def test_appealed_case_leaves_its_owner_where_they_decided_it(
     casework.give_verdict(decided_by, 1)
     log.take(correction("o-1", kind="appeal"))
     assert one(database, _OWNER) == owner
+    if owner == "support":
+        said = "SELECT note FROM timeline_entry WHERE event = 'rung skipped'"
+        assert one(database, said) == f"user:{OWNER} cannot own it; team:support does"
+
+
+def test_verdict_taken_back_leaves_the_case_to_nobody_who_corrected_it(
+    log: Delivery, casework: Casework, database: Database
+) -> None:
+    log.take(output("o-1", confidence=0.4))
+    casework.do("reassign", LEAD, 1, owner=Owner("person", OWNER))
+    casework.give_verdict(TEAMMATE, 1)
+    log.take(correction("o-1", value="tax", who=OWNER))
+    casework.undo(TEAMMATE, 1)
+    assert one(database, _OWNER) == "support"
 
 
 def test_appealed_case_is_not_given_back_to_who_decided(appealed: int, casework: Casework) -> None:
