@@ -341,6 +341,7 @@ def test_admin_decides_what_nobody_else_is_left_for(
     for who in (OWNER, LEAD):
         with pytest.raises(OwnVerdict):
             casework.give_verdict(who, all_barred)
+    assert (next_of(database, LEAD), next_of(database, ADMIN)) == (None, all_barred)
     assert casework.give_verdict(ADMIN, all_barred) == "upheld"
     last = "SELECT detail FROM timeline_entry WHERE event = 'resolved' ORDER BY id DESC LIMIT 1"
     assert one(database, last)["by"] == "the only one left"
@@ -351,6 +352,7 @@ def test_admin_with_a_part_waits_while_there_is_another(
 ) -> None:
     with database.transaction() as session:
         add_person(session, "anna@example.org")
+    assert next_of(database, ADMIN) is None
     with pytest.raises(OwnVerdict):
         casework.give_verdict(ADMIN, all_barred)
     assert casework.give_verdict("anna@example.org", all_barred) == "upheld"
