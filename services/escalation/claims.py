@@ -137,15 +137,10 @@ def expire_leases(session: Session, *, now: datetime, limit: int = 100) -> int:
 
 
 def drop_claims(
-    session: Session,
-    email: str,
-    cases: Sequence[int],
-    *,
-    by: str = "deactivation",
-    now: datetime,
+    session: Session, email: str, cases: Sequence[int], *, by: str, now: datetime
 ) -> None:
-    """Free those of these cases, locked already, that somebody holds who is leaving, or whom
-    something else (`by`) leaves nothing to work on."""
+    """Free those of these cases, locked already, that somebody holds who can go on with them no
+    more; `by` says through what."""
     freed = [row.id for row in session.execute(_DROP, {"cases": list(cases), "email": email})]
     _freed(session, freed, by=by, now=now)
 

@@ -18,7 +18,7 @@ from services.people import ownership, schedule_queries
 from services.people import service as people_service
 from services.people.duties import Change, PersonChange, PresenceChange
 from services.people.errors import StillOwns
-from services.people.rules import Actor, Verb
+from services.people.rules import REVIEWERS, Actor, Verb
 
 
 class CaseDuty:
@@ -47,6 +47,8 @@ class CaseDuty:
         moved = 0
         if change.active is False:
             moved = hand_over(session, change.email, actor=change.actor, now=change.now)
+        elif change.role is not None and change.role not in REVIEWERS:
+            _end_claims(session, change.email, by="role", now=change.now)
         yield moved
         # A policy that was put meanwhile waited for who leaves, or these for it.
         policy = self._policy(session)
@@ -71,8 +73,7 @@ def hand_over(session: Session, email: str, *, actor: Actor, now: datetime) -> i
         StillOwns: a case's team has nobody who may review.
     """
     actor.require(Verb.MANAGE_PEOPLE)
-    cases = _hold(session, email)
-    claims.drop_claims(session, email, [case.id for case in cases], now=now)
+    cases = _end_claims(session, email, by="deactivation", now=now)
     owned = [case for case in cases if case.owned]
     if owned:
         heirs = _heirs(session, email, owned, now)
@@ -113,6 +114,13 @@ def _hold(session: Session, email: str) -> list[_Theirs]:
             if set(cases).issuperset(_Theirs(*row) for row in session.execute(_SEE_THEIRS, given)):
                 return cases
             attempt.rollback()
+
+
+def _end_claims(session: Session, email: str, *, by: str, now: datetime) -> list[_Theirs]:
+    """Free what somebody holds who may work on it no more; answers their cases, locked."""
+    cases = _hold(session, email)
+    claims.drop_claims(session, email, [case.id for case in cases], by=by, now=now)
+    return cases
 
 
 def _require_able(session: Session, email: str, owned: Sequence[_Theirs]) -> None:

@@ -1,10 +1,13 @@
 """Whoever leaves hands over all their cases at once, and keeps nobody waiting."""
 
+from typing import Any
+
 from sqlalchemy import text
 
 from services.escalation.leaving import CaseDuty
 from services.kit.database import Database
 from services.people import service as people_service
+from services.people.rules import Role
 from tests.factories import (
     LEAD,
     TEAMMATE,
@@ -18,13 +21,13 @@ from tests.factories.people import OPERATOR
 from tests.factories.storage import counted
 
 
-def leave(database: Database, email: str) -> int:
-    """Deactivate somebody; answers how many cases moved."""
+def leave(database: Database, email: str, **change: Any) -> int:
+    """Deactivate somebody, or take their role; answers how many cases moved."""
     with database.transaction() as session:
         return people_service.change_person(
             session,
             email,
-            active=False,
+            **(change or {"active": False}),
             actor=OPERATOR,
             duties=(CaseDuty(lambda _: None),),
             now=Casework(database).clock.now(session),
@@ -83,3 +86,14 @@ def test_leaving_tells_of_each_case_once(
     assert rows(database, released) == [(1,), (6,), (11,), (16,)]
     for case, token in claims.items():
         assert casework.give_verdict(TEAMMATE, case, token=token) == "upheld"
+
+
+def test_whoever_may_review_no_more_keeps_nobody_waiting(
+    log: Delivery, casework: Casework, database: Database
+) -> None:
+    log.take(*(output(f"o-{n}", value="tax", confidence=0.1) for n in (1, 2)))
+    casework.claim(TEAMMATE, 1)
+    token = casework.claim(LEAD, 2)
+    assert leave(database, TEAMMATE, role=Role.REP) == 0
+    assert casework.claim(LEAD, 1)
+    assert casework.give_verdict(LEAD, 2, token=token) == "upheld"
