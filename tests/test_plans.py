@@ -15,6 +15,8 @@ from secondlook.events import encode
 from sqlalchemy import event
 
 from services.app import roles as app_roles
+from services.escalation import lists
+from services.escalation.lists import Filter
 from services.feedback import service as feedback
 from services.kit.clock import DatabaseClock
 from services.people import access
@@ -23,6 +25,7 @@ from tests.factories import (
     LEAD,
     OWNER,
     TOOL,
+    actor_of,
     add_schedule,
     correction,
     failure,
@@ -177,6 +180,8 @@ def test_pages_read_a_page(api: Api, who: str) -> None:
         for path in PAGES:
             answer = api.client.get(path.format(case=case), headers=headers)
             assert answer.status_code == expected(who, path), path
+        with api.database.transaction() as session:
+            lists.next_case(session, actor_of(session, f"{who}@example.org"), Filter())
     assert most
     assert not over_a_page(most)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
-from services.escalation import owners
+from services.escalation import impartial, owners
 from services.escalation.cases import Case
 from services.escalation.rules import LAST_RESORT, LadderRung, Owner, Wanted, wanting
 from services.escalation.timeline import Entry, Happening, passed_over
@@ -125,7 +125,7 @@ class Answering:
         for place, wanted in enumerate(chain.wanted):
             owner, why_not = self.answers(wanted, chain.accountable)
             if owner is not None and owner.kind == "person" and owner.id in chain.barred:
-                owner = None
+                owner, why_not = None, why_not or f"{owner} cannot own it"
             if place == 0 and (owner is None or why_not):
                 why = why_not
             if owner is not None:
@@ -220,40 +220,59 @@ def _managers_of_managers(seen: Answering, chains: Sequence[Chain]) -> set[Owner
 def owning(session: Session, answering: Answering, chains: Sequence[Chain]) -> list[Found]:
     """Who is accountable of each of these chains.
 
-    Where nobody of a chain can be, an admin stands in, else a lead, else whoever may review, and
-    where nobody does anywhere, or they are away, the last resort.
+    Where nobody of a chain can be, an admin stands in, else a lead, else whoever may review: the
+    first of them who is not barred. Where nobody is, or they are away, it is the last resort.
     """
     found = {chain: answering.first(chain) for chain in dict.fromkeys(chains)}
-    if None not in found.values():
-        return [one for chain in chains if (one := found[chain]) is not None]
-    spare = _spare(session, answering.now)
-    return [found[chain] or Found(spare, why=answering.why_not(chain)) for chain in chains]
+    left = {chain.barred for chain, one in found.items() if one is None}
+    spare = _spare(session, left, answering.now) if left else {}
+    return [
+        found[chain] or Found(spare[chain.barred], why=answering.why_not(chain)) for chain in chains
+    ]
 
 
-def _spare(session: Session, now: datetime) -> Owner:
-    email = ownership.stand_in(session)
-    if email is None or schedule_queries.presence(session, [email], now, now).absence(email, now):
-        return LAST_RESORT
-    return Owner("person", email)
+def _spare(
+    session: Session, barred: Iterable[frozenset[str]], now: datetime
+) -> dict[frozenset[str], Owner]:
+    """Who stands in where these people may not."""
+    everybody = ownership.stand_ins(session)
+    first = {them: next((one for one in everybody if one not in them), None) for them in barred}
+    named = {email for email in first.values() if email is not None}
+    presence = schedule_queries.presence(session, named, now, now)
+    there = {email for email in named if presence.absence(email, now) is None}
+    return {
+        them: Owner("person", email) if email in there else LAST_RESORT
+        for them, email in first.items()
+    }
 
 
 def of_reopened(
     session: Session, cases: Sequence[Case], *, level: int | None = None, now: datetime
 ) -> list[Found]:
-    """Who is accountable for each of these decided cases, locked, that are open again: from this
-    level of the ladder on, else from that on which each is."""
-    chains = [wanted_again(case, level=case.level if level is None else level) for case in cases]
+    """Who is accountable for each of these cases, locked, that are open again: from this level of
+    the ladder on, else from that on which each is.
+
+    Whoever may not judge one does not come to own it; where its owner may not, its team does.
+    """
+    apart = impartial.apart(session, [case.id for case in cases])
+    chains = [_fair(case, case.level if level is None else level, apart[case.id]) for case in cases]
     return first_able(session, chains, now=now)
+
+
+def _fair(case: Case, level: int, apart: frozenset[str]) -> Chain:
+    chain = wanted_again(case, level=level)
+    first = (Wanted("team", case.team),) if case.owner_person in apart else ()
+    return chain._replace(wanted=(*first, *chain.wanted), barred=apart)
 
 
 def told_again(case: Case, found: Found) -> list[Entry]:
     """What the timeline says of a case that is open again, where its owner is another."""
     if found.owner == case.owner:
         return []
-    if found.why is None:
+    if found.why is None and found.schedule is not None:
         return [on_duty_now(case.id, found)]
     first = wanted_again(case, level=case.level).wanted[0]
-    return [passed_over(case.id, first, found.owner, found.why)]
+    return [passed_over(case.id, first, found.owner, found.why or "")]
 
 
 def on_duty_now(case_id: int, found: Found) -> Entry:

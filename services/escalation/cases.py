@@ -86,6 +86,11 @@ class Listed:
         """
         return (self.blind or self.reviewers > 1) and self.verdict is None
 
+    @property
+    def shown_reason(self) -> str | None:
+        """Why it is paused, in the words of whoever paused it; they may tell what they think."""
+        return None if self.hidden else self.pause_reason
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case(Listed):
@@ -193,7 +198,7 @@ def as_answer(case: Listed) -> dict[str, Any]:
         "due_at": case.due_at,
         "overdue": case.overdue_since is not None,
         "wakes_at": case.wakes_at,
-        "pause_reason": case.pause_reason,
+        "pause_reason": case.shown_reason,
         "opened_at": case.opened_at,
         "version": case.version,
         "blind": case.hidden,

@@ -136,10 +136,13 @@ def expire_leases(session: Session, *, now: datetime, limit: int = 100) -> int:
     return len(freed)
 
 
-def drop_claims(session: Session, email: str, cases: Sequence[int], *, now: datetime) -> None:
-    """Free those of these cases, locked already, that somebody holds who is leaving."""
+def drop_claims(
+    session: Session, email: str, cases: Sequence[int], *, by: str, now: datetime
+) -> None:
+    """Free those of these cases, locked already, that somebody holds who can go on with them no
+    more; `by` says through what."""
     freed = [row.id for row in session.execute(_DROP, {"cases": list(cases), "email": email})]
-    _freed(session, freed, by="deactivation", now=now)
+    _freed(session, freed, by=by, now=now)
 
 
 def _freed(session: Session, cases: Sequence[int], *, by: str, now: datetime) -> None:

@@ -7,8 +7,10 @@ from sqlalchemy.orm import Session
 
 from services.escalation import clocks, impartial, ladder, mentions, owners, queries
 from services.escalation.answering import ask
+from services.escalation.cases import Case
 from services.escalation.claims import case_for_reviewer, lost, renew, token_number
 from services.escalation.errors import MovedOn
+from services.escalation.impartial import Parts
 from services.escalation.notes import checked_note
 from services.escalation.rules import LAST_RESORT, OPEN_STATES, CaseVerb, Owner
 from services.escalation.timeline import Entry, Happening, tell, tell_one
@@ -47,14 +49,14 @@ def reassign(
         HeldBySomebody: another person's claim is live.
         MovedOn: the case is no longer open.
     """
-    case_for_reviewer(session, actor, case_id, lock=True)
+    case = case_for_reviewer(session, actor, case_id, lock=True)
     note = checked_note(note)
     if owner == LAST_RESORT:
         hint = "Name a person or another team."
         raise invalid("owner", "cases go to the last resort by themselves alone", hint)
     owners.require_able(session, owner, now)
     if owner.kind == "person":
-        _require_impartial(session, owner.id, case_id)
+        _require_impartial(session, owner.id, case)
     given = {
         "id": case_id,
         **owners.columns(owner),
@@ -71,12 +73,20 @@ def reassign(
     tell_one(session, case_id, Happening.REASSIGNED, actor, now=now, note=note, detail=detail)
 
 
-def _require_impartial(session: Session, email: str, case_id: int) -> None:
-    parts = impartial.parts_of(session, email, case_id)
+def _require_impartial(session: Session, email: str, case: Case) -> None:
+    parts = impartial.parts_of(session, email, case.id)
     if parts.own or parts.decided:
-        why = "disputes this output" if parts.objects else "gave the verdict that is appealed"
-        why = "corrected this output" if parts.corrected and not parts.objects else why
-        raise invalid("owner", f"{email} {why} and may not review it", "Name another.")
+        why = f"{email} {_part_in(case, parts)} and may not review it"
+        raise invalid("owner", why, "Name another.")
+
+
+def _part_in(case: Case, parts: Parts) -> str:
+    """What somebody has to do with a case, in words; of a blind one not what they think of it."""
+    if case.hidden:
+        return "has a part in the case"
+    if parts.objects:
+        return "disputes this output"
+    return "corrected this output" if parts.corrected else "gave the verdict that is appealed"
 
 
 def comment(

@@ -2,10 +2,11 @@
 
 What a schedule owns goes to whoever has its duty now, claimed or not: its claimant works on. In a
 hole it goes on along the ladder, and does not come back. What somebody owns themselves who is
-away goes to their stand-in, else to the case's team, unless somebody has claimed it.
+away goes to their stand-in, else to the case's team, unless somebody has claimed it. Whoever has
+a part in a case is passed over.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import answering
+from services.escalation import answering, impartial
 from services.escalation.answering import Chain, Found
 from services.escalation.models import OPEN
 from services.escalation.rules import CaseState, LadderRung, Owner, Wanted
@@ -130,12 +131,25 @@ def _move(session: Session, cases: Sequence[_Held], *, now: datetime) -> int:
     """Give these cases, locked, to whoever is to answer; claims and clocks go on as they are."""
     if not cases:
         return 0
-    found = answering.first_able(session, [case.chain for case in cases], now=now)
+    apart = impartial.apart(session, [case.id for case in cases], opinions=True)
+    chains = [case.chain._replace(barred=apart[case.id]) for case in cases]
+    found = answering.first_able(session, chains, now=now)
     pairs = list(zip(cases, found, strict=True))
-    rows = [{"id": case.id, "kept": _keeps(case, one), **one.columns} for case, one in pairs]
-    session.execute(_MOVE, {"rows": to_json(rows).decode(), "now": now})
-    tell(session, [_entry(case, one) for case, one in pairs if not _keeps(case, one)], now=now)
+    kept = {case.id for case, one in pairs if _keeps(case, one)}
+    give(session, {case.id: one for case, one in pairs}, kept=kept, now=now)
+    tell(session, [_entry(case, one) for case, one in pairs if case.id not in kept], now=now)
     return len(cases)
+
+
+def give(
+    session: Session, found: Mapping[int, Found], *, kept: Collection[int] = (), now: datetime
+) -> None:
+    """Make these the owners of cases, locked; claims, pauses and clocks go on as they are.
+
+    Of those `kept` the owner is the one of before, though not through the same schedule.
+    """
+    rows = [{"id": id_, "kept": id_ in kept, **one.columns} for id_, one in found.items()]
+    session.execute(_MOVE, {"rows": to_json(rows).decode(), "now": now})
 
 
 def _keeps(case: _Held, found: Found) -> bool:

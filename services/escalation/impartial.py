@@ -1,8 +1,9 @@
 """Who may not judge a case: whoever has a part in it already."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -26,6 +27,13 @@ REVIEWED = """EXISTS (SELECT FROM opinion p WHERE p.case_id = c.id AND p.cycle =
 """Of a case `c`: that somebody objects to its output, that they corrected it, that they decided
 what is appealed, and that they gave an opinion on it."""
 EVERY_PART = (OBJECTS, CORRECTED, DECIDED, REVIEWED)
+_BARRED_SEAT = " OR ".join(part.format(who="s.email") for part in (OBJECTS, CORRECTED, DECIDED))
+NOBODY_ELSE = f"""NOT EXISTS (
+    SELECT FROM json_to_recordset(CAST(:seats AS json)) AS s(team text, email text, leads boolean)
+    WHERE (s.team IS NULL OR s.team = c.team) AND NOT ({_BARRED_SEAT})
+        AND (s.leads OR NOT (c.divided OR {REVIEWED.format(who="s.email")})))"""
+"""That nobody is left who could give an opinion on a case, or settle it: no admin either, so that
+each of them has a part in it."""
 _PARTS = ", ".join(EVERY_PART)
 
 
@@ -135,13 +143,24 @@ def left_alone(session: Session, actor: Actor, case: Case) -> bool:
     left."""
     if actor.role is not Role.ADMIN or _barred(parts_of(session, actor.email, case.id)) is None:
         return False
-    return not any(_goes_on(one, case) for one in colleagues(session, case))
+    return bool(left_alone_with(session, actor, [case.id]))
 
 
-def _goes_on(one: Colleague, case: Case) -> bool:
-    """Whether somebody could give an opinion on a case, or settle it."""
-    able = one.reviewer.leads or (one.parts.judges and not case.divided)
-    return able and _barred(one.parts) is None
+_LEFT_ALONE_WITH = text(f'SELECT c.id FROM "case" c WHERE c.id = ANY(:ids) AND {NOBODY_ELSE}')
+
+
+def left_alone_with(session: Session, actor: Actor, barred: Collection[int]) -> frozenset[int]:
+    """Which of these cases, that somebody is barred from, they judge all the same, as an admin
+    whom nobody without a part is left beside."""
+    if actor.role is not Role.ADMIN or not barred:
+        return frozenset()
+    given = {"ids": list(barred), "seats": seats(session)}
+    return frozenset(session.scalars(_LEFT_ALONE_WITH, given))
+
+
+def seats(session: Session) -> str:
+    """Who may review whose cases, as `NOBODY_ELSE` asks for it."""
+    return to_json([seat._asdict() for seat in reviewing.seats(session)]).decode()
 
 
 def refusal(session: Session, actor: Actor, case: Case) -> NotAllowed | None:

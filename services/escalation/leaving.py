@@ -5,21 +5,20 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
-from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import claims, clocks, handover, owners
+from services.escalation import claims, handover, impartial, owners
+from services.escalation.answering import Found
 from services.escalation.models import OPEN
 from services.escalation.routing import Policy
-from services.escalation.rules import CaseVerb, Owner
+from services.escalation.rules import Owner
 from services.escalation.timeline import Entry, Happening, tell
-from services.escalation.transitions import move
 from services.people import ownership, schedule_queries
 from services.people import service as people_service
 from services.people.duties import Change, PersonChange, PresenceChange
 from services.people.errors import StillOwns
-from services.people.rules import Actor, Verb
+from services.people.rules import REVIEWERS, Actor, Verb
 
 
 class CaseDuty:
@@ -48,6 +47,8 @@ class CaseDuty:
         moved = 0
         if change.active is False:
             moved = hand_over(session, change.email, actor=change.actor, now=change.now)
+        elif change.role is not None and change.role not in REVIEWERS:
+            _end_claims(session, change.email, by="role", now=change.now)
         yield moved
         # A policy that was put meanwhile waited for who leaves, or these for it.
         policy = self._policy(session)
@@ -62,6 +63,7 @@ class CaseDuty:
 def hand_over(session: Session, email: str, *, actor: Actor, now: datetime) -> int:
     """End the claims of a person who is leaving, and give every open case that they own to whoever
     has the duty through which they own it, else to the case's team; answers how many they owned.
+    Whoever else has claimed one works on, and what is put off stays so.
 
     All at once, because the cases and the person's teams are locked while it lasts. Call it in
     the transaction that deactivates the person.
@@ -71,8 +73,7 @@ def hand_over(session: Session, email: str, *, actor: Actor, now: datetime) -> i
         StillOwns: a case's team has nobody who may review.
     """
     actor.require(Verb.MANAGE_PEOPLE)
-    cases = _hold(session, email)
-    claims.drop_claims(session, email, [case.id for case in cases], now=now)
+    cases = _end_claims(session, email, by="deactivation", now=now)
     owned = [case for case in cases if case.owned]
     if owned:
         heirs = _heirs(session, email, owned, now)
@@ -115,6 +116,13 @@ def _hold(session: Session, email: str) -> list[_Theirs]:
             attempt.rollback()
 
 
+def _end_claims(session: Session, email: str, *, by: str, now: datetime) -> list[_Theirs]:
+    """Free what somebody holds who may work on it no more; answers their cases, locked."""
+    cases = _hold(session, email)
+    claims.drop_claims(session, email, [case.id for case in cases], by=by, now=now)
+    return cases
+
+
 def _require_able(session: Session, email: str, owned: Sequence[_Theirs]) -> None:
     able = owners.able(session, {Owner("team", case.team) for case in owned})
     for case in owned:
@@ -142,17 +150,6 @@ def _heirs(
     return {slug: owner for slug, owner in heirs.items() if owner in able}
 
 
-_GIVE = move(
-    CaseVerb.REASSIGN,
-    sets="""owner_team = g.owner_team, owner_person = g.owner_person,
-        owner_schedule = g.owner_schedule, owner_since = :now""",
-    given="""json_to_recordset(CAST(:rows AS json)) AS g(case_id bigint, owner_team text,
-        owner_person text, owner_schedule text)""",
-    which="id = g.case_id",
-    returning="id",
-)
-
-
 def _give(
     session: Session,
     owned: Sequence[_Theirs],
@@ -162,26 +159,19 @@ def _give(
     note: str,
     now: datetime,
 ) -> None:
-    ids = [case.id for case in owned]
-    given = [(case, heirs.get(case.schedule or "")) for case in owned]
-    rows = [
-        {
-            "case_id": case.id,
-            **owners.columns(heir or Owner("team", case.team)),
-            "owner_schedule": case.schedule if heir is not None else None,
-        }
-        for case, heir in given
-    ]
-    session.execute(_GIVE, {"rows": to_json(rows).decode(), "now": now})
-    clocks.follow(session, ids, now=now)
+    apart = impartial.apart(session, [case.id for case in owned], opinions=True)
+    found = {case.id: _found(case, heirs, apart[case.id]) for case in owned}
+    handover.give(session, found, now=now)
     entries = [
-        Entry(
-            case.id,
-            Happening.REASSIGNED,
-            actor.id,
-            note,
-            {"owner": (heir or Owner("team", case.team)).as_answer()},
-        )
-        for case, heir in given
+        Entry(id_, Happening.REASSIGNED, actor.id, note, {"owner": one.owner.as_answer()})
+        for id_, one in found.items()
     ]
     tell(session, entries, now=now)
+
+
+def _found(case: _Theirs, heirs: Mapping[str, Owner], apart: frozenset[str]) -> Found:
+    """Who owns a case from now on: who has its duty and no part in it, else its team."""
+    heir = heirs.get(case.schedule or "")
+    if heir is None or heir.id in apart:
+        return Found(Owner("team", case.team))
+    return Found(heir, case.schedule)

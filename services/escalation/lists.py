@@ -10,12 +10,12 @@ from secondlook.text import is_address
 from sqlalchemy import TextualSelect, text
 from sqlalchemy.orm import Session
 
+from services.escalation import impartial
 from services.escalation.cases import FROM, Case, Listed, listed, reading, reading_listed, whole
-from services.escalation.impartial import EVERY_PART
 from services.escalation.models import OPEN
 from services.escalation.rules import CaseState
 from services.kit.database import selecting
-from services.people.rules import Actor, Verb
+from services.people.rules import Actor, Role, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,9 @@ class Filter:
     """Nobody else holds it, and this person has no part in it that keeps them from judging it."""
     settles: bool = False
     """With `reviewable_by`: of a lead, who is offered what its reviewers differ on as well."""
+    seats: str | None = None
+    """With `reviewable_by`: nobody is left who could judge it, of these who may review what
+    (`impartial.seats`)."""
 
     @property
     def by_due_alone(self) -> bool:
@@ -57,13 +60,21 @@ def cases(
 
 
 def _soonest(
-    actor: Actor, wanted: Filter, after: tuple[datetime, int] | None, *, limit: int
+    actor: Actor,
+    wanted: Filter,
+    after: tuple[datetime, int] | None,
+    *,
+    before: tuple[datetime, int] | None = None,
+    limit: int,
 ) -> tuple[str, dict[str, Any]]:
     """Ids and due times of at least the soonest due cases, so many from `after` on."""
     clauses, parameters = _clauses(wanted)
     if after is not None:
         clauses.append("(c.due_at, c.id) > (:after_due, :after_id)")
         parameters |= {"after_due": after[0], "after_id": after[1]}
+    if before is not None:
+        clauses.append("(c.due_at, c.id) < (:before_due, :before_id)")
+        parameters |= {"before_due": before[0], "before_id": before[1]}
     walks, sight = _walks(actor, wanted, clauses, tail=_SOONEST)
     return walks, {**parameters, **sight, "limit": limit}
 
@@ -178,7 +189,24 @@ def next_case(
     """The soonest due case that the actor can review, from `after` (due_at, id) on."""
     settles = actor.may(Verb.TAKE_OVER)
     reviewable = replace(wanted, reviewable_by=actor.email, settles=settles)
-    walks, given = _soonest(actor, reviewable, after, limit=1)
+    found = _first(session, actor, reviewable, after)
+    if actor.role is not Role.ADMIN:
+        return found
+    # The few that are due before it are barred to them; of these nobody else may be left for some.
+    left_alone = replace(reviewable, seats=impartial.seats(session))
+    before = (found.due_at, found.id) if found is not None else None
+    return _first(session, actor, left_alone, after, before=before) or found
+
+
+def _first(
+    session: Session,
+    actor: Actor,
+    wanted: Filter,
+    after: tuple[datetime, int] | None,
+    *,
+    before: tuple[datetime, int] | None = None,
+) -> Case | None:
+    walks, given = _soonest(actor, wanted, after, before=before, limit=1)
     found = session.execute(_finding(walks), given).first()
     return whole(found) if found is not None else None
 
@@ -211,15 +239,21 @@ def _clauses(wanted: Filter) -> tuple[list[str], dict[str, Any]]:
         clauses.append(f"c.owner_{kind} = :owner")
         parameters["owner"] = wanted.owner
     if wanted.reviewable_by is not None:
-        clauses.append("(c.state = 'open' OR c.claimant = :reviewer)")
-        clauses += [f"NOT {part}" for part in _PARTS]
-        if not wanted.settles:
-            clauses.append("NOT c.divided")
+        clauses += _reviewable(wanted)
         parameters["reviewer"] = wanted.reviewable_by
+        if wanted.seats is not None:
+            parameters["seats"] = wanted.seats
     return clauses, parameters
 
 
-_PARTS = [part.format(who=":reviewer") for part in EVERY_PART]
+def _reviewable(wanted: Filter) -> list[str]:
+    free = "(c.state = 'open' OR c.claimant = :reviewer)"
+    if wanted.seats is not None:
+        return [free, impartial.NOBODY_ELSE]
+    return [free, *_NO_PART, *([] if wanted.settles else ["NOT c.divided"])]
+
+
+_NO_PART = [f"NOT {part.format(who=':reviewer')}" for part in impartial.EVERY_PART]
 
 
 def _overdue(wanted: Filter) -> list[str]:

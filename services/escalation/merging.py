@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from services.escalation import answering, clocks, queries
 from services.escalation.cases import Case
-from services.escalation.claims import fenced, require_reviewer, take
+from services.escalation.claims import drop_claims, fenced, require_reviewer, take
 from services.escalation.errors import MovedOn
 from services.escalation.pauses import wake_up
 from services.escalation.rules import OPEN_STATES, CaseState, CaseVerb, SubjectKind
@@ -116,6 +116,8 @@ _UNMERGE = move(
 def unmerge(session: Session, actor: Actor, case_id: int, *, now: datetime) -> None:
     """Take a case out of the one that it is part of: it is open again, due when it was before.
 
+    An incident that nothing is left of ends with it, and so does whosever claim on it.
+
     Raises:
         NotFound: there is no such case in the actor's sight.
         NotAllowed: the actor is no lead.
@@ -145,14 +147,13 @@ def unmerge(session: Session, actor: Actor, case_id: int, *, now: datetime) -> N
 
 
 def _close_if_empty(session: Session, actor: Actor, whole: Case, *, now: datetime) -> None:
-    """End an incident whose last case has been taken out of it.
-
-    Raises:
-        HeldBySomebody: another person's claim on it is live.
-    """
+    """End an incident whose last case has been taken out of it; whoever else holds it is told."""
     if whole.subject_kind != SubjectKind.INCIDENT or has_parts(session, whole.id):
         return
     wake_up(session, [whole.id], actor.id, now=now)
+    holder = whole.claimant if whole.claimant != actor.email else None
+    if holder is not None:
+        drop_claims(session, holder, [whole.id], by="unmerge", now=now)
     token = take(session, actor, whole.id, lease=timedelta(minutes=1), now=now).claim.token
     note = "Its last case was taken out of it."
     given = {
@@ -165,8 +166,7 @@ def _close_if_empty(session: Session, actor: Actor, whole: Case, *, now: datetim
     verdict = VerdictKind.NOT_ACTIONABLE.value
     fenced(session, actor, whole.id, RESOLVE, token=token, verdict=verdict, **given)
     clocks.follow(session, [whole.id], now=now)
-    tell(
-        session,
-        [Entry(whole.id, Happening.RESOLVED, actor.id, note, {"verdict": verdict})],
-        now=now,
-    )
+    entries = [Entry(whole.id, Happening.RESOLVED, actor.id, note, {"verdict": verdict})]
+    if holder is not None:
+        entries.append(Entry(whole.id, Happening.MENTIONED, actor.id, detail={"people": [holder]}))
+    tell(session, entries, now=now)

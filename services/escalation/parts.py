@@ -22,7 +22,15 @@ from services.escalation.notes import checked_note, require_note
 from services.escalation.rules import PAUSED, CaseState, CaseVerb, SubjectKind
 from services.escalation.timeline import Entry, Happening, tell, tell_one
 from services.escalation.transitions import move
-from services.escalation.verdicts import RESOLVE, Told, count, given_event, has_parts, suited
+from services.escalation.verdicts import (
+    RESOLVE,
+    THE_ONLY_ONE,
+    Told,
+    count,
+    given_event,
+    has_parts,
+    suited,
+)
 from services.kit.consuming import outbox
 from services.kit.errors import SecondlookError
 from services.people.rules import Actor, Verb
@@ -49,6 +57,8 @@ class Decided:
     done: list[int] = field(default_factory=list)
     skipped: dict[int, str] = field(default_factory=dict)
     """Why not, by case."""
+    alone: set[int] = field(default_factory=set)
+    """Those that an admin decides who has a part in them, as nobody else is left."""
     wholes: list[int] = field(default_factory=list)
     """Incidents of which the last was among them, and which are decided with it."""
 
@@ -60,6 +70,8 @@ class _Given(NamedTuple):
     verdict: VerdictKind
     value: Any
     told: Told
+    by: str | None
+    """What it follows from, where that is not the one reviewer's word."""
 
 
 class _Whole(NamedTuple):
@@ -120,7 +132,7 @@ def decide(
     claims = [_claim(work, wholes[id_], lease=lease) for id_ in _wholes_of(suiting)]
     last: dict[int, _Given] = {}
     for several in _in_parts(suiting):
-        given = [_given(work, *one) for one in several]
+        given = [_given(work, *one, alone=decided.alone) for one in several]
         decided.done += [one.case.id for one in given]
         _resolve(work, given)
         last |= {one.case.incident: one for one in given if one.case.incident is not None}
@@ -199,15 +211,20 @@ def _suiting(
     """The cases that a judgement suits, with what it is for them; of the others it is kept why
     not."""
     own = impartial.own_of(session, actor.email, [case.id for case in cases])
+    alone = impartial.left_alone_with(session, actor, own)
     tools = {slug: tool_queries.tool(session, slug) for slug in {one.tool for one in cases}}
     for case in cases:
-        why = _why_not(actor, case, held) or refused.get(case.incident or 0) or own.get(case.id)
+        why = _why_not(actor, case, held) or refused.get(case.incident or 0)
+        why = why or (own.get(case.id) if case.id not in alone else None)
         try:
             if why is not None:
                 raise MovedOn(why)
-            yield case, said.verdict, suited(tools[case.tool], case, said.verdict, said.value)
+            value = suited(tools[case.tool], case, said.verdict, said.value)
         except SecondlookError as error:
             decided.skipped[case.id] = error.detail
+        else:
+            decided.alone |= {case.id} & alone
+            yield case, said.verdict, value
 
 
 def _why_not(actor: Actor, case: Listed, held: Container[int | None]) -> str | None:
@@ -221,10 +238,12 @@ def _why_not(actor: Actor, case: Listed, held: Container[int | None]) -> str | N
     return None
 
 
-def _given(work: _Work, case: Listed, verdict: VerdictKind, value: Any) -> _Given:
+def _given(
+    work: _Work, case: Listed, verdict: VerdictKind, value: Any, *, alone: Container[int]
+) -> _Given:
     said = Opinion(work.actor.email, verdict, value, work.note)
     told = given_event(case, said, now=work.now)
-    return _Given(case, verdict, value, told)
+    return _Given(case, verdict, value, told, THE_ONLY_ONE if case.id in alone else None)
 
 
 _RESOLVE_PARTS = move(
@@ -259,7 +278,11 @@ def _resolve(work: _Work, given: Sequence[_Given]) -> None:
             Happening.RESOLVED,
             work.actor.id,
             work.note,
-            {"verdict": one.verdict, "incident": one.case.incident},
+            {
+                "verdict": one.verdict,
+                "incident": one.case.incident,
+                **({"by": one.by} if one.by else {}),
+            },
         )
         for one in given
     ]

@@ -13,7 +13,7 @@ from services.escalation.timeline import SAYING
 from services.kit.database import selecting
 from services.kit.errors import NotFound
 from services.people import ownership
-from services.people.rules import SYSTEM, Actor, Verb
+from services.people.rules import Actor, Verb
 
 _BY_ID, _LOCKED = reading("c.id = :id"), reading("c.id = :id FOR UPDATE OF c")
 
@@ -128,14 +128,15 @@ class TimelineRow(NamedTuple):
     detail: Mapping[str, Any] | None
 
 
-# What tells a blind reviewer what the tool or anybody said is left out, or its words are.
+# What tells a blind reviewer what the tool or anybody said is left out, or its words are: also
+# those of the system, which say who may not own the case, and so who spoke up.
 _TIMELINE = text("""
 SELECT t.at, t.event, t.actor,
-    CASE WHEN :hidden AND (t.event IN ('opened', 'reopened') OR t.actor NOT IN (:reader, :system))
-            THEN NULL
+    CASE WHEN :hidden AND (t.event IN ('opened', 'reopened') OR t.actor <> :reader) THEN NULL
         ELSE coalesce(p.note, t.note) END AS note,
     CASE WHEN p.id IS NOT NULL THEN jsonb_build_object('verdict', p.verdict, 'value', p.value,
             'taken_back', p.taken_back_at IS NOT NULL)
+        WHEN :hidden AND t.event = 'rerouted' THEN NULL
         WHEN :hidden THEN t.detail - CAST(:telling AS text[])
         ELSE t.detail END AS detail
 FROM timeline_entry t LEFT JOIN opinion p ON t.event = 'reviewed'
@@ -152,11 +153,11 @@ def timeline(
 ) -> list[TimelineRow]:
     """What happened to a case, from its opening on; of a very long story the newest entries.
 
-    Of a blind one nothing that was said of the tool's answer, by whomever; and no comment or note
-    of anybody but the reader's own.
+    Of a blind one nothing that was said of the tool's answer, by whomever; and no comment, note or
+    reason but the reader's own.
     """
     hidden = {"hidden": case_.hidden, "silent": list(SAYING), "telling": list(_TELLING)}
-    given = {"id": case_.id, "reader": reader, "system": SYSTEM, "limit": limit}
+    given = {"id": case_.id, "reader": reader, "limit": limit}
     found = session.execute(_TIMELINE, given | hidden)
     return [TimelineRow(*row) for row in found][::-1]
 

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
-from services.escalation import answering, clocks, deadlines, impartial, opinions
-from services.escalation.answering import Chain, Found
+from services.escalation import answering, clocks, deadlines, opinions
+from services.escalation.answering import Found
 from services.escalation.cases import Case
 from services.escalation.claims import case_for_reviewer
 from services.escalation.errors import MovedOn
 from services.escalation.notes import checked_note
-from services.escalation.rules import CaseVerb, Owner, SubjectKind, Wanted
+from services.escalation.rules import CaseVerb, SubjectKind
 from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
 from services.kit.durations import parse_duration
@@ -75,11 +75,8 @@ def begin_again(session: Session, asked: Sequence[Reopening], *, now: datetime) 
     """
     if not asked:
         return set()
-    ids = [one.case.id for one in asked]
-    opinions.remember_deciders(session, ids)
-    apart = impartial.apart(session, ids)
-    chains = [_wanted(one.case, apart[one.case.id]) for one in asked]
-    found = answering.first_able(session, chains, now=now)
+    opinions.remember_deciders(session, [one.case.id for one in asked])
+    found = answering.of_reopened(session, [one.case for one in asked], level=0, now=now)
     calendars = clocks.calendars_of(session, (one.case for one in asked))
     cycles = [
         _Cycle(one.case, calendars.of(one.case.calendar, one.case.calendar_team), now)
@@ -98,15 +95,6 @@ def begin_again(session: Session, asked: Sequence[Reopening], *, now: datetime) 
     ]
     tell(session, entries, now=now)
     return reopened
-
-
-def _wanted(case: Case, apart: frozenset[str]) -> Chain:
-    """Who is wanted as the owner: the team, where its owner may not judge it."""
-    chain = answering.wanted_again(case, level=0)
-    barred = {Owner("person", email) for email in apart}
-    first = (Wanted("team", case.team),) if case.owner in barred else ()
-    fair = (wanted for wanted in chain.wanted if wanted.named not in barred)
-    return chain._replace(wanted=(*first, *fair), barred=apart)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,11 +86,6 @@ class Choice(NamedTuple):
         said = self.request.objection
         return frozenset() if said is None else frozenset({said.correction.actor.id})
 
-    def chain_without(self, unfit: frozenset[str]) -> Chain:
-        """The chain, where these people may not own it."""
-        teams = all(wanted.kind == "team" for wanted in self.chain.wanted)
-        return self.chain if teams else self.chain._replace(barred=unfit)
-
     def ask_without(self, unfit: frozenset[str]) -> Ask | None:
         """Of whom a person other than these is to be given it; None where it stays with who is
         named."""
@@ -197,7 +192,7 @@ def _owners(
 ) -> list[_Chosen]:
     """Who owns each case: who is given it, where the rule gives it, else the first who can."""
     unfit = _unfit(session, choices)
-    chains = [one.chain_without(them) for one, them in zip(choices, unfit, strict=True)]
+    chains = [one.chain._replace(barred=them) for one, them in zip(choices, unfit, strict=True)]
     asks = _asks(session, choices, unfit)
     named = {wanted for chain in (*chains, *beside) for wanted in chain.wanted}
     pool = assigning.gather(

@@ -49,6 +49,10 @@ _OPINE = move(
 )
 
 
+THE_ONLY_ONE = "the only one left"
+"""What the verdict of an admin follows from who has a part in the case, as nobody else is left."""
+
+
 class Verdict(NamedTuple):
     """A verdict as it was recorded."""
 
@@ -152,7 +156,7 @@ def _review(work: _Work, case_id: int, said: Opinion, *, alone: bool) -> Verdict
 
 def _exception(work: _Work, case: Case) -> str | None:
     """That an admin decides of their own affair, as nobody else is left."""
-    return "the only one left" if impartial.left_alone(work.session, work.actor, case) else None
+    return THE_ONLY_ONE if impartial.left_alone(work.session, work.actor, case) else None
 
 
 def _keep(work: _Work, case: Case, said: Opinion) -> None:

@@ -48,17 +48,17 @@ def able(session: Session, *, teams: Iterable[str] = (), people: Iterable[str] =
     )
 
 
-_STAND_IN = text("""
+_STAND_INS = text("""
 SELECT email FROM person WHERE active AND role = ANY(:reviewers)
-ORDER BY role <> :admin, role <> :lead, email LIMIT 1
+ORDER BY role <> :admin, role <> :lead, email
 """)
 
 
-def stand_in(session: Session) -> str | None:
-    """Who answers where nobody who was meant to can: an admin, else a lead, else any reviewer."""
+def stand_ins(session: Session) -> list[str]:
+    """Who answers where nobody who was meant to can, the first who may: admins, then leads, then
+    all others who review."""
     given = {"reviewers": _REVIEWERS, "admin": Role.ADMIN.value, "lead": Role.LEAD.value}
-    found: str | None = session.execute(_STAND_IN, given).scalar()
-    return found
+    return list(session.scalars(_STAND_INS, given))
 
 
 class Candidate(NamedTuple):
@@ -166,9 +166,8 @@ def told_of(session: Session, teams: Iterable[str], now: datetime) -> dict[str, 
     for row in rows:
         found[row.team].append(row.email)
     if any(not people for people in found.values()):
-        instead = stand_in(session)
-        nobody = [] if instead is None else [instead]
-        return {team: people or nobody for team, people in found.items()}
+        instead = stand_ins(session)[:1]
+        return {team: people or instead for team, people in found.items()}
     return found
 
 

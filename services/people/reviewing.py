@@ -57,3 +57,24 @@ def leads_of(session: Session, teams: set[str]) -> dict[str, list[str]]:
         admins = list(session.scalars(_ADMINS, {"admin": Role.ADMIN.value}))
         return {team: people or admins for team, people in found.items()}
     return found
+
+
+class Seat(NamedTuple):
+    """That an active person may review a team's cases, or any team's."""
+
+    team: str | None
+    email: str
+    leads: bool
+
+
+_SEATS = text("""
+SELECT m.team, p.email, p.role = ANY(:leads) FROM membership m JOIN person p ON p.email = m.person
+WHERE p.active AND p.role = ANY(:reviewers) AND p.role <> ALL(:everywhere)
+UNION ALL SELECT NULL, email, true FROM person WHERE active AND role = ANY(:everywhere)
+""")
+
+
+def seats(session: Session) -> list[Seat]:
+    """Everybody active who may review, with the teams whose cases they review."""
+    given = {"reviewers": sorted(REVIEWERS), "everywhere": _EVERYWHERE, "leads": sorted(_LEADS)}
+    return [Seat(*row) for row in session.execute(_SEATS, given)]

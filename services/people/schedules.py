@@ -34,8 +34,8 @@ def put_schedule(
     Raises:
         NotAllowed: the actor does not manage schedules.
         NotFound: it is another team's, or is to be.
-        InvalidInput: the slug, the team or one of the people is none, or one of them may not see
-            the team's cases.
+        InvalidInput: the slug, the team or one of the people is none, or one of them, or whoever
+            has an override, may not see the team's cases.
     """
     actor.require(Verb.MANAGE_SCHEDULES)
     require_slug("slug", slug)
@@ -62,6 +62,7 @@ def _put(
     _require_team(session, actor, team)
     _require_people(session, document)
     _require_sights(session, document, team)
+    _require_overrides(session, slug, team, now)
     written = document.model_dump(mode="json")
     row = {"team": team, "document": written, "changed_at": now}
     revised = {**row, "revision": models.Schedule.revision + 1}
@@ -97,14 +98,27 @@ def _require_people(session: Session, document: ScheduleDocument) -> None:
 def _require_sights(session: Session, document: ScheduleDocument, team: str) -> None:
     """Refuse people who would be told of cases that they may not see."""
     named = {email for layer in document.layers for email in layer.people}
-    member = models.Membership.person
-    person = models.Person
-    seeing = set(session.scalars(select(member).where(models.Membership.team == team)))
-    seeing |= set(session.scalars(select(person.email).where(person.role == Role.ADMIN.value)))
-    hint = "Make them a member of the team first, or name somebody else."
-    _refuse(
-        document, named - seeing, f"{{}} is not of team '{team}' and may not see its cases", hint
-    )
+    _refuse(document, named - _seeing(session, team), _BLIND_TO.format("{}", team), _JOIN)
+
+
+_BLIND_TO = "{} is not of team '{}' and may not see its cases"
+_JOIN = "Make them a member of the team first, or name somebody else."
+
+
+def _seeing(session: Session, team: str) -> set[str]:
+    """Everybody who sees a team's cases: its members, and admins."""
+    member, person = models.Membership, models.Person
+    found = set(session.scalars(select(member.person).where(member.team == team)))
+    return found | set(session.scalars(select(person.email).where(person.role == Role.ADMIN.value)))
+
+
+def _require_overrides(session: Session, slug: str, team: str, now: datetime) -> None:
+    """Refuse a team whose cases those could not see who have an override that is not over."""
+    row = models.ScheduleOverride
+    asked = select(row.person).where(row.schedule == slug, row.ends_at > now)
+    for person in sorted(set(session.scalars(asked)) - _seeing(session, team)):
+        problem = f"{person} has an override, and is not of team '{team}'"
+        raise invalid("team", problem, "End the override first, or make them a member of the team.")
 
 
 def _refuse(document: ScheduleDocument, whom: Collection[str], problem: str, hint: str) -> None:
@@ -138,12 +152,15 @@ def override(
     Raises:
         NotAllowed: the actor does not manage schedules.
         NotFound: there is no such schedule of the actor's teams.
-        InvalidInput: the span or the person cannot be used.
+        InvalidInput: the span or the person cannot be used, or they may not see the cases of the
+            schedule's team.
     """
     actor.require(Verb.MANAGE_SCHEDULES)
     with keeping(session, duties if begin <= now else (), _said_anew(slug, now)):
-        _hold(session, slug, actor)
+        team = _hold(session, slug, actor)
         person = require_reviewer(session, "person", email)
+        if person not in _seeing(session, team):
+            raise invalid("person", _BLIND_TO.format(person, team), _JOIN)
         require_span(begin, end, now)
         row = models.ScheduleOverride(
             schedule=slug, person=person, begins_at=begin, ends_at=end, created_at=now
@@ -196,11 +213,13 @@ def _held(session: Session, slug: str) -> models.Schedule | None:
     return session.get(models.Schedule, slug, with_for_update={"key_share": True})
 
 
-def _hold(session: Session, slug: str, actor: Actor) -> None:
+def _hold(session: Session, slug: str, actor: Actor) -> str:
+    """Hold a schedule of the actor's teams; answers whose it is."""
     found = _held(session, slug)
     if found is None:
         raise NotFound(f"There is no schedule '{slug[:70]}'.")
     _require_sight(actor, found.team, slug)
+    return found.team
 
 
 def require_reviewer(session: Session, field: str, email: str) -> str:

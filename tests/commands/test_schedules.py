@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.factories import LEAD, OWNER, TEAM, TEAMMATE
+from tests.factories import LEAD, OUTSIDER, OWNER, TEAM, TEAMMATE
 
 SCHEDULE = f"""
 timezone: Europe/Berlin
@@ -77,6 +77,8 @@ def test_override_away_and_back_change_who_is_on_duty(ready: Run) -> None:
     assert who(ready, IN_FORCE) == TEAMMATE
     done = ready("people", "back", LEAD)
     assert "is not away" in str(done.exception)
+    done = ready("schedules", "override", "first", OUTSIDER, *span)
+    assert f"person: {OUTSIDER} is not of team 'support'" in str(done.exception)
     now = ("--from", "2026-01-01", "--until", "2099-01-01")
     assert ready("people", "away", OWNER, *now).exit_code == 0
     assert json.loads(ready("people", "back", OWNER, "--json").stdout)["ended"] == 1

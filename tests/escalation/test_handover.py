@@ -27,6 +27,7 @@ from tests.factories import (
     Delivery,
     add_person,
     add_schedule,
+    correction,
     one,
     output,
     rows,
@@ -188,6 +189,27 @@ def test_hole_with_nobody_left_on_the_ladder_goes_to_the_team(
     assert owned(database) == [(TEAM, None)]
 
 
+def test_whoever_has_a_part_in_a_case_does_not_come_to_own_it(
+    log: Delivery, turns: list[str], rota: Rota, database: Database, casework: Casework
+) -> None:
+    log.take(
+        output("o-1", confidence=0.1),
+        output("o-2", confidence=0.1),
+        output("o-3", value="tax", confidence=0.1),
+    )
+    log.take(correction("o-1", value="tax", who=turns[1]))
+    log.take(correction("o-3", kind="dispute", who=LEAD))
+    rows(database, 'UPDATE "case" SET reviewers = 2 WHERE id = 2 RETURNING 1')
+    casework.give_verdict(turns[1], 2)
+    assert rota.pass_on(12 * HOUR) == 2
+    rota.away(OWNER, LEAD)
+    assert owned(database) == [(LEAD, None), (LEAD, None), (TEAM, None)]
+    assert [note for _, note in told(database)] == [
+        *[f"user:{turns[1]} cannot own it; user:{LEAD} owns it"] * 2,
+        f"user:{OWNER} is away; team:{TEAM} owns it",
+    ]
+
+
 def test_two_engines_hand_each_case_over_once(
     log: Delivery, rota: Rota, database: Database
 ) -> None:
@@ -271,15 +293,17 @@ def test_what_somebody_owns_themselves_goes_to_their_stand_in_or_the_team(
 def test_whoever_leaves_passes_their_duty_on(
     log: Delivery, turns: list[str], rota: Rota, database: Database, casework: Casework
 ) -> None:
-    log.take(output("o-1", confidence=0.1), output("o-2", confidence=0.1))
+    log.take(*(output(f"o-{n}", confidence=0.1) for n in (1, 2, 3)))
+    log.take(correction("o-3", value="tax", who=turns[0]))
     casework.do("reassign", LEAD, 2, owner=Owner("person", turns[0]))
     with database.transaction() as session:
         add_person(session, "nora@example.org")
     rota.override("nora@example.org")
-    assert rota.do(people_service.change_person, "nora@example.org", active=False) == 1
-    assert owned(database) == [(turns[0], "primary"), (turns[0], None)]
+    assert rota.do(people_service.change_person, "nora@example.org", active=False) == 2
+    mine = [(turns[0], "primary"), (turns[0], None)]
+    assert owned(database) == [*mine, (TEAM, None)], "they corrected the last one"
     assert rota.do(people_service.change_person, turns[0], active=False) == 2
-    assert owned(database) == [(TEAM, None)] * 2, "it is nobody else's turn"
+    assert owned(database) == [(TEAM, None)] * 3, "it is nobody else's turn"
 
 
 def test_handing_over_takes_as_many_statements_however_many_cases_there_are(

@@ -115,6 +115,20 @@ def test_appealed_case_leaves_its_owner_where_they_decided_it(
     casework.give_verdict(decided_by, 1)
     log.take(correction("o-1", kind="appeal"))
     assert one(database, _OWNER) == owner
+    if owner == "support":
+        said = "SELECT note FROM timeline_entry WHERE event = 'rung skipped'"
+        assert one(database, said) == f"user:{OWNER} cannot own it; team:support does"
+
+
+def test_verdict_taken_back_leaves_the_case_to_nobody_who_corrected_it(
+    log: Delivery, casework: Casework, database: Database
+) -> None:
+    log.take(output("o-1", confidence=0.4))
+    casework.do("reassign", LEAD, 1, owner=Owner("person", OWNER))
+    casework.give_verdict(TEAMMATE, 1)
+    log.take(correction("o-1", value="tax", who=OWNER))
+    casework.undo(TEAMMATE, 1)
+    assert one(database, _OWNER) == "support"
 
 
 def test_appealed_case_is_not_given_back_to_who_decided(appealed: int, casework: Casework) -> None:
@@ -327,6 +341,7 @@ def test_admin_decides_what_nobody_else_is_left_for(
     for who in (OWNER, LEAD):
         with pytest.raises(OwnVerdict):
             casework.give_verdict(who, all_barred)
+    assert (next_of(database, LEAD), next_of(database, ADMIN)) == (None, all_barred)
     assert casework.give_verdict(ADMIN, all_barred) == "upheld"
     last = "SELECT detail FROM timeline_entry WHERE event = 'resolved' ORDER BY id DESC LIMIT 1"
     assert one(database, last)["by"] == "the only one left"
@@ -337,6 +352,7 @@ def test_admin_with_a_part_waits_while_there_is_another(
 ) -> None:
     with database.transaction() as session:
         add_person(session, "anna@example.org")
+    assert next_of(database, ADMIN) is None
     with pytest.raises(OwnVerdict):
         casework.give_verdict(ADMIN, all_barred)
     assert casework.give_verdict("anna@example.org", all_barred) == "upheld"

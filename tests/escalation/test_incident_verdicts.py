@@ -26,6 +26,7 @@ from tests.escalation.incidents import (
     unsure,
 )
 from tests.factories import (
+    ADMIN,
     LEAD,
     LEASE,
     OUTSIDER,
@@ -66,6 +67,29 @@ def test_all_are_decided_together_each_with_its_own_verdict(
     assert [tuple(row) for row in rows(database, given)] == [("corrected", "tax", OWNER)] * 4
     assert {row[1] for row in standing(database)} == {"resolved"}
     assert happened(database, whole)[-2:] == ["claimed", "resolved"]
+
+
+def test_admin_decides_with_the_others_what_nobody_else_is_left_for(
+    log: Delivery, database: Database, casework: Casework
+) -> None:
+    log.take(*unsure(0, 3))
+    log.take(*(correction("o-1", value="tax", who=who) for who in (OWNER, TEAMMATE, LEAD, ADMIN)))
+    whole = incident(database)
+    barred = parts(database, whole)[1]
+    with database.transaction() as session:
+        shown = service.merged_into(
+            session, actor_of(session, ADMIN), whole, as_of=casework.clock.now(session)
+        )
+        seen = {
+            who: service.preview(session, actor_of(session, who), shown, UPHELD)
+            for who in (LEAD, ADMIN)
+        }
+    assert (list(seen[LEAD].skipped), seen[LEAD].alone) == ([barred], set())
+    assert (seen[ADMIN].skipped, seen[ADMIN].alone) == ({}, {barred})
+    assert decide(casework, ADMIN, whole, UPHELD).wholes == [whole]
+    by = """SELECT case_id, detail->>'by' FROM timeline_entry
+        WHERE event = 'resolved' AND detail ? 'by'"""
+    assert rows(database, by) == [(barred, "the only one left")]
 
 
 def test_who_decided_together_takes_it_back_together(

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from secondlook import events
 
-from services.escalation.errors import HeldBySomebody, MovedOn
+from services.escalation.errors import MovedOn, StaleToken
 from services.escalation.policy.read import read as read_policy
 from services.kit.database import Database
 from services.kit.errors import InvalidInput
@@ -120,14 +120,18 @@ def test_an_incident_that_everything_was_taken_out_of_ends(
     for case in others:
         casework.do("unmerge", LEAD, case)
     token = casework.claim(OWNER, whole)
-    with pytest.raises(HeldBySomebody):
-        casework.do("unmerge", LEAD, first)
-    casework.do("release", OWNER, whole, token=token)
+    log.relay()
+    before = told(database)
     casework.do("unmerge", LEAD, first)
     assert standing(database) == [
         *[("output", "open", None, 0)] * 3,
         ("incident", "resolved", None, 0),
     ]
+    # Whoever held it hears of it, and works on something else.
+    log.relay()
+    assert ("mentioned", whole) in told(database)[len(before) :]
+    with pytest.raises(StaleToken):
+        casework.do("release", OWNER, whole, token=token)
     # Taken out they are no part of the next one either.
     log.take(*unsure(3, 2))
     assert [row[0] for row in standing(database)].count("incident") == 1

@@ -15,6 +15,7 @@ from services.escalation.errors import (
     OwnDispute,
 )
 from services.escalation.lists import Filter
+from services.escalation.rules import Owner
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, NotAllowed
 from tests.escalation.opinions import ANNA, delivery, published, say, stands, verdicts
@@ -309,6 +310,22 @@ def test_comments_and_notes_of_others_wait_for_the_decision(
     assert (told(OWNER), told(TEAMMATE), told(LEAD)) == (written, [], [])
     say(casework, TEAMMATE, "tax")
     assert told(TEAMMATE) == written
+
+
+def test_nobody_reads_who_disputes_it_from_who_is_passed_over(
+    database: Database, casework: Casework
+) -> None:
+    delivery(database, 2).take(
+        output("o-1", confidence=0.4), correction("o-1", value="tax", who=LEAD)
+    )
+    casework.do("escalate", OWNER, 1, level=0)
+    with database.transaction() as session:
+        case = queries.case(session, 1)
+        assert case.owner_person == ADMIN
+        told = {e.event: e.note for e in queries.timeline(session, case, reader=OWNER)}
+    assert told["rung skipped"] is None
+    with pytest.raises(InvalidInput, match=f"{LEAD} has a part in the case"):
+        casework.do("reassign", OWNER, 1, owner=Owner("person", LEAD))
 
 
 def test_panel_says_who_is_still_needed(case: int, casework: Casework, database: Database) -> None:

@@ -296,8 +296,12 @@ def test_case_of_an_owner_who_is_gone_falls_to_the_next(
 
 def test_case_of_a_team_that_never_was_falls_to_an_admin(populated: Database) -> None:
     policy = OF_OTHER.replace("other", "nowhere")
-    Delivery(populated, read_policy(policy)).take(output("o-1", confidence=0.1))
-    assert rows(populated, 'SELECT owner_person, team FROM "case"') == [(ADMIN, "support")]
+    log = Delivery(populated, read_policy(policy))
+    log.take(output("o-1", confidence=0.1), correction("o-2", value="tax", who=ADMIN))
+    log.take(output("o-2", confidence=0.1))
+    owners_of = 'SELECT owner_person, team FROM "case" ORDER BY id'
+    # Or to a lead, where the admin has a part in it.
+    assert rows(populated, owners_of) == [(ADMIN, "support"), (LEAD, "support")]
 
 
 def test_reopen_after_the_owner_left_falls_to_the_next(populated: Database) -> None:

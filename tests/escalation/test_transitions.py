@@ -169,7 +169,7 @@ def test_what_time_does_passes_over_other_states(
             if verb is CaseVerb.EXPIRE:
                 claims.expire_leases(session, now=now)
             elif verb is CaseVerb.DROP:
-                claims.drop_claims(session, OWNER, [case], now=now)
+                claims.drop_claims(session, OWNER, [case], by="deactivation", now=now)
             else:
                 service.close_resolved(session, now=now, before=now)
         assert _state(database, case) == state

@@ -96,7 +96,7 @@ def test_leads_change_schedules_of_their_teams_alone(session: Session, put: Any)
     for slug, team in (("theirs", TEAM), ("new", OTHER_TEAM)):
         with pytest.raises(NotFound):
             put(slug, team=team, actor=lead)
-    number = schedules.override(session, "theirs", OWNER, actor=OPERATOR, **given)
+    number = schedules.override(session, "theirs", OUTSIDER, actor=OPERATOR, **given)
     with pytest.raises(NotFound):
         schedules.override(session, "theirs", OWNER, actor=lead, **given)
     with pytest.raises(NotFound):
@@ -166,6 +166,7 @@ def test_the_override_that_was_said_last_holds_until_it_ends(session: Session, p
     ("email", "begin", "end", "says"),
     [
         (REP, NOW, NOW + HOUR, "may not review"),
+        (OUTSIDER, NOW, NOW + HOUR, "is not of team 'support' and may not see its cases"),
         ("x@example.org", NOW, NOW + HOUR, "nobody active"),
         (OWNER, NOW + HOUR, NOW + HOUR, "not after the beginning"),
         (OWNER, NOW - DAY, NOW - HOUR, "over already"),
@@ -175,8 +176,19 @@ def test_override_that_would_do_nothing_is_refused(
     session: Session, put: Any, email: str, begin: datetime, end: datetime, says: str
 ) -> None:
     put()
-    with pytest.raises(InvalidInput, match=says):
+    with pytest.raises(InvalidInput, match=says) as refused:
         _override(session, email, begin, end)
+    assert refused.value.problems[0].hint
+
+
+def test_schedule_goes_to_no_team_whose_cases_an_override_s_person_may_not_see(
+    session: Session, put: Any
+) -> None:
+    put()
+    _override(session, TEAMMATE, NOW - HOUR, NOW + HOUR)
+    with pytest.raises(InvalidInput, match=f"{TEAMMATE} has an override") as refused:
+        put(text=written(OUTSIDER), team=OTHER_TEAM)
+    assert [p.pointer for p in refused.value.problems] == ["/team"]
 
 
 # --- absences -------------------------------------------------------------------------------

@@ -82,6 +82,19 @@ def test_what_people_say_otherwise_is_left_out(site: Site, whole: int) -> None:
     assert "refund is right" in seen
     confirm(owner, whole, seen)
     assert site.one(_LEFT, id=whole) == 1
+    # Where all have a part in what is left, the admin who decides it reads so beforehand.
+    assert "You have a part" not in choose(owner, whole, "is:refund").text
+    site.rows(_EVERYBODY_CORRECTED, output=first)
+    alone = choose(client_of(site, factories.ADMIN), whole, "is:refund").text
+    assert "1 as refund" in alone
+    assert "You have a part in 1 of them" in alone
+
+
+_EVERYBODY_CORRECTED = """
+INSERT INTO own_correction (tool, correction_id, output_id, actor, heard_at)
+SELECT tool, email, output_id, email, now() FROM case_output CROSS JOIN person
+WHERE output_id = :output RETURNING 1
+"""
 
 
 def test_what_changed_since_is_said(site: Site, whole: int) -> None:

@@ -124,6 +124,7 @@ def test_lead_gives_the_duty_for_a_day_and_ends_that(site: Site) -> None:
         ({"day": "2020-01-01"}, "it is over already"),
         ({"until": "2020-01-01"}, "it is not after the beginning"),
         ({"person": REP}, f"{REP} may not review"),
+        ({"person": OUTSIDER}, f"{OUTSIDER} is not of team"),
         ({"person": ""}, "nobody active has the address"),
     ],
 )

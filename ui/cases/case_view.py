@@ -86,7 +86,7 @@ def _facts(case: Case, tool: ToolInfo) -> dict[str, Any]:
         "overdue": case.overdue_since is not None,
         "paused": case.state in PAUSED,
         "wakes_at": case.wakes_at,
-        "pause_reason": case.pause_reason,
+        "pause_reason": case.shown_reason or ("Put off" if case.state == "snoozed" else "Waits"),
         "merged": case.state == CaseState.MERGED,
         "incident": case.incident,
         "is_incident": case.subject_kind == SubjectKind.INCIDENT,

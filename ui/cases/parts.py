@@ -40,6 +40,7 @@ def add_parts(routes: APIRouter, pages: PageContext) -> None:
             choice,
             _words(judgement),
             suited=len(found.done),
+            alone=len(found.alone),
             skipped=skipped | found.skipped,
             as_of=as_of,
         )

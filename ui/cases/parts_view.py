@@ -72,7 +72,7 @@ def _verdicts(session: Session, tool: ToolInfo, sample: Listed, *, query: str) -
 
 
 def preview_context(
-    choice: str, words: str, *, suited: int, skipped: dict[int, str], as_of: str
+    choice: str, words: str, *, suited: int, alone: int, skipped: dict[int, str], as_of: str
 ) -> dict[str, Any]:
     """What a verdict on all of it would do, before it is given."""
     reasons: dict[str, list[int]] = {}
@@ -82,6 +82,7 @@ def preview_context(
         "choice": choice,
         "words": words,
         "suited": suited,
+        "alone": alone,
         "excluded": len(skipped),
         "reasons": [(why, cases[:_SAMPLES], len(cases)) for why, cases in reasons.items()],
         "as_of": as_of,
