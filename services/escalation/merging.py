@@ -147,13 +147,12 @@ def unmerge(session: Session, actor: Actor, case_id: int, *, now: datetime) -> N
 
 
 def _close_if_empty(session: Session, actor: Actor, whole: Case, *, now: datetime) -> None:
-    """End an incident whose last case has been taken out of it; whoever else holds it is told."""
+    """End an incident whose last case has been taken out of it, whoever holds it."""
     if whole.subject_kind != SubjectKind.INCIDENT or has_parts(session, whole.id):
         return
     wake_up(session, [whole.id], actor.id, now=now)
-    holder = whole.claimant if whole.claimant != actor.email else None
-    if holder is not None:
-        drop_claims(session, holder, [whole.id], by="unmerge", now=now)
+    if whole.claimant not in (None, actor.email):
+        drop_claims(session, whole.claimant, [whole.id], by="unmerge", now=now)
     token = take(session, actor, whole.id, lease=timedelta(minutes=1), now=now).claim.token
     note = "Its last case was taken out of it."
     given = {
@@ -166,7 +165,8 @@ def _close_if_empty(session: Session, actor: Actor, whole: Case, *, now: datetim
     verdict = VerdictKind.NOT_ACTIONABLE.value
     fenced(session, actor, whole.id, RESOLVE, token=token, verdict=verdict, **given)
     clocks.follow(session, [whole.id], now=now)
-    entries = [Entry(whole.id, Happening.RESOLVED, actor.id, note, {"verdict": verdict})]
-    if holder is not None:
-        entries.append(Entry(whole.id, Happening.MENTIONED, actor.id, detail={"people": [holder]}))
-    tell(session, entries, now=now)
+    tell(
+        session,
+        [Entry(whole.id, Happening.RESOLVED, actor.id, note, {"verdict": verdict})],
+        now=now,
+    )

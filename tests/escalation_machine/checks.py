@@ -2,6 +2,7 @@
 
 from sqlalchemy import text
 
+from services.escalation import impartial
 from services.escalation.models import OPEN
 
 _ABLE = """CASE WHEN c.owner_team IS NOT NULL THEN can_own(c.owner_team) ELSE EXISTS (
@@ -85,5 +86,7 @@ SELECT c.id, c.subject_kind, c.state, c.owner_person, (
     SELECT array_agg(t.event ORDER BY t.id) FROM timeline_entry t WHERE t.case_id = c.id) AS events
 FROM "case" c
 WHERE c.owner_schedule = :slug AND c.{OPEN} AND c.owner_person IS DISTINCT FROM :person
+    AND NOT ({" OR ".join(part.format(who=":person") for part in impartial.EVERY_PART)})
 """)
-"""The cases that a schedule owns through somebody who does not have its duty."""
+"""The cases that a schedule owns through somebody who does not have its duty, though whoever has it
+has no part in them."""
