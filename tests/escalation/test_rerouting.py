@@ -65,7 +65,7 @@ def test_case_gets_what_the_policy_in_force_would_give_it(
     assert after.owner_since > before.owner_since
     detail = one(database, "SELECT detail FROM timeline_entry WHERE event = 'rerouted'")
     told = {"rule": "catch-all", "team": TEAM, "queue": TEAM, "owner": f"team:{TEAM}"}
-    assert detail["from"] == told | {"priority": "P3", "revision": str(second - 1)}
+    assert detail["from"] == told | {"priority": "P3", "reviewers": 1, "revision": str(second - 1)}
     assert detail["to"]["owner"] == f"team:{OTHER_TEAM}"
     assert detail["to"]["revision"] == str(second)
 
