@@ -17,8 +17,9 @@ from sqlalchemy.orm import Session
 from services.escalation import answering
 from services.escalation.answering import Chain, Found
 from services.escalation.models import OPEN
+from services.escalation.owners import ROW, owned_by
 from services.escalation.rules import CaseState, LadderRung, Owner, Wanted
-from services.escalation.timeline import Entry, Happening, tell
+from services.escalation.timeline import Entry, Happening, instead, tell
 from services.people import holding, schedule_queries
 from services.people.duties import PresenceChange
 
@@ -117,11 +118,8 @@ def _misplaced(
 
 
 _MOVE = text(f"""
-UPDATE "case" c SET owner_team = g.owner_team, owner_person = g.owner_person,
-    owner_schedule = g.owner_schedule, team = coalesce(g.team, c.team),
-    owner_since = CASE WHEN g.kept THEN c.owner_since ELSE :now END, version = c.version + 1
-FROM json_to_recordset(CAST(:rows AS json)) AS g(id bigint, kept boolean, owner_team text,
-    owner_person text, owner_schedule text, team text)
+UPDATE "case" c SET {owned_by("g.", "c")}, version = c.version + 1
+FROM json_to_recordset(CAST(:rows AS json)) AS g(id bigint, {ROW})
 WHERE c.id = g.id AND c.{OPEN}
 """)
 
@@ -132,7 +130,7 @@ def _move(session: Session, cases: Sequence[_Held], *, now: datetime) -> int:
         return 0
     found = answering.first_able(session, [case.chain for case in cases], now=now)
     pairs = list(zip(cases, found, strict=True))
-    rows = [{"id": case.id, "kept": _keeps(case, one), **one.columns} for case, one in pairs]
+    rows = [{"id": case.id, **one.columns} for case, one in pairs]
     session.execute(_MOVE, {"rows": to_json(rows).decode(), "now": now})
     tell(session, [_entry(case, one) for case, one in pairs if not _keeps(case, one)], now=now)
     return len(cases)
@@ -146,9 +144,9 @@ def _keeps(case: _Held, found: Found) -> bool:
 def _entry(case: _Held, found: Found) -> Entry:
     if found.why is None:
         return answering.on_duty_now(case.id, found)
-    why = found.why or f"{case.chain.wanted[0]} cannot own it"
+    note = instead(case.chain.wanted[0], found.owner, found.why)
     detail = {"owner": found.owner.as_answer()}
-    return Entry(case.id, Happening.REASSIGNED, note=f"{why}; {found.owner} owns it", detail=detail)
+    return Entry(case.id, Happening.REASSIGNED, note=note, detail=detail)
 
 
 # --- around a change of who is there --------------------------------------------------------

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.escalation import claims, clocks, handover, owners
+from services.escalation.answering import Found
 from services.escalation.models import OPEN
 from services.escalation.routing import Policy
 from services.escalation.rules import CaseVerb, Owner
@@ -144,10 +145,8 @@ def _heirs(
 
 _GIVE = move(
     CaseVerb.REASSIGN,
-    sets="""owner_team = g.owner_team, owner_person = g.owner_person,
-        owner_schedule = g.owner_schedule, owner_since = :now""",
-    given="""json_to_recordset(CAST(:rows AS json)) AS g(case_id bigint, owner_team text,
-        owner_person text, owner_schedule text)""",
+    sets=owners.owned_by("g."),
+    given=f"json_to_recordset(CAST(:rows AS json)) AS g(case_id bigint, {owners.ROW})",
     which="id = g.case_id",
     returning="id",
 )
@@ -162,26 +161,17 @@ def _give(
     note: str,
     now: datetime,
 ) -> None:
-    ids = [case.id for case in owned]
-    given = [(case, heirs.get(case.schedule or "")) for case in owned]
-    rows = [
-        {
-            "case_id": case.id,
-            **owners.columns(heir or Owner("team", case.team)),
-            "owner_schedule": case.schedule if heir is not None else None,
-        }
-        for case, heir in given
-    ]
+    found = {case.id: _found(case, heirs) for case in owned}
+    rows = [{"case_id": id_, **one.columns} for id_, one in found.items()]
     session.execute(_GIVE, {"rows": to_json(rows).decode(), "now": now})
-    clocks.follow(session, ids, now=now)
+    clocks.follow(session, list(found), now=now)
     entries = [
-        Entry(
-            case.id,
-            Happening.REASSIGNED,
-            actor.id,
-            note,
-            {"owner": (heir or Owner("team", case.team)).as_answer()},
-        )
-        for case, heir in given
+        Entry(id_, Happening.REASSIGNED, actor.id, note, {"owner": one.owner.as_answer()})
+        for id_, one in found.items()
     ]
     tell(session, entries, now=now)
+
+
+def _found(case: _Theirs, heirs: Mapping[str, Owner]) -> Found:
+    heir = heirs.get(case.schedule or "")
+    return Found(Owner("team", case.team)) if heir is None else Found(heir, case.schedule)

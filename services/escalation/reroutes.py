@@ -62,9 +62,7 @@ class Standing(NamedTuple):
     @property
     def owner(self) -> Owner:
         """Who is accountable."""
-        if self.owner_team is not None:
-            return Owner("team", self.owner_team)
-        return Owner("person", self.owner_person or "")
+        return Owner.stored(self.owner_team, self.owner_person)
 
     @property
     def was_given(self) -> bool:

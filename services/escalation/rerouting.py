@@ -232,20 +232,17 @@ def _why_left(change: Change, sight: Mapping[str, Actor], *, also_reassigned: bo
 # --- what is written ------------------------------------------------------------------------
 
 # Of one that was open to all before nobody can say who has seen what the tool said.
-_ROUTE = text("""
-UPDATE "case" c SET queue = g.queue, team = g.team, owner_team = g.owner_team,
-    owner_person = g.owner_person, owner_schedule = g.owner_schedule, level = g.level,
-    priority = g.priority, ladder = g.ladder,
+_ROUTE = text(f"""
+UPDATE "case" c SET {owners.owned_by("g.", "c")},
+    queue = g.queue, level = g.level, priority = g.priority, ladder = g.ladder,
     rule = g.rule, routing_revision = g.routing_revision, calendar = g.calendar,
     calendar_team = g.calendar_team, claim_within = g.claim_within,
     resolve_within = g.resolve_within, reviewers = g.reviewers, cause = g.cause,
-    blind = c.blind AND (g.reviewers > 1 OR c.trigger = 'audit'), version = c.version + 1,
-    owner_since = CASE WHEN g.kept THEN c.owner_since ELSE :now END
-FROM json_to_recordset(CAST(:rows AS json)) AS g(id bigint, queue text, team text,
-    owner_team text, owner_person text, owner_schedule text, level bigint, priority text,
-    ladder jsonb, rule text,
+    blind = c.blind AND (g.reviewers > 1 OR c.trigger = 'audit'), version = c.version + 1
+FROM json_to_recordset(CAST(:rows AS json)) AS g(id bigint, {owners.ROW},
+    queue text, level bigint, priority text, ladder jsonb, rule text,
     routing_revision text, calendar text, calendar_team text, claim_within text,
-    resolve_within text, reviewers bigint, cause text, kept boolean)
+    resolve_within text, reviewers bigint, cause text)
 WHERE c.id = g.id
 """)
 
@@ -261,13 +258,11 @@ def _write(session: Session, changes: Sequence[Change], *, actor: Actor, now: da
 
 
 def _row(change: Change) -> dict[str, Any]:
-    to, owner = change.to, change.to.owner
+    to = change.to
     return {
         "id": change.case.id,
+        **Found(to.owner, to.schedule, to.team).columns,
         "queue": to.queue,
-        "team": to.team,
-        **owners.columns(owner),
-        "owner_schedule": to.schedule,
         "level": to.level,
         "priority": to.priority,
         "ladder": to.ladder,
@@ -279,7 +274,6 @@ def _row(change: Change) -> dict[str, Any]:
         "resolve_within": to.resolve_within,
         "reviewers": to.reviewers,
         "cause": to.cause,
-        "kept": owner == change.case.owner,
     }
 
 
