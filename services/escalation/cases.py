@@ -69,9 +69,7 @@ class Listed:
     @property
     def owner(self) -> Owner:
         """Who is accountable."""
-        if self.owner_team is not None:
-            return Owner("team", self.owner_team)
-        return Owner("person", self.owner_person or "")
+        return Owner.stored(self.owner_team, self.owner_person)
 
     @property
     def output_version(self) -> Version:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from services.escalation import clocks, impartial, ladder, mentions, owners, queries
-from services.escalation.answering import ask
+from services.escalation.answering import Found, ask
 from services.escalation.cases import Case
 from services.escalation.claims import case_for_reviewer, lost, renew, token_number
 from services.escalation.errors import MovedOn
@@ -21,8 +21,7 @@ from services.people.rules import Actor, Verb
 
 _REASSIGN = move(
     CaseVerb.REASSIGN,
-    sets="""owner_team = :owner_team, owner_person = :owner_person, owner_schedule = NULL,
-        team = coalesce(:team, team), owner_since = :now""",
+    sets=owners.owned_by(":"),
     where=f"""(state <> 'claimed' OR lease_expires_at <= {PRESENT} OR ({IS_LIVE})
         OR :over_holder)""",
     returning="id",
@@ -59,8 +58,7 @@ def reassign(
         _require_impartial(session, owner.id, case)
     given = {
         "id": case_id,
-        **owners.columns(owner),
-        "team": owners.seen_by(owner),
+        **Found(owner, team=owners.seen_by(owner)).columns,
         "now": now,
         "me": actor.email,
         "token": token_number(token),

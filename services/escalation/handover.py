@@ -6,7 +6,7 @@ away goes to their stand-in, else to the case's team, unless somebody has claime
 a part in a case is passed over.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session
 from services.escalation import answering, impartial
 from services.escalation.answering import Chain, Found
 from services.escalation.models import OPEN
+from services.escalation.owners import ROW, owned_by
 from services.escalation.rules import CaseState, LadderRung, Owner, Wanted
-from services.escalation.timeline import Entry, Happening, tell
+from services.escalation.timeline import Entry, Happening, instead, tell
 from services.people import holding, schedule_queries
 from services.people.duties import PresenceChange
 
@@ -118,11 +119,8 @@ def _misplaced(
 
 
 _MOVE = text(f"""
-UPDATE "case" c SET owner_team = g.owner_team, owner_person = g.owner_person,
-    owner_schedule = g.owner_schedule, team = coalesce(g.team, c.team),
-    owner_since = CASE WHEN g.kept THEN c.owner_since ELSE :now END, version = c.version + 1
-FROM json_to_recordset(CAST(:rows AS json)) AS g(id bigint, kept boolean, owner_team text,
-    owner_person text, owner_schedule text, team text)
+UPDATE "case" c SET {owned_by("g.", "c")}, version = c.version + 1
+FROM json_to_recordset(CAST(:rows AS json)) AS g(id bigint, {ROW})
 WHERE c.id = g.id AND c.{OPEN}
 """)
 
@@ -135,20 +133,14 @@ def _move(session: Session, cases: Sequence[_Held], *, now: datetime) -> int:
     chains = [case.chain._replace(barred=apart[case.id]) for case in cases]
     found = answering.first_able(session, chains, now=now)
     pairs = list(zip(cases, found, strict=True))
-    kept = {case.id for case, one in pairs if _keeps(case, one)}
-    give(session, {case.id: one for case, one in pairs}, kept=kept, now=now)
-    tell(session, [_entry(case, one) for case, one in pairs if case.id not in kept], now=now)
+    give(session, {case.id: one for case, one in pairs}, now=now)
+    tell(session, [_entry(case, one) for case, one in pairs if not _keeps(case, one)], now=now)
     return len(cases)
 
 
-def give(
-    session: Session, found: Mapping[int, Found], *, kept: Collection[int] = (), now: datetime
-) -> None:
-    """Make these the owners of cases, locked; claims, pauses and clocks go on as they are.
-
-    Of those `kept` the owner is the one of before, though not through the same schedule.
-    """
-    rows = [{"id": id_, "kept": id_ in kept, **one.columns} for id_, one in found.items()]
+def give(session: Session, found: Mapping[int, Found], *, now: datetime) -> None:
+    """Make these the owners of cases, locked; claims, pauses and clocks go on as they are."""
+    rows = [{"id": id_, **one.columns} for id_, one in found.items()]
     session.execute(_MOVE, {"rows": to_json(rows).decode(), "now": now})
 
 
@@ -160,9 +152,9 @@ def _keeps(case: _Held, found: Found) -> bool:
 def _entry(case: _Held, found: Found) -> Entry:
     if found.why is None:
         return answering.on_duty_now(case.id, found)
-    why = found.why or f"{case.chain.wanted[0]} cannot own it"
+    note = instead(case.chain.wanted[0], found.owner, found.why)
     detail = {"owner": found.owner.as_answer()}
-    return Entry(case.id, Happening.REASSIGNED, note=f"{why}; {found.owner} owns it", detail=detail)
+    return Entry(case.id, Happening.REASSIGNED, note=note, detail=detail)
 
 
 # --- around a change of who is there --------------------------------------------------------

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from services.escalation.clocks import counted_by
 from services.escalation.routing import Routed
 from services.escalation.rules import SubjectKind
-from services.escalation.timeline import Entry, Happening, passed_over
+from services.escalation.timeline import Entry, Happening, instead, passed_over
 
 Request = events.ReviewRequest
 
@@ -228,8 +228,8 @@ def owned_otherwise(case_id: int, one: Routed) -> list[Entry]:
     """Why a case was given to nobody, or to somebody else than was wanted, where it was."""
     owner, found = one.found.owner, []
     if one.ungiven is not None:
-        words = f"{one.ungiven}; {owner} owns it"
-        found.append(Entry(case_id, Happening.UNASSIGNED, note=words))
+        note = instead(one.route.owner, owner, one.ungiven)
+        found.append(Entry(case_id, Happening.UNASSIGNED, note=note))
     if one.found.why is not None:
         found.append(passed_over(case_id, one.route.owner, owner, one.found.why))
     return found

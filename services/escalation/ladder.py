@@ -9,15 +9,14 @@ from services.escalation import answering, impartial
 from services.escalation.answering import Answering, Chain
 from services.escalation.cases import Case
 from services.escalation.models import OPEN
+from services.escalation.owners import owned_by
 from services.escalation.rules import Wanted
 from services.escalation.timeline import Happening, tell_one
 from services.kit.counts import Count, hour_of
 from services.people.rules import SYSTEM
 
 _CLIMB = text(f"""
-UPDATE "case" SET level = :level, owner_team = :owner_team, owner_person = :owner_person,
-    owner_schedule = :owner_schedule, team = coalesce(:team, team), owner_since = :now,
-    version = version + 1
+UPDATE "case" SET level = :level, {owned_by(":")}, version = version + 1
 WHERE id = :case AND level = :from_level AND {OPEN} RETURNING tool
 """)
 

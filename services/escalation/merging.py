@@ -13,6 +13,7 @@ from services.escalation import answering, clocks, queries
 from services.escalation.cases import Case
 from services.escalation.claims import drop_claims, fenced, require_reviewer, take
 from services.escalation.errors import MovedOn
+from services.escalation.owners import owned_by
 from services.escalation.pauses import wake_up
 from services.escalation.rules import OPEN_STATES, CaseState, CaseVerb, SubjectKind
 from services.escalation.timeline import Entry, Happening, tell
@@ -105,10 +106,7 @@ def join(
 
 _UNMERGE = move(
     CaseVerb.UNMERGE,
-    sets="""incident = NULL, merged_at = NULL, cause = NULL, owner_team = :owner_team,
-        owner_person = :owner_person, owner_schedule = :owner_schedule,
-        team = coalesce(:team, team),
-        owner_since = CASE WHEN :kept THEN owner_since ELSE :now END""",
+    sets=f"incident = NULL, merged_at = NULL, cause = NULL, {owned_by(':')}",
     returning="id",
 )
 
@@ -133,8 +131,7 @@ def unmerge(session: Session, actor: Actor, case_id: int, *, now: datetime) -> N
     if case.state != CaseState.MERGED or whole is None or case.merged_at is None:
         raise MovedOn(f"The case is {case.state}, not merged.", state=case.state)
     (found,) = answering.of_reopened(session, [case], now=now)
-    given = {"id": case_id, "now": now, "kept": found.owner == case.owner, **found.columns}
-    session.execute(_UNMERGE, given)
+    session.execute(_UNMERGE, {"id": case_id, "now": now, **found.columns})
     _close_if_empty(session, actor, whole, now=now)
     count_children(session, [whole.id])
     clocks.follow(session, [case_id], now=now, as_of=case.merged_at)

@@ -21,6 +21,24 @@ def columns(owner: Owner) -> dict[str, Any]:
     }
 
 
+ROW = "owner_team text, owner_person text, owner_schedule text, team text"
+"""The columns of `answering.Found`, as a statement takes them from rows of JSON."""
+
+
+def owned_by(given: str, case: str = '"case"') -> str:
+    """What a statement sets for a case to have this owner: since now, where it was another's.
+
+    Args:
+        given: what the names of `ROW` are written after, such as `g.` or a parameter's colon.
+        case: what the statement calls the case.
+    """
+    return f"""owner_team = {given}owner_team, owner_person = {given}owner_person,
+        owner_schedule = {given}owner_schedule, team = coalesce({given}team, {case}.team),
+        owner_since = CASE WHEN {case}.owner_team IS NOT DISTINCT FROM {given}owner_team
+            AND {case}.owner_person IS NOT DISTINCT FROM {given}owner_person
+            THEN {case}.owner_since ELSE :now END"""
+
+
 def seen_by(owner: Owner) -> str | None:
     """The team that comes to see a case with this owner; None where that stays as it was."""
     return owner.id if owner.kind == "team" and owner != LAST_RESORT else None

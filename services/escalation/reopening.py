@@ -14,6 +14,7 @@ from services.escalation.cases import Case
 from services.escalation.claims import case_for_reviewer
 from services.escalation.errors import MovedOn
 from services.escalation.notes import checked_note
+from services.escalation.owners import ROW, owned_by
 from services.escalation.rules import CaseVerb, SubjectKind
 from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
@@ -24,19 +25,14 @@ from services.people.rules import Actor
 
 _REOPEN = move(
     CaseVerb.REOPEN,
-    sets="""cycle = cycle + 1, cycle_opened_at = :now, verdict = NULL, verdict_value = NULL,
+    sets=f"""cycle = cycle + 1, cycle_opened_at = :now, verdict = NULL, verdict_value = NULL,
         verdict_by = NULL, verdict_note = NULL, verdict_id = NULL, resolved_at = NULL,
         closed_at = NULL, overdue_since = NULL, level = 0, blind = false, divided = false,
-        merged_at = NULL,
-        owner_team = g.owner_team, owner_person = g.owner_person,
-        owner_schedule = g.owner_schedule,
-        team = coalesce(g.team, "case".team),
-        owner_since = CASE WHEN g.kept THEN owner_since ELSE :now END,
+        merged_at = NULL, {owned_by("g.")},
         claim_due_at = g.claim_due_at, resolve_due_at = g.resolve_due_at,
         due_at = least(g.claim_due_at, g.resolve_due_at),
         counted_calendar = g.counted_calendar, counted_revision = g.counted_revision""",
-    given="""json_to_recordset(CAST(:rows AS json)) AS g(case_id bigint, kept boolean,
-        owner_team text, owner_person text, owner_schedule text, team text,
+    given=f"""json_to_recordset(CAST(:rows AS json)) AS g(case_id bigint, {ROW},
         claim_due_at timestamptz, resolve_due_at timestamptz, counted_calendar text,
         counted_revision bigint)""",
     which="id = g.case_id",
@@ -115,7 +111,6 @@ class _Cycle:
         case = self.case
         return {
             "case_id": case.id,
-            "kept": found.owner == case.owner,
             **found.columns,
             "claim_due_at": after(self.now, parse_duration(case.claim_within), self.working),
             "resolve_due_at": after(self.now, parse_duration(case.resolve_within), self.working),

@@ -51,13 +51,18 @@ class Standing(NamedTuple):
     part_resolve_due_at: datetime | None
     """The earliest deadlines of the cases that are part of it."""
     marks: list[Any]
+    reviewers: int
+    cause: str | None
+    condition: str | None
+    judged: bool
+    """Whether somebody judges it, or one of its reviewers has."""
+    joined: bool
+    """Whether it has to do with other cases: it is, or was, part of one, or has parts."""
 
     @property
     def owner(self) -> Owner:
         """Who is accountable."""
-        if self.owner_team is not None:
-            return Owner("team", self.owner_team)
-        return Owner("person", self.owner_person or "")
+        return Owner.stored(self.owner_team, self.owner_person)
 
     @property
     def was_given(self) -> bool:
@@ -80,6 +85,8 @@ class Standing(NamedTuple):
             calendar_team=self.calendar_team,
             claim_within=self.claim_within,
             resolve_within=self.resolve_within,
+            reviewers=self.reviewers,
+            cause=self.cause,
         )
 
 
@@ -100,6 +107,9 @@ class Routing:
     calendar_team: str | None
     claim_within: str
     resolve_within: str
+    reviewers: int
+    cause: str | None
+    """What makes it the same as others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Open cases routed anew by the policy in force, set-based, in batches."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -9,23 +10,18 @@ from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import answering, clocks, impartial, owners, reroutes
+from services.escalation import answering, clocks, impartial, owners, reroutes, standings
 from services.escalation.answering import Chain, Found
-from services.escalation.models import OPEN
-from services.escalation.policy.facts import COLUMNS, Said, facts
+from services.escalation.policy.facts import Said, facts
 from services.escalation.policy.model import PolicyOfTeam, Route, RoutingPolicy
 from services.escalation.reroutes import Change, Routing, Standing
-from services.escalation.routing import kept
+from services.escalation.routing import cause_of, kept
 from services.escalation.rules import LadderRung, wanting
 from services.escalation.timeline import Entry, Happening, passed_over, tell
-from services.kit.database import selecting
 from services.people import queries as people
 from services.people.queries import Calendars
 from services.people.rules import Actor, Verb
 from services.tools import queries as tools
-
-# An incident keeps the route of the rule that formed it.
-_IDS = text(f"SELECT id FROM \"case\" WHERE {OPEN} AND subject_kind = 'output' ORDER BY id")
 
 
 def open_cases(session: Session, actor: Actor) -> Sequence[int]:
@@ -35,37 +31,7 @@ def open_cases(session: Session, actor: Actor) -> Sequence[int]:
         NotAllowed: the actor does not route cases.
     """
     actor.require(Verb.ROUTE_CASES)
-    return session.scalars(_IDS).all()
-
-
-_OWNING = ("opened", "reassigned", "escalated", "rerouted")
-"""What a timeline says when a case gets an owner."""
-_OF_CASE = """c.id, c.tool, c.trigger, c.state, c.queue, c.team, c.owner_team, c.owner_person,
-    c.owner_schedule, c.claimant, c.level, c.priority, c.rule, c.routing_revision, c.ladder,
-    c.timezone, c.calendar, c.calendar_team, c.claim_within, c.resolve_within,
-    c.cycle_opened_at, c.claim_due_at, c.resolve_due_at, c.due_at, c.wakes_at"""
-_STANDING = f"""
-SELECT {_OF_CASE},
-    EXISTS (SELECT FROM timer t WHERE t.case_id = c.id AND t.cycle = c.cycle
-        AND t.kind = 'claim' AND t.fired_at IS NOT NULL) AS claim_missed,
-    EXISTS (SELECT FROM timer t WHERE t.case_id = c.id AND t.cycle = c.cycle
-        AND t.kind = 'resolve' AND t.fired_at IS NOT NULL) AS resolve_missed,
-    coalesce((SELECT e.event = 'reassigned' AND e.detail->>'by' = 'person'
-        FROM timeline_entry e WHERE e.case_id = c.id AND e.event = ANY(:owning)
-        ORDER BY e.id DESC LIMIT 1), false) AS by_hand,
-    part.due_at AS part_due_at, part.resolve_due_at AS part_resolve_due_at,
-    ARRAY(SELECT json_build_array(m.clock, m.at, m.runs) FROM clock_mark m
-        WHERE m.case_id = c.id AND m.cycle = c.cycle ORDER BY m.id) AS marks,
-    {COLUMNS}
-FROM "case" c LEFT JOIN case_output o ON o.case_id = c.id LEFT JOIN LATERAL (
-    SELECT min(p.due_at) AS due_at, min(p.resolve_due_at) AS resolve_due_at
-    FROM "case" p WHERE p.incident = c.id AND p.state = 'merged') part ON true
-WHERE c.id = ANY(:cases) AND c.{OPEN} ORDER BY c.id
-"""
-_NAMES = (*Standing._fields, *Said._fields)
-_SEE = selecting(_STANDING, _NAMES)
-# A statement of its own: what is read after it is as it stands while nobody else changes it.
-_LOCK = text(f'SELECT FROM "case" WHERE id = ANY(:cases) AND {OPEN} ORDER BY id FOR UPDATE')
+    return standings.numbers(session)
 
 
 class Left(NamedTuple):
@@ -102,7 +68,7 @@ def reroute(
         NotAllowed: the actor does not route cases.
     """
     actor.require(Verb.ROUTE_CASES)
-    found = _open(session, cases, lock=not dry_run)
+    found = standings.read(session, cases, lock=not dry_run)
     changes = _changes(session, policies, found, now)
     sight = _sight_of(session, changes)
     left = {
@@ -117,15 +83,6 @@ def reroute(
     return Rerouted([case for case, _ in found], done, listed)
 
 
-def _open(session: Session, cases: Sequence[int], *, lock: bool) -> list[tuple[Standing, Said]]:
-    """Those of these cases that are open, with what their outputs say."""
-    if lock:
-        session.execute(_LOCK, {"cases": list(cases)})
-    rows = session.execute(_SEE, {"cases": list(cases), "owning": list(_OWNING)})
-    split = len(Standing._fields)
-    return [(Standing(*row[:split]), Said(*row[split:])) for row in rows]
-
-
 # --- what changes ---------------------------------------------------------------------------
 
 
@@ -135,6 +92,7 @@ class _Choice(NamedTuple):
     case: Standing
     policy: RoutingPolicy
     route: Route
+    cause: str | None
     ladder: list[LadderRung]
     level: int
     tools_team: str
@@ -204,9 +162,14 @@ def _choice(
 ) -> _Choice:
     team = teams[case.tool]
     policy = policies(team)
-    route = policy.route(facts(case.tool, case.trigger, said))
+    known = facts(case.tool, case.trigger, said)
+    route = policy.route(known)
+    if case.judged or case.joined:
+        route = replace(route, reviewers=case.reviewers)
+    # Whoever took it out of another one does not want it back there.
+    cause = case.cause if case.joined else cause_of(route, known, case.condition)
     ladder = kept(route)
-    return _Choice(case, policy, route, ladder, reroutes.level_on(ladder, case.level), team)
+    return _Choice(case, policy, route, cause, ladder, reroutes.level_on(ladder, case.level), team)
 
 
 def _chosen(session: Session, choices: Sequence[_Choice], now: datetime) -> list[_Chosen]:
@@ -237,6 +200,8 @@ def _change(chosen: _Chosen, calendars: Calendars) -> Change:
         calendar_team=chosen.opened_for,
         claim_within=str(route.claim),
         resolve_within=str(route.resolve),
+        reviewers=route.reviewers,
+        cause=one.cause,
     )
     due = reroutes.due_at(case, to, clocks.working(case, known))
     wanted, why = one.now_wanted.wanted[0], chosen.found.why
@@ -266,19 +231,18 @@ def _why_left(change: Change, sight: Mapping[str, Actor], *, also_reassigned: bo
 
 # --- what is written ------------------------------------------------------------------------
 
-_ROUTE = text("""
-UPDATE "case" c SET queue = g.queue, team = g.team, owner_team = g.owner_team,
-    owner_person = g.owner_person, owner_schedule = g.owner_schedule, level = g.level,
-    priority = g.priority, ladder = g.ladder,
+# Of one that was open to all before nobody can say who has seen what the tool said.
+_ROUTE = text(f"""
+UPDATE "case" c SET {owners.owned_by("g.", "c")},
+    queue = g.queue, level = g.level, priority = g.priority, ladder = g.ladder,
     rule = g.rule, routing_revision = g.routing_revision, calendar = g.calendar,
     calendar_team = g.calendar_team, claim_within = g.claim_within,
-    resolve_within = g.resolve_within, version = c.version + 1,
-    owner_since = CASE WHEN g.kept THEN c.owner_since ELSE :now END
-FROM json_to_recordset(CAST(:rows AS json)) AS g(id bigint, queue text, team text,
-    owner_team text, owner_person text, owner_schedule text, level bigint, priority text,
-    ladder jsonb, rule text,
+    resolve_within = g.resolve_within, reviewers = g.reviewers, cause = g.cause,
+    blind = c.blind AND (g.reviewers > 1 OR c.trigger = 'audit'), version = c.version + 1
+FROM json_to_recordset(CAST(:rows AS json)) AS g(id bigint, {owners.ROW},
+    queue text, level bigint, priority text, ladder jsonb, rule text,
     routing_revision text, calendar text, calendar_team text, claim_within text,
-    resolve_within text, kept boolean)
+    resolve_within text, reviewers bigint, cause text)
 WHERE c.id = g.id
 """)
 
@@ -294,13 +258,11 @@ def _write(session: Session, changes: Sequence[Change], *, actor: Actor, now: da
 
 
 def _row(change: Change) -> dict[str, Any]:
-    to, owner = change.to, change.to.owner
+    to = change.to
     return {
         "id": change.case.id,
+        **Found(to.owner, to.schedule, to.team).columns,
         "queue": to.queue,
-        "team": to.team,
-        **owners.columns(owner),
-        "owner_schedule": to.schedule,
         "level": to.level,
         "priority": to.priority,
         "ladder": to.ladder,
@@ -310,7 +272,8 @@ def _row(change: Change) -> dict[str, Any]:
         "calendar_team": to.calendar_team,
         "claim_within": to.claim_within,
         "resolve_within": to.resolve_within,
-        "kept": owner == change.case.owner,
+        "reviewers": to.reviewers,
+        "cause": to.cause,
     }
 
 
@@ -371,7 +334,7 @@ def _entries(change: Change, actor: Actor) -> list[Entry]:
     return [entry, passed_over(case.id, change.wanted, to.owner, change.why)]
 
 
-def _as_told(rule: str, revision: str, routing: Routing) -> dict[str, str]:
+def _as_told(rule: str, revision: str, routing: Routing) -> dict[str, str | int]:
     return {
         "rule": rule,
         "revision": revision,
@@ -379,4 +342,5 @@ def _as_told(rule: str, revision: str, routing: Routing) -> dict[str, str]:
         "team": routing.team,
         "owner": str(routing.owner),
         "priority": routing.priority,
+        "reviewers": routing.reviewers,
     }

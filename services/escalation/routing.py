@@ -237,20 +237,24 @@ def _chosen(choice: Choice, found: Found, given: Given | None) -> _Chosen:
 def _choice(request: events.ReviewRequest, policy: RoutingPolicy, team: str) -> Choice:
     facts = facts_of_review(request)
     route = policy.route(facts)
-    return Choice(request, policy, route, team, _cause(request, route, facts))
+    condition = request.gate.condition if request.gate else None
+    return Choice(request, policy, route, team, cause_of(route, facts, condition))
 
 
-def _cause(request: events.ReviewRequest, route: Route, facts: Facts) -> str | None:
+def cause_of(route: Route, facts: Facts, condition: str | None) -> str | None:
+    """What makes a case that is routed like this the same as others, where anything does.
+
+    `condition`: the review condition that asked for it.
+    """
     # What is shown blind is looked at by itself.
     if route.group is None or route.reviewers > 1:
         return None
-    gate = request.gate
     return cause(
         route.group,
         rule=route.rule,
-        trigger=request.trigger,
-        tool=request.tool,
-        facts={**facts, CONDITION: gate.condition if gate else None},
+        trigger=facts["trigger"],
+        tool=facts["tool"],
+        facts={**facts, CONDITION: condition},
     )
 
 

@@ -100,6 +100,11 @@ class Owner:
         """An owner as it is stored: addresses are compared without letter case."""
         return cls(kind, actor_id(name))
 
+    @classmethod
+    def stored(cls, team: str | None, person: str | None) -> "Owner":
+        """The owner of a case, by the two columns of which exactly one is filled."""
+        return cls("team", team) if team is not None else cls("person", person or "")
+
     def __str__(self) -> str:
         return f"{'user' if self.kind == 'person' else 'team'}:{self.id}"
 

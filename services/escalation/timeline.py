@@ -81,8 +81,14 @@ class Entry:
 
 def passed_over(case_id: int, wanted: Owner | Wanted, owner: Owner, why: str = "") -> Entry:
     """That `owner` owns the case instead of `wanted`, who cannot, or for the reason given."""
-    words = f"{why}; {owner} owns it" if why else f"{wanted} cannot own it; {owner} does"
-    return Entry(case_id, Happening.RUNG_SKIPPED, note=words, detail={"owner": str(wanted)})
+    note = instead(wanted, owner, why)
+    return Entry(case_id, Happening.RUNG_SKIPPED, note=note, detail={"owner": str(wanted)})
+
+
+def instead(wanted: Owner | Wanted, owner: Owner, why: str) -> str:
+    """That `owner` owns a case, and why it is not `wanted`, in words; they cannot where nothing
+    is said."""
+    return f"{why}; {owner} owns it" if why else f"{wanted} cannot own it; {owner} does"
 
 
 _WRITE = text("""
@@ -154,9 +160,8 @@ class _Facts(NamedTuple):
     @property
     def owner(self) -> events.Owner:
         """Who is accountable."""
-        if self.owner_team is not None:
-            return events.Owner(kind="team", id=self.owner_team)
-        return events.Owner(kind="person", id=self.owner_person or "")
+        owner = Owner.stored(self.owner_team, self.owner_person)
+        return events.Owner(kind=owner.kind, id=owner.id)
 
 
 _FACTS = selecting(

@@ -14,6 +14,7 @@ from services.escalation.claims import case_for_reviewer
 from services.escalation.errors import MovedOn, OwnDispute
 from services.escalation.judgement import Asks, Opinion
 from services.escalation.models import OPEN
+from services.escalation.owners import owned_by
 from services.escalation.rules import OPEN_STATES, CaseState, CaseVerb, SubjectKind
 from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
@@ -30,10 +31,7 @@ _NO_VERDICT = """verdict = NULL, verdict_value = NULL, verdict_by = NULL, verdic
 _TOO_LATE = "The time to undo this verdict is over; reopen the case instead."
 _UNDO = move(
     CaseVerb.UNDO,
-    sets=f"""{_NO_VERDICT}, divided = :divided, owner_team = :owner_team,
-        owner_person = :owner_person,
-        owner_schedule = :owner_schedule, team = coalesce(:team, team),
-        owner_since = CASE WHEN :kept THEN owner_since ELSE :now END""",
+    sets=f"{_NO_VERDICT}, divided = :divided, {owned_by(':')}",
     where="verdict_id = :verdict_id AND resolved_at > :since",
     returning="id",
 )
@@ -98,7 +96,6 @@ def _open_again(
         "verdict_id": case.verdict_id,
         "since": since,
         "now": now,
-        "kept": found.owner == case.owner,
         "divided": opinions.standing(case, opinions.of(session, case)).asks is Asks.LEAD,
         **found.columns,
     }

@@ -30,6 +30,7 @@ tests:
   - {case: {trigger: dispute}, expect: {team: support}}
 """
 _FOUND = [
+    "line 6: rule 'early' is never reached: 'all' matches first",
     "line 7: rule 'again' is never reached: 'all' matches first",
     "line 3: catch_all names team:nowhere: team 'nowhere' has nobody active who may review",
     "line 5: rule 'all' names user:rita@example.org: rita@example.org is a rep, who may not review",

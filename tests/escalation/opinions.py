@@ -4,14 +4,22 @@ from typing import Any
 
 from services.escalation.policy.read import read as read_policy
 from services.kit.database import Database
-from tests.factories import Casework, Delivery, rows
+from tests.factories import Casework, Delivery, add_person, rows
 from tests.factories.routing import SEVERAL
 
 ANNA = "anna@example.org"
 
 
 def delivery(database: Database, reviewers: int = 2) -> Delivery:
+    """Both consumers; every case is for so many."""
     return Delivery(database, read_policy(SEVERAL.format(reviewers=reviewers)))
+
+
+def delivery_with_anna(database: Database) -> Delivery:
+    """The same for two, where one more of the team may review."""
+    with database.transaction() as session:
+        add_person(session, ANNA)
+    return delivery(database)
 
 
 def say(casework: Casework, who: str, value: str, case: int = 1, **given: Any) -> Any:

@@ -9,6 +9,7 @@ from services.escalation.reapply import Reapplied
 from services.escalation.routing import Router
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
+from tests.escalation.incidents import unsure
 from tests.factories import LEAD, OTHER_TEAM, POLICY, Delivery, actor_of, rows
 
 TO_OTHERS = POLICY.replace(
@@ -25,6 +26,12 @@ def delivery_by_policy(database: Database) -> Delivery:
     delivery = Delivery(database)
     delivery.escalation._router = Router(PolicyInForce())
     return delivery
+
+
+def open_some(log: Delivery, database: Database, number: int) -> list[int]:
+    """Open so many cases that no rule takes; answers their numbers."""
+    log.take(*unsure(0, number))
+    return [row.id for row in rows(database, 'SELECT id FROM "case" ORDER BY id')]
 
 
 def put(database: Database, content: str) -> int:

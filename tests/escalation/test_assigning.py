@@ -2,7 +2,6 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,8 +12,8 @@ from services.escalation.assigning import LOADS
 from services.escalation.policy.read import read as read_policy
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
-from services.people import absences, skills
 from services.people import service as people_service
+from services.people import skills
 from services.people.calendars import read as read_calendar
 from tests.factories import (
     LEAD,
@@ -32,6 +31,7 @@ from tests.factories import (
     rows,
 )
 from tests.factories.people import OPERATOR
+from tests.factories.rota import Rota
 from tests.factories.storage import counted
 
 POLICY = """
@@ -64,13 +64,6 @@ def change_skills(database: Database, email: str, *wanted: str) -> None:
     with database.transaction() as session:
         now = DatabaseClock().now(session)
         skills.change_skills(session, email, skills=wanted, actor=OPERATOR, now=now)
-
-
-def away(database: Database, email: str) -> None:
-    with database.transaction() as session:
-        now = DatabaseClock().now(session)
-        span = {"begin": now, "end": now + timedelta(days=1), "stand_in": None}
-        absences.go_away(session, email, **span, actor=OPERATOR, now=now)
 
 
 def refunds(first: int, number: int) -> list[Any]:
@@ -107,7 +100,7 @@ def test_batch_counts_against_the_limit_itself(log: Delivery, database: Database
 
 
 def test_nobody_who_is_away_or_off_work_is_given_one(log: Delivery, database: Database) -> None:
-    away(database, OWNER)
+    Rota(database).away(OWNER)
     with database.transaction() as session:
         never = read_calendar('timezone: UTC\nhours: {mon: ["09:00-09:01"]}')
         now = DatabaseClock().now(session)

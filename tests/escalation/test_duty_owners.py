@@ -29,8 +29,8 @@ from tests.factories import (
     rows,
 )
 from tests.factories.people import OPERATOR
+from tests.factories.rota import Rota
 
-HOUR = timedelta(hours=1)
 POLICY = """
 version: 1
 catch_all: {schedule: primary, sla: {claim: 30m, resolve: 8h}, escalate: long}
@@ -52,14 +52,6 @@ def log(database: Database) -> Delivery:
         add_schedule(session, "primary", OWNER)
         add_schedule(session, "secondary", OUTSIDER, team=OTHER_TEAM)
     return Delivery(database, read_policy(POLICY))
-
-
-def away(database: Database, email: str, stand_in: str | None = None) -> None:
-    """Somebody is away from now on; nothing is handed over."""
-    with database.transaction() as session:
-        now = DatabaseClock().now(session)
-        given: dict[str, Any] = {"begin": now, "end": now + 99 * HOUR, "stand_in": stand_in}
-        absences.go_away(session, email, **given, actor=OPERATOR, now=now)
 
 
 def manage(database: Database, **managers: str) -> None:
@@ -91,7 +83,7 @@ def test_whoever_is_on_duty_owns_a_case_that_opens(log: Delivery, database: Data
 
 
 def test_hole_at_opening_goes_on_at_once(log: Delivery, database: Database) -> None:
-    away(database, OWNER)
+    Rota(database).away(OWNER)
     log.take(output("o-1", confidence=0.1))
     assert owned(database) == [(OUTSIDER, "secondary", 0, OTHER_TEAM)]
     words = f"nobody is on duty by schedule:primary; user:{OUTSIDER} owns it"
@@ -100,7 +92,7 @@ def test_hole_at_opening_goes_on_at_once(log: Delivery, database: Database) -> N
 
 def test_holes_all_the_way_go_to_the_last_rung(log: Delivery, database: Database) -> None:
     for email in (OWNER, OUTSIDER):
-        away(database, email)
+        Rota(database).away(email)
     log.take(output("o-1", confidence=0.1))
     assert owned(database) == [(ADMIN, None, 0, TEAM)]
 
@@ -109,7 +101,7 @@ def test_nobody_there_at_all_leaves_it_to_the_last_resort(
     log: Delivery, database: Database
 ) -> None:
     for email in (OWNER, OUTSIDER, ADMIN):
-        away(database, email)
+        Rota(database).away(email)
     log.take(output("o-1", confidence=0.1))
     assert owned(database) == [("last-resort", None, 0, TEAM)]
 
@@ -154,7 +146,7 @@ def test_manager_of_a_team_is_nobody(database: Database, casework: Casework) -> 
 
 
 def test_person_who_is_away_is_answered_for(log: Delivery, database: Database) -> None:
-    away(database, OWNER, TEAMMATE)
+    Rota(database).away(OWNER, TEAMMATE)
     log.take(output("o-1", value="tax", confidence=0.1))
     assert owned(database) == [(TEAMMATE, None, 0, TEAM)]
     assert said(database, "rung skipped") == [f"user:{OWNER} is away; user:{TEAMMATE} owns it"]
@@ -164,12 +156,11 @@ def test_last_rung_that_was_away_is_tried_again_with_each_reminder(
     log: Delivery, database: Database, casework: Casework
 ) -> None:
     log.take(output("o-1", confidence=0.1))
-    away(database, ADMIN)
+    Rota(database).away(ADMIN)
     for hours in (1, 2, 3, 4, 5):
         casework.fire(timedelta(hours=hours, minutes=1))
     assert owned(database) == [(OUTSIDER, "secondary", 1, OTHER_TEAM)]
-    with database.transaction() as session:
-        absences.come_back(session, ADMIN, actor=OPERATOR, now=DatabaseClock().now(session))
+    Rota(database).do(absences.come_back, ADMIN)
     casework.fire(timedelta(hours=6, minutes=1))
     assert owned(database) == [(ADMIN, None, 4, OTHER_TEAM)]
 
@@ -202,7 +193,7 @@ def test_nobody_is_given_a_case_who_is_away(
     log: Delivery, database: Database, casework: Casework
 ) -> None:
     log.take(output("o-1", confidence=0.1))
-    away(database, TEAMMATE, LEAD)
+    Rota(database).away(TEAMMATE, LEAD)
     with pytest.raises(InvalidInput, match=f"{TEAMMATE} is away until") as refused:
         casework.do("reassign", LEAD, 1, owner=Owner("person", TEAMMATE))
     assert refused.value.problems[0].hint == f"{LEAD} stands in."

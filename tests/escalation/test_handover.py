@@ -1,12 +1,10 @@
 """Handing over what is owned by somebody who is not there any more."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from services.escalation import service
 from services.escalation.leaving import CaseDuty
 from services.escalation.policy.read import read as read_policy
 from services.escalation.rules import Owner
@@ -32,10 +30,9 @@ from tests.factories import (
     output,
     rows,
 )
-from tests.factories.people import OPERATOR
+from tests.factories.rota import DAY, HOUR, Rota
 from tests.factories.storage import counted
 
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 POLICY = read_policy("""
 version: 1
 catch_all: {schedule: primary, sla: {claim: 3d, resolve: 8d}, escalate: long}
@@ -64,37 +61,9 @@ def turns(log: Delivery, database: Database) -> list[str]:
         return [on_duty(session, ["primary"], now + n * 12 * HOUR)["primary"] for n in range(2)]
 
 
-class Rota:
-    """Changes of who is there, each in a transaction of its own, with what follows from it."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-
-    def do(self, verb: Any, *given: Any, **named: Any) -> Any:
-        with self.database.transaction() as session:
-            now = DatabaseClock().now(session)
-            by = {"actor": OPERATOR, "duties": DUTIES, "now": now}
-            return verb(session, *given, **{name: _at(now, v) for name, v in named.items()}, **by)
-
-    def override(self, email: str, begin: timedelta = -HOUR) -> int:
-        found: int = self.do(schedules.override, "primary", email, begin=begin, end=DAY)
-        return found
-
-    def away(self, email: str, stand_in: str | None = None, begin: timedelta = -HOUR) -> None:
-        self.do(absences.go_away, email, begin=begin, end=DAY, stand_in=stand_in)
-
-    def pass_on(self, ahead: timedelta = timedelta()) -> int:
-        with self.database.transaction() as session:
-            return service.pass_on(session, now=DatabaseClock().now(session) + ahead)
-
-
-def _at(now: datetime, given: Any) -> Any:
-    return now + given if isinstance(given, timedelta) else given
-
-
 @pytest.fixture
 def rota(database: Database) -> Rota:
-    return Rota(database)
+    return Rota(database, DUTIES)
 
 
 def owned(database: Database) -> list[tuple[Any, ...]]:

@@ -18,7 +18,15 @@ from services.escalation.lists import Filter
 from services.escalation.rules import Owner
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, NotAllowed
-from tests.escalation.opinions import ANNA, delivery, published, say, stands, verdicts
+from tests.escalation.opinions import (
+    ANNA,
+    delivery,
+    delivery_with_anna,
+    published,
+    say,
+    stands,
+    verdicts,
+)
 from tests.factories import (
     ADMIN,
     LEAD,
@@ -39,9 +47,7 @@ from tests.factories import (
 @pytest.fixture
 def log(database: Database) -> Delivery:
     """Both consumers; every case is for two."""
-    with database.transaction() as session:
-        add_person(session, ANNA)
-    return delivery(database)
+    return delivery_with_anna(database)
 
 
 def next_of(database: Database, who: str) -> int | None:

@@ -8,7 +8,7 @@ from services.escalation import opinions, queries
 from services.escalation.errors import MovedOn
 from services.kit.database import Database
 from services.kit.errors import NotAllowed
-from tests.escalation.opinions import ANNA, delivery, say, stands, verdicts
+from tests.escalation.opinions import ANNA, delivery_with_anna, say, stands, verdicts
 from tests.factories import (
     LEAD,
     OWNER,
@@ -16,7 +16,6 @@ from tests.factories import (
     Casework,
     Delivery,
     actor_of,
-    add_person,
     correction,
     one,
 )
@@ -25,9 +24,7 @@ from tests.factories import (
 @pytest.fixture
 def log(database: Database) -> Delivery:
     """Both consumers; every case is for two."""
-    with database.transaction() as session:
-        add_person(session, ANNA)
-    return delivery(database)
+    return delivery_with_anna(database)
 
 
 def test_opinion_is_taken_back_by_its_giver_and_given_anew(

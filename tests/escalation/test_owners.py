@@ -340,7 +340,7 @@ def test_undo_never_goes_down_the_ladder(populated: Database) -> None:
     assert rows(populated, query) == [("open", 1, ADMIN)]
 
 
-def test_undo_leaves_a_case_to_its_owner(populated: Database) -> None:
+def test_case_that_stays_its_owner_s_is_theirs_since_it_first_was(populated: Database) -> None:
     Delivery(populated, read_policy(POLICY)).take(output("o-1", value="tax", confidence=0.1))
     since = 'SELECT owner_person, owner_since FROM "case"'
     before = rows(populated, since)
@@ -348,6 +348,9 @@ def test_undo_leaves_a_case_to_its_owner(populated: Database) -> None:
     Casework(populated).undo(OWNER, 1)
     assert rows(populated, since) == before
     assert skipped(populated) == []
+    Casework(populated).do("reassign", TEAMMATE, 1, owner=Owner("person", LEAD))
+    Casework(populated).do("escalate", TEAMMATE, 1, level=0)
+    assert rows(populated, since) == before
 
 
 # --- the routing policy -------------------------------------------------------------------

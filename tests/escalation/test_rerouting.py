@@ -16,6 +16,7 @@ from tests.escalation.reroutes import (
     TO_OTHERS,
     age,
     delivery_by_policy,
+    open_some,
     put,
     reapply,
     stored,
@@ -65,7 +66,7 @@ def test_case_gets_what_the_policy_in_force_would_give_it(
     assert after.owner_since > before.owner_since
     detail = one(database, "SELECT detail FROM timeline_entry WHERE event = 'rerouted'")
     told = {"rule": "catch-all", "team": TEAM, "queue": TEAM, "owner": f"team:{TEAM}"}
-    assert detail["from"] == told | {"priority": "P3", "revision": str(second - 1)}
+    assert detail["from"] == told | {"priority": "P3", "reviewers": 1, "revision": str(second - 1)}
     assert detail["to"]["owner"] == f"team:{OTHER_TEAM}"
     assert detail["to"]["revision"] == str(second)
 
@@ -110,7 +111,7 @@ def test_new_owner_is_told_and_an_old_one_is_not(
 
 
 def test_dry_run_says_what_acting_does_and_does_nothing(log: Delivery, database: Database) -> None:
-    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(5)))
+    open_some(log, database, 5)
     log.take(output("o-tax", value="tax", confidence=0.1))
     whole = 'SELECT c, t FROM "case" c, timer t ORDER BY c.id, t.id'
     before, entries = rows(database, whole), one(database, "SELECT count(*) FROM timeline_entry")
@@ -133,7 +134,7 @@ def test_batches_end_by_themselves(
 ) -> None:
     monkeypatch.setattr(reapplying, "BATCH", 2)
     monkeypatch.setattr(reapplying, "SHOWN", 3)
-    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(5)))
+    open_some(log, database, 5)
     put(database, TO_OTHERS)
     found = reapply(database)
     assert (found.cases, found.changed, len(found.first)) == (5, 5, 3)

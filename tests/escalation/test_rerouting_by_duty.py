@@ -3,7 +3,7 @@
 import pytest
 
 from services.kit.database import Database
-from tests.escalation.reroutes import delivery_by_policy, put, reapply
+from tests.escalation.reroutes import delivery_by_policy, open_some, put, reapply
 from tests.factories import (
     LEAD,
     OWNER,
@@ -13,7 +13,6 @@ from tests.factories import (
     Casework,
     Delivery,
     add_schedule,
-    output,
     rows,
 )
 
@@ -48,7 +47,7 @@ def test_case_goes_to_whoever_is_on_duty_and_back(
 
 def test_case_that_was_given_to_somebody_stays_theirs(log: Delivery, database: Database) -> None:
     put(database, GIVEN)
-    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(2)))
+    open_some(log, database, 2)
     assert owned(database) == [(None, LEAD, None), (None, OWNER, None)]
     assert reapply(database).changed == 0
     Casework(database).do("escalate", LEAD, 2, level=0)

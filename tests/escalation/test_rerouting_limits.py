@@ -18,6 +18,7 @@ from tests.escalation.reroutes import (
     SOONER,
     TO_OTHERS,
     delivery_by_policy,
+    open_some,
     put,
     reapply,
     stored,
@@ -34,8 +35,6 @@ from tests.factories import (
     Casework,
     Delivery,
     actor_of,
-    output,
-    rows,
     total,
 )
 
@@ -101,8 +100,7 @@ def test_claim_of_somebody_who_would_not_see_it_any_more_keeps_the_case(
 def test_parts_and_decided_cases_are_left_alone(
     log: Delivery, casework: Casework, database: Database
 ) -> None:
-    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(3)))
-    part, whole, decided = [row.id for row in rows(database, 'SELECT id FROM "case" ORDER BY id')]
+    part, whole, decided = open_some(log, database, 3)
     casework.do("merge", LEAD, part, into=whole)
     casework.give_verdict(OWNER, decided)
     before = [stored(database, number) for number in (part, decided)]
@@ -115,8 +113,7 @@ def test_parts_and_decided_cases_are_left_alone(
 def test_whole_case_answers_for_its_parts_by_their_earliest_deadline(
     log: Delivery, casework: Casework, database: Database
 ) -> None:
-    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(2)))
-    part, whole = [row.id for row in rows(database, 'SELECT id FROM "case" ORDER BY id')]
+    part, whole = open_some(log, database, 2)
     casework.do("merge", LEAD, part, into=whole)
     put(database, LATER)
     said = reapply(database, dry_run=True)
@@ -173,8 +170,7 @@ def test_a_claim_that_is_first_keeps_its_case(
 def test_claims_and_routing_side_by_side_end_with_one_truth(
     log: Delivery, casework: Casework, database: Database
 ) -> None:
-    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(20)))
-    cases = [row.id for row in rows(database, 'SELECT id FROM "case" ORDER BY id')]
+    cases = open_some(log, database, 20)
     put(database, TO_OTHERS)
     tokens: dict[int, str] = {}
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from secondlook.extent import PATTERN_CHARACTERS, SEARCHES
 
-from services.escalation.policy.check import Finding, unknown_tools
+from services.escalation.policy.check import Finding, unknown_tools, unreachable_rules
 from services.escalation.policy.model import RoutingPolicy
 from services.escalation.policy.read import read as read_policy
 from services.kit.errors import InvalidInput
@@ -79,6 +79,8 @@ def test_first_active_rule_that_matches_decides(
     )
     route = policy.route(facts)
     assert route.rule == wanted
+    never = [found.problem for found in unreachable_rules(policy)]
+    assert not any(f"'{route.rule}' is never" in problem for problem in never)
     assert route.ladder, "a case without a rung has nobody"
     assert route.ladder[0].own == route.owner
 

@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from itertools import count
 from threading import Lock
 from typing import Any
@@ -19,7 +18,7 @@ from services.escalation.rules import Owner
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.kit.errors import SecondlookError
-from services.people import absences, schedules
+from services.people import absences
 from services.people import service as people_service
 from tests.factories import (
     ADMIN,
@@ -39,9 +38,9 @@ from tests.factories import (
     rows,
 )
 from tests.factories.people import OPERATOR
+from tests.factories.rota import HOUR, Rota
 
 SECONDS, THREADS = 3, 5
-HOUR = timedelta(hours=1)
 PEOPLE = (OWNER, TEAMMATE, LEAD, OUTSIDER)
 POLICY = read_policy("""
 version: 1
@@ -75,6 +74,7 @@ class Anybody:
         self.random = random.Random(number)
         self.log = Delivery(database, POLICY)
         self.casework = Casework(database)
+        self.rota = Rota(database, DUTIES)
         self.done: Counter[str] = Counter()
 
     def work(self, until: float) -> Counter[str]:
@@ -118,31 +118,25 @@ class Anybody:
                 reviews = self.log.records([bytes(row.value) for row in sent], "secondlook.reviews")
                 self.log.feed(self.log.escalation, as_batches(reviews))
 
-    def _rota(self, verb: Any, *given: Any, **named: Any) -> None:
-        with self.database.transaction() as session:
-            now = DatabaseClock().now(session)
-            span = {n: now + v if isinstance(v, timedelta) else v for n, v in named.items()}
-            verb(session, *given, **span, actor=OPERATOR, duties=DUTIES, now=now)
-
     def override(self) -> None:
         """Somebody has a schedule's duty."""
         who, slug = self.random.choice(PEOPLE), self.random.choice(["first", "second"])
-        self._rota(schedules.override, slug, who, begin=-HOUR, end=HOUR)
+        self.rota.override(who, slug=slug, end=HOUR)
 
     def away(self) -> None:
         """Somebody goes away, with a stand-in or without one."""
         who, instead = self.random.choice(PEOPLE), self.random.choice([None, *PEOPLE])
-        self._rota(absences.go_away, who, begin=-HOUR, end=HOUR, stand_in=instead)
+        self.rota.away(who, instead, end=HOUR)
 
     def back(self) -> None:
         """Somebody comes back."""
-        self._rota(absences.come_back, self.random.choice(PEOPLE))
+        self.rota.do(absences.come_back, self.random.choice(PEOPLE))
 
     def leave(self) -> None:
         """Somebody leaves, and comes again."""
         who = self.random.choice(PEOPLE)
         for active in (False, True):
-            self._rota(people_service.change_person, who, active=active)
+            self.rota.do(people_service.change_person, who, active=active)
 
     def fire(self) -> None:
         """What will be due is."""
@@ -150,9 +144,7 @@ class Anybody:
 
     def pass_on(self) -> None:
         """What goes on with the duty does."""
-        with self.database.transaction() as session:
-            now = DatabaseClock().now(session) + self.random.randrange(12) * HOUR
-            service.pass_on(session, now=now)
+        self.rota.pass_on(self.random.randrange(12) * HOUR)
 
     def reassign(self) -> None:
         """An admin makes somebody else accountable."""

@@ -7,19 +7,16 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from services.escalation import service
 from services.escalation.leaving import CaseDuty
 from services.escalation.policy.read import read as read_policy
 from services.escalation.reapply import reapply
 from services.escalation.rules import Owner
 from services.kit.database import Database
-from services.people import absences, schedules
 from services.people import service as people_service
 from tests.factories import (
     LEAD,
@@ -36,6 +33,7 @@ from tests.factories import (
     rows,
 )
 from tests.factories.people import OPERATOR
+from tests.factories.rota import HOUR, Rota
 
 POLICY = read_policy(f"""
 version: 1
@@ -59,7 +57,6 @@ version: 1
 catch_all: {{user: {OWNER}, sla: {{claim: 30m, resolve: 2h}}}}
 rules: [{{id: taxes, when: {{predicted.category: "ta*"}}, owner: {{team: {OTHER_TEAM}}}}}]
 """)
-HOUR = timedelta(hours=1)
 
 
 class Work:
@@ -73,9 +70,8 @@ class Work:
         given = {"confidence": 0.1}
         with database.transaction() as session:
             add_schedule(session, "primary", LEAD)
-            now = self.casework.clock.now(session)
-            span = {"begin": now + 9 * HOUR, "end": now + 12 * HOUR, "stand_in": None}
-            absences.go_away(session, LEAD, **span, actor=OPERATOR, now=now)
+        self.rota = Rota(database, (CaseDuty(lambda _: None),))
+        self.rota.away(LEAD, begin=9 * HOUR, end=12 * HOUR)
         self.log.take(output("o-1", **given), output("o-2", value="tax", **given))
         self.log.take(output("o-r", value="refund", **given))
 
@@ -108,28 +104,20 @@ class Work:
 
     def override(self) -> None:
         """Somebody else has the duty of a schedule that owns the third case."""
-        self._rota(schedules.override, "primary", OWNER, begin=-HOUR, end=HOUR)
+        self.rota.override(OWNER, end=HOUR)
 
     def away(self) -> None:
         """The owner of the second case goes away, whose duty it is, too."""
-        self._rota(absences.go_away, LEAD, begin=-HOUR, end=HOUR, stand_in=None)
+        self.rota.away(LEAD, end=HOUR)
 
     def pass_on(self) -> None:
         """The clock does: the lead is away, and nothing was handed over yet."""
-        with self.database.transaction() as session:
-            service.pass_on(session, now=self.casework.clock.now(session) + 10 * HOUR)
+        self.rota.pass_on(10 * HOUR)
 
     def assign(self) -> None:
         """A new case is given to somebody of a team, and the old ones are objected to."""
         self.log = Delivery(self.database, GIVEN)
         self.object()
-
-    def _rota(self, verb: Any, *given: Any, **named: Any) -> None:
-        with self.database.transaction() as session:
-            now = self.casework.clock.now(session)
-            span = {n: now + v if isinstance(v, timedelta) else v for n, v in named.items()}
-            by = {"actor": OPERATOR, "duties": (CaseDuty(lambda _: None),), "now": now}
-            verb(session, *given, **span, **by)
 
     def reapply(self) -> None:
         """Both cases are routed anew, by a policy that names other owners."""

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from secondlook.conditions import Clause, Condition
 
+from services.escalation.policy.covering import Cover
 from services.escalation.policy.model import OF_ANSWER, RoutingPolicy
 from services.escalation.rules import Wanted
 
@@ -20,16 +21,17 @@ class Finding(NamedTuple):
 
 
 def unreachable_rules(policy: RoutingPolicy) -> list[Finding]:
-    """Rules that an earlier rule with fewer or the same clauses always comes before."""
-    found = []
-    for later, rule in enumerate(policy.rules):
-        for earlier in policy.rules[:later]:
-            if earlier.mode == "active" and all(
-                rule.when.get(fact) == clause for fact, clause in earlier.when.items()
-            ):
-                words = f"rule '{rule.id}' is never reached: '{earlier.id}' matches first"
-                found.append(Finding(policy.line_of("rules", later), words))
-                break
+    """Rules that an earlier one always comes before, as it takes whatever they would."""
+    found: list[Finding] = []
+    before: list[tuple[str, Cover]] = []
+    for n, rule in enumerate(policy.rules):
+        clauses = Cover(rule.when)
+        first = next((id_ for id_, earlier in before if earlier.covers(clauses)), None)
+        if first is not None:
+            words = f"rule '{rule.id}' is never reached: '{first}' matches first"
+            found.append(Finding(policy.line_of("rules", n), words))
+        if rule.mode == "active":
+            before.append((rule.id, clauses))
     return found
 
 
