@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy.orm import Session
 
 from migrations import run
@@ -17,6 +18,10 @@ from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from tests.factories import broker
 from tests.factories.broker import Broker, running_broker, why_no_kafka
 from tests.factories.installation import cloned, named, populated_template
+
+# How fast a machine is that does other things besides says nothing of a property.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 IN_CI = os.environ.get("CI") == "true"
 

@@ -319,11 +319,10 @@ def test_api_answers_nasty_values(method: str, path: str, api: Api) -> None:
         return
     headers["Content-Type"] = "application/json"
     # What comes with other verbs is the same, whatever kind of output a case is on.
-    tools = (TOOL, *KINDS) if path.endswith("verdict") else (TOOL,)
-    for case in [_case(api, tool) for tool in tools]:
-        address = _address(api, path, {"tool": TOOL}, case_id=case)
+    for tool in (TOOL, *KINDS) if path.endswith("verdict") else (TOOL,):
+        address = _address(api, path, {"tool": TOOL}, case_id=_case(api, tool))
         for what, body in _bodies(path):
-            _check(send(address, content=body), f"case {case} {what}", problem=True)
+            _check(send(address, content=body), f"{tool} {what}", problem=True)
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(PAGES))

@@ -396,6 +396,5 @@ def test_nobody_hands_a_case_to_the_last_resort(populated: Database) -> None:
     Delivery(populated).take(output("o-1", confidence=0.1))
     with pytest.raises(InvalidInput) as refused:
         Casework(populated).do("reassign", OWNER, 1, owner=LAST_RESORT)
-    assert refused.value.problems[0].pointer == "/owner"
-    assert refused.value.problems[0].hint
+    assert [(one.pointer, bool(one.hint)) for one in refused.value.problems] == [("/owner", True)]
     assert one(populated, 'SELECT owner_team FROM "case"') == "support"

@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.measurement.agreement import (
@@ -57,7 +57,6 @@ def test_alpha_is_that_of_the_library() -> None:
     pd = pytest.importorskip("pandas")
     metrics = pytest.importorskip("crowdkit.metrics.data")
 
-    @settings(deadline=None)
     @given(UNITS)
     def check(units: list[list[str]]) -> None:
         own = krippendorff(units)

@@ -3,14 +3,9 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import settings
 
 from tests.factories.intake_server import IntakeServer
 from tests.waiting import until
-
-# How long an example takes says more about the machine than about the code.
-settings.register_profile("sdk", deadline=None)
-settings.load_profile("sdk")
 
 
 @pytest.fixture
