@@ -110,6 +110,7 @@ def make_ui(resources: Resources) -> FastAPI:
             pause_limit=timedelta(seconds=settings.pause_limit),
             session_length=timedelta(seconds=settings.session_length),
             link_length=timedelta(seconds=settings.link_length),
+            outbound_allow=settings.outbound_allow,
             timezone=settings.timezone,
             https=_https(settings),
             addresses=ClientAddresses(settings.trusted_proxies),

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 
 from secondlook import events
@@ -97,8 +98,8 @@ class Campaign:
         with self.database.transaction() as session:
             for url in (*(f"{self.web.url}{path}" for path in RECEIVERS), trap):
                 now = DatabaseClock().now(session)
-                types = ["case.escalated"]
-                webhooks.add(session, url, types=types, actor=OPERATOR, now=now)
+                given = {"types": ["case.escalated"], "allowed": (ip_network("127.0.0.0/8"),)}
+                webhooks.add(session, url, **given, actor=OPERATOR, now=now)
         self.web.browsers = {path: FakeBrowser(f"{self.web.url}{path}") for path in PUSH_SERVICES}
         for browser in (*self.web.browsers.values(), FakeBrowser(f"{trap}/push")):
             add_device(self.database, browser)
