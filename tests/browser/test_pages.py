@@ -9,7 +9,7 @@ from services.escalation import service as escalation
 from services.escalation.policy import revisions
 from services.kit.clock import DatabaseClock
 from services.notifications.service import allow_push
-from services.people import absences, schedules
+from services.people import absences, schedules, skills
 from services.people import service as people_service
 from services.people.rules import Role
 from services.tools import service as tool_service
@@ -92,7 +92,7 @@ def _schedules(site: Site) -> list[tuple[str, str]]:
         given = {"user_agent": "Firefox/140.0", "allowed": (), "actor": teammate}
         allow_push(session, asked, **given, now=now)
     paths = ["/schedules", f"/schedules/{_ALWAYS}", f"/schedules/{_HOLES}"]
-    return [(factories.LEAD, path) for path in paths] + [
+    return [(factories.LEAD, path) for path in (*paths, "/people")] + [
         (factories.TEAMMATE, "/account"),
         (AUDITOR, f"/schedules/{_HOLES}"),
     ]
@@ -123,9 +123,9 @@ def test_page_is_accessible_and_fits(paths: list[tuple[str | None, str]], visit:
             for path in (path for email, path in paths if email == who):
                 page = view.open(path)
                 page.evaluate(_OPEN_ALL)
-                found[path] = misshapen(page)
+                found[who, path] = misshapen(page)
                 page.close()
-    assert {path: wrong for path, wrong in found.items() if wrong} == {}
+    assert {place: wrong for place, wrong in found.items() if wrong} == {}
 
 
 # Where the bar of navigation, its current item and the page stand.
@@ -164,6 +164,7 @@ def longest(site: Site) -> str:
         people_service.add_person(
             session, email, name=name, role=Role.ADMIN, teams=["longest"], actor=OPERATOR, now=now
         )
+        skills.change_skills(session, email, skills=["s" * 63], actor=OPERATOR, now=now)
         tool_service.add_tool(
             session,
             "longest",
