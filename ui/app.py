@@ -123,7 +123,7 @@ _NAVIGATION: tuple[tuple[Verb, NavItem], ...] = (
     (Verb.READ_SCHEDULES, NavItem("Schedules", "/schedules", "clock", "g s")),
     (Verb.ROUTE_CASES, NavItem("Routing", "/routing", "arrow-right", "g r")),
     (Verb.MANAGE_TOOLS, NavItem("Tools", "/tools", "settings", "g t")),
-    (Verb.MANAGE_PEOPLE, NavItem("People", "/people", "users", "g p")),
+    (Verb.MANAGE_SKILLS, NavItem("People", "/people", "users", "g p")),
     (Verb.READ_AUDIT, NavItem("Audit", "/audit", "file-text", "g a")),
 )
 _UNREAD = "secondlook.unread"

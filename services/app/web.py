@@ -35,7 +35,8 @@ from services.kit.web.problems import install_errors
 from services.kit.web.storable import Utf8Addresses, require_storable
 from services.measurement import api as measurement_api
 from services.notifications import api as notifications_api
-from services.people.rules import Actor
+from services.people import api as people_api
+from services.people.rules import Actor, Verb
 from services.tools import api as tools_api
 from services.tools.identity import Identity
 from ui.app import make_app
@@ -110,6 +111,7 @@ def make_ui(resources: Resources) -> FastAPI:
             pause_limit=timedelta(seconds=settings.pause_limit),
             session_length=timedelta(seconds=settings.session_length),
             link_length=timedelta(seconds=settings.link_length),
+            outbound_allow=settings.outbound_allow,
             timezone=settings.timezone,
             https=_https(settings),
             addresses=ClientAddresses(settings.trusted_proxies),
@@ -151,6 +153,7 @@ def make_api(resources: Resources) -> FastAPI:
     app.include_router(escalation_api.router(routes, identity))
     app.include_router(routing_api.router(database, clock, resources.routing_policy, identity))
     app.include_router(tools_api.router(database, clock, identity, resources.policy_watch))
+    app.include_router(people_api.router(database, clock, identity.may(Verb.MANAGE_SKILLS)))
     app.include_router(insight_api.router(database, clock, identity))
     app.include_router(measurement_api.router(database, clock, identity))
     app.include_router(notifications_api.inbox_router(database, clock, identity.person))

@@ -35,4 +35,11 @@ def _lines(told: dict[str, Any]) -> list[str]:
 def _shown(one: dict[str, Any]) -> str:
     if one["value"] is None:
         return str(one["refused"])
-    return f"{one['value']:.3f} (n = {one['n']})"
+    return f"{one['value']:.3f} (n = {one['n']}{_interval(one)})"
+
+
+def _interval(one: dict[str, Any]) -> str:
+    if one.get("interval") is None:
+        return ""
+    low, high = one["interval"]
+    return f", 95 % interval {low:.3f} to {high:.3f}, {one['method']}"

@@ -35,9 +35,16 @@ def add_webhook(
     """Let an address hear of events; prints the secret that signs them, this once."""
     types = [word.strip() for word in events.split(",") if word.strip()]
     channel = Channel.SLACK if slack else Channel.WEBHOOK
-    with transaction() as (_, session, now):
+    with transaction() as (found, session, now):
         made = notifications.add_webhook(
-            session, url, types=types, team=team, channel=channel, actor=operator(), now=now
+            session,
+            url,
+            types=types,
+            allowed=found.settings.outbound_allow,
+            team=team,
+            channel=channel,
+            actor=operator(),
+            now=now,
         )
     answer({"id": made.id, "secret": made.secret}, as_json=as_json, lines=[made.secret])
 

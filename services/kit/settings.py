@@ -301,8 +301,8 @@ class Settings(BaseSettings):
         tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)
     ] = Field(
         (),
-        description="Networks beside the public ones that webhooks may reach, `10.0.0.0/8,…`; by "
-        "plain `http` they reach no others. The mail server needs no leave.",
+        description="Networks beside the public ones that webhooks and push may reach, "
+        "`10.0.0.0/8,…`; by plain `http` they reach no others. The mail server needs no leave.",
     )
     metrics_host: str = Field("127.0.0.1", description="Address of every role's metrics.")
     metrics_port: int = Field(

@@ -3,16 +3,25 @@
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from services.measurement.resampling import Resampled
 
 LEAST = 20
 """So many cases that several reviewed a number needs."""
+LEAST_FOR_INTERVAL = 50
+"""Of fewer, simulated intervals hold what is true too seldom."""
 LEAST_FOR_ERROR = 50
+INTERVAL_METHOD = "bootstrap_95"
 DEFINITION = (
     "Krippendorff's alpha, nominal: 1 less the observed share of disagreement over the share that"
     " chance alone would give. Over cases that several people reviewed blind; of each the opinions"
     " that everybody was asked for, not the third one, which is asked where two differ. 0.8 is"
-    " reliable, 0.667 tentative. Agreement is not validity: people can be wrong together."
+    " reliable, 0.667 tentative. The interval holds the middle 95 % of what 1,000 draws of as many"
+    " of these cases, with replacement, show. Agreement is not validity: people can be wrong"
+    " together."
 )
 ERROR_DEFINITION = (
     "By the Dawid-Skene model: the share of opinions that differ from what the model takes for"
@@ -43,12 +52,30 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Alpha:
+    """Agreement with its 95 % interval, or why there is no interval."""
+
+    estimate: Estimate
+    interval: tuple[float, float] | None = None
+    interval_refused: str | None = None
+
+    def as_answer(self) -> dict[str, object]:
+        """As the API shows it."""
+        return {
+            **self.estimate.as_answer(),
+            "interval": list(self.interval) if self.interval else None,
+            "interval_refused": self.interval_refused,
+            "method": INTERVAL_METHOD,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Agreement:
     """How far a tool's reviewers agree, in all and on each category."""
 
     opinions: int
-    alpha: Estimate
-    categories: Mapping[str, Estimate]
+    alpha: Alpha
+    categories: Mapping[str, Alpha]
 
 
 def agreement(labels: Iterable[Label], categories: Sequence[str] = ()) -> Agreement:
@@ -56,52 +83,111 @@ def agreement(labels: Iterable[Label], categories: Sequence[str] = ()) -> Agreem
 
     A category that nobody named is left out.
     """
-    units = _pairable(labels)
-    of_categories = {}
-    for category in categories:
-        told = [[str(label == category) for label in unit] for unit in units]
-        if any("True" in unit for unit in told):
-            of_categories[category] = _alpha(told)
-    return Agreement(sum(map(len, units)), _alpha(units), of_categories)
+    kinds = _pairable(labels)
+    sure = _Sure(kinds)
+    of_categories = {
+        category: sure.alpha(category)
+        for category in categories
+        if any(category in kind for kind in kinds)
+    }
+    opinions = sum(len(kind) * times for kind, times in kinds.items())
+    return Agreement(opinions, sure.alpha(), of_categories)
 
 
-def _pairable(labels: Iterable[Label]) -> list[list[str]]:
-    """The labels of each case that more than one person reviewed."""
+def alpha_of(labels: Iterable[Label]) -> Estimate:
+    """Agreement in all, without its interval, for whoever asks often."""
+    return _alpha(_pairable(labels))
+
+
+Kind = tuple[str, ...]
+"""What was said of a case. Cases of which the same was said are of one kind."""
+
+
+def _pairable(labels: Iterable[Label]) -> Counter[Kind]:
+    """How many cases of each kind more than one person reviewed."""
     units: dict[Hashable, list[str]] = {}
     for one in labels:
         units.setdefault(one.unit, []).append(one.label)
-    return [unit for unit in units.values() if len(unit) > 1]
+    return Counter(tuple(sorted(unit)) for unit in units.values() if len(unit) > 1)
 
 
-def _alpha(units: Sequence[Sequence[str]]) -> Estimate:
-    n = len(units)
+class _Sure:
+    """How sure agreement on these cases is. They are drawn anew once, for all categories."""
+
+    def __init__(self, kinds: Counter[Kind]) -> None:
+        # In one order, in which the same cases are drawn the same.
+        self._kinds = dict(sorted(kinds.items()))
+
+    def alpha(self, category: str | None = None) -> Alpha:
+        """Alpha in all, or of whether a case is of this category."""
+        told = [_told(kind, category) for kind in self._kinds]
+        estimate = _alpha(_merged(told, self._kinds.values()))
+        why = _interval_refused(estimate)
+        return Alpha(estimate, self._drawn.interval(told) if why is None else None, why)
+
+    @cached_property
+    def _drawn(self) -> "Resampled":
+        from services.measurement.resampling import Resampled
+
+        return Resampled(tuple(self._kinds.values()))
+
+
+def _told(kind: Kind, category: str | None) -> Kind:
+    """The labels, or of each whether it is this category."""
+    return kind if category is None else tuple(str(label == category) for label in kind)
+
+
+def _merged(told: Iterable[Kind], times: Iterable[int]) -> Counter[Kind]:
+    merged: Counter[Kind] = Counter()
+    for kind, n in zip(told, times, strict=True):
+        merged[kind] += n
+    return merged
+
+
+def _interval_refused(estimate: Estimate) -> str | None:
+    """Why there is no interval."""
+    if estimate.value is None:
+        return estimate.refused
+    if estimate.n < LEAST_FOR_INTERVAL:
+        return f"An interval needs {LEAST_FOR_INTERVAL} cases that several reviewed."
+    if estimate.value == 1:
+        return "Nobody differed: how often somebody will cannot be told from that."
+    return None
+
+
+def _alpha(kinds: Counter[Kind]) -> Estimate:
+    n = kinds.total()
     if n < LEAST:
         return Estimate(n, None, f"{n} cases were reviewed by several; {LEAST} are needed.")
-    value = krippendorff(units)
+    value = krippendorff(kinds)
     if value is None:
         return Estimate(n, None, "Everybody said the same of all of them, as chance could do.")
     return Estimate(n, value)
 
 
-def krippendorff(units: Sequence[Sequence[str]]) -> float | None:
-    """Krippendorff's alpha for labels without an order; None where all are the same.
+def krippendorff(kinds: Mapping[Kind, int]) -> float | None:
+    """Krippendorff's alpha for labels without an order, of so many cases of each kind; None where
+    all labels are the same.
 
-    Each unit holds two labels or more. After K. Krippendorff, *Computing Krippendorff's
+    Each case has two labels or more. After K. Krippendorff, *Computing Krippendorff's
     Alpha-Reliability*, University of Pennsylvania 2011, section C.
     """
-    totals = Counter(label for unit in units for label in unit)
+    totals: Counter[str] = Counter()
+    for kind, times in kinds.items():
+        for label in kind:
+            totals[label] += times
     n = totals.total()
     expected = (n * n - sum(count * count for count in totals.values())) / (n * (n - 1))
     if not expected:
         return None
-    observed = sum(_disagreement(unit) for unit in units) / n
+    observed = sum(_disagreement(kind) * times for kind, times in kinds.items()) / n
     return 1 - observed / expected
 
 
-def _disagreement(unit: Sequence[str]) -> float:
+def _disagreement(kind: Kind) -> float:
     """Ordered pairs of labels that differ, for each label beside the others."""
-    m = len(unit)
-    alike = sum(count * count for count in Counter(unit).values())
+    m = len(kind)
+    alike = sum(count * count for count in Counter(kind).values())
     return (m * m - alike) / (m - 1)
 
 

@@ -59,7 +59,7 @@ def as_answer(tool: str, found: Agreement, said: list[Label], *, days: int) -> A
     return {
         "tool": tool,
         "window": f"{days}d",
-        "n": found.alpha.n,
+        "n": found.alpha.estimate.n,
         "opinions": found.opinions,
         "alpha": {**found.alpha.as_answer(), "definition": DEFINITION},
         "categories": [

@@ -2,7 +2,7 @@
 
 from services.kit.metrics import gauge
 from services.measurement import queries
-from services.measurement.agreement import agreement
+from services.measurement.agreement import alpha_of
 from services.tools.metrics import Scrape
 
 METRICS = (
@@ -19,6 +19,6 @@ def read(scrape: Scrape) -> None:
     """Agreement of each tool's reviewers, where enough cases were reviewed by several."""
     said = queries.labels(scrape.session, now=scrape.now)
     for tool in scrape.tools:
-        alpha = agreement(said.get(tool.slug, ())).alpha
+        alpha = alpha_of(said.get(tool.slug, ()))
         if alpha.value is not None:
             scrape.samples.set("secondlook_label_agreement_alpha", alpha.value, tool.slug)

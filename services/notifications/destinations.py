@@ -1,10 +1,11 @@
-"""Where webhooks may lead: to public addresses, and to networks that the operator names.
+"""Where webhooks and push may lead: to public addresses, and to networks that the operator names.
 
 What a name stands for is asked once, for each connection, and the connection goes to the very
 address that was looked at: a name that changes its mind in between (DNS rebinding) gains nothing.
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,14 @@ from ipaddress import (
 )
 from urllib.parse import urlsplit
 
-from services.kit.errors import InvalidInput, invalid
+from services.kit.errors import InvalidInput, Problem, invalid
 from services.notifications.errors import ForbiddenDestination
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# What Python calls global and is not, or what some cloud answers its machines' secrets on.
+# What Python calls global and is not, or what some cloud answers its machines' secrets on. Of IPv6
+# all but 2000::/3, the one part of it that the internet's addresses are given out of.
 _NEVER_PUBLIC: tuple[Network, ...] = tuple(
     ip_network(text)
     for text in (
@@ -35,16 +37,21 @@ _NEVER_PUBLIC: tuple[Network, ...] = tuple(
         "192.88.99.0/24",
         "198.18.0.0/15",
         "224.0.0.0/3",
-        "::/96",
-        "64:ff9b:1::/48",
-        "100::/64",
+        "::/3",
         "2001::/23",
-        "fec0::/10",
-        "ff00::/8",
+        "3fff::/20",
+        "4000::/2",
+        "8000::/1",
     )
 )
 _NAT64 = IPv6Network("64:ff9b::/96")
+_ISATAP = (0x0000_5EFE, 0x0200_5EFE)
+"""What stands before an IPv4 address that hosts of one site reach each other by (RFC 5214)."""
 _LAST_PORT = 65_535
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]+)(:[0-9]*)?", re.IGNORECASE)
+_LABEL = r"[a-z0-9_-]{1,63}"
+_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 def is_public(address: Address) -> bool:
@@ -85,6 +92,8 @@ def _meanings(address: Address) -> Iterator[Address]:
     yield address
     if address.sixtofour is not None:
         yield address.sixtofour
+    if int(address) >> 32 & 0xFFFF_FFFF in _ISATAP:
+        yield IPv4Address(int(address) & 0xFFFF_FFFF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +129,62 @@ def parse(url: str) -> Target:
         port = parts.port
     except ValueError:
         raise _no_address(url) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii():
+    if parts.scheme not in ("http", "https") or not url.isascii() or any(c <= " " for c in url):
         raise _no_address(url)
     if parts.username is not None or parts.password is not None:
         raise invalid("url", "it holds a name or a password", "Leave them out; events are signed.")
-    if (port is not None and not 0 < port <= _LAST_PORT) or any(c <= " " for c in url):
+    host = _host(parts.hostname or "") if _AUTHORITY.fullmatch(parts.netloc) else None
+    if host is None or (port is not None and not 0 < port <= _LAST_PORT):
         raise _no_address(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     default = 443 if parts.scheme == "https" else 80
-    return Target(parts.scheme, parts.hostname, port or default, path)
+    return Target(parts.scheme, host, port or default, path)
+
+
+def _host(text: str) -> str | None:
+    """A host's name, or its address, in the one way in which that is written; None if it is none.
+
+    Systems read what ends in a number as an address of IPv4: `127.1`, `0x7f000001`, `017700000001`.
+    It is read so here, too: what is looked at is what a connection is made to.
+    """
+    host = text.removesuffix(".")
+    try:
+        if ":" in host:
+            return str(IPv6Address(host))
+        if _NUMBER.fullmatch(host.rpartition(".")[2]):
+            return str(IPv4Address(socket.inet_aton(host)))
+    except (ValueError, OSError):
+        return None
+    return host if _NAME.fullmatch(host) else None
 
 
 def _no_address(url: str) -> InvalidInput:
     return invalid("url", f"'{url[:80]}' is no web address", "Write https://host/path.")
+
+
+def admit(url: str, allowed: Sequence[Network]) -> Target:
+    """A web address that may be kept to send to. Where a name leads is known when it is asked, at
+    each connection; of an address, and of plain `http`, it is known now.
+
+    Raises:
+        InvalidInput: it is none.
+        ForbiddenDestination: nothing would ever be sent there.
+    """
+    target = parse(url)
+    known = _known(target.host)
+    if known or (target.scheme == "http" and not allowed):
+        require(target, known, allowed)
+    return target
+
+
+def _known(host: str) -> list[Address]:
+    """What a host stands for, where nobody needs to be asked."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return [IPv4Address("127.0.0.1"), IPv6Address("::1")]
+    try:
+        return [ip_address(host)]
+    except ValueError:
+        return []
 
 
 def require(target: Target, found: Sequence[Address], allowed: Sequence[Network]) -> Address:
@@ -146,15 +198,18 @@ def require(target: Target, found: Sequence[Address], allowed: Sequence[Network]
     else:
         fit = [one for one in found if is_allowed(one, allowed)]
     if not fit:
-        raise ForbiddenDestination(_why(target, found))
+        problem = _problem(target, found)
+        hint = "Name one that is reached from everywhere by https."
+        raise ForbiddenDestination(f"{problem}.", problems=(Problem("/url", problem, hint),))
     return fit[0]
 
 
-def _why(target: Target, found: Sequence[Address]) -> str:
-    where = f"{target.host} ({found[0]})" if found else target.host
-    if target.scheme == "http" and any(is_public(one) for one in found):
-        return f"{where} is reached by https alone."
-    return f"{where} is no public address, and not in SECONDLOOK_OUTBOUND_ALLOW."
+def _problem(target: Target, found: Sequence[Address]) -> str:
+    named = not found or str(found[0]) == target.host
+    where = target.host if named else f"{target.host} ({found[0]})"
+    if target.scheme == "http" and (not found or any(is_public(one) for one in found)):
+        return f"{where} is reached by https alone"
+    return f"{where} is no public address, and not in SECONDLOOK_OUTBOUND_ALLOW"
 
 
 async def resolve(target: Target) -> list[Address]:

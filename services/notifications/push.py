@@ -1,5 +1,6 @@
 """Letting a browser show what is pushed, and the key by which push services know us."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from sqlalchemy.orm import Session
 from services.kit.errors import InvalidInput, invalid
 from services.notifications import destinations, models, rules
 from services.notifications.channels import push as channel
+from services.notifications.destinations import Network
+from services.notifications.errors import ForbiddenDestination
 from services.people import push_devices
 from services.people.push_devices import Device, Subscription
 from services.people.rules import Actor
@@ -38,25 +41,36 @@ def devices_of(session: Session, actor: Actor, *, now: datetime) -> Devices:
 
 
 def allow(
-    session: Session, subscription: Subscription, *, user_agent: str, actor: Actor, now: datetime
+    session: Session,
+    subscription: Subscription,
+    *,
+    user_agent: str,
+    allowed: Sequence[Network],
+    actor: Actor,
+    now: datetime,
 ) -> None:
     """Push what the actor is told to this browser of theirs, too.
+
+    Args:
+        allowed: networks beside the public ones that may be pushed to.
 
     Raises:
         InvalidInput: the browser's answer is none, or the actor has as many as there can be.
     """
-    _require_endpoint(subscription.endpoint)
+    _require_endpoint(subscription.endpoint, allowed)
     _require_keys(subscription)
     browser = rules.browser_in_words(user_agent)
     push_devices.add(session, subscription, browser=browser, actor=actor, now=now)
 
 
-def _require_endpoint(endpoint: str) -> None:
+def _require_endpoint(endpoint: str, allowed: Sequence[Network]) -> None:
     """Where it leads is looked at whenever something is sent, since names change what they mean."""
     if len(endpoint) > push_devices.ENDPOINT_LENGTH:
         raise invalid("push", "the address of the push service is too long", _ASK_AGAIN)
     try:
-        target = destinations.parse(endpoint)
+        target = destinations.admit(endpoint, allowed)
+    except ForbiddenDestination:
+        raise invalid("push", "nothing may be sent to that push service", _ASK_AGAIN) from None
     except InvalidInput:
         raise invalid("push", "the browser named no address to push to", _ASK_AGAIN) from None
     if target.scheme != "https":

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from services.kit.clock import Clock
 from services.kit.database import Database
+from services.kit.errors import InvalidInput
 from services.notifications import deliveries, rules
 from services.notifications.channels.outcome import Outcome, Result, outcome
 from services.notifications.channels.push import PushChannel
@@ -62,6 +63,8 @@ class Channels:
             return outcome(Result.UNKNOWN, f"no answer within {_SECONDS:g} s")
         except ValidationError as error:
             return outcome(Result.NEVER, f"it cannot be read: {error}")
+        except InvalidInput as error:
+            return outcome(Result.NEVER, error.detail)
         except Exception as error:  # whatever a library raises, the sender goes on
             _log.error("delivery failed in a way that it should not", id=due.id, exc_info=error)
             return outcome(Result.UNKNOWN, f"{type(error).__name__}: {error}")

@@ -14,6 +14,7 @@ from services.notifications import destinations, models, rules
 from services.notifications.channels.message import Line, message_of
 from services.notifications.channels.webhook import new_secret
 from services.notifications.deliveries import NewDelivery
+from services.notifications.destinations import Network
 from services.notifications.errors import NoWebhook
 from services.notifications.rules import Channel
 from services.people import queries as people_queries
@@ -52,6 +53,7 @@ def add(
     url: str,
     *,
     types: Iterable[str],
+    allowed: Sequence[Network],
     team: str | None = None,
     channel: Channel = Channel.WEBHOOK,
     actor: Actor,
@@ -61,13 +63,17 @@ def add(
 
     Where it leads is looked at whenever something is sent, since names change what they mean.
 
+    Args:
+        allowed: networks beside the public ones that may be sent to.
+
     Raises:
         NotAllowed: the actor does not manage tools.
         InvalidInput: the address is none, or there is no such event.
+        ForbiddenDestination: nothing would ever be sent to the address.
         NotFound: there is no such team.
     """
     actor.require(Verb.MANAGE_TOOLS)
-    target = destinations.parse(url)
+    target = destinations.admit(url, allowed)
     if team is not None and not people_queries.team_exists(session, team):
         raise NotFound(f"There is no team '{team[:70]}'.")
     row = models.Webhook(

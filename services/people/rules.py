@@ -1,5 +1,6 @@
 """Who may do what. Pure: no database, no web framework."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,6 +32,7 @@ class Verb(StrEnum):
     ROUTE_CASES = "route_cases"
     MANAGE_TOOLS = "manage_tools"
     MANAGE_PEOPLE = "manage_people"
+    MANAGE_SKILLS = "manage_skills"
     READ_SCHEDULES = "read_schedules"
     MANAGE_SCHEDULES = "manage_schedules"
     READ_AUDIT = "read_audit"
@@ -47,7 +49,7 @@ ALLOWED: dict[Role, frozenset[Verb]] = {
     Role.LEAD: frozenset(
         _READ
         | {Verb.CORRECT, Verb.REVIEW, Verb.TAKE_OVER, Verb.EXPORT}
-        | {Verb.ROUTE_CASES, Verb.MANAGE_SCHEDULES}
+        | {Verb.ROUTE_CASES, Verb.MANAGE_SCHEDULES, Verb.MANAGE_SKILLS}
     ),
     Role.ADMIN: frozenset(Verb),
     Role.AUDITOR: frozenset(_READ | {Verb.EXPORT, Verb.READ_AUDIT}),
@@ -97,6 +99,10 @@ class Actor:
     def sees(self, team: str) -> bool:
         """Whether objects of `team` are in sight."""
         return self.sees_all_teams or team in self.teams
+
+    def sees_some(self, teams: Iterable[str]) -> bool:
+        """Whether somebody of these teams is in sight."""
+        return self.sees_all_teams or not self.teams.isdisjoint(teams)
 
 
 SYSTEM = "secondlook"

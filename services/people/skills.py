@@ -8,10 +8,11 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
 from services.kit.audit import note
-from services.kit.errors import NotFound, invalid
-from services.people import models, schedule_queries
+from services.kit.errors import ChangedMeanwhile, NotFound, invalid
+from services.people import models, queries, schedule_queries
 from services.people.fields import require_slug
 from services.people.presence import Member
+from services.people.queries import PersonInfo
 from services.people.rules import REVIEWERS, Actor, Verb
 
 MOST = 50
@@ -19,30 +20,63 @@ MOST = 50
 _REVIEWERS = sorted(role.value for role in REVIEWERS)
 
 
-def change_skills(
-    session: Session, email: str, *, skills: Iterable[str], actor: Actor, now: datetime
-) -> None:
-    """Say what a person can do, instead of what was said before.
+def skills_of(session: Session, email: str, *, actor: Actor) -> tuple[str, ...]:
+    """What a person can do, for whoever looks after them.
 
     Raises:
-        NotAllowed: the actor does not manage people.
-        NotFound: nobody has that address.
-        InvalidInput: a skill is no slug, or there are too many.
+        NotAllowed: the actor does not manage skills.
+        NotFound: nobody whom the actor looks after has that address.
     """
-    actor.require(Verb.MANAGE_PEOPLE)
+    return _looked_after(session, email, actor).skills
+
+
+def change_skills(
+    session: Session,
+    email: str,
+    *,
+    skills: Iterable[str],
+    seen: Collection[str] | None = None,
+    actor: Actor,
+    now: datetime,
+) -> None:
+    """Say what a person can do, instead of what was said before. Leads say it of their teams'.
+
+    Args:
+        seen: what was said when the actor looked; what others said since is not lost.
+
+    Raises:
+        NotAllowed: the actor does not manage skills.
+        NotFound: nobody whom the actor looks after has that address.
+        InvalidInput: a skill is no slug, or there are too many.
+        ChangedMeanwhile: it is neither what was seen nor what is wanted.
+    """
+    person, skill = models.Person, models.PersonSkill
+    held = select(person.email).where(person.email == actor_id(email))
+    session.execute(held.with_for_update(key_share=True))
+    known, wanted = _looked_after(session, email, actor), _checked(skills)
+    if seen is not None and set(known.skills) not in (set(seen), set(wanted)):
+        raise ChangedMeanwhile(f"{known.email} was changed; look at them again first.")
+    session.execute(delete(skill).where(skill.person == known.email))
+    session.add_all(skill(person=known.email, skill=name) for name in wanted)
+    session.flush()
+    note(session, now, actor.id, "change", "person", known.email, skills=wanted)
+
+
+def _checked(skills: Iterable[str]) -> list[str]:
     wanted = sorted(set(skills))
     for name in wanted:
-        require_slug("skill", name)
+        require_slug("skills", name)
     if len(wanted) > MOST:
-        raise invalid("skill", f"there are {len(wanted)}", f"Name {MOST} at most.")
-    person = session.get(models.Person, actor_id(email), with_for_update={"key_share": True})
-    if person is None:
-        raise NotFound(f"Nobody has the address '{email[:60]}'.")
-    skill = models.PersonSkill
-    session.execute(delete(skill).where(skill.person == person.email))
-    session.add_all(skill(person=person.email, skill=name) for name in wanted)
-    session.flush()
-    note(session, now, actor.id, "change", "person", person.email, skills=wanted)
+        raise invalid("skills", f"there are {len(wanted)}", f"Name {MOST} at most.")
+    return wanted
+
+
+def _looked_after(session: Session, email: str, actor: Actor) -> PersonInfo:
+    actor.require(Verb.MANAGE_SKILLS)
+    person = queries.person(session, email)
+    if not actor.sees_some(person.teams):
+        raise NotFound(f"Nobody has the address '{email}'.")
+    return person
 
 
 _MEMBERS = text("""

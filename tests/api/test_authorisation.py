@@ -14,7 +14,16 @@ from starlette.routing import BaseRoute, Mount
 
 from services.people import queries as people_queries
 from services.people.rules import ALLOWED, EVERY_TEAM, Role, Verb
-from tests.factories import FOREIGN, OTHER_TEAM, OUTSIDER, TOOL, add_person, add_schedule, output
+from tests.factories import (
+    FOREIGN,
+    OTHER_TEAM,
+    OUTSIDER,
+    TEAMMATE,
+    TOOL,
+    add_person,
+    add_schedule,
+    output,
+)
 from tests.factories.api import Api, open_api
 
 # What a route needs: nothing, a tool's key, a sign-in, or a verb; and whether it is about
@@ -55,6 +64,8 @@ API: dict[tuple[str, str], tuple[Need, bool]] = {
     ("PUT", "/v1/tools/{slug}"): (Verb.SWITCH_TOOL, True),
     ("GET", "/v1/rates"): (Verb.READ_NUMBERS, True),
     ("GET", "/v1/agreement"): (Verb.READ_NUMBERS, True),
+    ("GET", "/v1/people/{email}/skills"): (Verb.MANAGE_SKILLS, True),
+    ("PUT", "/v1/people/{email}/skills"): (Verb.MANAGE_SKILLS, True),
     ("GET", "/v1/inbox"): (SIGNED_IN, False),
     ("POST", "/v1/inbox/read"): (SIGNED_IN, False),
     ("GET", "/v1/verdicts"): (KEY, False),
@@ -76,6 +87,7 @@ BODIES: dict[str, Any] = {
     "/v1/cases/{case_id}/undo": {"verdict_id": "verdict-1"},
     "/v1/routing/reapply": {"dry_run": True, "also_reassigned": False},
     "/v1/tools/{slug}": {"state": "live"},
+    "/v1/people/{email}/skills": {"skills": ["refunds"]},
     "/v1/inbox/read": {"ids": None, "all": True},
 }
 PAGES: dict[tuple[str, str], tuple[Need, bool]] = {
@@ -152,7 +164,8 @@ PAGES: dict[tuple[str, str], tuple[Need, bool]] = {
     ("POST", "/tools/{slug}/review-when"): (Verb.MANAGE_TOOLS, True),
     ("POST", "/tools/{slug}/keys"): (Verb.MANAGE_TOOLS, True),
     ("POST", "/tools/{slug}/keys/{prefix}/revoke"): (Verb.MANAGE_TOOLS, True),
-    ("GET", "/people"): (Verb.MANAGE_PEOPLE, False),
+    ("GET", "/people"): (Verb.MANAGE_SKILLS, False),
+    ("POST", "/people/skills"): (Verb.MANAGE_SKILLS, False),
     ("POST", "/people"): (Verb.MANAGE_PEOPLE, False),
     ("POST", "/people/teams"): (Verb.MANAGE_PEOPLE, False),
     ("POST", "/people/change"): (Verb.MANAGE_PEOPLE, False),
@@ -220,6 +233,7 @@ def _call(api: Api, method: str, path: str, who: str | None, *, own: bool) -> in
         .replace("{tool}", tool)
         .replace("{token}", "none")
         .replace("{prefix}", "none0000")
+        .replace("{email}", TEAMMATE if own else OUTSIDER)
     )
     headers = api.bearer(who) if who else {}
     given: dict[str, Any] = {"params": {"tool": tool, "id": output_id}}
@@ -351,3 +365,13 @@ def test_who_switches_a_tool_changes_nothing_else_of_it(role: Role, api: Api) ->
         answer = api.client.put(f"/v1/tools/{TOOL}", json=body, headers=headers)
         assert answer.status_code == FORBIDDEN
         assert answer.json()["errors"][0]["pointer"] == f"/{field}"
+
+
+def test_skills_are_said_as_a_whole_and_a_wrong_one_is_named(api: Api) -> None:
+    headers, path = api.bearer("lead.support"), f"/v1/people/{TEAMMATE.upper()}/skills"
+    said = {"person": TEAMMATE, "skills": ["refunds", "taxes"]}
+    answer = api.client.put(path, json={"skills": ["taxes", "refunds"]}, headers=headers)
+    assert (answer.status_code, answer.json()) == (200, said)
+    refused = api.client.put(path, json={"skills": ["refunds", "Tax law"]}, headers=headers)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/skills")
+    assert api.client.get(path, headers=headers).json() == said

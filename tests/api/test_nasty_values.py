@@ -103,6 +103,7 @@ FORMS: dict[str, dict[str, str]] = bodies.FORMS | {
     "/people": {"email": "new@example.org", "name": "New", "role": "rep", "team": "support"},
     "/people/teams": {"slug": "new", "title": "New"},
     "/people/change": {"email": "gone@example.org", "role": "rep", "team": "support"},
+    "/people/skills": {"email": "gone@example.org", "skills": "tax", "seen_skills": ""},
     "/people/active": {"email": "gone@example.org", "active": "no"},
     "/people/link": {"email": "gone@example.org"},
 }
@@ -127,13 +128,7 @@ _CORRECTION = {
     "actor": {"id": "rita@example.org"},
     "occurred_at": _WHEN,
 }
-_CORRECTED = {
-    "token": "1",
-    "verdict": "corrected",
-    "value": "refund",
-    "note": "n",
-    "alone": True,
-}
+_CORRECTED = {"token": "1", "verdict": "corrected", "value": "refund", "note": "n", "alone": True}
 _PLAIN = ("wait", "snooze", "wake", "merge", "unmerge", "bulk", "reopen", "undo")
 """Verbs of which one body says everything."""
 JSON_BODIES: dict[str, list[Any]] = {path: [body] for path, body in BODIES.items()} | {
@@ -233,6 +228,7 @@ def _address(api: Api, path: str, query: dict[str, str], **replaced: str) -> str
         "token": "none",
         "prefix": "none0000",
         "number": "1",
+        "email": "olga@example.org",
     }
     for name, value in (usual | replaced).items():
         for place in (f"{{{name}}}", f"{{{name}:path}}"):

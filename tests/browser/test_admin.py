@@ -10,7 +10,7 @@ from services.kit.clock import DatabaseClock
 from services.tools import service as tool_service
 from tests import factories
 from tests.browser.conftest import Visit
-from tests.browser.harness import axe_violations, sideways_scroll
+from tests.browser.harness import PHONE, axe_violations, sideways_scroll
 from tests.factories import AUDITOR
 from tests.factories.people import OPERATOR
 from tests.factories.site import Site
@@ -97,7 +97,7 @@ def test_add_change_and_deactivate_a_person(site: Site, visit: Visit, script: bo
         assert tuple(site.one(_PERSON, email=email)) == ("rep", True)
         row.locator("summary").click()
         row.get_by_label("Role").select_option("owner")
-        row.get_by_role("button", name="Save").click()
+        row.get_by_role("button", name="Save", exact=True).click()
         expect(row.get_by_text("Owner,")).to_be_visible()
         assert tuple(site.one(_PERSON, email=email)) == ("owner", True)
         row.get_by_role("button", name="Make a sign-in link").click()
@@ -106,6 +106,29 @@ def test_add_change_and_deactivate_a_person(site: Site, visit: Visit, script: bo
         row.get_by_role("button", name="Deactivate").click()
         expect(row.get_by_text("Inactive")).to_be_visible()
     assert tuple(site.one(_PERSON, email=email)) == ("owner", False)
+
+
+def test_lead_says_what_people_can_do(site: Site, visit: Visit, script: bool) -> None:
+    with visit(factories.LEAD, javascript=script, size=PHONE) as view:
+        page = view.open("/people")
+        assert page.get_by_text(factories.OUTSIDER).count() == 0
+        for admins in ("Add a person", "Sign-in link", "Deactivate"):
+            assert page.get_by_text(admins).count() == 0
+        row = page.get_by_role("row").filter(has_text=factories.TEAMMATE)
+        row.locator("summary").click()
+        row.get_by_label("Skills").fill("refunds, Tax law")
+        row.get_by_role("button", name="Save the skills").click()
+        page.locator(".summary").get_by_role("link").filter(has_text="'Tax law'").click()
+        expect(row.get_by_label("Skills")).to_be_focused()
+        expect(row.get_by_label("Skills")).to_have_value("refunds, Tax law")
+        _require_accessible(page, script=script)
+        row.get_by_label("Skills").fill(" refunds,tax-law ,")
+        row.get_by_role("button", name="Save the skills").click()
+        expect(row.get_by_text("Skills: refunds, tax-law")).to_be_visible()
+        row.locator("summary").click()
+        row.get_by_label("Skills").fill("")
+        row.get_by_role("button", name="Save the skills").click()
+        expect(row.get_by_text("Skills: ")).to_have_count(0)
 
 
 def test_tool_that_somebody_changed_meanwhile(site: Site, visit: Visit, script: bool) -> None:

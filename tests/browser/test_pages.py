@@ -9,14 +9,14 @@ from services.escalation import service as escalation
 from services.escalation.policy import revisions
 from services.kit.clock import DatabaseClock
 from services.notifications.service import allow_push
-from services.people import absences, schedules
+from services.people import absences, schedules, skills
 from services.people import service as people_service
 from services.people.rules import Role
 from services.tools import service as tool_service
 from services.tools.rules import OutputKind
 from tests import factories
 from tests.browser.conftest import Visit
-from tests.browser.harness import at_every_width, misshapen, sideways_scroll
+from tests.browser.harness import PHONE, at_every_width, misshapen, sideways_scroll
 from tests.factories import AUDITED, AUDITOR, FIELDS, FLAG, OPS, TEXT, Casework
 from tests.factories.people import OPERATOR
 from tests.factories.site import Site
@@ -89,9 +89,10 @@ def _schedules(site: Site) -> list[tuple[str, str]]:
         absences.go_away(session, factories.TEAMMATE, **span)
         asked = FakeBrowser("https://push.example.org/1").subscription
         teammate = factories.actor_of(session, factories.TEAMMATE)
-        allow_push(session, asked, user_agent="Firefox/140.0", actor=teammate, now=now)
+        given = {"user_agent": "Firefox/140.0", "allowed": (), "actor": teammate}
+        allow_push(session, asked, **given, now=now)
     paths = ["/schedules", f"/schedules/{_ALWAYS}", f"/schedules/{_HOLES}"]
-    return [(factories.LEAD, path) for path in paths] + [
+    return [(factories.LEAD, path) for path in (*paths, "/people")] + [
         (factories.TEAMMATE, "/account"),
         (AUDITOR, f"/schedules/{_HOLES}"),
     ]
@@ -122,9 +123,35 @@ def test_page_is_accessible_and_fits(paths: list[tuple[str | None, str]], visit:
             for path in (path for email, path in paths if email == who):
                 page = view.open(path)
                 page.evaluate(_OPEN_ALL)
-                found[path] = misshapen(page)
+                found[who, path] = misshapen(page)
                 page.close()
-    assert {path: wrong for path, wrong in found.items() if wrong} == {}
+    assert {place: wrong for place, wrong in found.items() if wrong} == {}
+
+
+# Where the bar of navigation, its current item and the page stand.
+_BAR = """() => {
+    const [bar, item] = ['.nav', '.nav [aria-current]'].map(
+        one => document.querySelector(one).getBoundingClientRect());
+    return {cut: Math.max(0, bar.left - item.left, item.right - Math.min(bar.right, innerWidth)),
+        moved: document.querySelector('.nav').scrollLeft, down: scrollY};
+}"""
+_LETS_GO = "() => document.querySelector('.nav').getAnimations().length === 0"
+_SWIPE = "() => { document.querySelector('.nav').scrollLeft = 0 }"
+
+
+def test_current_item_of_the_navigation_is_in_view_on_a_phone(visit: Visit) -> None:
+    """Without a script, and from then on it is whoever swipes that moves it."""
+    with visit(factories.ADMIN, size=PHONE, reduced_motion="reduce") as view:
+        for path in ("/queue", "/schedules", "/people", "/audit"):
+            page = view.open(path)
+            stands = page.evaluate(_BAR)
+            assert (stands["cut"], stands["down"]) == (0, 0), path
+        assert stands["moved"] > 0
+        page.wait_for_function(_LETS_GO)
+        page.evaluate(_SWIPE)
+        assert page.evaluate(_BAR)["moved"] == 0
+    with visit(factories.ADMIN, size=PHONE, javascript=False) as view:
+        assert view.open("/audit").evaluate(_BAR)["cut"] == 0
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +164,7 @@ def longest(site: Site) -> str:
         people_service.add_person(
             session, email, name=name, role=Role.ADMIN, teams=["longest"], actor=OPERATOR, now=now
         )
+        skills.change_skills(session, email, skills=["s" * 63], actor=OPERATOR, now=now)
         tool_service.add_tool(
             session,
             "longest",

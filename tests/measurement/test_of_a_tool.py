@@ -70,6 +70,9 @@ def test_agreement_is_told_with_n_and_definition(api: Api) -> None:
     expected = (120**2 - sum(n * n for n in totals)) / (120 * 119)
     assert answer["alpha"]["value"] == pytest.approx(1 - 0.25 / expected)
     assert "Agreement is not validity" in answer["alpha"]["definition"]
+    low, high = answer["alpha"]["interval"]
+    assert low < answer["alpha"]["value"] < high
+    assert answer["alpha"]["method"] == "bootstrap_95"
     assert {one["category"] for one in answer["categories"]} == {"billing", "refund", "tax"}
     assert OWNER not in str(answer)
 
@@ -91,7 +94,9 @@ def test_agreement_is_on_the_tools_page(api: Api) -> None:
 
     fill(api.database, 60, agree=45)
     page = signed_in(api, "lead.support")("GET", f"/health/{TOOL}").text
-    assert "60 cases of the last 90 days, 120 opinions" in page
+    low, high = asked(api).json()["alpha"]["interval"]
+    said = f"(95 % interval {low:.2f} to {high:.2f}), 60 cases of the last 90 days, 120 opinions"
+    assert said in page
 
 
 def test_what_is_not_decided_or_was_not_blind_does_not_count(
@@ -109,7 +114,7 @@ def test_what_is_not_decided_or_was_not_blind_does_not_count(
     with populated.transaction() as session:
         tool = tool_queries.tool(session, TOOL)
         now = casework.clock.now(session)
-        assert queries.agreement_of(session, tool, now=now).alpha.n == 10
+        assert queries.agreement_of(session, tool, now=now).alpha.estimate.n == 10
 
 
 @pytest.fixture

@@ -13,7 +13,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from services.kit.clock import DatabaseClock
+from services.kit.database import Database
+from services.notifications import push
+from services.people import push_devices
 from services.people.push_devices import Subscription
+from tests.factories import OWNER, actor_of, one
 
 
 def letters(plain: bytes) -> str:
@@ -90,3 +95,13 @@ def claims_of(header: str, key: str) -> dict[str, Any]:
     head, claims = (json.loads(plain(part)) for part in signed.split("."))
     assert head == {"typ": "JWT", "alg": "ES256"}
     return dict(claims)
+
+
+def add_device(database: Database, browser: FakeBrowser, person: str = OWNER) -> int:
+    """A device as if it had been allowed; our push service has no certificate."""
+    with database.transaction() as session:
+        now = DatabaseClock().now(session)
+        actor = actor_of(session, person)
+        push.devices_of(session, actor, now=now)
+        push_devices.add(session, browser.subscription, browser="Firefox", actor=actor, now=now)
+    return int(one(database, "SELECT max(id) FROM push_device"))

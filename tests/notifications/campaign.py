@@ -4,6 +4,7 @@ Promise P16: each is delivered once at least, repeats have the same id, none is 
 to a forbidden address.
 """
 
+import json
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 
 from secondlook import events
@@ -27,6 +29,7 @@ from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from services.notifications import webhooks
 from tests.factories import OWNER, TEAM, TOOL, Delivery, populate, rows
 from tests.factories.people import OPERATOR
+from tests.notifications.browsers import FakeBrowser, add_device
 from tests.notifications.receivers import Answer, Mailbox, Web, mail_server, web_server
 from tests.waiting import until
 
@@ -43,6 +46,16 @@ RECEIVERS: dict[str, Answer] = {
     "/late": lambda _: "late",
 }
 """Webhooks by path, and what each answers to the n-th attempt with one id."""
+PUSH_SERVICES: dict[str, Answer] = {
+    "/push/well": lambda _: 201,
+    "/push/broken": lambda n: 500 if n < 3 else 201,
+    "/push/cut": lambda n: "cut" if n == 1 else 201,
+    "/push/silent": lambda n: "hang" if n == 1 else 201,
+    "/push/late": lambda _: "late",
+}
+"""The same of the devices of whoever is told."""
+EACH_EVENT = len(RECEIVERS) + len(PUSH_SERVICES) + 3
+"""Deliveries of one event: to all of these, to the trap as a webhook and as a device, by mail."""
 
 
 @dataclass(slots=True)
@@ -51,6 +64,8 @@ class Report:
 
     deliveries: int = 0
     sent: int = 0
+    pushed: int = 0
+    """So many of those that were sent were pushed to a device."""
     forbidden: int = 0
     attempts: int = 0
     repeated: int = 0
@@ -60,7 +75,12 @@ class Report:
     violations: list[str] = field(default_factory=list)
 
 
-_DELIVERIES = "SELECT channel, destination, message_id, state, attempts, payload FROM delivery"
+# A push goes to its device, whoever is named as its destination.
+_DELIVERIES = """
+SELECT d.channel, coalesce(p.endpoint, d.destination) AS led_to, d.message_id, d.state,
+    d.attempts, d.payload
+FROM delivery d LEFT JOIN push_device p ON p.id = d.device_id
+"""
 
 
 class Campaign:
@@ -72,16 +92,19 @@ class Campaign:
         self._random = random.Random(2_026_1129)
 
     def prepare(self, size: int) -> None:
-        """Connect the webhooks, and let as many events happen as make so many deliveries."""
-        web = [f"{self.web.url}{path}" for path in RECEIVERS]
+        """Connect the webhooks, give the owner devices, and let as many events happen as make so
+        many deliveries."""
+        trap = f"http://{FORBIDDEN}:{self.trap.port}/trap"
         with self.database.transaction() as session:
-            for url in (*web, f"http://{FORBIDDEN}:{self.trap.port}/trap"):
+            for url in (*(f"{self.web.url}{path}" for path in RECEIVERS), trap):
                 now = DatabaseClock().now(session)
-                types = ["case.escalated"]
-                webhooks.add(session, url, types=types, actor=OPERATOR, now=now)
+                given = {"types": ["case.escalated"], "allowed": (ip_network("127.0.0.0/8"),)}
+                webhooks.add(session, url, **given, actor=OPERATOR, now=now)
+        self.web.browsers = {path: FakeBrowser(f"{self.web.url}{path}") for path in PUSH_SERVICES}
+        for browser in (*self.web.browsers.values(), FakeBrowser(f"{trap}/push")):
+            add_device(self.database, browser)
         log = Delivery(self.database)
-        each = len(RECEIVERS) + 2  # the trap, and a mail to the owner
-        for number in range(-(-size // each)):
+        for number in range(-(-size // EACH_EVENT)):
             log.take(_escalated(number))
 
     def run(self, kills: int) -> Report:
@@ -118,17 +141,18 @@ class Campaign:
         mailed = [mail["Message-ID"] for mail in self.mail.mails]
         arrived = {*web.accepted, *(name.strip("<>").partition("@")[0] for name in mailed)}
         for row in found:
-            if FORBIDDEN in row.destination:
+            if FORBIDDEN in row.led_to:
                 report.forbidden += row.state == "failed"
                 self._require(row.state == "failed", f"{row.message_id} to a forbidden address")
                 continue
             report.sent += row.state == "sent"
+            report.pushed += row.state == "sent" and row.channel == "push"
             self._require(row.state == "sent", f"{row.message_id} is {row.state}")
             self._require(row.message_id in arrived, f"{row.message_id} did not arrive")
             bodies = {body for _, body, _ in web.came.get(row.message_id, ())}
             self._require(
-                row.channel == "email" or bodies == {row.payload.encode()},
-                f"{row.message_id} was another thing on a repeat",
+                row.channel == "email" or _are_one(bodies, row.channel, row.payload),
+                f"{row.message_id} was another thing, or another one on a repeat",
             )
         known = {row.message_id for row in found}
         self._require(arrived <= known, "something arrived that nobody sent")
@@ -139,6 +163,15 @@ class Campaign:
     def _require(self, holds: object, words: str) -> None:
         if not holds:
             self.report.violations.append(words)
+
+
+def _are_one(bodies: set[bytes], channel: str, payload: str) -> bool:
+    """Whether all of them say what the delivery was to say, as its receiver reads it."""
+    if channel != "push":
+        return bodies == {payload.encode()}
+    wanted = json.loads(payload)
+    shown = [json.loads(body) for body in bodies]
+    return [(one["text"], one["path"]) for one in shown] == [(wanted["text"], wanted["path"])]
 
 
 def _escalated(number: int) -> events.CaseMoved:
@@ -165,7 +198,7 @@ def installation(url: str, free_port: Callable[[], int]) -> Iterator[Campaign]:
         web = stack.enter_context(web_server())
         trap = stack.enter_context(web_server(FORBIDDEN))
         mail = stack.enter_context(mail_server(free_port()))
-        web.by_path = RECEIVERS
+        web.by_path = RECEIVERS | PUSH_SERVICES
         # A mail server that puts the first attempt off, or cuts the line after it took the mail.
         mail.answers = lambda n: 451 if n == 1 else 250
         database = Database(make_engine(url))

@@ -1,6 +1,7 @@
 """Real receivers: an SMTP server and an HTTP server, which answer as they are told to."""
 
 import contextlib
+import json
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from tests.notifications.browsers import FakeBrowser
+
 Answer = Callable[[int], int | str]
 """What the n-th request under one id is answered: a status, `cut`, `hang`, `drip`, or `late`: taken
 at once and answered after a while.
@@ -21,7 +24,10 @@ _LATE_SECONDS = 0.4
 
 
 class Web:
-    """An HTTP server: what came, by webhook-id, and how each attempt is answered."""
+    """An HTTP server: what came, by the id that it came under, and how each attempt is answered.
+
+    What comes at the path of one of the `browsers` is read by that browser, as it names its id.
+    """
 
     def __init__(self, host: str) -> None:
         self.came: dict[str, list[tuple[dict[str, str], bytes, str]]] = defaultdict(list)
@@ -29,6 +35,7 @@ class Web:
         self.accepted_times: dict[str, int] = defaultdict(int)
         self.answers: Answer = lambda _: 204
         self.by_path: dict[str, Answer] = {}
+        self.browsers: dict[str, FakeBrowser] = {}
         self.location = ""
         self.ended = threading.Event()
         self._lock = threading.Lock()
@@ -59,6 +66,10 @@ class Web:
             return  # whoever sent it was killed halfway
         headers = {name.lower(): value for name, value in request.headers.items()}
         name = headers.get("webhook-id", "")
+        browser = self.browsers.get(request.path)
+        if browser is not None:
+            body = browser.read(body)
+            name = json.loads(body)["id"]
         with self._lock:
             self.came[name].append((headers, body, request.path))
             n = len(self.came[name])

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.notifications.campaign import RECEIVERS, installation
+from tests.notifications.campaign import EACH_EVENT, PUSH_SERVICES, installation
 
 
 @pytest.mark.slow
@@ -15,6 +15,7 @@ def test_everything_arrives_though_receivers_fail_and_senders_die(
         made.prepare(112)
         report = made.run(3)
     assert report.violations == []
-    events = 112 // (len(RECEIVERS) + 2)
-    assert (report.deliveries, report.sent, report.forbidden) == (112, 7 * events, events)
+    events = 112 // EACH_EVENT
+    assert (report.deliveries, report.sent) == (112, (EACH_EVENT - 2) * events)
+    assert (report.pushed, report.forbidden) == (len(PUSH_SERVICES) * events, 2 * events)
     assert report.kills == 3

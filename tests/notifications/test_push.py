@@ -32,7 +32,7 @@ def allow(database: Database, person: str, asked: Subscription, user_agent: str 
     with database.transaction() as session:
         now = DatabaseClock().now(session)
         actor = actor_of(session, person)
-        push.allow(session, asked, user_agent=user_agent, actor=actor, now=now)
+        push.allow(session, asked, user_agent=user_agent, allowed=(), actor=actor, now=now)
 
 
 def devices(database: Database) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
-from services.notifications import choices, deliveries, mailing, push
+from services.notifications import choices, deliveries, mailing
 from services.notifications import service as notifications
 from services.notifications.channels.console import ConsoleChannel
 from services.notifications.channels.http import Poster
@@ -28,7 +28,7 @@ from services.notifications.sending import Channels
 from services.people import push_devices
 from tests.factories import OWNER, TEAM, Delivery, actor_of, one, rows
 from tests.factories.people import OPERATOR
-from tests.notifications.browsers import FakeBrowser, claims_of
+from tests.notifications.browsers import FakeBrowser, add_device, claims_of
 from tests.notifications.receivers import Web, web_server
 from tests.notifications.test_sending import ADDRESS, SENDER, channels, drain, sender_of
 from tests.notifications.test_telling import moved
@@ -39,16 +39,6 @@ def service() -> Iterator[Web]:
     """A push service."""
     with web_server() as opened:
         yield opened
-
-
-def device(database: Database, browser: FakeBrowser, person: str = OWNER) -> int:
-    """A device as if it had been allowed; our push service has no certificate."""
-    with database.transaction() as session:
-        now = DatabaseClock().now(session)
-        actor = actor_of(session, person)
-        push.devices_of(session, actor, now=now)
-        push_devices.add(session, browser.subscription, browser="Firefox", actor=actor, now=now)
-    return int(one(database, "SELECT max(id) FROM push_device"))
 
 
 def pushes(database: Database) -> list[Any]:
@@ -68,7 +58,7 @@ def test_case_is_pushed_to_each_device_which_alone_reads_it(
     phone = FakeBrowser(f"{service.url}/phone")
     laptop = FakeBrowser(f"{service.url}/laptop")
     for browser in (phone, laptop):
-        device(database, browser)
+        add_device(database, browser)
     event = moved("escalated", OWNER)
     log.take(event)
     log.take(event)
@@ -98,7 +88,7 @@ def test_push_comes_again_under_its_id(
 ) -> None:
     service.answers = lambda n: first if n == 1 else 201
     browser = FakeBrowser(f"{service.url}/1")
-    device(database, browser)
+    add_device(database, browser)
     log.take(moved("opened", OWNER))
     send(database)
     ids = [json.loads(browser.read(body))["id"] for _, body, _ in service.came[""]]
@@ -113,8 +103,8 @@ def test_device_that_is_gone_is_removed(
     database: Database, log: Delivery, service: Web, status: int
 ) -> None:
     service.by_path = {"/gone": lambda _: status}
-    device(database, FakeBrowser(f"{service.url}/gone"))
-    device(database, FakeBrowser(f"{service.url}/there"))
+    add_device(database, FakeBrowser(f"{service.url}/gone"))
+    add_device(database, FakeBrowser(f"{service.url}/there"))
     log.take(moved("opened", OWNER))
     send(database)
     assert [row.endpoint for row in rows(database, "SELECT endpoint FROM push_device")] == [
@@ -134,7 +124,7 @@ def test_device_that_is_gone_is_removed(
 def test_nothing_is_pushed_to_a_forbidden_address(
     database: Database, log: Delivery, service: Web
 ) -> None:
-    device(database, FakeBrowser(f"{service.url}/1"))
+    add_device(database, FakeBrowser(f"{service.url}/1"))
     log.take(moved("opened", OWNER))
     poster = Poster(())
     slack = SlackChannel(poster, lambda: ADDRESS)
@@ -150,7 +140,7 @@ def test_nothing_is_pushed_to_a_forbidden_address(
 def test_device_that_is_removed_gets_nothing_more(
     database: Database, log: Delivery, service: Web
 ) -> None:
-    number = device(database, FakeBrowser(f"{service.url}/1"))
+    number = add_device(database, FakeBrowser(f"{service.url}/1"))
     log.take(moved("opened", OWNER))
     with database.transaction() as session:
         now = DatabaseClock().now(session)
@@ -165,7 +155,7 @@ def test_device_that_is_removed_gets_nothing_more(
 def test_answer_of_an_attempt_that_was_overtaken_removes_the_device_all_the_same(
     database: Database, log: Delivery
 ) -> None:
-    device(database, FakeBrowser("https://push.example.org/1"))
+    add_device(database, FakeBrowser("https://push.example.org/1"))
     log.take(moved("opened", OWNER))
     with database.transaction() as session:
         session.execute(text("DELETE FROM delivery WHERE channel = 'email'"))
@@ -183,7 +173,7 @@ def test_device_is_removed_while_its_answer_is_written_down(
 ) -> None:
     """Both need the device and its deliveries, and take them in the same order."""
     for n in range(8):
-        number = device(database, FakeBrowser(f"https://push.example.org/{n}"))
+        number = add_device(database, FakeBrowser(f"https://push.example.org/{n}"))
         log.take(moved("opened", OWNER, case_id=str(n)))
         with database.transaction() as session:
             now = DatabaseClock().now(session)
@@ -214,7 +204,7 @@ def _remove(database: Database, number: int, together: Barrier) -> None:
 
 
 def test_who_wants_no_push_gets_mail_alone(database: Database, log: Delivery) -> None:
-    device(database, FakeBrowser("https://push.example.org/1"))
+    add_device(database, FakeBrowser("https://push.example.org/1"))
     mailed = [what.value for what in CHOOSABLE]
     with database.transaction() as session:
         wanted = Wanted(mailed, "0", "", "", "UTC", pushed=False)
@@ -227,7 +217,7 @@ def test_who_wants_no_push_gets_mail_alone(database: Database, log: Delivery) ->
 
 def test_what_is_gathered_is_pushed_once(database: Database, log: Delivery, service: Web) -> None:
     browser = FakeBrowser(f"{service.url}/1")
-    device(database, browser)
+    add_device(database, browser)
     log.take(*(moved("opened", TEAM, case_id=str(n)) for n in range(1, 6)))
     assert pushes(database) == []
     with database.transaction() as session:
@@ -241,8 +231,8 @@ def test_what_is_gathered_is_pushed_once(database: Database, log: Delivery, serv
 
 
 def test_slow_push_service_delays_no_other(database: Database, log: Delivery) -> None:
-    device(database, FakeBrowser("https://one.example.org/1"))
-    device(database, FakeBrowser("https://two.example.org/1"))
+    add_device(database, FakeBrowser("https://one.example.org/1"))
+    add_device(database, FakeBrowser("https://two.example.org/1"))
     log.take(moved("opened", OWNER))
     lanes = [row.lane for row in rows(database, "SELECT lane FROM delivery ORDER BY lane")]
     assert lanes == ["mail", "push one.example.org", "push two.example.org"]

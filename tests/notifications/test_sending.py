@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -70,9 +71,8 @@ def connect(database: Database, url: str, *, channel: Channel = Channel.WEBHOOK)
     """A webhook; answers its number."""
     with database.transaction() as session:
         now = DatabaseClock().now(session)
-        types = ["case.opened"]
-        found = webhooks.add(session, url, types=types, channel=channel, actor=OPERATOR, now=now)
-    return found.id
+        given: Any = {"types": ["case.opened"], "allowed": LOOPBACK, "channel": channel}
+        return webhooks.add(session, url, **given, actor=OPERATOR, now=now).id
 
 
 def put(database: Database, *wanted: NewDelivery) -> None:

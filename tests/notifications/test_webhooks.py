@@ -26,7 +26,8 @@ def connect(database: Database, *types: str, **more: Any) -> int:
     """A webhook that hears of these; answers its number."""
     with database.transaction() as session:
         now = DatabaseClock().now(session)
-        return webhooks.add(session, URL, types=types, actor=OPERATOR, now=now, **more).id
+        given = {"types": types, "allowed": (), **more}
+        return webhooks.add(session, URL, **given, actor=OPERATOR, now=now).id
 
 
 def sent(database: Database) -> list[tuple[int, str]]:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from services.kit.database import Database
-from services.kit.errors import InvalidInput, NotAllowed, NotFound
+from services.kit.errors import ChangedMeanwhile, InvalidInput, NotAllowed, NotFound
 from services.people import absences, ownership, queries, skills
 from services.people import service as people_service
 from services.people.calendars import read as read_calendar
@@ -57,14 +57,36 @@ def test_skills_are_said_anew_as_a_whole(session: Session) -> None:
 
 
 def test_skills_that_cannot_be_are_refused(session: Session) -> None:
-    with pytest.raises(InvalidInput, match="skill: 'Tax law' is no slug"):
+    with pytest.raises(InvalidInput, match="skills: 'Tax law' is no slug"):
         teach(session, OWNER, "refunds", "Tax law")
     with pytest.raises(InvalidInput, match="there are 51"):
         teach(session, OWNER, *(f"s-{n}" for n in range(51)))
     with pytest.raises(NotFound):
         teach(session, "nobody@example.org", "refunds")
+
+
+def test_skills_are_said_by_admins_and_by_leads_of_their_teams(session: Session) -> None:
+    lead, owner = actor_of(session, LEAD), actor_of(session, OWNER)
+    teach(session, OWNER, "refunds", actor=lead)
+    teach(session, OUTSIDER, "taxes", actor=actor_of(session, ADMIN))
+    assert skills.skills_of(session, OWNER, actor=lead) == ("refunds",)
+    with pytest.raises(NotFound, match=f"Nobody has the address '{OUTSIDER}'"):
+        teach(session, OUTSIDER, "refunds", actor=lead)
+    with pytest.raises(NotFound):
+        skills.skills_of(session, OUTSIDER, actor=lead)
     with pytest.raises(NotAllowed):
-        teach(session, OWNER, "refunds", actor=actor_of(session, LEAD))
+        teach(session, OWNER, "taxes", actor=owner)
+    assert queries.person(session, OUTSIDER).skills == ("taxes",)
+
+
+def test_skills_that_somebody_said_meanwhile_are_not_lost(session: Session) -> None:
+    teach(session, OWNER, "taxes")
+    given: Any = {"actor": OPERATOR, "now": NOW}
+    with pytest.raises(ChangedMeanwhile):
+        skills.change_skills(session, OWNER, skills=["refunds"], seen=[], **given)
+    skills.change_skills(session, OWNER, skills=["taxes"], seen=[], **given)
+    skills.change_skills(session, OWNER, skills=["refunds"], seen=["taxes"], **given)
+    assert queries.person(session, OWNER).skills == ("refunds",)
 
 
 def test_members_are_reviewers_with_their_skills_and_whether_they_are_there(

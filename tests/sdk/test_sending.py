@@ -130,19 +130,19 @@ def test_one_refused_event_does_not_keep_the_others_back(
 
 @pytest.mark.parametrize("named", [True, False])
 def test_many_refused_events_cost_few_requests_where_the_server_names_them(
-    server: Any, named: bool
+    down: Any, named: bool
 ) -> None:
-    server.names_refused = named
-    with server.client() as look:
-        assert look.wait_for_policy()
+    down.names_refused = named
+    with down.client() as look:
         words = [look.correct(f"c-{n}", value="other", actor="ana") for n in range(100)]
-        server.refused_ids = set(words[::3])
+        down.refused_ids = set(words[::3])
+        down.start()
         assert look.flush(10)
         stats = look.stats()
     assert (stats.sent, stats.refused, stats.dropped) == (66, 34, 0)
-    taken = [event["id"] for batch in server.batches for event in batch]
-    assert taken == [word for word in words if word not in server.refused_ids]
-    assert (len(server.posted_at) < 10) == named
+    taken = [event["id"] for batch in down.batches for event in batch]
+    assert taken == [word for word in words if word not in down.refused_ids]
+    assert (len(down.posted_at) < 10) == named
 
 
 def test_a_full_buffer_drops_the_newest_counts_it_and_says_so_once(

@@ -16,7 +16,7 @@ _OURS = "o/1 %"
 _NAVIGATION = {
     factories.REP: ["Outputs"],
     factories.OWNER: ["Queue", "Outputs", "Health", "Schedules"],
-    factories.LEAD: ["Queue", "Outputs", "Health", "Schedules", "Routing"],
+    factories.LEAD: ["Queue", "Outputs", "Health", "Schedules", "Routing", "People"],
     OPS: ["Queue", "Outputs", "Health", "Schedules"],
     AUDITOR: ["Queue", "Outputs", "Health", "Schedules", "Audit"],
     factories.ADMIN: [

@@ -236,6 +236,23 @@ def test_save_the_same_form_twice(site: Site) -> None:
     assert [post(admin, _TOOL, **form).status_code for _ in "12"] == [303, 303]
 
 
+def test_skills_that_somebody_said_meanwhile(site: Site) -> None:
+    lead = client_of(site, factories.LEAD)
+    form = {"email": factories.TEAMMATE, "seen_skills": ""}
+    assert post(lead, "/people/skills", **form, skills="taxes").status_code == 303
+    refused = post(lead, "/people/skills", **form, skills="refunds")
+    assert refused.status_code == 409
+    again = _row(refused.text, factories.TEAMMATE)
+    assert "<details open>" in again
+    assert "Skills now: taxes." in again
+    assert 'value="refunds"' in again
+    assert 'value="taxes"' in again
+    form["seen_skills"] = "taxes"
+    assert post(lead, "/people/skills", **form, skills="refunds").status_code == 303
+    foreign = {"email": factories.OUTSIDER, "skills": "refunds"}
+    assert post(lead, "/people/skills", **foreign).status_code == 404
+
+
 def test_role_that_is_none_is_said_in_the_row(site: Site) -> None:
     admin = client_of(site, factories.ADMIN)
     sent = _sent(_row(admin.get("/people").text, factories.TEAMMATE), role="king")

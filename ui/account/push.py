@@ -34,7 +34,12 @@ def add_push(routes: APIRouter, pages: PageContext) -> None:
         try:
             with pages.transaction() as (session, now):
                 notifications.allow_push(
-                    session, asked, user_agent=user_agent, actor=actor, now=now
+                    session,
+                    asked,
+                    user_agent=user_agent,
+                    allowed=pages.outbound_allow,
+                    actor=actor,
+                    now=now,
                 )
         except InvalidInput as error:
             errors = field_errors(error, otherwise="push")

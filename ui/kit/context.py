@@ -15,6 +15,7 @@ from services.kit.clock import Clock
 from services.kit.database import Database, Session
 from services.kit.errors import NotAllowed, NotSignedIn
 from services.kit.web.addresses import ClientAddresses
+from services.notifications.destinations import Network
 from services.people.duties import Duty
 from services.people.rules import Actor, Verb
 from services.tools.identity import Identity, SignedIn
@@ -50,6 +51,8 @@ class PageContext:
     link_length: timedelta
     timezone: str
     """Whose wall clock is meant where somebody types a time."""
+    outbound_allow: Sequence[Network]
+    """Networks beside the public ones that push may lead to."""
     https: bool
     addresses: ClientAddresses
     address: Callable[[], str]

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
+from secondlook.text import identifier
 from starlette.responses import Response
 
 from services.kit.errors import ChangedMeanwhile, Conflict, InvalidInput
-from services.people import access
+from services.people import access, skills
 from services.people import queries as people_queries
 from services.people import service as people_service
 from services.people.rules import Role, Verb
@@ -55,15 +56,17 @@ def _show(
     link_for: str = "",
     status: int = 200,
 ) -> Response:
-    pages.actor(request, Verb.MANAGE_PEOPLE)
+    actor = pages.actor(request, Verb.MANAGE_SKILLS)
     with pages.transaction() as (session, now):
-        people, teams = people_queries.people(session), people_queries.teams(session)
+        everybody, teams = people_queries.people(session), people_queries.teams(session)
+    people = [person for person in everybody if actor.sees_some(person.teams)]
     rows = [_row(number, person, tried) for number, person in enumerate(people, start=1)]
     return pages.templates.render(
         request,
         "people/people.html",
         status=status,
         now=now,
+        manages=actor.may(Verb.MANAGE_PEOPLE),
         rows=rows,
         teams=teams,
         form={"role": "rep"} | (form or {}),
@@ -79,7 +82,7 @@ def _show(
 def _row(number: int, person: people_queries.PersonInfo, tried: Tried | None) -> dict[str, Any]:
     """A person with the forms of their row; what was typed there, where it was not saved."""
     row: dict[str, Any] = {"number": number, "person": person, "errors": {}, "open": False}
-    row |= {"role": person.role.value, "teams": person.teams}
+    row |= {"role": person.role.value, "teams": person.teams, "skills": ", ".join(person.skills)}
     if tried is None or tried.email.lower() != person.email:
         return row
     errors = tried.errors or _now_otherwise(person, tried.typed)
@@ -89,11 +92,18 @@ def _row(number: int, person: people_queries.PersonInfo, tried: Tried | None) ->
 def _now_otherwise(person: people_queries.PersonInfo, typed: dict[str, Any]) -> dict[str, str]:
     """For what was typed otherwise, what it is now."""
     errors = {}
-    if typed["role"] != person.role.value:
+    if typed.get("role", person.role.value) != person.role.value:
         errors["role"] = f"Role now: {person.role.value.capitalize()}."
-    if set(typed["teams"]) != set(person.teams):
+    if set(typed.get("teams", person.teams)) != set(person.teams):
         errors["team"] = f"Teams now: {', '.join(person.teams) or 'none'}."
+    if "skills" in typed and set(_words(typed["skills"])) != set(person.skills):
+        errors["skills"] = f"Skills now: {', '.join(person.skills) or 'none'}."
     return errors
+
+
+def _words(typed: str) -> list[str]:
+    """What stands between the commas of what was typed."""
+    return [word for part in typed.split(",") if (word := identifier(part))]
 
 
 def _by_control(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
@@ -154,6 +164,10 @@ def _add_person(routes: APIRouter, pages: PageContext) -> None:
     def change(request: Request, form: PostedForm) -> Response:
         return _change(pages, request, form)
 
+    @routes.post("/people/skills")
+    def change_skills(request: Request, form: PostedForm) -> Response:
+        return _change_skills(pages, request, form)
+
     @routes.post("/people/active")
     def set_active(request: Request, form: PostedForm) -> Response:
         """Deactivating hands the person's open cases to their teams, in one transaction."""
@@ -205,6 +219,25 @@ def _change(pages: PageContext, request: Request, form: Form) -> Response:
         return _show(pages, request, tried=Tried(email, errors, typed), status=error.status)
     except ChangedMeanwhile:
         tried = Tried(email, {}, typed, meanwhile=True)
+        return _show(pages, request, tried=tried, status=409)
+    return pages.redirect(request, "/people")
+
+
+def _change_skills(pages: PageContext, request: Request, form: Form) -> Response:
+    """Save what somebody can do, unless it is no longer what the form was filled with."""
+    actor = pages.actor(request, Verb.MANAGE_SKILLS)
+    email, typed = form.line("email"), form.text("skills")
+    seen = _words(form.text("seen_skills")) if "seen_skills" in form else None
+    tried = Tried(email, {}, {"skills": typed}, meanwhile=True)
+    try:
+        with pages.transaction() as (session, now):
+            skills.change_skills(
+                session, email, skills=_words(typed), seen=seen, actor=actor, now=now
+            )
+    except InvalidInput as error:
+        tried = Tried(email, field_errors(error), tried.typed)
+        return _show(pages, request, tried=tried, status=error.status)
+    except ChangedMeanwhile:
         return _show(pages, request, tried=tried, status=409)
     return pages.redirect(request, "/people")
 

@@ -34,7 +34,11 @@ class Poster:
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, gone: Collection[int] = _GONE
     ) -> Outcome:
-        """Send it, and say what came back; an answer of `gone` means that nobody is there."""
+        """Send it, and say what came back; an answer of `gone` means that nobody is there.
+
+        Raises:
+            InvalidInput: the address is none.
+        """
         sending = _Sending()
         try:
             async with asyncio.timeout(self._seconds):

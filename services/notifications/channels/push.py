@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parseaddr
 from hashlib import blake2b
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import BaseModel, ConfigDict
 
+from services.notifications import destinations
 from services.notifications.channels.http import Poster
 from services.notifications.channels.message import Message
 from services.notifications.channels.outcome import Outcome, Result, outcome
@@ -146,10 +146,14 @@ def _derive(secret: bytes, *, salt: bytes, info: bytes, length: int) -> bytes:
 
 
 def signature(private: str, *, endpoint: str, contact: str, at: datetime) -> str:
-    """The header by which a push service knows this installation, and whom to write to."""
-    parts = urlsplit(endpoint)
+    """The header by which a push service knows this installation, and whom to write to.
+
+    Raises:
+        InvalidInput: the endpoint is no web address.
+    """
+    target = destinations.parse(endpoint)
     claims = {
-        "aud": f"{parts.scheme}://{parts.netloc}",
+        "aud": f"{target.scheme}://{target.authority}",
         "exp": int((at + _SIGNED_FOR).timestamp()),
         "sub": f"mailto:{contact}",
     }
