@@ -17,9 +17,9 @@ from services.escalation.policy.grouping import (
 from services.tools.rules import Trigger
 
 _VALUES = st.one_of(st.none(), st.booleans(), st.floats(allow_nan=False), st.text(max_size=80))
-_FACTS = st.dictionaries(
-    st.sampled_from([*FACTS_TO_GROUP_BY, "version.model", "attributes.plan"]), _VALUES
-)
+# The tool is named beside them, and is the same in both.
+_NAMES = sorted({*FACTS_TO_GROUP_BY, "attributes.plan"} - {"tool"})
+_FACTS = st.dictionaries(st.sampled_from(_NAMES), _VALUES)
 _BY = st.lists(
     st.sampled_from([*FACTS_TO_GROUP_BY, "attributes.plan"]), min_size=1, max_size=6, unique=True
 )
