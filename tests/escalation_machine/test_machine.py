@@ -25,6 +25,14 @@ def test_no_promise_is_broken_in_a_short_walk(number: int, database: Database) -
     walk(database, steps=STEPS // WALKS, at=number * STEPS)
 
 
+_ANY_MOVE = """ALTER TABLE "case" DISABLE TRIGGER USER"""
+_MERGE = """UPDATE "case" SET state = 'merged', merged_at = now(),
+    incident = (SELECT max(id) FROM "case") WHERE id = (SELECT min(id) FROM "case")"""
+_CLOSE = """UPDATE "case" SET state = 'closed', verdict = 'upheld', verdict_id = 'v',
+    verdict_by = 'x' WHERE id = (SELECT max(id) FROM "case")"""
+_AS_INCIDENTS = """UPDATE "case" SET subject_kind = 'incident', cause = 'x'"""
+
+
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
@@ -38,13 +46,21 @@ def test_no_promise_is_broken_in_a_short_walk(number: int, database: Database) -
             """ALTER TABLE person DISABLE TRIGGER USER; UPDATE person SET active = false""",
             "without an owner",
         ),
+        (f"{_ANY_MOVE}; {_MERGE}; {_CLOSE}", "part of a case that is not open"),
+        (f"{_ANY_MOVE}; DROP INDEX uq_case_open_incident; {_AS_INCIDENTS}", "two open incidents"),
+        ("INSERT INTO outbox (topic, key, value) VALUES ('secondlook.verdicts', '', '')", "verdict"),
+        (
+            """INSERT INTO timeline_entry (case_id, at, event, actor)
+            SELECT id, now(), 'resolved', 'x' FROM "case" LIMIT 1""",
+            "against its timeline",
+        ),
     ],
 )
 def test_what_is_broken_is_found(broken: str, words: str, database: Database) -> None:
     """A checker that finds nothing proves nothing."""
     with database.engine.connect() as connection:
         world = World(connection)
-        world.ask(1, "tax")
+        world.ask(2, "tax")
         world.check()
         connection.execute(text(broken))
         world.touched = True
