@@ -199,7 +199,7 @@ def test_last_reviewer_of_a_team_stays(site: Site, visit: Visit, script: bool) -
         row = page.get_by_role("row").filter(has_text=factories.OUTSIDER)
         row.locator("summary").click()
         row.get_by_label("Role").select_option("rep")
-        row.get_by_role("button", name="Save").click()
+        row.get_by_role("button", name="Save", exact=True).click()
         expect(row.get_by_text("nobody else may review in team 'other'")).to_be_visible()
         expect(row.get_by_label("Role")).to_have_value("rep")
         page.locator(".summary a").click()

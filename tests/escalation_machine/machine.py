@@ -31,6 +31,7 @@ STEPS_A_WALK = 100
 CASE = st.integers(0, 15)
 WHO = st.integers(0, 11)
 REVIEWER = st.sampled_from((OWNER, TEAMMATE, LEAD, OUTSIDER))
+HOURS = st.integers(1, 40).map(lambda hours: timedelta(hours=hours))
 TOGETHER: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("verdict", {"verdict": "upheld"}),
     ("verdict", {"verdict": "not_actionable", "note": "so it is"}),
@@ -38,7 +39,42 @@ TOGETHER: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("claim", {}),
     ("unmerge", {}),
 )
-HOURS = st.integers(1, 40).map(lambda hours: timedelta(hours=hours))
+
+Change = tuple[Any, ...]
+"""What changes, and what it takes."""
+
+
+def _change(name: str, *given: st.SearchStrategy[Any]) -> st.SearchStrategy[Change]:
+    return st.tuples(st.just(name), *given)
+
+
+_TEAM, _SCHEDULE = st.sampled_from(TEAMS), st.sampled_from(SCHEDULES)
+_ROLES = (Role.OWNER, Role.LEAD, Role.REP)
+# Of each kind there is one rule, so that most steps are about cases, as they are in life.
+OF_PEOPLE = st.one_of(
+    _change("hire", st.sampled_from(_ROLES), _TEAM),
+    _change("leave", WHO, st.booleans()),
+    _change("promote", WHO, st.sampled_from([*_ROLES, Role.ADMIN])),
+    _change("move", WHO, st.sets(_TEAM, max_size=3)),
+    _change("empty", _TEAM),
+    _change("manage", WHO, WHO, st.booleans()),
+)
+OF_PRESENCE = st.one_of(
+    _change("away", WHO, st.none() | WHO, HOURS, st.sampled_from([0, 0, 5])),
+    _change("back", WHO),
+    _change("override", _SCHEDULE, WHO, HOURS),
+)
+OF_RULES = st.one_of(
+    _change(
+        "schedule",
+        _SCHEDULE,
+        st.lists(WHO, min_size=1, max_size=3),
+        st.sampled_from([1, 12, 24]),
+        st.sampled_from([-1, -1, 3]),
+    ),
+    _change("route", CASE, CASE, CASE, CASE),
+    _change("reapply", st.booleans()),
+)
 
 
 class Escalation(RuleBasedStateMachine):
@@ -118,10 +154,6 @@ class Escalation(RuleBasedStateMachine):
     def together(self, case: int, who: str, together: tuple[str, Mapping[str, str]]) -> None:
         self.world.together(case, who, *together)
 
-    @rule(also_reassigned=st.booleans())
-    def reapply(self, also_reassigned: bool) -> None:
-        self.world.reapply(also_reassigned=also_reassigned)
-
     @rule(case=CASE, into=CASE)
     def merge(self, case: int, into: int) -> None:
         self.world.merge(case, LEAD, into)
@@ -151,57 +183,63 @@ class Escalation(RuleBasedStateMachine):
     def tick(self, step: int) -> None:
         self.world.engine(step)
 
-    @rule(role=st.sampled_from([Role.OWNER, Role.LEAD, Role.REP]), team=st.sampled_from(TEAMS))
-    def hire(self, role: Role, team: str) -> None:
+    @rule(change=OF_PEOPLE)
+    def people(self, change: Change) -> None:
+        """Somebody comes, goes, or becomes something else."""
+        self._do(change)
+
+    @rule(change=OF_PRESENCE)
+    def presence(self, change: Change) -> None:
+        """Somebody is there, or is not."""
+        self._do(change)
+
+    @rule(change=OF_RULES)
+    def rules(self, change: Change) -> None:
+        """Other rules hold."""
+        self._do(change)
+
+    def _do(self, change: Change) -> None:
+        name, *given = change
+        getattr(self, f"_{name}")(*given)
+
+    def _hire(self, role: Role, team: str) -> None:
         self.world.add_team()
         self.world.add_person(role, team)
 
-    @rule(who=WHO, active=st.booleans())
-    def leave(self, who: int, active: bool) -> None:
+    def _leave(self, who: int, active: bool) -> None:
         self.world.change(self._person(who), active=active)
 
-    @rule(who=WHO, role=st.sampled_from([Role.OWNER, Role.LEAD, Role.REP, Role.ADMIN]))
-    def promote(self, who: int, role: Role) -> None:
+    def _promote(self, who: int, role: Role) -> None:
         self.world.change(self._person(who), role=role)
 
-    @rule(who=WHO, teams=st.sets(st.sampled_from(TEAMS), max_size=3))
-    def move(self, who: int, teams: set[str]) -> None:
+    def _move(self, who: int, teams: set[str]) -> None:
         self.world.change(self._person(who), teams=sorted(teams))
 
-    @rule(team=st.sampled_from(TEAMS))
-    def empty(self, team: str) -> None:
+    def _empty(self, team: str) -> None:
         self.world.empty(team)
 
-    @rule(who=WHO, manager=WHO, skilled=st.booleans())
-    def manage(self, who: int, manager: int, skilled: bool) -> None:
+    def _manage(self, who: int, manager: int, skilled: bool) -> None:
         self.world.manage(self._person(who), self._person(manager))
         self.world.teach(self._person(who), ("refunds",) if skilled else ())
 
-    @rule(who=WHO, stand_in=st.none() | WHO, span=HOURS, ahead=st.sampled_from([0, 0, 5]))
-    def away(self, who: int, stand_in: int | None, span: timedelta, ahead: int) -> None:
+    def _away(self, who: int, stand_in: int | None, span: timedelta, ahead: int) -> None:
         instead = self._person(stand_in) if stand_in is not None else None
         self.world.away(self._person(who), span, instead, timedelta(hours=ahead))
 
-    @rule(who=WHO)
-    def back(self, who: int) -> None:
+    def _back(self, who: int) -> None:
         self.world.back(who)
 
-    @rule(
-        slug=st.sampled_from(SCHEDULES),
-        people=st.lists(WHO, min_size=1, max_size=3),
-        every=st.sampled_from([1, 12, 24]),
-        ahead=st.sampled_from([-1, -1, 3]),
-    )
-    def schedule(self, slug: str, people: list[int], every: int, ahead: int) -> None:
-        self.world.schedule(slug, tuple(map(self._person, people)), every, ahead)
-
-    @rule(slug=st.sampled_from(SCHEDULES), who=WHO, span=HOURS)
-    def override(self, slug: str, who: int, span: timedelta) -> None:
+    def _override(self, slug: str, who: int, span: timedelta) -> None:
         self.world.override(slug, self._person(who), span)
 
-    @rule(first=CASE, second=CASE, rung=CASE, last=CASE)
-    def route(self, first: int, second: int, rung: int, last: int) -> None:
+    def _schedule(self, slug: str, people: list[int], every: int, ahead: int) -> None:
+        self.world.schedule(slug, tuple(map(self._person, people)), every, ahead)
+
+    def _route(self, first: int, second: int, rung: int, last: int) -> None:
         self.world.route(first, second, rung, last)
+
+    def _reapply(self, also_reassigned: bool) -> None:
+        self.world.reapply(also_reassigned=also_reassigned)
 
 
 def prepare(database: Database) -> None:

@@ -48,7 +48,10 @@ _AS_INCIDENTS = """UPDATE "case" SET subject_kind = 'incident', cause = 'x'"""
         ),
         (f"{_ANY_MOVE}; {_MERGE}; {_CLOSE}", "part of a case that is not open"),
         (f"{_ANY_MOVE}; DROP INDEX uq_case_open_incident; {_AS_INCIDENTS}", "two open incidents"),
-        ("INSERT INTO outbox (topic, key, value) VALUES ('secondlook.verdicts', '', '')", "verdict"),
+        (
+            "INSERT INTO outbox (topic, key, value) VALUES ('secondlook.verdicts', '', '')",
+            "verdict",
+        ),
         (
             """INSERT INTO timeline_entry (case_id, at, event, actor)
             SELECT id, now(), 'resolved', 'x' FROM "case" LIMIT 1""",

@@ -49,8 +49,8 @@ def test_recording_neither_raises_nor_waits_while_the_server_is_down(
             begun = time.perf_counter()
             record(look, 1, start=number)
             took.append(time.perf_counter() - begun)
-        # The machine itself may stop a thread for a while; the network never does.
-        assert sorted(took)[-30] < 0.005
+        # Threads that take turns stop each other for some milliseconds; the network would for more.
+        assert sorted(took)[-30] < 0.05
         assert look.stats().queued == 3_000
         assert look.stats().sent == 0
         down.start()
