@@ -59,11 +59,15 @@ def merge(session: Session, actor: Actor, case_id: int, *, into: int, now: datet
         if one.state not in OPEN_STATES:
             raise MovedOn(f"Case {one.id} is {one.state}.", state=one.state)
     tell(session, join(session, {parent.id: [case.id]}, who=actor.id, now=now), now=now)
+    if case.incident is not None:
+        count_children(session, [case.incident])
 
 
 def _both(session: Session, actor: Actor, case_id: int, into: int) -> tuple[Case, Case]:
-    """Both cases, locked in the order in which everybody locks them."""
-    found = {case.id: case for case in queries.lock(session, [case_id, into])}
+    """Both cases, locked in the order in which everybody locks them, with what the one was part of
+    before."""
+    locked = sorted({case_id, into, *queries.wholes(session, [case_id])})
+    found = {case.id: case for case in queries.lock(session, locked)}
     for number in (case_id, into):
         if number not in found:
             raise queries.missing(number)

@@ -102,6 +102,17 @@ def test_what_is_merged_is_overdue_with_its_parent_alone(
     assert [r.case_id for r in rows(database, overdue)] == cases[1:]
 
 
+def test_what_was_part_of_one_case_and_is_of_another_is_counted_once(
+    cases: list[int], casework: Casework, database: Database
+) -> None:
+    first, second, third = cases
+    casework.do("merge", LEAD, first, into=second)
+    assert all_at_once(casework, OWNER, "verdict", [first], verdict="upheld").done == [first]
+    casework.do("reopen", LEAD, first)
+    casework.do("merge", LEAD, first, into=third)
+    assert [row(database, case).children for case in cases] == [0, 0, 1]
+
+
 def test_merging_ends_a_claim(cases: list[int], casework: Casework, database: Database) -> None:
     token = casework.claim(OWNER, cases[0])
     casework.do("merge", LEAD, cases[0], into=cases[1])
