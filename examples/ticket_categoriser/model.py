@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 _ALTERNATIVES = 3
 
@@ -23,7 +22,7 @@ class Guess:
 class Model:
     """A trained classifier of texts."""
 
-    def __init__(self, name: str, pipeline: Pipeline) -> None:
+    def __init__(self, name: str, pipeline: "Pipeline") -> None:
         self.name = name
         self._pipeline = pipeline
 
@@ -52,6 +51,11 @@ def train(name: str, texts: Sequence[str], labels: Sequence[str], *, seed: int) 
     Raises:
         ValueError: fewer than two categories are among the labels.
     """
+    # They take seconds to load, and who only reads a demo's tickets trains nothing.
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
     pipeline = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=1),
         LogisticRegression(C=10, max_iter=400, random_state=seed),

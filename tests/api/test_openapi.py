@@ -5,10 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from schemathesis import GenerationMode
 
 from services.app import web as app_web
 from tests.browser.harness import serve_app
@@ -27,6 +25,8 @@ def described(postgres_url: str) -> Iterator[Api]:
 
 
 def test_no_request_makes_the_server_fail(described: Api) -> None:
+    import schemathesis  # Loaded here, as it takes seconds and every worker reads this file.
+
     document = json.loads(described.client.get("/openapi.json").text)
     schema = schemathesis.openapi.from_dict(document)
     operations = [found.ok() for found in schema.get_all_operations()]
@@ -38,6 +38,7 @@ def test_no_request_makes_the_server_fail(described: Api) -> None:
 
 def _try(operation: Any, api: Api, address: str) -> None:
     """Make requests of all shapes, good and bad, to one operation."""
+    from schemathesis import GenerationMode
 
     @given(
         case=st.one_of(
