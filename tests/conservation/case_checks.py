@@ -190,12 +190,14 @@ CASE_CHECKS = (
             WHERE t.event = 'resolved' AND t.detail ? 'incident'
               AND (held.event, held.actor) IS DISTINCT FROM ('claimed', t.actor)""",
     ),
+    # An incident is given none: it is decided with the last of its parts.
     Check(
         "verdicts",
         """SELECT format('%s gave %s to %s verdicts on case %s, which tells of %s', j.actor,
                          j.times, j.times + j.unanswered, j.case_id, count(t.id))
-             FROM reviewed j LEFT JOIN timeline_entry t ON t.case_id = j.case_id
-              AND t.actor = j.actor AND t.event = 'resolved'
+             FROM reviewed j LEFT JOIN (timeline_entry t
+                  JOIN "case" c ON c.id = t.case_id AND c.subject_kind <> 'incident')
+               ON t.case_id = j.case_id AND t.actor = j.actor AND t.event = 'resolved'
             GROUP BY j.case_id, j.actor, j.times, j.unanswered
            HAVING count(t.id) NOT BETWEEN j.times AND j.times + j.unanswered""",
     ),

@@ -22,19 +22,29 @@ def incident(pipeline: Pipeline) -> int:
     return int(one(pipeline.database, _INCIDENT))
 
 
-def decide(pipeline: Pipeline, who: str, whole: int) -> None:
+def decide(pipeline: Pipeline, who: str, whole: int, *, most: int = 3) -> None:
     with pipeline.database.transaction() as session:
         now, actor = pipeline.clock.now(session), actor_of(session, who)
         ids = [case.id for case in service.merged_into(session, actor, whole, as_of=now)]
         said = Judgement(VerdictKind.NOT_ACTIONABLE, note="known")
-        service.decide(session, actor, ids[:3], said, lease=LEASE, now=now)
-    for id_ in ids[:3]:
+        service.decide(session, actor, ids[:most], said, lease=LEASE, now=now)
+    for id_ in ids[:most]:
         pipeline.ledger.verdict(id_, who).times += 1
     pipeline.settle()
 
 
 def test_parts_decided_in_somebodys_hands_are_sound(pipeline: Pipeline, incident: int) -> None:
     decide(pipeline, OWNER, incident)
+    assert found(pipeline) == set()
+
+
+def test_incident_that_is_decided_with_its_last_part_is_sound(
+    pipeline: Pipeline, incident: int
+) -> None:
+    refused = pipeline.ledger.verdict(incident, OWNER)
+    assert refused.times == 0
+    decide(pipeline, OWNER, incident, most=10)
+    assert one(pipeline.database, f"{_INCIDENT} AND state = 'resolved'") == incident
     assert found(pipeline) == set()
 
 
