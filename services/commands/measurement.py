@@ -17,8 +17,8 @@ def agreement(
     """How far reviewers agree who judge the same cases without knowing of each other."""
     with transaction() as (found, session, _):
         info = tool_queries.tool(session, tool)
-        agreed, said = api.read(session, info, found.clock, days=days)
-    told = api.as_answer(tool, agreed, said, days=days)
+        said = api.read(session, info, found.clock, days=days)
+    told = api.as_answer(info, said, days=days)
     answer(told, as_json=as_json, lines=_lines(told))
 
 

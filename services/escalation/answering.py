@@ -252,7 +252,8 @@ def of_reopened(
     """Who is accountable for each of these cases, locked, that are open again: from this level of
     the ladder on, else from that on which each is.
 
-    Whoever may not judge one does not come to own it; where its owner may not, its team does.
+    Whoever may not judge one does not come to own it; where its owner may not, its team does,
+    unless it is a schedule's: then whoever is on duty.
     """
     apart = impartial.apart(session, [case.id for case in cases])
     chains = [_fair(case, case.level if level is None else level, apart[case.id]) for case in cases]
@@ -261,7 +262,8 @@ def of_reopened(
 
 def _fair(case: Case, level: int, apart: frozenset[str]) -> Chain:
     chain = wanted_again(case, level=level)
-    first = (Wanted("team", case.team),) if case.owner_person in apart else ()
+    barred = case.owner_schedule is None and case.owner_person in apart
+    first = (Wanted("team", case.team),) if barred else ()
     return chain._replace(wanted=(*first, *chain.wanted), barred=apart)
 
 

@@ -15,6 +15,7 @@ from services.escalation.routing import Policy
 from services.escalation.rules import Owner
 from services.escalation.timeline import Entry, Happening, tell
 from services.people import ownership, schedule_queries
+from services.people import queries as people_queries
 from services.people import service as people_service
 from services.people.duties import Change, PersonChange, PresenceChange
 from services.people.errors import StillOwns
@@ -47,7 +48,7 @@ class CaseDuty:
         moved = 0
         if change.active is False:
             moved = hand_over(session, change.email, actor=change.actor, now=change.now)
-        elif change.role is not None and change.role not in REVIEWERS:
+        elif _loses_review(session, change):
             _end_claims(session, change.email, by="role", now=change.now)
         yield moved
         # A policy that was put meanwhile waited for who leaves, or these for it.
@@ -58,6 +59,13 @@ class CaseDuty:
                 f"The routing policy names {owner}, who could own no case any more;"
                 " change the policy first."
             )
+
+
+def _loses_review(session: Session, change: PersonChange) -> bool:
+    """Whether somebody gets a role that may not review, and has one that may."""
+    if change.role is None or change.role in REVIEWERS:
+        return False
+    return people_queries.person(session, change.email).role in REVIEWERS
 
 
 def hand_over(session: Session, email: str, *, actor: Actor, now: datetime) -> int:

@@ -58,15 +58,20 @@ def merge(session: Session, actor: Actor, case_id: int, *, into: int, now: datet
     for one in (case, parent):
         if one.state not in OPEN_STATES:
             raise MovedOn(f"Case {one.id} is {one.state}.", state=one.state)
+    if parent.incident is not None:
+        session.execute(_FORGET, {"id": parent.id})
     tell(session, join(session, {parent.id: [case.id]}, who=actor.id, now=now), now=now)
-    if case.incident is not None:
-        count_children(session, [case.incident])
+    count_children(session, [one.incident for one in (case, parent) if one.incident is not None])
+
+
+# What was part of one that is decided, and is open again, answers for itself.
+_FORGET = text('UPDATE "case" SET incident = NULL WHERE id = :id')
 
 
 def _both(session: Session, actor: Actor, case_id: int, into: int) -> tuple[Case, Case]:
-    """Both cases, locked in the order in which everybody locks them, with what the one was part of
+    """Both cases, locked in the order in which everybody locks them, with what they were part of
     before."""
-    locked = sorted({case_id, into, *queries.wholes(session, [case_id])})
+    locked = sorted({case_id, into, *queries.wholes(session, [case_id, into])})
     found = {case.id: case for case in queries.lock(session, locked)}
     for number in (case_id, into):
         if number not in found:
@@ -81,7 +86,7 @@ def _require_fit(case: Case, parent: Case) -> None:
         raise invalid("into", problem, "Decide it first.")
     if case.id == parent.id:
         raise invalid("into", "a case is no part of itself", "Name another case.")
-    if parent.incident is not None:
+    if parent.state == CaseState.MERGED:
         problem = f"case {parent.id} is part of case {parent.incident} itself"
         raise invalid("into", problem, f"Merge into case {parent.incident}.")
     if case.children:

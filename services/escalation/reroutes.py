@@ -57,7 +57,8 @@ class Standing(NamedTuple):
     judged: bool
     """Whether somebody judges it, or one of its reviewers has."""
     joined: bool
-    """Whether it has to do with other cases: it is, or was, part of one, or has parts."""
+    """Whether it has to do with other cases: it is, or was, part of one, has parts, or is put off
+    until more of its cause come."""
 
     @property
     def owner(self) -> Owner:

@@ -39,7 +39,8 @@ SELECT {_OF_CASE},
         WHERE m.case_id = c.id AND m.cycle = c.cycle ORDER BY m.id) AS marks,
     c.reviewers, c.cause, o.condition,
     c.claimant IS NOT NULL OR EXISTS (SELECT FROM opinion p WHERE p.case_id = c.id) AS judged,
-    c.incident IS NOT NULL OR c.children > 0 OR EXISTS (SELECT FROM timeline_entry e
+    c.incident IS NOT NULL OR c.children > 0 OR c.wakes_after IS NOT NULL OR EXISTS (
+        SELECT FROM timeline_entry e
         WHERE e.case_id = c.id AND e.event = 'unmerged') AS joined,
     {COLUMNS}
 FROM "case" c LEFT JOIN case_output o ON o.case_id = c.id LEFT JOIN LATERAL (

@@ -3,11 +3,7 @@
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from services.measurement.resampling import Resampled
+from typing import NamedTuple
 
 LEAST = 20
 """So many cases that several reviewed a number needs."""
@@ -75,7 +71,8 @@ class Agreement:
 
     opinions: int
     alpha: Alpha
-    categories: Mapping[str, Alpha]
+    categories: Mapping[str, Estimate]
+    """Without intervals: of a rare category a bootstrap is far too sure."""
 
 
 def agreement(labels: Iterable[Label], categories: Sequence[str] = ()) -> Agreement:
@@ -84,14 +81,13 @@ def agreement(labels: Iterable[Label], categories: Sequence[str] = ()) -> Agreem
     A category that nobody named is left out.
     """
     kinds = _pairable(labels)
-    sure = _Sure(kinds)
     of_categories = {
-        category: sure.alpha(category)
+        category: _alpha(_against_all_others(kinds, category))
         for category in categories
         if any(category in kind for kind in kinds)
     }
     opinions = sum(len(kind) * times for kind, times in kinds.items())
-    return Agreement(opinions, sure.alpha(), of_categories)
+    return Agreement(opinions, _sure(kinds), of_categories)
 
 
 def alpha_of(labels: Iterable[Label]) -> Estimate:
@@ -111,37 +107,29 @@ def _pairable(labels: Iterable[Label]) -> Counter[Kind]:
     return Counter(tuple(sorted(unit)) for unit in units.values() if len(unit) > 1)
 
 
-class _Sure:
-    """How sure agreement on these cases is. They are drawn anew once, for all categories."""
+def _sure(kinds: Counter[Kind]) -> Alpha:
+    """Alpha in all, with how sure it is."""
+    estimate = _alpha(kinds)
+    why = _interval_refused(estimate)
+    if why is not None:
+        return Alpha(estimate, None, why)
+    # In one order, in which the same cases are drawn the same.
+    ordered = dict(sorted(kinds.items()))
+    from services.measurement.resampling import interval
 
-    def __init__(self, kinds: Counter[Kind]) -> None:
-        # In one order, in which the same cases are drawn the same.
-        self._kinds = dict(sorted(kinds.items()))
-
-    def alpha(self, category: str | None = None) -> Alpha:
-        """Alpha in all, or of whether a case is of this category."""
-        told = [_told(kind, category) for kind in self._kinds]
-        estimate = _alpha(_merged(told, self._kinds.values()))
-        why = _interval_refused(estimate)
-        return Alpha(estimate, self._drawn.interval(told) if why is None else None, why)
-
-    @cached_property
-    def _drawn(self) -> "Resampled":
-        from services.measurement.resampling import Resampled
-
-        return Resampled(tuple(self._kinds.values()))
+    found = interval(list(ordered), list(ordered.values()))
+    return Alpha(estimate, found, None if found is not None else _TOO_ALIKE)
 
 
-def _told(kind: Kind, category: str | None) -> Kind:
-    """The labels, or of each whether it is this category."""
-    return kind if category is None else tuple(str(label == category) for label in kind)
+_TOO_ALIKE = "Too few cases differ to say how sure this is."
 
 
-def _merged(told: Iterable[Kind], times: Iterable[int]) -> Counter[Kind]:
-    merged: Counter[Kind] = Counter()
-    for kind, n in zip(told, times, strict=True):
-        merged[kind] += n
-    return merged
+def _against_all_others(kinds: Counter[Kind], category: str) -> Counter[Kind]:
+    """Of each label whether it is this category."""
+    found: Counter[Kind] = Counter()
+    for kind, times in kinds.items():
+        found[tuple(str(label == category) for label in kind)] += times
+    return found
 
 
 def _interval_refused(estimate: Estimate) -> str | None:

@@ -12,7 +12,6 @@ from services.measurement import queries
 from services.measurement.agreement import (
     DEFINITION,
     ERROR_DEFINITION,
-    Agreement,
     Label,
     reviewer_error,
 )
@@ -38,26 +37,23 @@ def router(database: Database, clock: Clock, identity: Identity) -> APIRouter:
         """How far reviewers agree who judge the same cases blind: in all, and on each category."""
         with database.transaction() as session:
             info = tool_queries.tool_for(session, actor, tool)
-            found, said = read(session, info, clock, days=days)
-        return as_answer(tool, found, said, days=days)
+            said = read(session, info, clock, days=days)
+        return as_answer(info, said, days=days)
 
     return api
 
 
-def read(
-    session: Session, tool: tool_queries.ToolInfo, clock: Clock, *, days: int
-) -> tuple[Agreement, list[Label]]:
-    """How far a tool's reviewers agree, and what that rests on."""
-    now, window = clock.now(session), timedelta(days=days)
-    found = queries.agreement_of(session, tool, now=now, window=window)
-    said = queries.labels(session, now=now, window=window, tool=tool.slug)
-    return found, said.get(tool.slug, [])
+def read(session: Session, tool: tool_queries.ToolInfo, clock: Clock, *, days: int) -> list[Label]:
+    """What a tool's reviewers said."""
+    window = timedelta(days=days)
+    return queries.labels_of(session, tool, now=clock.now(session), window=window)
 
 
-def as_answer(tool: str, found: Agreement, said: list[Label], *, days: int) -> Answer:
+def as_answer(tool: tool_queries.ToolInfo, said: list[Label], *, days: int) -> Answer:
     """Agreement as the API and the command show it: of reviewers together, never of one."""
+    found = queries.agreement_of(tool, said)
     return {
-        "tool": tool,
+        "tool": tool.slug,
         "window": f"{days}d",
         "n": found.alpha.estimate.n,
         "opinions": found.opinions,

@@ -1,6 +1,6 @@
 """Reads of what reviewers say, as numbers are made of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -50,13 +50,13 @@ def _plain(value: Any) -> Any:
     }
 
 
-def agreement_of(
+def labels_of(
     session: Session, tool: ToolInfo, *, now: datetime, window: timedelta = WINDOW
-) -> Agreement:
-    """How far a tool's reviewers agree."""
-    said = labels(session, now=now, window=window, tool=tool.slug).get(tool.slug, [])
-    return agreement(said, _categories(tool))
+) -> list[Label]:
+    """What reviewers of a tool's cases said within the window."""
+    return labels(session, now=now, window=window, tool=tool.slug).get(tool.slug, [])
 
 
-def _categories(tool: ToolInfo) -> list[str]:
-    return list(tool.categories) if tool.kind is OutputKind.CATEGORY else []
+def agreement_of(tool: ToolInfo, said: Sequence[Label]) -> Agreement:
+    """How far a tool's reviewers agree. It takes its time: ask when no transaction waits for it."""
+    return agreement(said, list(tool.categories) if tool.kind is OutputKind.CATEGORY else [])

@@ -13,35 +13,32 @@ RESAMPLES = 1_000
 _SEED = 20_071
 """The same cases have the same interval, whoever asks."""
 _TAILS = (2.5, 97.5)
+_MOST_ALIKE = 0.025
+"""A greater share of draws in which nobody differs is an end of the interval by itself."""
 Numbers = NDArray[np.float64]
 
 
-class Resampled:
-    """Draws of as many cases as there are, with replacement.
+def interval(told: Sequence[Sequence[str]], times: Sequence[int]) -> tuple[float, float] | None:
+    """The 95 % interval of alpha over so many cases of each of these kinds, by their labels.
 
-    A bootstrap interval of alpha is A. F. Hayes and K. Krippendorff's, *Answering the Call for a
-    Standard Reliability Measure for Coding Data*, Communication Methods and Measures 1, 2007. They
-    draw pairs of labels; here whole cases are drawn, since the labels of one belong together, and
-    both kinds of disagreement follow from the draw, as in A. Zapf et al., *Measuring inter-rater
-    reliability for nominal data*, BMC Medical Research Methodology 16:93, 2016.
+    Draws as many cases as there are, with replacement. A bootstrap interval of alpha is A. F. Hayes
+    and K. Krippendorff's, *Answering the Call for a Standard Reliability Measure for Coding Data*,
+    Communication Methods and Measures 1, 2007. They draw pairs of labels; here whole cases are
+    drawn, since the labels of one belong together, and both kinds of disagreement follow from the
+    draw, as in A. Zapf et al., *Measuring inter-rater reliability for nominal data*, BMC Medical
+    Research Methodology 16:93, 2016. None where too many draws hold no disagreement or one label
+    alone: the rest would say too little of what there can be.
     """
-
-    def __init__(self, times: Sequence[int]) -> None:
-        """`times` says how many cases there are of each kind."""
-        kind_of = np.repeat(np.arange(len(times)), times)
-        draw, n = np.random.default_rng(_SEED), len(kind_of)
-        self._draws = np.empty((RESAMPLES, len(times)))
-        for held in self._draws:
-            held[:] = np.bincount(kind_of[draw.integers(n, size=n)], minlength=len(times))
-
-    def interval(self, told: Sequence[Sequence[str]]) -> tuple[float, float]:
-        """The 95 % interval of alpha, where these are the labels of each kind of case.
-
-        Draws in which everybody says the same of all cases have no alpha, and are left out.
-        """
-        kinds = _Kinds(told)
-        low, high = np.nanpercentile([kinds.alpha(held) for held in self._draws], _TAILS)
-        return float(low), float(high)
+    kinds, kind_of = _Kinds(told), np.repeat(np.arange(len(times)), times)
+    draw, n = np.random.default_rng(_SEED), len(kind_of)
+    alphas = np.empty(RESAMPLES)
+    for number in range(RESAMPLES):
+        held = np.bincount(kind_of[draw.integers(n, size=n)], minlength=len(times))
+        alphas[number] = kinds.alpha(held.astype(np.float64))
+    if np.mean(np.isnan(alphas) | (alphas == 1)) > _MOST_ALIKE:
+        return None
+    low, high = np.nanpercentile(alphas, _TAILS)
+    return float(low), float(high)
 
 
 class _Kinds:

@@ -21,7 +21,7 @@ class SkillsBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    skills: Annotated[list[StrictStr], Field(max_length=1_000)]
+    skills: Annotated[list[StrictStr], Field(max_length=skills.MOST)]
 
 
 def router(database: Database, clock: Clock, manager: Manager) -> APIRouter:

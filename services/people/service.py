@@ -22,7 +22,11 @@ from services.people.errors import StillOwns
 from services.people.fields import name as checked_name
 from services.people.fields import require_slug
 from services.people.holding import Hold, hold_people
+from services.people.queries import PersonInfo
 from services.people.rules import Actor, Role, Verb
+
+Seen = tuple[Role, Collection[str]]
+"""A role and teams."""
 
 
 def add_team(session: Session, slug: str, *, name: str | None, actor: Actor, now: datetime) -> None:
@@ -170,6 +174,7 @@ def change_person(
     role: Role | None = None,
     teams: Iterable[str] | None = None,
     active: bool | None = None,
+    seen: Seen | None = None,
     actor: Actor,
     duties: Sequence[Duty],
     now: datetime,
@@ -182,25 +187,29 @@ def change_person(
     may review. It keeps the last admin, too.
 
     Args:
+        seen: the role and teams that the actor saw; what others changed since is not lost.
         duties: everything that people answer for.
 
     Raises:
         NotAllowed: the actor does not manage people.
         NotFound: nobody has that address.
         StillOwns: the person is needed; it names the field, and what to do first.
+        ChangedMeanwhile: they are neither what was seen nor what is wanted.
     """
     actor.require(Verb.MANAGE_PEOPLE)
     named = actor_id(email)
     wanted = tuple(sorted(teams)) if teams is not None else None
     change = PersonChange(named, role, wanted, active, actor, now)
     with keeping(session, duties, change) as moved:
-        _change(session, change)
+        _change(session, change, seen)
     return moved
 
 
-def _change(session: Session, change: PersonChange) -> None:
+def _change(session: Session, change: PersonChange, seen: Seen | None) -> None:
     hold_person(session, change.email)
     before = queries.person(session, change.email)
+    if seen is not None:
+        _require_unchanged(before, seen, (change.role or before.role, change.teams or ()))
     changes: dict[str, Any] = {}
     if change.role is not None and change.role != before.role:
         changes["role"] = change.role.value
@@ -219,18 +228,8 @@ def _change(session: Session, change: PersonChange) -> None:
     note(session, change.now, change.actor.id, "change", "person", before.email, **changes)
 
 
-def require_person_is(session: Session, email: str, *either: tuple[str, Collection[str]]) -> None:
-    """Hold a person whose role and teams have to be one of these: as seen before, or as wanted.
-
-    Raises:
-        NotFound: nobody has that address.
-        ChangedMeanwhile: they are others by now.
-    """
-    hold_person(session, email)
-    present = queries.person(session, email)
-    if (present.role.value, set(present.teams)) not in [
-        (role, set(teams)) for role, teams in either
-    ]:
+def _require_unchanged(present: PersonInfo, *either: Seen) -> None:
+    if (present.role, set(present.teams)) not in [(role, set(teams)) for role, teams in either]:
         raise ChangedMeanwhile(f"{present.email} was changed; look at them again first.")
 
 

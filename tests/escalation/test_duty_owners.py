@@ -25,6 +25,7 @@ from tests.factories import (
     Casework,
     Delivery,
     add_schedule,
+    correction,
     output,
     rows,
 )
@@ -179,6 +180,18 @@ def test_case_that_is_open_again_is_the_present_duty_s(
     casework.undo(OWNER, 1) if verb == "undo" else casework.do(verb, LEAD, 1)
     assert owned(database)[0] == (TEAMMATE, "primary", 0, TEAM)
     assert said(database, "reassigned") == [f"user:{TEAMMATE} is on duty by schedule:primary"]
+
+
+def test_case_that_is_open_again_is_the_present_duty_s_whatever_its_owner_thinks_of_it(
+    log: Delivery, database: Database, casework: Casework
+) -> None:
+    log.take(output("o-1", confidence=0.1))
+    assert owned(database)[0][:2] == (OWNER, "primary")
+    casework.give_verdict(LEAD, 1)
+    log.take(correction("o-1", value="tax", who=OWNER))
+    Rota(database).override(TEAMMATE)
+    casework.undo(LEAD, 1)
+    assert owned(database)[0][:2] == (TEAMMATE, "primary")
 
 
 def test_reassigned_case_is_no_schedule_s_any_more(

@@ -111,6 +111,11 @@ def test_what_was_part_of_one_case_and_is_of_another_is_counted_once(
     casework.do("reopen", LEAD, first)
     casework.do("merge", LEAD, first, into=third)
     assert [row(database, case).children for case in cases] == [0, 0, 1]
+    # It answers for another one itself, too, as nobody answers for it any more.
+    assert all_at_once(casework, OWNER, "verdict", [first], verdict="upheld").done == [first]
+    casework.do("reopen", LEAD, first)
+    casework.do("merge", LEAD, second, into=first)
+    assert [row(database, case).children for case in cases] == [1, 0, 0]
 
 
 def test_merging_ends_a_claim(cases: list[int], casework: Casework, database: Database) -> None:

@@ -1,5 +1,7 @@
 """Open cases routed anew: how many people judge them, and what makes them one incident."""
 
+from datetime import timedelta
+
 import pytest
 
 from services.kit.database import Database
@@ -65,3 +67,15 @@ def test_case_that_has_to_do_with_no_other_gets_its_cause(
     put(database, POLICY.replace("escalate: standard}", "escalate: standard, group: none}"))
     reapply(database)
     assert stored(database, whole).cause is not None
+
+
+def test_case_that_waits_for_more_of_its_cause_keeps_it(
+    log: Delivery, casework: Casework, database: Database
+) -> None:
+    put(database, IN_THREES)
+    open_some(log, database, 1)
+    casework.do("snooze", LEAD, 1, more=1, reason="later", limit=timedelta(days=3))
+    cause = stored(database, 1).cause
+    put(database, POLICY.replace("escalate: standard}", "escalate: standard, group: none}"))
+    reapply(database)
+    assert (stored(database, 1).cause, stored(database, 1).wakes_after) == (cause, 1)

@@ -113,8 +113,8 @@ def test_what_is_not_decided_or_was_not_blind_does_not_count(
             session.execute(text(change))
     with populated.transaction() as session:
         tool = tool_queries.tool(session, TOOL)
-        now = casework.clock.now(session)
-        assert queries.agreement_of(session, tool, now=now).alpha.estimate.n == 10
+        said = queries.labels_of(session, tool, now=casework.clock.now(session))
+    assert queries.agreement_of(tool, said).alpha.estimate.n == 10
 
 
 @pytest.fixture

@@ -18,11 +18,13 @@ from services.escalation.reapply import reapply
 from services.escalation.rules import Owner
 from services.kit.database import Database
 from services.people import service as people_service
+from services.people.rules import Role
 from tests.factories import (
     LEAD,
     OTHER_TEAM,
     OWNER,
     TEAM,
+    TEAMMATE,
     Casework,
     Delivery,
     add_schedule,
@@ -101,6 +103,17 @@ class Work:
             now = self.casework.clock.now(session)
             given = {"actor": OPERATOR, "duties": (CaseDuty(lambda _: OF_TEAMS),), "now": now}
             return people_service.change_person(session, LEAD, active=False, **given)
+
+    def demote(self) -> int:
+        """Who holds the first case may review no more, as it is said on the page."""
+        self.casework.claim(TEAMMATE, 1)
+        with self.database.transaction() as session:
+            now = self.casework.clock.now(session)
+            given = {"actor": OPERATOR, "duties": (CaseDuty(lambda _: OF_TEAMS),), "now": now}
+            seen = (Role.OWNER, [TEAM])
+            return people_service.change_person(
+                session, TEAMMATE, role=Role.REP, teams=[TEAM], seen=seen, **given
+            )
 
     def override(self) -> None:
         """Somebody else has the duty of a schedule that owns the third case."""
@@ -190,6 +203,7 @@ VERBS = {
     "undo": {1},
     "fire": {1, 2, 3},
     "leave": {2, 3},
+    "demote": {1},
     "override": {3},
     "away": {2, 3},
     "pass_on": {2, 3},

@@ -78,14 +78,14 @@ def router(pages: PageContext) -> APIRouter:
             health = _health(session, tool, now)
             changes = list(tool_policies.changes(session, slug).values())
             since = tool_policies.state_since(session, tool.policy)
-            agreed = measurement.agreement_of(session, tool, now=now)
+            said = measurement.labels_of(session, tool, now=now)
         return pages.templates.render(
             request,
             "health/tool.html",
             now=now,
             health=health,
             state_since=since,
-            agreed=agreed,
+            agreed=measurement.agreement_of(tool, said),
             agreement_means=DEFINITION,
             series=_series(health.days),
             markers=_markers(health.days, changes),

@@ -199,17 +199,16 @@ def _change(pages: PageContext, request: Request, form: Form) -> Response:
     """Save role and teams, unless they are no longer what the form was filled with."""
     actor = pages.actor(request, Verb.MANAGE_PEOPLE)
     email, role, teams = form.line("email"), form.line("role"), form.all("team")
-    seen = form.line("seen_role"), form.all("seen_team")
+    seen_role = form.line("seen_role")
     typed = {"role": role, "teams": teams}
     try:
         with pages.transaction() as (session, now):
-            if seen[0]:
-                people_service.require_person_is(session, email, seen, (role, teams))
             people_service.change_person(
                 session,
                 email,
                 role=_role(role),
                 teams=teams,
+                seen=(_role(seen_role), form.all("seen_team")) if seen_role else None,
                 actor=actor,
                 duties=pages.duties,
                 now=now,
