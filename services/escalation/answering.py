@@ -70,6 +70,13 @@ class Candidate(NamedTuple):
     owner: Owner | None
     why_not: str = ""
 
+    def without(self, apart: frozenset[str]) -> "Candidate":
+        """Nobody, where it would be one of these people, who have a part in the case."""
+        owner = self.owner
+        if owner is None or owner.kind != "person" or owner.id not in apart:
+            return self
+        return Candidate(None, self.why_not or f"{owner} has a part in the case")
+
 
 @dataclass(frozen=True, slots=True)
 class Answering:
@@ -123,9 +130,7 @@ class Answering:
         """The first of a chain who can be accountable; None where nobody can."""
         why = None
         for place, wanted in enumerate(chain.wanted):
-            owner, why_not = self.answers(wanted, chain.accountable)
-            if owner is not None and owner.kind == "person" and owner.id in chain.barred:
-                owner, why_not = None, why_not or f"{owner} cannot own it"
+            owner, why_not = self.answers(wanted, chain.accountable).without(chain.barred)
             if place == 0 and (owner is None or why_not):
                 why = why_not
             if owner is not None:

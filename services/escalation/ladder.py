@@ -42,9 +42,7 @@ def climb(
     lowest = to or case.level + 1
     apart = impartial.apart(session, [case.id])[case.id]
     for level, wanted in enumerate(answering.of_ladder(case.ladder[lowest:]), lowest):
-        owner, why_not = answers.answers(wanted, case.owner_person)
-        if owner is not None and owner.kind == "person" and owner.id in apart:
-            owner, why_not = None, f"{owner} has a part in the case"
+        owner, why_not = answers.answers(wanted, case.owner_person).without(apart)
         if owner is None:
             _skip(session, case, wanted, why_not, now=now)
             continue

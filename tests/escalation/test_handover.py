@@ -174,7 +174,7 @@ def test_whoever_has_a_part_in_a_case_does_not_come_to_own_it(
     rota.away(OWNER, LEAD)
     assert owned(database) == [(LEAD, None), (LEAD, None), (TEAM, None)]
     assert [note for _, note in told(database)] == [
-        *[f"user:{turns[1]} cannot own it; user:{LEAD} owns it"] * 2,
+        *[f"user:{turns[1]} has a part in the case; user:{LEAD} owns it"] * 2,
         f"user:{OWNER} is away; team:{TEAM} owns it",
     ]
 

@@ -45,6 +45,13 @@ def appealed(log: Delivery, casework: Casework) -> int:
     return 1
 
 
+def decided(log: Delivery, casework: Casework, *, by: str) -> None:
+    """A case that Olga owns, and that somebody decided."""
+    log.take(output("o-1", confidence=0.1))
+    casework.do("reassign", LEAD, 1, owner=Owner("person", OWNER))
+    casework.give_verdict(by, 1)
+
+
 def next_of(database: Database, who: str) -> int | None:
     with database.transaction() as session:
         found = lists.next_case(session, actor_of(session, who), Filter())
@@ -110,9 +117,7 @@ def test_second_appeal_bars_all_who_ever_decided(
 def test_appealed_case_leaves_its_owner_where_they_decided_it(
     decided_by: str, owner: str, log: Delivery, casework: Casework, database: Database
 ) -> None:
-    log.take(output("o-1", confidence=0.4))
-    casework.do("reassign", LEAD, 1, owner=Owner("person", OWNER))
-    casework.give_verdict(decided_by, 1)
+    decided(log, casework, by=decided_by)
     log.take(correction("o-1", kind="appeal"))
     assert one(database, _OWNER) == owner
     if owner == "support":
@@ -123,9 +128,7 @@ def test_appealed_case_leaves_its_owner_where_they_decided_it(
 def test_verdict_taken_back_leaves_the_case_to_nobody_who_corrected_it(
     log: Delivery, casework: Casework, database: Database
 ) -> None:
-    log.take(output("o-1", confidence=0.4))
-    casework.do("reassign", LEAD, 1, owner=Owner("person", OWNER))
-    casework.give_verdict(TEAMMATE, 1)
+    decided(log, casework, by=TEAMMATE)
     log.take(correction("o-1", value="tax", who=OWNER))
     casework.undo(TEAMMATE, 1)
     assert one(database, _OWNER) == "support"
@@ -278,9 +281,7 @@ def test_first_owner_is_nobody_who_corrected_the_output(
 def test_who_disputes_does_not_become_the_owner_by_it(
     assigning: Delivery, casework: Casework, database: Database
 ) -> None:
-    assigning.take(output("o-1", confidence=0.1))
-    casework.do("reassign", LEAD, 1, owner=Owner("person", OWNER))
-    casework.give_verdict(OWNER, 1)
+    decided(assigning, casework, by=OWNER)
     assigning.take(correction("o-1", kind="dispute", who=OWNER))
     assert one(database, _OWNER) == "support"
 
