@@ -101,7 +101,8 @@ def do_to_all(work: Work, verb: str, ids: Sequence[int], body: Mapping[str, Any]
 def _beside(work: Work, verb: str, ids: Sequence[int], body: Mapping[str, Any]) -> Sequence[int]:
     """The cases that a verb changes beside those that are named, and what they are part of."""
     if verb == "merge":
-        return [bodies.MergeBody.model_validate(body).into]
+        into = bodies.MergeBody.model_validate(body).into
+        return [into, *queries.wholes(work.session, [into])]
     return service.undone_with(work.session, ids) if verb == "undo" else []
 
 

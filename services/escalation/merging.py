@@ -81,9 +81,10 @@ def _both(session: Session, actor: Actor, case_id: int, into: int) -> tuple[Case
 
 
 def _require_fit(case: Case, parent: Case) -> None:
-    if case.hidden:
-        problem = f"case {case.id} is looked at blind, by itself"
-        raise invalid("into", problem, "Decide it first.")
+    for one in (case, parent):
+        if one.hidden:
+            problem = f"case {one.id} is looked at blind, by itself"
+            raise invalid("into", problem, "Decide it first.")
     if case.id == parent.id:
         raise invalid("into", "a case is no part of itself", "Name another case.")
     if parent.state == CaseState.MERGED:
@@ -161,18 +162,24 @@ def _close_if_empty(session: Session, actor: Actor, whole: Case, *, now: datetim
         drop_claims(session, whole.claimant, [whole.id], by="unmerge", now=now)
     token = take(session, actor, whole.id, lease=timedelta(minutes=1), now=now).claim.token
     note = "Its last case was taken out of it."
+    # As where the last of its cases is decided: what was said of that one is said of it.
+    last = session.execute(_LAST_DECIDED, {"whole": whole.id}).first()
+    verdict = last.verdict if last is not None else VerdictKind.NOT_ACTIONABLE.value
     given = {
-        "value": None,
+        "verdict": verdict,
+        "value": last.value if last is not None else None,
         "by": actor.email,
         "note": note,
         "verdict_id": f"verdict-{uuid4()}",
         "now": now,
     }
-    verdict = VerdictKind.NOT_ACTIONABLE.value
-    fenced(session, actor, whole.id, RESOLVE, token=token, verdict=verdict, **given)
+    fenced(session, actor, whole.id, RESOLVE, token=token, **given)
     clocks.follow(session, [whole.id], now=now)
-    tell(
-        session,
-        [Entry(whole.id, Happening.RESOLVED, actor.id, note, {"verdict": verdict})],
-        now=now,
-    )
+    entry = Entry(whole.id, Happening.RESOLVED, actor.id, note, {"verdict": verdict})
+    tell(session, [entry], now=now)
+
+
+_LAST_DECIDED = text("""
+SELECT verdict, CAST(verdict_value AS text) AS value FROM "case"
+WHERE incident = :whole AND verdict IS NOT NULL ORDER BY resolved_at DESC, id DESC LIMIT 1
+""")

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from secondlook import events
 
+from services.escalation import service
 from services.escalation.errors import MovedOn, StaleToken
 from services.escalation.policy.read import read as read_policy
 from services.kit.database import Database
@@ -22,10 +23,12 @@ from tests.escalation.incidents import (
 )
 from tests.factories import (
     LEAD,
+    LEASE,
     OTHER_TEAM,
     OWNER,
     Casework,
     Delivery,
+    actor_of,
     correction,
     failure,
     one,
@@ -130,6 +133,20 @@ def test_an_incident_that_everything_was_taken_out_of_ends(
     # Taken out they are no part of the next one either.
     log.take(*unsure(3, 2))
     assert [row[0] for row in standing(database)].count("incident") == 1
+
+
+def test_an_incident_whose_last_case_is_taken_out_has_the_verdict_of_the_others(
+    log: Delivery, database: Database, casework: Casework
+) -> None:
+    log.take(*unsure(0, 3))
+    whole = incident(database)
+    last, *others = parts(database, whole)
+    with database.transaction() as session:
+        now, actor = casework.clock.now(session), actor_of(session, OWNER)
+        service.decide(session, actor, others, UPHELD, lease=LEASE, now=now)
+    casework.do("unmerge", LEAD, last)
+    decided = 'SELECT state, verdict, verdict_by FROM "case" WHERE id = :id'
+    assert rows(database, decided, id=whole) == [("resolved", "upheld", LEAD)]
 
 
 def test_a_new_incident_of_the_same_cause_after_the_last(

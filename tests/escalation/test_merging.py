@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from services.escalation import bulk, lists, service
 from services.escalation.errors import MovedOn
@@ -116,6 +117,16 @@ def test_what_was_part_of_one_case_and_is_of_another_is_counted_once(
     casework.do("reopen", LEAD, first)
     casework.do("merge", LEAD, second, into=first)
     assert [row(database, case).children for case in cases] == [1, 0, 0]
+
+
+def test_nothing_is_merged_into_what_is_looked_at_blind(
+    cases: list[int], casework: Casework, database: Database
+) -> None:
+    with database.transaction() as session:
+        session.execute(text('UPDATE "case" SET reviewers = 2 WHERE id = :id'), {"id": cases[1]})
+    with pytest.raises(InvalidInput, match=f"case {cases[1]} is looked at blind"):
+        casework.do("merge", LEAD, cases[0], into=cases[1])
+    assert row(database, cases[0]).incident is None
 
 
 def test_merging_ends_a_claim(cases: list[int], casework: Casework, database: Database) -> None:

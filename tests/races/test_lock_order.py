@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from services.escalation import verbs
+from services.escalation.bulk import do_to_all
 from services.escalation.leaving import CaseDuty
 from services.escalation.policy.read import read as read_policy
 from services.escalation.reapply import reapply
@@ -21,12 +23,14 @@ from services.people import service as people_service
 from services.people.rules import Role
 from tests.factories import (
     LEAD,
+    LEASE,
     OTHER_TEAM,
     OWNER,
     TEAM,
     TEAMMATE,
     Casework,
     Delivery,
+    actor_of,
     add_schedule,
     as_batches,
     correction,
@@ -103,6 +107,13 @@ class Work:
             now = self.casework.clock.now(session)
             given = {"actor": OPERATOR, "duties": (CaseDuty(lambda _: OF_TEAMS),), "now": now}
             return people_service.change_person(session, LEAD, active=False, **given)
+
+    def all_at_once(self, verb: str, ids: list[int], **body: Any) -> None:
+        """A lead does a verb to several cases."""
+        with self.database.transaction() as session:
+            now, limit = self.casework.clock.now(session), 24 * HOUR
+            limits = verbs.Limits(lease=LEASE, reopen_window=limit, pause=limit)
+            do_to_all(verbs.Work(session, actor_of(session, LEAD), 0, limits, now), verb, ids, body)
 
     def demote(self) -> int:
         """Who holds the first case may review no more, as it is said on the page."""
@@ -221,6 +232,16 @@ def test_verb_locks_its_cases_before_teams_and_those_before_people(verb: str, wo
     with held_up(work, getattr(work, verb), TEAMS):
         assert set(free(work, '"case"', "id")) == {1, 2, 3} - VERBS[verb]
         assert free(work, "person", "email") == everybody
+
+
+def test_merging_many_into_what_was_part_of_another_locks_that_one_first(work: Work) -> None:
+    work.casework.do("merge", LEAD, 3, into=1)
+    work.all_at_once("verdict", [3], verdict="upheld")
+    work.casework.do("reopen", LEAD, 3)
+    whole = 'SELECT FROM "case" WHERE id = 1 FOR UPDATE'
+    with held_up(work, lambda: work.all_at_once("merge", [2], into=3), whole):
+        assert free(work, '"case"', "id") == [2, 3]
+    assert rows(work.database, 'SELECT incident FROM "case" WHERE id = 2') == [(3,)]
 
 
 def test_case_that_becomes_somebodys_while_they_leave_is_handed_over_too(work: Work) -> None:
