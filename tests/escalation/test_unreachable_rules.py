@@ -53,6 +53,7 @@ def unreachable(found: RoutingPolicy) -> list[str]:
         ({"confidence": {"lt": 0.5}}, {"confidence": {"le": 0.5}}, False),
         ({"confidence": {"le": 0.5}}, {"confidence": {"lt": 0.5}}, True),
         ({"confidence": {"gt": 0.5}}, {"confidence": {"ge": 0.5}}, False),
+        ({"confidence": {"gt": 0.5}}, {"confidence": {"gt": 0.5}}, True),
         ({"confidence": {"ge": 0.2, "lt": 0.8}}, {"confidence": {"gt": 0.2, "le": 0.7}}, True),
         ({"confidence": {"ge": 0.2, "le": 1}}, {"confidence": {"gt": 0.5}}, True),
         # One that is not there is below every bound.
