@@ -26,8 +26,8 @@ Normalised = Annotated[str, AfterValidator(normalised)]
 _SLUG = re.compile(SLUG)
 
 
-def require_slug(field: str, slug: str) -> None:
-    """Refuse what is no slug.
+def require_slug(field: str, slug: str, *, what: str = "slug") -> None:
+    """Refuse what is no slug, or no `what` where the form calls it so.
 
     Raises:
         InvalidInput: naming `field`.
@@ -35,7 +35,7 @@ def require_slug(field: str, slug: str) -> None:
     if not _SLUG.fullmatch(slug):
         raise invalid(
             field,
-            f"'{slug[:70]}' is no slug",
+            f"'{slug[:70]}' is no {what}",
             f"Use 1 to {SLUG_LENGTH} lower-case letters, digits and hyphens, no hyphen first.",
         )
 

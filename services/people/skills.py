@@ -65,7 +65,7 @@ def change_skills(
 def _checked(skills: Iterable[str]) -> list[str]:
     wanted = sorted(set(skills))
     for name in wanted:
-        require_slug("skills", name)
+        require_slug("skills", name, what="skill")
     if len(wanted) > MOST:
         raise invalid("skills", f"there are {len(wanted)}", f"Name {MOST} at most.")
     return wanted

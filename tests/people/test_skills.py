@@ -57,7 +57,7 @@ def test_skills_are_said_anew_as_a_whole(session: Session) -> None:
 
 
 def test_skills_that_cannot_be_are_refused(session: Session) -> None:
-    with pytest.raises(InvalidInput, match="skills: 'Tax law' is no slug"):
+    with pytest.raises(InvalidInput, match="skills: 'Tax law' is no skill"):
         teach(session, OWNER, "refunds", "Tax law")
     with pytest.raises(InvalidInput, match="there are 51"):
         teach(session, OWNER, *(f"s-{n}" for n in range(51)))

@@ -60,6 +60,7 @@ def test_fifty_of_one_cause_take_three_steps(site: Site, whole: int) -> None:
     assert done.status_code == 303
     after = owner.get(done.headers["location"]).text
     assert "10 done" in after
+    assert after.count('data-key="z"') == 1
     verdict = f'SELECT verdict, verdict_value FROM "case" WHERE incident = {whole}'
     assert {tuple(row) for row in site.rows(verdict)} == {("corrected", "tax")}
     # And one more takes all of it back.
