@@ -31,6 +31,7 @@ STEPS_A_WALK = 100
 CASE = st.integers(0, 15)
 WHO = st.integers(0, 11)
 REVIEWER = st.sampled_from((OWNER, TEAMMATE, LEAD, OUTSIDER))
+VALUE = st.sampled_from(["billing", "refund", "tax"])
 HOURS = st.integers(1, 40).map(lambda hours: timedelta(hours=hours))
 TOGETHER: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("verdict", {"verdict": "upheld"}),
@@ -110,14 +111,16 @@ class Escalation(RuleBasedStateMachine):
     def _person(self, number: int) -> str:
         return self.world.people[number % len(self.world.people)]
 
-    @initialize()
-    def begin(self) -> None:
-        """Both schedules are there, and somebody can do something."""
+    @initialize(first=CASE, second=CASE, rung=CASE, last=CASE, value=VALUE)
+    def begin(self, first: int, second: int, rung: int, last: int, value: str) -> None:
+        """Both schedules are there, somebody can do something, a policy holds, a case is open."""
         self.world.schedule(SCHEDULES[0], (OWNER, TEAMMATE), 12, -1)
         self.world.schedule(SCHEDULES[1], (OUTSIDER, ADMIN), 24, -1)
         self.world.teach(OWNER, ("refunds",))
+        self.world.route(first, second, rung, last)
+        self.world.ask(2, value)
 
-    @rule(number=st.integers(1, 3), value=st.sampled_from(["billing", "refund", "tax"]))
+    @rule(number=st.integers(1, 3), value=VALUE)
     def ask(self, number: int, value: str) -> None:
         if self.world.outputs < 12:
             self.world.ask(number, value)
@@ -126,11 +129,11 @@ class Escalation(RuleBasedStateMachine):
     def object(self, output: int, who: int) -> None:
         self.world.object(output, self._person(who))
 
-    @rule(
-        verb=st.sampled_from(["claim", "release", "wake", "undo", "reopen", "unmerge"]),
-        case=CASE,
-        who=REVIEWER,
-    )
+    @rule(verb=st.sampled_from(["undo", "reopen"]), case=CASE, who=REVIEWER)
+    def take_back(self, verb: str, case: int, who: str) -> None:
+        getattr(self.world, verb)(case, who)
+
+    @rule(verb=st.sampled_from(["release", "wake", "unmerge"]), case=CASE, who=REVIEWER)
     def plain(self, verb: str, case: int, who: str) -> None:
         getattr(self.world, verb)(case, who)
 

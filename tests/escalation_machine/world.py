@@ -68,7 +68,7 @@ class World:
         self.outputs = 0
         self.cases: list[int] = []
         self.people = list(PEOPLE)
-        self._tokens: dict[int, str] = {}
+        self._claims: dict[int, tuple[str, str]] = {}
         self._away: list[str] = []
         self.touched = True
         self._words = 0
@@ -175,18 +175,22 @@ class World:
         """Somebody takes a case."""
         found = self._on_case(number, who, service.claim, lease=LEASE)
         if found:
-            self._tokens[self.cases[number % len(self.cases)]] = found.token
+            self._claims[self.cases[number % len(self.cases)]] = who, found.token
 
-    def _token(self, number: int) -> str:
-        return self._tokens.get(self.cases[number % len(self.cases)], "0") if self.cases else "0"
+    def _claim(self, number: int, who: str) -> tuple[str, str]:
+        """Who claimed a case last, and their token, good or not; else `who` without one."""
+        known = self.cases[number % len(self.cases)] if self.cases else 0
+        return self._claims.get(known, (who, "0"))
 
     def release(self, number: int, who: str) -> None:
-        """Somebody gives a case back."""
-        self._on_case(number, who, service.release, token=self._token(number))
+        """Whoever claimed a case gives it back."""
+        who, token = self._claim(number, who)
+        self._on_case(number, who, service.release, token=token)
 
     def wait(self, number: int, who: str, span: timedelta) -> None:
-        """Somebody lets a case wait."""
-        given = {"token": self._token(number), "reason": "the bank", "limit": PAUSE}
+        """Whoever claimed a case lets it wait."""
+        who, token = self._claim(number, who)
+        given = {"token": token, "reason": "the bank", "limit": PAUSE}
         self._on_case(number, who, service.wait, until=self.moment + span, **given)
 
     def snooze(self, number: int, who: str, span: timedelta) -> None:
@@ -198,7 +202,7 @@ class World:
         self._put_off(number, who, more=more)
 
     def _put_off(self, number: int, who: str, **until: Any) -> None:
-        given = {"token": self._token(number), "reason": "later", "limit": PAUSE}
+        given = {"token": self._claim(number, who)[1], "reason": "later", "limit": PAUSE}
         self._on_case(number, who, service.snooze, **until, **given)
 
     def wake(self, number: int, who: str) -> None:
@@ -242,7 +246,7 @@ class World:
 
     def reassign(self, number: int, who: str, owner: Any) -> None:
         """Somebody makes somebody else accountable."""
-        self._on_case(number, who, service.reassign, owner=owner, token=self._token(number))
+        self._on_case(number, who, service.reassign, owner=owner, token=self._claim(number, who)[1])
 
     def escalate(self, number: int, who: str, level: int) -> None:
         """Somebody moves a case on to its next rung."""
