@@ -205,8 +205,8 @@ def line_of_case(what: What, case: CaseFacts) -> str:
 _VERDICTS = {
     "upheld": "the tool was right",
     "corrected": "it was corrected",
-    "undecidable": "it cannot be decided",
-    "not_actionable": "there is nothing to do",
+    "undecidable": "it is undecidable",
+    "not_actionable": "it is not actionable",
 }
 
 

@@ -132,6 +132,22 @@ def teams(session: Session) -> dict[str, str]:
     return {row.slug: row.team for row in session.execute(select(schedule.slug, schedule.team))}
 
 
+_SERVED = text("""
+SELECT s.slug, s.team FROM schedule s
+WHERE s.document -> 'layers' @> jsonb_build_array(
+        jsonb_build_object('people', jsonb_build_array(CAST(:person AS text))))
+    OR EXISTS (SELECT FROM schedule_override o
+        WHERE o.schedule = s.slug AND o.person = :person AND o.ends_at > :now)
+ORDER BY s.slug
+""")
+
+
+def served(session: Session, person: str, now: datetime) -> list[tuple[str, str]]:
+    """The schedules, with their teams, that have a person in a layer or an override to come."""
+    given = {"person": person, "now": now}
+    return [(row.slug, row.team) for row in session.execute(_SERVED, given)]
+
+
 def on_duty(session: Session, slugs: Iterable[str], now: datetime) -> dict[str, str]:
     """Who has the duty now, by schedule; one that is not there, or in a hole, has no entry."""
     found = roster(session, slugs, now, now)

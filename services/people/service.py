@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from services.kit.audit import note
 from services.kit.database import add_new
 from services.kit.errors import ChangedMeanwhile, NotFound, Problem, invalid
-from services.people import access, models, queries
+from services.people import access, models, queries, schedule_queries
 from services.people.calendars import CalendarDocument
 from services.people.duties import Duty, PersonChange, keeping
 from services.people.errors import StillOwns
@@ -23,7 +23,7 @@ from services.people.fields import name as checked_name
 from services.people.fields import require_slug
 from services.people.holding import Hold, hold_people
 from services.people.queries import PersonInfo
-from services.people.rules import Actor, Role, Verb
+from services.people.rules import REVIEWERS, Actor, Role, Verb
 
 Seen = tuple[Role, Collection[str]]
 """A role and teams."""
@@ -184,7 +184,7 @@ def change_person(
     Deactivating ends the person's sign-ins and tokens at once, and hands over what they
     answer for; answers how much that was. The database refuses what would leave an open case
     to nobody: the person owns one, or a team with tools or open cases would have nobody who
-    may review. It keeps the last admin, too.
+    may review. It keeps the last admin, too. Whoever serves a team's schedule stays in the team.
 
     Args:
         seen: the role and teams that the actor saw; what others changed since is not lost.
@@ -225,7 +225,27 @@ def _change(session: Session, change: PersonChange, seen: Seen | None) -> None:
         with _keeping_reviewers(before.email, "team"):
             _set_teams(session, before.email, change.teams)
         changes["teams"] = list(change.teams)
+    if changes:
+        _require_sight_of_duties(session, before.email, change.now)
     note(session, change.now, change.actor.id, "change", "person", before.email, **changes)
+
+
+def _require_sight_of_duties(session: Session, email: str, now: datetime) -> None:
+    """Refuse to let somebody go on serving schedules whose cases they see no more.
+
+    Who may not review is passed over by every schedule, and may stay in it.
+    """
+    actor = queries.actor(session, email)
+    if actor is None or actor.role not in REVIEWERS:
+        return
+    for slug, team in schedule_queries.served(session, email, now):
+        if not actor.sees(team):
+            problem = f"{email} serves schedule '{slug}' of team '{team}'"
+            problems = (Problem("/team", problem, "Take them out of its layers and overrides."),)
+            raise StillOwns(
+                f"team: {problem}; take them out of its layers and overrides first.",
+                problems=problems,
+            )
 
 
 def _require_unchanged(present: PersonInfo, *either: Seen) -> None:

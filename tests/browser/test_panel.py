@@ -56,12 +56,12 @@ def test_note_is_asked_for_before_it_is_sent(site: Site, visit: Visit, script: b
         if script:
             page.keyboard.press("u")
         else:
-            page.locator("summary", has_text="Cannot be decided").click()
+            page.locator("summary", has_text="Undecidable").click()
         note = page.get_by_label("What is missing")
         expect(note).to_be_visible()
         if script:
             expect(note).to_be_focused()
         note.fill("the photo is missing")
-        page.get_by_role("button", name="Cannot be decided").click()
+        page.get_by_role("button", name="Undecidable").click()
         expect(page.get_by_text("Nothing is waiting")).to_be_visible()
     assert site.verdict(case) == ("undecidable", None, factories.OWNER)

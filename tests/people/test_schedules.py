@@ -14,7 +14,7 @@ from services.kit.errors import InvalidInput, NotAllowed, NotFound
 from services.people import absences, schedule_queries, schedules
 from services.people import service as people_service
 from services.people.calendars import read as read_calendar
-from services.people.errors import NotAway
+from services.people.errors import NotAway, StillOwns
 from services.people.rotations import read
 from services.people.rules import Role
 from tests.factories import ADMIN, LEAD, OUTSIDER, OWNER, REP, TEAMMATE, actor_of, add_person
@@ -63,6 +63,55 @@ def test_schedule_names_nobody_who_may_not_see_its_cases(session: Session, put: 
     assert [one.pointer for one in refused.value.problems] == ["/layers/0/people/1"]
     assert refused.value.problems[0].hint
     put(text=written(OWNER, ADMIN))
+
+
+def _change(session: Session, email: str, **change: Any) -> None:
+    people_service.change_person(session, email, **change, actor=OPERATOR, duties=(), now=NOW)
+
+
+def test_who_serves_a_schedule_stays_in_its_team(session: Session, put: Any) -> None:
+    put(text=written(OWNER, TEAMMATE))
+    with pytest.raises(StillOwns, match="serves schedule 'first' of team 'support'"):
+        _change(session, OWNER, teams=[OTHER_TEAM])
+    session.rollback()
+    put(text=written(TEAMMATE))
+    _change(session, OWNER, teams=[OTHER_TEAM])
+
+
+def test_who_has_an_override_to_come_stays_in_its_team(session: Session, put: Any) -> None:
+    put(text=written(TEAMMATE))
+    span = {"begin": NOW + DAY, "end": NOW + 2 * DAY}
+    schedules.override(session, "first", OWNER, **span, actor=OPERATOR, now=NOW)
+    session.commit()
+    with pytest.raises(StillOwns, match="serves schedule 'first'"):
+        _change(session, OWNER, teams=[])
+    session.rollback()
+    later = {"actor": OPERATOR, "duties": (), "now": NOW + 2 * DAY}
+    people_service.change_person(session, OWNER, teams=[], **later)
+
+
+def test_admin_who_serves_a_schedule_stays_one_or_joins_its_team(
+    session: Session, put: Any
+) -> None:
+    _change(session, ADMIN, teams=[])
+    _change(session, LEAD, role=Role.ADMIN)
+    put(text=written(ADMIN))
+    session.commit()
+    with pytest.raises(StillOwns, match="serves schedule 'first'"):
+        _change(session, ADMIN, role=Role.OWNER)
+    session.rollback()
+    _change(session, ADMIN, role=Role.OWNER, teams=[TEAM])
+
+
+def test_who_may_not_review_may_stay_in_a_schedule_but_not_come_back_to_it_blindly(
+    session: Session, put: Any
+) -> None:
+    put(text=written(OWNER, TEAMMATE))
+    _change(session, OWNER, active=False)
+    _change(session, OWNER, teams=[OTHER_TEAM])
+    session.commit()
+    with pytest.raises(StillOwns, match="serves schedule 'first'"):
+        _change(session, OWNER, active=True)
 
 
 def test_put_again_replaces_and_raises_the_revision(session: Session, put: Any) -> None:

@@ -20,8 +20,8 @@ SETTLE = "opinion:"
 _NAMED = 4
 _WORDS = {
     VerdictKind.UPHELD: "The tool is right",
-    VerdictKind.UNDECIDABLE: "Cannot be decided",
-    VerdictKind.NOT_ACTIONABLE: "Nothing to do",
+    VerdictKind.UNDECIDABLE: "Undecidable",
+    VerdictKind.NOT_ACTIONABLE: "Not actionable",
 }
 
 

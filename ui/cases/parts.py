@@ -136,6 +136,6 @@ def _words(judgement: Judgement) -> str:
         return format_value(judgement.value)
     return {
         VerdictKind.UPHELD: "right as it is",
-        VerdictKind.UNDECIDABLE: "cannot be decided",
-        VerdictKind.NOT_ACTIONABLE: "nothing to do",
+        VerdictKind.UNDECIDABLE: "undecidable",
+        VerdictKind.NOT_ACTIONABLE: "not actionable",
     }[judgement.verdict]
