@@ -121,7 +121,7 @@ class Campaign:
     def __init__(self, url: str, *, size: int, freeze: float, changes: int, every: float) -> None:
         self.database, self.clock = Database(make_engine(url)), MovedClock()
         self._changes = sorted(_CHANGES)[:changes]
-        self._cases = max(size // _STEPS // (changes + 1), 1)
+        self._cases = -(-size // (_STEPS * (changes + 1)))
         self._freeze = freeze
         self._opened = 0
         self._run("CREATE TABLE moved_clock (shift interval NOT NULL)")
@@ -276,11 +276,11 @@ def campaign(
     changes: int = len(_CHANGES),
     every: float = 2.0,
 ) -> Iterator[Campaign]:
-    """A campaign of about so many timers.
+    """A campaign of so many timers, or a few more.
 
     Args:
         url: of an empty, migrated database.
-        size: how many timers, about.
+        size: how many timers, at least.
         freeze: for how many seconds one engine stands still.
         changes: of summer time that it goes over.
         every: how many seconds an engine rests between two looks, as in `services.app.roles`.
