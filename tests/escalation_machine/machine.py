@@ -197,7 +197,7 @@ class Escalation(RuleBasedStateMachine):
         self._do(change)
 
     @rule(change=OF_RULES)
-    def rules(self, change: Change) -> None:
+    def routing(self, change: Change) -> None:
         """Other rules hold."""
         self._do(change)
 
