@@ -219,6 +219,7 @@ CREATE TABLE decider (
     case_id BIGINT NOT NULL,
     cycle BIGINT NOT NULL,
     person TEXT NOT NULL,
+    over_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT pk_decider PRIMARY KEY (case_id, cycle, person),
     CONSTRAINT fk_decider_case_id_case FOREIGN KEY(case_id) REFERENCES "case" (id)
 );

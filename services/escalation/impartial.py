@@ -19,9 +19,11 @@ OBJECTS = """EXISTS (SELECT FROM objection o
 CORRECTED = """EXISTS (SELECT FROM own_correction w JOIN case_output f
     ON f.tool = w.tool AND f.output_id = w.output_id
     WHERE f.case_id = c.id AND w.actor = {who} AND w.withdrawn_at IS NULL)"""
-DECIDED = """EXISTS (SELECT FROM decider d JOIN objection a ON a.case_id = d.case_id
-    WHERE d.case_id = c.id AND d.person = {who} AND a.said->>'kind' = 'appeal'
-        AND a.withdrawn_at IS NULL)"""
+# An objection to a verdict is an appeal, whatever its sender called it.
+_APPEALED = """EXISTS (SELECT FROM objection a WHERE a.case_id = d.case_id
+    AND a.withdrawn_at IS NULL AND (a.at >= d.over_at OR a.said->>'kind' = 'appeal'))"""
+DECIDED = f"""EXISTS (SELECT FROM decider d
+    WHERE d.case_id = c.id AND d.person = {{who}} AND {_APPEALED})"""
 REVIEWED = """EXISTS (SELECT FROM opinion p WHERE p.case_id = c.id AND p.cycle = c.cycle
     AND p.reviewer = {who} AND p.taken_back_at IS NULL)"""
 """Of a case `c`: that somebody objects to its output, that they corrected it, that they decided
@@ -87,15 +89,14 @@ FROM "case" c CROSS JOIN unnest(CAST(:people AS text[])) AS g(who) WHERE c.id = 
 """)
 
 
-_APART = text("""
+_APART = text(f"""
 SELECT case_id, actor AS who, false AS opined FROM objection
 WHERE case_id = ANY(:ids) AND withdrawn_at IS NULL
 UNION SELECT f.case_id, w.actor, false FROM case_output f
 JOIN own_correction w ON w.tool = f.tool AND w.output_id = f.output_id
 WHERE f.case_id = ANY(:ids) AND w.withdrawn_at IS NULL
 UNION SELECT d.case_id, d.person, false FROM decider d
-WHERE d.case_id = ANY(:ids) AND EXISTS (SELECT FROM objection a WHERE a.case_id = d.case_id
-    AND a.said->>'kind' = 'appeal' AND a.withdrawn_at IS NULL)
+WHERE d.case_id = ANY(:ids) AND {_APPEALED}
 UNION SELECT p.case_id, p.reviewer, true FROM opinion p
 JOIN "case" c ON c.id = p.case_id AND c.cycle = p.cycle
 WHERE p.case_id = ANY(:ids) AND p.taken_back_at IS NULL

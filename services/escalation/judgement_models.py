@@ -74,3 +74,6 @@ class Decider(Base):
     case_id: Mapped[int] = mapped_column(ForeignKey("case.id"), primary_key=True)
     cycle: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     person: Mapped[str] = mapped_column(primary_key=True)
+    over_at: Mapped[datetime]
+    """When the cycle was over. What is said against the output from then on is said against what
+    they decided."""

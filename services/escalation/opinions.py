@@ -81,18 +81,18 @@ def take_back(session: Session, case: Case, reviewer: str, *, now: datetime) -> 
 
 
 _REMEMBER = text("""
-INSERT INTO decider (case_id, cycle, person)
-SELECT id, cycle, verdict_by FROM "case" WHERE id = ANY(:cases) AND verdict_by IS NOT NULL
-UNION SELECT c.id, c.cycle, p.reviewer
+INSERT INTO decider (case_id, cycle, person, over_at)
+SELECT id, cycle, verdict_by, :now FROM "case" WHERE id = ANY(:cases) AND verdict_by IS NOT NULL
+UNION SELECT c.id, c.cycle, p.reviewer, :now
 FROM "case" c JOIN opinion p ON p.case_id = c.id AND p.cycle = c.cycle
 WHERE c.id = ANY(:cases) AND c.verdict_by IS NOT NULL AND p.taken_back_at IS NULL
 ON CONFLICT DO NOTHING
 """)
 
 
-def remember_deciders(session: Session, cases: list[int]) -> None:
+def remember_deciders(session: Session, cases: list[int], *, now: datetime) -> None:
     """Keep who decided these cases, which are about to be opened again."""
-    session.execute(_REMEMBER, {"cases": cases})
+    session.execute(_REMEMBER, {"cases": cases, "now": now})
 
 
 # --- what is shown ------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def begin_again(session: Session, asked: Sequence[Reopening], *, now: datetime) 
     """
     if not asked:
         return set()
-    opinions.remember_deciders(session, [one.case.id for one in asked])
+    opinions.remember_deciders(session, [one.case.id for one in asked], now=now)
     found = answering.of_reopened(session, [one.case for one in asked], level=0, now=now)
     calendars = clocks.calendars_of(session, (one.case for one in asked))
     cycles = [

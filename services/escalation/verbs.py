@@ -58,7 +58,7 @@ def _verdict(work: Work, body: bodies.VerdictBody) -> None:
     service.give_verdict(
         work.session,
         work.actor,
-        service.case_for_reviewer(work.session, work.actor, work.case_id),
+        service.case_for_reviewer(work.session, work.actor, work.case_id, lock=True),
         token=body.token,
         lease=work.limits.lease,
         verdict=body.verdict,

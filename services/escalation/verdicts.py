@@ -11,7 +11,7 @@ from secondlook import events
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
-from services.escalation import clocks, impartial, opinions, queries
+from services.escalation import clocks, impartial, opinions
 from services.escalation.cases import Case, Listed
 from services.escalation.claims import fenced, require_reviewer, take
 from services.escalation.errors import AlreadyReviewed, MovedOn
@@ -75,7 +75,8 @@ def give_verdict(
     lease: timedelta,
     now: datetime,
 ) -> Verdict:
-    """Review a case that was read in this transaction.
+    """Review a case that was read, and locked, in this transaction: what it is refused for is what
+    it is, whatever others do meanwhile.
 
     Without the `token` of a claim the case is claimed first. `value` goes with `corrected` and
     no other verdict. On a case shown blind, a value equal to the tool's is recorded as `upheld`.
@@ -110,7 +111,7 @@ def give_verdict(
         if began:
             # After one opinion of several the case is open again, and its clock goes on.
             clocks.follow(session, [case.id], now=now)
-        return _review(work, case.id, said, alone=alone)
+        return _review(work, case, said, alone=alone)
     return _resolve(work, case, said, by=_exception(work, case))
 
 
@@ -130,11 +131,8 @@ class _Work(NamedTuple):
         clocks.follow(self.session, [case_id], now=self.now)
 
 
-def _review(work: _Work, case_id: int, said: Opinion, *, alone: bool) -> Verdict:
+def _review(work: _Work, case: Case, said: Opinion, *, alone: bool) -> Verdict:
     """One opinion of several, or the word of a lead who settles what they leave open."""
-    # Read anew, and locked: opinions may have come and gone before the claim.
-    case = queries.case(work.session, case_id, lock=True)
-    impartial.require(work.session, work.actor, case)
     given = opinions.of(work.session, case)
     by = _exception(work, case) or ("adjudication" if case.divided else "alone" if alone else None)
     if by is not None:
@@ -144,10 +142,10 @@ def _review(work: _Work, case_id: int, said: Opinion, *, alone: bool) -> Verdict
     found = opinions.standing(case, [*given, said])
     if found.decided is None:
         divided = found.asks is Asks.LEAD
-        work.write(case_id, _OPINE, divided=divided)
+        work.write(case.id, _OPINE, divided=divided)
         _keep(work, case, said)
         if divided:
-            work.entries.append(Entry(case_id, Happening.DIVIDED))
+            work.entries.append(Entry(case.id, Happening.DIVIDED))
         tell(work.session, work.entries, now=work.now)
         return Verdict(None, said.verdict, said.value)
     _keep(work, case, said)

@@ -93,10 +93,21 @@ def test_who_decided_may_again_once_the_appeal_is_taken_back(
     assert casework.give_verdict(OWNER, appealed) == "upheld"
 
 
-def test_dispute_that_opens_a_case_again_is_no_appeal(log: Delivery, casework: Casework) -> None:
+def test_dispute_of_a_decided_output_is_an_appeal(log: Delivery, casework: Casework) -> None:
     log.take(output("o-1", confidence=0.4))
     casework.give_verdict(OWNER, 1)
     log.take(correction("o-1", kind="dispute"))
+    with pytest.raises(OwnVerdict):
+        casework.claim(OWNER, 1)
+    assert casework.give_verdict(TEAMMATE, 1) == "upheld"
+
+
+def test_who_decided_a_dispute_decides_again_what_a_lead_opens_again(
+    log: Delivery, casework: Casework
+) -> None:
+    log.take(output("o-1", confidence=0.4), correction("o-1", kind="dispute"))
+    casework.give_verdict(OWNER, 1)
+    casework.do("reopen", LEAD, 1)
     assert casework.give_verdict(OWNER, 1) == "upheld"
 
 

@@ -78,11 +78,11 @@ class Case(RuleBasedStateMachine):
         return mine and str(row["claim_seq"]) == token and row["lease_expires_at"] > self.now
 
     def has_a_part(self, who: str) -> bool:
-        """Whether somebody disputes the output, or gave a verdict that is appealed."""
-        query = """SELECT EXISTS (SELECT FROM timeline_entry t WHERE t.case_id = :id
-                AND t.event = 'resolved' AND t.actor = :who)
-            AND EXISTS (SELECT FROM objection o WHERE o.case_id = :id
-                AND o.said->>'kind' = 'appeal' AND o.withdrawn_at IS NULL)"""
+        """Whether somebody disputes the output, or gave a verdict that was objected to."""
+        query = """SELECT EXISTS (SELECT FROM timeline_entry t
+            JOIN timeline_entry r ON r.case_id = t.case_id AND r.id > t.id AND r.event = 'reopened'
+            JOIN objection o ON o.case_id = t.case_id AND o.withdrawn_at IS NULL AND o.at >= r.at
+            WHERE t.case_id = :id AND t.event = 'resolved' AND t.actor = :who)"""
         with self.database.transaction() as session:
             appealed = session.execute(text(query), {"id": self.case, "who": who}).scalar_one()
         return bool(appealed) or self.row()["disputed_by"] == who

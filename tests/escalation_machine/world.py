@@ -213,7 +213,7 @@ class World:
         """Somebody reviews a case."""
 
         def give(session: Session, actor: Actor, case: int, **given: Any) -> Any:
-            read = service.case_for_reviewer(session, actor, case)
+            read = service.case_for_reviewer(session, actor, case, lock=True)
             return service.give_verdict(session, actor, read, token=None, lease=LEASE, **given)
 
         self._on_case(number, who, give, verdict=kind, note="so it is")

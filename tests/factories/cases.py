@@ -15,7 +15,7 @@ LEASE = timedelta(minutes=15)
 
 def give_verdict(session: Session, actor: Actor, case: int, **given: Any) -> service.Verdict:
     """A verdict on the case of that number, as routes give it."""
-    read = service.case_for_reviewer(session, actor, case)
+    read = service.case_for_reviewer(session, actor, case, lock=True)
     return service.give_verdict(session, actor, read, **given)
 
 

@@ -39,7 +39,7 @@ def _give_verdict(
     actor = pages.actor(request, Verb.REVIEW)
     try:
         with pages.transaction() as (session, now):
-            case = service.case_for_reviewer(session, actor, case_id)
+            case = service.case_for_reviewer(session, actor, case_id, lock=True)
             tool = tool_queries.tool(session, case.tool)
             verdict, value = _read_verdict(session, actor, form, tool.kind.value, case)
             given = service.give_verdict(
