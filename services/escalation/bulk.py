@@ -10,7 +10,7 @@ from services.escalation import bodies, queries, service
 from services.escalation.bodies import Body
 from services.escalation.cases import Case
 from services.escalation.notes import checked_note, require_note
-from services.escalation.rules import CaseState
+from services.escalation.rules import CaseState, SubjectKind
 from services.escalation.verbs import VERBS, Work
 from services.kit.errors import InvalidInput, NotAllowed, Problem, SecondlookError, invalid
 from services.tools.rules import VerdictKind
@@ -28,7 +28,7 @@ class Skipped(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the cases that were named, in their order."""
+    """What became of the cases that were named."""
 
     done: list[int] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
@@ -80,7 +80,8 @@ def do_to_all(work: Work, verb: str, ids: Sequence[int], body: Mapping[str, Any]
     """
     locked = {*_beside(work, verb, ids, body), *ids, *queries.wholes(work.session, ids)}
     there = {case.id: case for case in queries.lock(work.session, sorted(locked))}
-    left = dict.fromkeys(ids)
+    # What a case is part of goes before it: a verdict on that is undone before its parts' are.
+    left = dict.fromkeys(sorted(ids, key=lambda id_: id_ in there and bool(there[id_].merged_at)))
     outcome = _together(work, verb, there, ids, body)
     for number in outcome.named:
         left.pop(number, None)
@@ -115,12 +116,23 @@ def _together(
         parts = [case.id for case in known if case.state == CaseState.MERGED]
         return _decide_parts(work, parts, ids, body) if parts else Outcome()
     if verb == "undo" and body.get("verdict_id") is None:
-        parts = [case.id for case in known if case.merged_at and case.verdict]
-        window = work.limits.reopen_window
-        found = service.undo_parts(work.session, work.actor, parts, window=window, now=work.now)
-        skipped = [Skipped(id_, error.detail) for id_, error in found.skipped.items()]
-        return Outcome(found.done, skipped)
+        return _undo_parts(work, known)
     return Outcome()
+
+
+def _undo_parts(work: Work, known: Sequence[Case]) -> Outcome:
+    """Take back what was decided as part of another case, but for what waits for that to be."""
+    by_themselves = {one.id for one in known if one.subject_kind != SubjectKind.INCIDENT}
+    parts = [
+        case.id
+        for case in known
+        if case.merged_at and case.verdict and case.incident not in by_themselves
+    ]
+    window = work.limits.reopen_window
+    found = service.undo_parts(work.session, work.actor, parts, window=window, now=work.now)
+    skipped = [Skipped(id_, error.detail) for id_, error in found.skipped.items()]
+    asked = {case.id for case in known}
+    return Outcome([*found.done, *(id_ for id_ in found.wholes if id_ in asked)], skipped)
 
 
 def _decide_parts(

@@ -19,7 +19,7 @@ from services.escalation.rules import OPEN_STATES, CaseState, CaseVerb, SubjectK
 from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
 from services.escalation.verdicts import RESOLVE, has_parts
-from services.kit.errors import invalid
+from services.kit.errors import NotAllowed, invalid
 from services.people.rules import Actor, Verb
 from services.tools.rules import VerdictKind
 
@@ -60,6 +60,8 @@ def merge(session: Session, actor: Actor, case_id: int, *, into: int, now: datet
             raise MovedOn(f"Case {one.id} is {one.state}.", state=one.state)
     if parent.incident is not None:
         session.execute(_FORGET, {"id": parent.id})
+    # It answers for what had a clock that ran: it is looked at again, not put off with it.
+    wake_up(session, [parent.id], actor.id, now=now)
     tell(session, join(session, {parent.id: [case.id]}, who=actor.id, now=now), now=now)
     count_children(session, [one.incident for one in (case, parent) if one.incident is not None])
 
@@ -138,6 +140,8 @@ def unmerge(session: Session, actor: Actor, case_id: int, *, now: datetime) -> N
     require_reviewer(actor, case)
     actor.require(Verb.TAKE_OVER, "Leads and admins take cases apart.")
     whole = held.get(case.incident or 0)
+    if whole is not None and not queries.sees(actor, whole):
+        raise NotAllowed("It is part of a case of another team; a lead of that one takes it out.")
     if case.state != CaseState.MERGED or whole is None or case.merged_at is None:
         raise MovedOn(f"The case is {case.state}, not merged.", state=case.state)
     (found,) = answering.of_reopened(session, [case], now=now)

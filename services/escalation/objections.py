@@ -33,6 +33,12 @@ class _Case(NamedTuple):
     id: int
     state: str
     kind: str | None
+    incident: int | None
+
+    @property
+    def is_part(self) -> bool:
+        """Whether another one answers for it."""
+        return self.state == CaseState.MERGED
 
 
 class _Said(NamedTuple):
@@ -44,7 +50,7 @@ class _Said(NamedTuple):
 
 # The cases before their objections, in the order in which everybody locks them.
 _LOCK = text("""
-SELECT o.tool, o.output_id, c.id, c.state, o.kind
+SELECT o.tool, o.output_id, c.id, c.state, o.kind, c.incident
 FROM json_to_recordset(CAST(:rows AS json)) AS g(tool text, output_id text)
 JOIN case_output o ON o.tool = g.tool AND o.output_id = g.output_id
 JOIN "case" c ON c.id = o.case_id ORDER BY c.id FOR UPDATE OF c
@@ -59,8 +65,10 @@ def _lock(session: Session, keys: Iterable[_Key]) -> dict[_Key, _Case]:
 
 
 _ON_OUTPUTS = text("""
-SELECT o.case_id FROM json_to_recordset(CAST(:rows AS json)) AS g(tool text, output_id text)
+SELECT unnest(ARRAY[c.id, c.incident])
+FROM json_to_recordset(CAST(:rows AS json)) AS g(tool text, output_id text)
 JOIN case_output o ON o.tool = g.tool AND o.output_id = g.output_id
+JOIN "case" c ON c.id = o.case_id
 """)
 
 
@@ -71,17 +79,18 @@ def lock_cases(
     *,
     beside: Sequence[int] = (),
 ) -> list[Chain]:
-    """Lock the cases that there are on these outputs, and others `beside` them, as everybody locks
-    cases before owners.
+    """Lock the cases that there are on these outputs, with what they are part of, and others
+    `beside` them, as everybody locks cases before owners.
 
     Answers who is wanted for those that may be opened again.
     """
     keys = [_Key(one.tool, one.output_id) for one in requests]
     keys += [_Key(one.tool, one.output_id) for one in withdrawals]
-    if beside:
-        rows = {"rows": to_json([key._asdict() for key in keys]).decode()}
-        queries.hold(session, {*beside, *session.scalars(_ON_OUTPUTS, rows)})
-    found = _lock(session, keys) if keys else {}
+    rows = {"rows": to_json([key._asdict() for key in dict.fromkeys(keys)]).decode()}
+    on_outputs = {id_ for id_ in session.scalars(_ON_OUTPUTS, rows) if id_} if keys else set()
+    if beside or on_outputs:
+        queries.hold(session, {*beside, *on_outputs})
+    found = _lock(session, keys) if on_outputs else {}
     asked = {_Key(one.tool, one.output_id) for one in requests}
     decided = [
         case.id for key, case in found.items() if key in asked and case.state not in OPEN_STATES
@@ -117,6 +126,8 @@ def add(session: Session, requests: Sequence[Request], *, now: datetime) -> None
     _begin_again(session, again, now=now)
     tell(session, disputes, now=now)
     news = {*arrived, *(entry.case_id for entry in disputes)}
+    # What answers for a case that there is something new of is looked at again, too.
+    news |= {case.incident or 0 for case, _ in known if case.id in news and case.is_part}
     wake_up(session, sorted(news), SYSTEM, now=now)
 
 

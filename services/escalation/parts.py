@@ -84,6 +84,7 @@ class _Whole(NamedTuple):
     """The claim did just now, and so ends with the work."""
 
 
+ELSEWHERE = "It is part of a case of another team; whoever answers for that one decides it."
 _Suiting = tuple[Listed, VerdictKind, Any]
 """A case, and the verdict and value that it gets."""
 
@@ -122,7 +123,7 @@ def decide(
     decided = Decided(skipped={id_: str(queries.missing(id_)) for id_ in ids if id_ not in held})
     there = [held[id_] for id_ in dict.fromkeys(ids) if id_ in held]
     wholes = {id_: held[id_] for id_ in {one.incident for one in there} if id_ in held}
-    refused = {id_: why for id_, one in wholes.items() if (why := _holder(actor, one, now))}
+    refused = {id_: why for id_, one in wholes.items() if (why := _why_refused(actor, one, now))}
     suiting = [
         one
         for some in _in_parts(there)
@@ -145,8 +146,11 @@ def _wholes_of(suiting: Sequence[_Suiting]) -> list[int]:
     return sorted({case.incident for case, _, _ in suiting if case.incident is not None})
 
 
-def _holder(actor: Actor, whole: Listed, now: datetime) -> str | None:
-    """Why the parts of a case are not for this actor to decide: somebody else holds it."""
+def _why_refused(actor: Actor, whole: Listed, now: datetime) -> str | None:
+    """Why the parts of a case are not for this actor to decide: they may not see it, or somebody
+    else holds it."""
+    if not queries.sees(actor, whole):
+        return ELSEWHERE
     held = whole.lease_expires_at is not None and whole.lease_expires_at > now
     return lost(whole).detail if held and whole.claimant != actor.email else None
 
@@ -158,20 +162,24 @@ def _in_parts(listed: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 _MERGED = text("""
-SELECT id FROM "case" WHERE incident = :whole AND state = 'merged' AND merged_at <= :as_of
+SELECT id FROM "case" WHERE incident = :whole AND state = 'merged'
+    AND (CAST(:among AS bigint[]) IS NULL OR id = ANY(:among))
 ORDER BY due_at, id
 """)
 
 
-def merged_into(session: Session, actor: Actor, whole: int, *, as_of: datetime) -> list[Listed]:
-    """The cases that were part of another one at a moment and still are, the soonest due first.
+def merged_into(
+    session: Session, actor: Actor, whole: int, *, among: Sequence[int] | None = None
+) -> list[Listed]:
+    """The cases that are part of another one, of these or of all, the soonest due first.
 
     Raises:
         NotFound: there is no such case in the actor's sight.
         NotAllowed: the actor's role may not review.
     """
     case_for_reviewer(session, actor, whole)
-    ids = session.scalars(_MERGED, {"whole": whole, "as_of": as_of}).all()
+    given = {"whole": whole, "among": list(among) if among is not None else None}
+    ids = session.scalars(_MERGED, given).all()
     held = queries.listed_cases(session, ids)
     return [held[id_] for id_ in ids]
 

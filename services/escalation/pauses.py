@@ -6,6 +6,7 @@ No pause hides a miss for good: a case is paused for so long in all, and no long
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.escalation import clocks, queries
@@ -17,7 +18,7 @@ from services.escalation.rules import CaseVerb, Owner
 from services.escalation.timeline import Entry, Happening, tell, tell_one
 from services.escalation.transitions import IS_LIVE, move
 from services.kit.durations import Duration
-from services.kit.errors import NotAllowed, invalid
+from services.kit.errors import InvalidInput, NotAllowed, invalid
 from services.people.rules import Actor, Verb
 from services.tools.rules import Trigger
 
@@ -80,8 +81,7 @@ def snooze(
             have its cause, or neither is said.
     """
     case = case_for_reviewer(session, actor, case_id, lock=True)
-    if case.trigger == Trigger.POLICY:
-        raise NotAllowed("A policy asks for a person here; such a case cannot be put off.")
+    _require_no_policy(session, case)
     if not may_put_off(actor, case):
         raise NotAllowed(f"{case.owner.id} owns this case; they or a lead can put it off.")
     if more is not None and more < 1:
@@ -100,11 +100,31 @@ def snooze(
     _paused(session, actor, case_id, Happening.SNOOZED, until=until, reason=reason, now=now)
 
 
+_POLICY_PART = text("""
+SELECT id FROM "case" WHERE incident = :id AND state = 'merged' AND trigger = 'policy' LIMIT 1
+""")
+
+
+def _require_no_policy(session: Session, case: Case) -> None:
+    """Refuse to put off what a policy asks a person for, or what answers for such a case."""
+    if case.trigger == Trigger.POLICY:
+        raise NotAllowed("A policy asks for a person here; such a case cannot be put off.")
+    part = session.scalar(_POLICY_PART, {"id": case.id}) if case.children else None
+    if part is not None:
+        raise NotAllowed(
+            f"A policy asks for a person in case {part}, which is part of this one;"
+            " such a case cannot be put off."
+        )
+
+
 def _latest(case: Case, more: int | None, *, limit: timedelta, now: datetime) -> datetime:
     """Until when a case is put off of which only is said how many more are to come."""
     if more is None:
         raise invalid("until", "it is not said", "Name a time, or how many `more` are to come.")
-    return now + max(limit - case.paused_for, timedelta(0))
+    left = limit - case.paused_for
+    if left <= timedelta(0):
+        raise _paused_enough("more", limit, left, now=now)
+    return now + left
 
 
 def may_put_off(actor: Actor, case: Case) -> bool:
@@ -128,14 +148,18 @@ def _checked(case: Case, until: datetime, reason: str, *, limit: timedelta, now:
         raise invalid("until", "it is past", "Name a time that is still to come.")
     left = limit - case.paused_for
     if until - now > left:
-        longest = Duration(int(limit.total_seconds()))
-        latest = (
-            f"The latest is {now + left:%Y-%m-%dT%H:%MZ}."
-            if left > timedelta(0)
-            else ("It cannot be paused any more; decide it, or hand it over.")
-        )
-        raise invalid("until", f"a case is paused for {longest} in all, no longer", latest)
+        raise _paused_enough("until", limit, left, now=now)
     return written
+
+
+def _paused_enough(field: str, limit: timedelta, left: timedelta, *, now: datetime) -> InvalidInput:
+    longest = Duration(int(limit.total_seconds()))
+    latest = (
+        f"The latest is {now + left:%Y-%m-%dT%H:%MZ}."
+        if left > timedelta(0)
+        else "It cannot be paused any more; decide it, or hand it over."
+    )
+    return invalid(field, f"a case is paused for {longest} in all, no longer", latest)
 
 
 def _paused(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.escalation import merging
 from services.escalation.queries import PURGED_CASES
 from services.kit import counts
 from services.kit.counts import Count, Counts, hour_of
@@ -14,9 +15,10 @@ from services.kit.counts import Count, Counts, hour_of
 # Whoever writes to a case locks it: under the same lock, nothing can be added to it any more
 # that the next statement does not see.
 _LOCK = text("""
-SELECT id FROM "case" WHERE state = 'closed' AND closed_at < :before
+SELECT id, incident FROM "case" WHERE state = 'closed' AND closed_at < :before
 ORDER BY closed_at LIMIT :limit FOR UPDATE SKIP LOCKED
 """)
+_LOCK_WHOLES = text('SELECT id FROM "case" WHERE id = ANY(:ids) FOR UPDATE SKIP LOCKED')
 
 # A timeline lets go of entries only where the transaction says that it purges.
 _ALLOW = text("SELECT set_config('secondlook.purging', :allowed, true)")
@@ -57,6 +59,20 @@ class Freed(NamedTuple):
     output_id: str | None
 
 
+def _lock(session: Session, before: datetime, limit: int) -> tuple[list[int], list[int]]:
+    """The cases that may go, and what they were part of that stays; all locked, waiting for none.
+
+    A part of what somebody else has just now goes the next time.
+    """
+    found = {
+        row.id: row.incident for row in session.execute(_LOCK, {"before": before, "limit": limit})
+    }
+    staying = {whole for whole in found.values() if whole is not None and whole not in found}
+    locked = set(session.scalars(_LOCK_WHOLES, {"ids": sorted(staying)})) if staying else set()
+    ids = [id_ for id_, whole in found.items() if whole not in staying - locked]
+    return ids, sorted(locked)
+
+
 def purge_cases(session: Session, *, before: datetime, now: datetime, limit: int) -> list[Freed]:
     """Remove up to `limit` cases that were closed before `before`; answers what they were about.
 
@@ -64,12 +80,13 @@ def purge_cases(session: Session, *, before: datetime, now: datetime, limit: int
     ones go; reconciliation goes on counting them.
     """
     session.execute(_FORGET, {"before": before})
-    ids = list(session.scalars(_LOCK, {"before": before, "limit": limit}))
+    ids, wholes = _lock(session, before, limit)
     if not ids:
         return []
     session.execute(_ALLOW, {"allowed": "on"})
     freed = [Freed(*row) for row in session.execute(_REMOVE, {"ids": ids})]
     session.execute(_ALLOW, {"allowed": "off"})
+    merging.count_children(session, wholes)
     tally: Counts = Counter(Count(PURGED_CASES, one.tool, hour_of(now)) for one in freed)
     counts.add(session, tally, shard=0)
     return freed

@@ -15,6 +15,7 @@ from services.escalation.errors import MovedOn, OwnDispute
 from services.escalation.judgement import Asks, Opinion
 from services.escalation.models import OPEN
 from services.escalation.owners import owned_by
+from services.escalation.parts import ELSEWHERE
 from services.escalation.rules import OPEN_STATES, CaseState, CaseVerb, SubjectKind
 from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
@@ -64,6 +65,7 @@ def undo(
     """
     seen = case_for_reviewer(session, actor, case_id)
     if seen.subject_kind == SubjectKind.INCIDENT and seen.resolved_at is not None:
+        _require_seen(seen, verdict_id)
         undo_together(session, actor, case_id, at=seen.resolved_at, window=window, now=now)
         return
     if seen.merged_at is not None and seen.incident is not None:
@@ -132,11 +134,15 @@ def _require_theirs(
 ) -> None:
     if case.state != CaseState.RESOLVED:
         raise MovedOn(f"The case is {case.state}; only a verdict just given is undone.")
-    if verdict_id is not None and case.verdict_id != verdict_id:
-        raise MovedOn(f"{case.verdict_by} has given another verdict since; look at that one first.")
+    _require_seen(case, verdict_id)
     theirs = actor.email in (case.verdict_by, last.reviewer if last else None)
     if not theirs and not actor.may(Verb.TAKE_OVER):
         raise NotAllowed(f"{case.verdict_by} gave this verdict; they or a lead can undo it.")
+
+
+def _require_seen(case: Listed, verdict_id: str | None) -> None:
+    if verdict_id is not None and case.verdict_id != verdict_id:
+        raise MovedOn(f"{case.verdict_by} has given another verdict since; look at that one first.")
 
 
 def _last_opinion(session: Session, case: Case) -> Opinion | None:
@@ -231,6 +237,8 @@ class Undone(NamedTuple):
 
     done: list[int]
     skipped: dict[int, SecondlookError]
+    wholes: list[int]
+    """Incidents that were decided with them, and are open again, too."""
 
 
 _CAUSES = text("""
@@ -250,18 +258,18 @@ def hold_causes(session: Session, ids: Sequence[int]) -> list[str]:
     return causes
 
 
-_UNDONE_WITH = text(f"""
+_DECIDED_PARTS = text("""
 SELECT id FROM "case" WHERE incident = ANY(:ids) AND state = 'resolved'
-UNION ALL
-SELECT id FROM "case" WHERE cause = ANY(:causes) AND subject_kind = 'incident' AND {OPEN}
 """)
 
 
 def undone_with(session: Session, ids: Sequence[int]) -> list[int]:
     """What undoing these cases may change beside them: parts of incidents among them, and the
     incidents that take parts back. Call it before any case is locked."""
-    causes = hold_causes(session, ids)
-    return list(session.scalars(_UNDONE_WITH, {"ids": list(ids), "causes": causes}))
+    parts = session.scalars(_DECIDED_PARTS, {"ids": list(ids)}).all()
+    causes = hold_causes(session, [*ids, *parts])
+    taking = session.execute(_OPEN_INCIDENTS, {"causes": causes})
+    return [*parts, *(row.id for row in taking)]
 
 
 def undo_parts(
@@ -293,12 +301,14 @@ def undo_parts(
     wholes = queries.wholes(session, ids)
     held = queries.lock_listed(session, {*ids, *wholes, *open_now.values()})
     own = impartial.own_of(session, actor.email, ids)
-    found, into = Undone([], {}), dict[tuple[int, int], list[Listed]]()
+    found, into = Undone([], {}, []), dict[tuple[int, int], list[Listed]]()
     for id_ in ids:
         try:
             part = held[id_]
             _require_part_undoable(actor, part, verdict_id, at, barred=own.get(id_))
             whole = held[part.incident or 0]
+            if not queries.sees(actor, whole):
+                raise NotAllowed(ELSEWHERE)
             target = _taken_by(whole, open_now.get(whole.cause or ""))
             into.setdefault((whole.id, target), []).append(part)
         except SecondlookError as refused:
@@ -306,6 +316,8 @@ def undo_parts(
     for (whole_id, target), parts in into.items():
         done = _take_back(session, actor, held[whole_id], target, parts, now - window, now=now)
         found.done.extend(done)
+        if done and target == whole_id and held[whole_id].state == CaseState.RESOLVED:
+            found.wholes.append(whole_id)
         late = (part.id for part in parts if part.id not in done)
         found.skipped.update((id_, MovedOn(_TOO_LATE)) for id_ in late)
     return found

@@ -75,8 +75,7 @@ FORMS: dict[str, dict[str, str]] = bodies.FORMS | {
     "/c/{case_id}/merge": {"into": "1"},
     "/c/{case_id}/parts/verdict": {
         "choice": "is:refund",
-        "as_of": _WHEN,
-        "expected": "1",
+        "cases": "1",
         "note": "n",
     },
     "/c/{case_id}/parts/undo": {"at": _WHEN},

@@ -25,7 +25,7 @@ def incident(pipeline: Pipeline) -> int:
 def decide(pipeline: Pipeline, who: str, whole: int, *, most: int = 3) -> None:
     with pipeline.database.transaction() as session:
         now, actor = pipeline.clock.now(session), actor_of(session, who)
-        ids = [case.id for case in service.merged_into(session, actor, whole, as_of=now)]
+        ids = [case.id for case in service.merged_into(session, actor, whole)]
         said = Judgement(VerdictKind.NOT_ACTIONABLE, note="known")
         service.decide(session, actor, ids[:most], said, lease=LEASE, now=now)
     for id_ in ids[:most]:

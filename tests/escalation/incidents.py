@@ -65,7 +65,7 @@ def decide(casework: Casework, who: str, whole: int, said: Judgement) -> service
     """One verdict on all that is part of an incident now."""
     with casework.database.transaction() as session:
         now, actor = casework.clock.now(session), actor_of(session, who)
-        found = service.merged_into(session, actor, whole, as_of=now)
+        found = service.merged_into(session, actor, whole)
         ids = [case.id for case in found]
         return service.decide(session, actor, ids, said, lease=LEASE, now=now)
 

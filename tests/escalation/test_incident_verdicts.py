@@ -17,6 +17,7 @@ from tests.escalation.incidents import (
     LIMITS,
     TAX,
     UPHELD,
+    WINDOW,
     decide,
     happened,
     incident,
@@ -54,8 +55,8 @@ def test_all_are_decided_together_each_with_its_own_verdict(
     log.take(*unsure(0, 4))
     whole = incident(database)
     with database.transaction() as session:
-        now, actor = casework.clock.now(session), actor_of(session, OWNER)
-        shown = service.merged_into(session, actor, whole, as_of=now)
+        actor = actor_of(session, OWNER)
+        shown = service.merged_into(session, actor, whole)
         seen = service.preview(session, actor, shown, TAX)
     assert (len(seen.done), seen.skipped) == (4, {})
     assert standing(database)[0][1] == "merged"
@@ -77,9 +78,7 @@ def test_admin_decides_with_the_others_what_nobody_else_is_left_for(
     whole = incident(database)
     barred = parts(database, whole)[1]
     with database.transaction() as session:
-        shown = service.merged_into(
-            session, actor_of(session, ADMIN), whole, as_of=casework.clock.now(session)
-        )
+        shown = service.merged_into(session, actor_of(session, ADMIN), whole)
         seen = {
             who: service.preview(session, actor_of(session, who), shown, UPHELD)
             for who in (LEAD, ADMIN)
@@ -171,6 +170,23 @@ def test_bulk_takes_cases_of_an_incident(
         found = bulk.do_to_all(work, "verdict", ids, {"verdict": "upheld"})
     assert sorted(found.done) == sorted(ids)
     assert {row[1] for row in standing(database)} == {"resolved"}
+    with database.transaction() as session:
+        again = Work(session, work.actor, ids[0], LIMITS, casework.clock.now(session))
+        back = bulk.do_to_all(again, "undo", ids, {})
+    assert (sorted(back.done), back.skipped) == (sorted(ids), [])
+    assert {row[1] for row in standing(database)} == {"open", "merged"}
+
+
+def test_undo_of_an_incident_is_of_the_verdict_that_was_seen(
+    log: Delivery, database: Database, casework: Casework
+) -> None:
+    log.take(*unsure(0, 3))
+    whole = incident(database)
+    decide(casework, OWNER, whole, UPHELD)
+    with pytest.raises(MovedOn, match="another verdict since"):
+        casework.do("undo", OWNER, whole, verdict_id="verdict-of-before", window=WINDOW)
+    casework.undo(OWNER, whole)
+    assert one(database, 'SELECT state FROM "case" WHERE id = :id', id=whole) == "open"
 
 
 def test_a_verdict_on_the_incident_itself_says_how(

@@ -1,19 +1,21 @@
 """Cases that are part of another one, and verbs on many at once."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from services.escalation import bulk, lists, service
+from services.escalation import bulk, clocks, lists, service
 from services.escalation.errors import MovedOn
 from services.escalation.lists import Filter
+from services.escalation.retention import purge_cases
 from services.escalation.rules import Owner
 from services.escalation.verbs import Limits, Work
 from services.kit.database import Database
 from services.kit.errors import InvalidInput, NotAllowed, NotFound
 from tests.factories import (
+    ADMIN,
     LEAD,
     LEASE,
     OUTSIDER,
@@ -70,16 +72,16 @@ def test_a_merged_case_is_due_with_the_one_that_answers_for_it(
     cases: list[int], casework: Casework, database: Database
 ) -> None:
     first, second, _ = cases
-    # The second one has more time left: it was put off.
-    given = {"reason": "later", "limit": timedelta(days=1)}
+    # The second one has more time.
     with database.transaction() as session:
-        until = casework.clock.now(session) + 2 * HOUR
-    casework.do("snooze", OWNER, second, until=until, **given)
+        longer = """UPDATE "case" SET claim_within = '9h', resolve_within = '2d' WHERE id = :id"""
+        session.execute(text(longer), {"id": second})
+        clocks.count_anew(session, [second])
     before = dues(database, first)
     assert row(database, second).due_at > before[0][1] + HOUR
     casework.do("merge", LEAD, first, into=second)
     assert row(database, first)[:3] == ("merged", second, 0)
-    assert row(database, second)[:3] == ("snoozed", None, 1)
+    assert row(database, second)[:3] == ("open", None, 1)
     assert row(database, second).due_at <= row(database, first).due_at
     assert running(database, first) == 0
     told = (
@@ -304,3 +306,63 @@ def test_no_more_than_the_limit_are_taken_on_at_once(
         now = casework.clock.now(session) + HOUR
         given = {"now": now, "limit": 3} | ({"before": now} if step == "close_resolved" else {})
         assert getattr(service, step)(session, **given) == 3
+
+
+def test_what_is_merged_into_a_case_is_not_put_off_with_it(
+    cases: list[int], casework: Casework, database: Database
+) -> None:
+    until = datetime.now(UTC) + timedelta(days=2)
+    casework.do("snooze", LEAD, cases[0], until=until, reason="later", limit=LIMITS.pause)
+    due = row(database, cases[1]).due_at
+    casework.do("merge", LEAD, cases[1], into=cases[0])
+    found = row(database, cases[0])
+    assert (found.state, found.due_at) == ("open", due)
+    assert casework.fire(due - datetime.now(UTC) + MINUTE) > 0
+
+
+def test_both_a_case_and_its_part_are_decided_and_taken_back_at_once(
+    cases: list[int], casework: Casework, database: Database
+) -> None:
+    whole, part, _ = cases
+    casework.do("merge", LEAD, part, into=whole)
+    assert sorted(
+        all_at_once(casework, OWNER, "verdict", [part, whole], verdict="upheld").done
+    ) == [
+        whole,
+        part,
+    ]
+    back = all_at_once(casework, OWNER, "undo", [part, whole])
+    assert (sorted(back.done), back.skipped) == ([whole, part], [])
+    assert [row(database, case).state for case in (whole, part)] == ["open", "merged"]
+
+
+def test_nobody_touches_a_case_of_another_team_by_a_part_of_it(
+    cases: list[int], casework: Casework, database: Database
+) -> None:
+    whole, part, _ = cases
+    rows(database, "UPDATE \"case\" SET team = 'other' WHERE id = :id RETURNING id", id=part)
+    casework.do("merge", ADMIN, part, into=whole)
+    found = all_at_once(casework, OUTSIDER, "verdict", [part], verdict="upheld")
+    assert "of another team" in found.skipped[0].why
+    rows(database, "UPDATE person SET role = 'lead' WHERE email = :who RETURNING 1", who=OUTSIDER)
+    with pytest.raises(NotAllowed, match="of another team"):
+        casework.do("unmerge", OUTSIDER, part)
+    all_at_once(casework, ADMIN, "verdict", [part], verdict="upheld")
+    found = all_at_once(casework, OUTSIDER, "undo", [part])
+    assert "of another team" in found.skipped[0].why
+    who = "SELECT actor FROM timeline_entry WHERE case_id = :id"
+    assert f"user:{OUTSIDER}" not in {one.actor for one in rows(database, who, id=whole)}
+
+
+def test_a_part_that_is_gone_for_good_is_counted_no_longer(
+    cases: list[int], casework: Casework, database: Database
+) -> None:
+    whole, part, _ = cases
+    casework.do("merge", LEAD, part, into=whole)
+    all_at_once(casework, OWNER, "verdict", [part], verdict="upheld")
+    assert row(database, whole).children == 1
+    far = datetime.now(UTC) + timedelta(days=30)
+    with database.transaction() as session:
+        service.close_resolved(session, now=far, before=far)
+        assert len(purge_cases(session, before=far + HOUR, now=far, limit=10)) == 1
+    assert row(database, whole).children == 0

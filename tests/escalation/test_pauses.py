@@ -226,3 +226,33 @@ def test_an_undone_verdict_leaves_no_trace_in_the_clocks(
     casework.undo(OWNER, 1)
     assert due(database) == before
     assert one(database, 'SELECT due_at FROM "case"') == shown
+
+
+def test_a_case_that_a_policy_asks_for_is_not_put_off_with_what_it_is_part_of(
+    log: Delivery, casework: Casework, database: Database
+) -> None:
+    log.take(output("o-1", confidence=0.4), output("o-2", confidence=0.4))
+    whole, part = [row.id for row in rows(database, 'SELECT id FROM "case" ORDER BY id')]
+    rows(database, "UPDATE \"case\" SET trigger = 'policy' WHERE id = :id RETURNING id", id=part)
+    casework.do("merge", LEAD, part, into=whole)
+    with pytest.raises(NotAllowed, match=f"case {part}"):
+        put_off(casework, whole)
+
+
+def test_what_is_said_of_a_part_wakes_what_it_is_part_of(
+    log: Delivery, casework: Casework, database: Database
+) -> None:
+    log.take(output("o-1", confidence=0.4), output("o-2", confidence=0.4))
+    whole, part = [row.id for row in rows(database, 'SELECT id FROM "case" ORDER BY id')]
+    casework.do("merge", LEAD, part, into=whole)
+    put_off(casework, whole)
+    log.take(correction("o-2", kind="dispute"))
+    assert one(database, 'SELECT state FROM "case" WHERE id = :id', id=whole) == "open"
+
+
+def test_how_many_more_are_to_come_is_refused_where_no_pause_is_left(
+    case: int, casework: Casework, database: Database
+) -> None:
+    rows(database, "UPDATE \"case\" SET paused_for = '3 days', cause = 'x' RETURNING id")
+    with pytest.raises(InvalidInput, match="more: a case is paused for 3d in all"):
+        put_off(casework, case, until=None, more=2)

@@ -38,14 +38,12 @@ _LEFT = "SELECT count(*) FROM \"case\" WHERE incident = :id AND state = 'merged'
 
 def choose(owner: httpx2.Client, whole: int, choice: str) -> httpx2.Response:
     """Press a verdict on all, as the form is."""
-    page = owner.get(f"/c/{whole}").text
-    (as_of,) = set(re.findall(r'name="as_of" value="([^"]+)"', page))
-    return owner.get(f"/c/{whole}/parts/verdict", params={"choice": choice, "as_of": as_of})
+    return owner.get(f"/c/{whole}/parts/verdict", params={"choice": choice})
 
 
 def confirm(owner: httpx2.Client, whole: int, preview: str, **more: str) -> httpx2.Response:
     """Press what the preview offers."""
-    fields = dict(re.findall(r'name="(choice|as_of|expected)" value="([^"]+)"', preview))
+    fields = dict(re.findall(r'name="(choice|cases)" value="([^"]+)"', preview))
     return post(owner, f"/c/{whole}/parts/verdict", **{**fields, **more})
 
 
@@ -119,14 +117,14 @@ def test_what_came_after_the_page_is_not_decided(site: Site, whole: int) -> None
 
 def test_who_may_not_or_comes_with_nonsense(site: Site, whole: int) -> None:
     now = datetime.now(UTC).isoformat()
-    asked = {"choice": "upheld", "as_of": now}
+    asked = {"choice": "upheld", "cases": "1"}
     for who, status in ((factories.OUTSIDER, 404), (factories.AUDITOR, 403)):
         client = client_of(site, who)
         page = client.get(f"/c/{whole}/parts/verdict", params=asked)
         assert page.status_code == status
         assert post(client, f"/c/{whole}/parts/verdict", **asked).status_code == status
     owner = client_of(site, factories.OWNER)
-    for wrong in ({"choice": "perhaps"}, {"as_of": "yesterday"}):
+    for wrong in ({"choice": "perhaps"}, {"cases": "yesterday"}, {"cases": "1-999999999"}):
         said = post(owner, f"/c/{whole}/parts/verdict", **{**asked, **wrong})
         assert said.status_code in (400, 422)
     assert site.one(_LEFT, id=whole) == 10

@@ -1,5 +1,6 @@
 """A verdict on all that is merged into a case: choose, look at what it does, confirm, undo."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from services.kit.errors import InvalidInput, NotFound, Problem, SecondlookError
 from services.people.fields import Normalised
 from services.people.rules import Actor, Verb
 from services.tools.rules import VerdictKind, same_value
+from ui.cases.frozen import MOST, unpacked
 from ui.cases.parts_view import preview_context
 from ui.cases.queue_filter import queue_filter
 from ui.cases.show import show_case
@@ -27,39 +29,36 @@ def add_parts(routes: APIRouter, pages: PageContext) -> None:
     """Add the routes of verdicts on all that is merged into a case."""
 
     @routes.get("/c/{case_id}/parts/verdict")
-    def preview(
-        request: Request, case_id: int, choice: Normalised = "", as_of: Normalised = ""
-    ) -> Response:
+    def preview(request: Request, case_id: int, choice: Normalised = "") -> Response:
         actor = pages.actor(request, Verb.REVIEW)
         with pages.transaction() as (session, _):
-            service.case_for_reviewer(session, actor, case_id)
+            shown = service.merged_into(session, actor, case_id)[:MOST]
             judgement = _judgement(choice)
-            agreed, skipped = _agreed(session, actor, case_id, judgement, as_of)
+            agreed, skipped = _agreed(session, actor, shown, judgement)
             found = service.preview(session, actor, agreed, judgement)
-        shown = preview_context(
+        seen = preview_context(
             choice,
             _words(judgement),
-            suited=len(found.done),
+            suited=found.done,
             alone=len(found.alone),
             skipped=skipped | found.skipped,
-            as_of=as_of,
         )
-        return show_case(pages, request, actor, case_id, preview=shown)
+        return show_case(pages, request, actor, case_id, preview=seen)
 
     @routes.post("/c/{case_id}/parts/verdict")
     def decide(request: Request, case_id: int, form: PostedForm) -> Response:
         actor = pages.actor(request, Verb.REVIEW)
         try:
             with pages.transaction() as (session, now):
-                service.case_for_reviewer(session, actor, case_id)
+                frozen = unpacked(form.text("cases"))
+                shown = service.merged_into(session, actor, case_id, among=frozen)
                 judgement = _judgement(form.text("choice"), note=form.text("note") or None)
-                agreed, _ = _agreed(session, actor, case_id, judgement, form.text("as_of"))
+                agreed, _ = _agreed(session, actor, shown, judgement)
                 ids = [case.id for case in agreed]
                 found = service.decide(session, actor, ids, judgement, lease=pages.lease, now=now)
         except SecondlookError as error:
             return _refused(pages, request, case_id, error)
-        expected = form.number("expected", len(found.done))
-        changed = max(expected - len(found.done), 0)
+        changed = len(frozen) - len(found.done)
         more = {"decided": str(len(found.done)), "changed": str(changed), "at": now.isoformat()}
         return pages.redirect(request, queue_filter(request).address(f"/c/{case_id}", **more))
 
@@ -86,11 +85,10 @@ def _refused(
 
 
 def _agreed(
-    session: Session, actor: Actor, whole: int, judgement: Judgement, as_of: str
+    session: Session, actor: Actor, shown: Sequence[Listed], judgement: Judgement
 ) -> tuple[list[Listed], dict[int, str]]:
-    """The cases that a page showed as merged, but for those of which somebody has said that another
-    value is right; and of these what they said."""
-    shown = service.merged_into(session, actor, whole, as_of=_moment(as_of))
+    """These cases, but for those of which somebody has said that another value is right; and of
+    these what they said."""
     said = feedback.decided_values(
         session, [(case.tool, case.output_id) for case in shown if case.output_id is not None]
     )
@@ -121,7 +119,7 @@ def _judgement(choice: str, *, note: str | None = None) -> Judgement:
 
 
 def _moment(text: str) -> datetime:
-    """When the page was shown that somebody decides by."""
+    """When the verdicts were given that a page offers to undo."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

@@ -1,6 +1,6 @@
 """What is merged into a case, as the reading pane shows it, and the verdicts on all of it."""
 
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import Request
@@ -14,6 +14,7 @@ from services.people.rules import Actor, Verb
 from services.tools.queries import ToolInfo
 from services.tools.rules import OutputKind
 from ui.cases.case_view import choices_of, others_of
+from ui.cases.frozen import packed
 from ui.kit.values import format_value
 
 _SAMPLES = 3
@@ -22,7 +23,7 @@ _MOST = 100_000
 
 
 def parts_context(
-    session: Session, actor: Actor, case: Case, tool: ToolInfo, *, query: str, now: datetime
+    session: Session, actor: Actor, case: Case, tool: ToolInfo, *, query: str
 ) -> dict[str, Any] | None:
     """What is merged into this case: how much, a few of it, what can be said of all."""
     if not case.children:
@@ -36,7 +37,6 @@ def parts_context(
         "decided": case.children - total,
         "samples": [_sample(one) for one in samples],
         "can_decide": bool(samples) and free and actor.may(Verb.REVIEW),
-        "as_of": now.isoformat(),
         **(_verdicts(session, tool, samples[0], query=query) if samples else {}),
     }
 
@@ -72,7 +72,7 @@ def _verdicts(session: Session, tool: ToolInfo, sample: Listed, *, query: str) -
 
 
 def preview_context(
-    choice: str, words: str, *, suited: int, alone: int, skipped: dict[int, str], as_of: str
+    choice: str, words: str, *, suited: Sequence[int], alone: int, skipped: dict[int, str]
 ) -> dict[str, Any]:
     """What a verdict on all of it would do, before it is given."""
     reasons: dict[str, list[int]] = {}
@@ -81,11 +81,11 @@ def preview_context(
     return {
         "choice": choice,
         "words": words,
-        "suited": suited,
+        "suited": len(suited),
+        "cases": packed(suited),
         "alone": alone,
         "excluded": len(skipped),
         "reasons": [(why, cases[:_SAMPLES], len(cases)) for why, cases in reasons.items()],
-        "as_of": as_of,
     }
 
 

@@ -147,7 +147,7 @@ def pane_context(
     names = _field_names(session, case, tool)
     barred = why_barred(session, actor, case)
     panel = opinions.panel(session, actor, case)
-    parts = parts_context(session, actor, case, tool, query=query, now=now)
+    parts = parts_context(session, actor, case, tool, query=query)
     waiting = bool(parts and parts["total"])
     beside = (
         _count_context(session, actor, asked)
