@@ -137,6 +137,7 @@ class _Counted(NamedTuple):
     resolve_within: str
     ladder: list[LadderRung]
     wakes_at: datetime | None
+    merged_at: datetime | None
     part_due_at: datetime | None
     part_resolve_due_at: datetime | None
     """The earliest deadlines of the cases that are part of it."""
@@ -147,7 +148,9 @@ class _Counted(NamedTuple):
 _COUNTED = selecting(
     """
 SELECT c.id, c.cycle_opened_at, c.timezone, c.calendar, c.calendar_team, c.claim_within,
-    c.resolve_within, c.ladder, c.wakes_at, part.due_at, part.resolve_due_at,
+    c.resolve_within, c.ladder, c.wakes_at,
+    CASE WHEN c.state = 'merged' THEN c.merged_at END AS merged_at,
+    part.due_at, part.resolve_due_at,
     ARRAY(SELECT json_build_array(m.clock, m.at, m.runs) FROM clock_mark m
         WHERE m.case_id = c.id AND m.cycle = c.cycle ORDER BY m.id) AS marks,
     ARRAY(SELECT json_build_array(t.id, t.kind, t.rung, t.begun_at) FROM timer t
@@ -243,9 +246,11 @@ def counted_by(known: KnownCalendar | None) -> dict[str, Any]:
 def _due(case: _Counted, calendar: WorkingCalendar) -> dict[int, datetime]:
     """When each of a case's timers is due, by number, but for those whose clock stands."""
     marks = [Mark(Clock(clock), datetime.fromisoformat(at), on) for clock, at, on in case.marks]
-    if case.wakes_at is not None:
-        # All its clocks stand: shown is what will be where nobody wakes it before its time.
-        marks += [Mark(clock, case.wakes_at, runs=True) for clock in Clock]
+    # Where all its clocks stand it is due as if they ran on: what is put off from when it wakes if
+    # nobody wakes it before its time, a part of another case from when that began to answer for it.
+    runs_from = case.wakes_at or case.merged_at
+    if runs_from is not None:
+        marks += [Mark(clock, runs_from, runs=True) for clock in Clock]
     spans = Spans(case.claim_within, case.resolve_within, case.ladder)
     found = {}
     for id_, kind, rung, begun_at in case.timers:
@@ -289,10 +294,11 @@ class Timer(NamedTuple):
     calendar_team: str | None
     counted_calendar: str | None
     counted_revision: int
+    children: int
 
 
 _COLUMNS = """t.id, t.case_id, t.cycle, t.kind, t.rung, t.due_at, c.timezone, c.calendar,
-    c.calendar_team, c.counted_calendar, c.counted_revision"""
+    c.calendar_team, c.counted_calendar, c.counted_revision, c.children"""
 # Two walks along indexes of their own: what is parked never stands before what is due.
 _DUE = text(f"""
 SELECT {_COLUMNS} FROM timer t JOIN "case" c ON c.id = t.case_id

@@ -13,6 +13,7 @@ from services.escalation.answering import Answering, Chain, ask
 from services.escalation.cases import Case
 from services.escalation.clocks import Timer
 from services.escalation.ladder import climb
+from services.escalation.recounting import recount_parts
 from services.escalation.rules import TimerKind, Wanted
 from services.escalation.timeline import Happening, tell_one
 from services.kit import counts
@@ -30,7 +31,9 @@ def fire_due(session: Session, *, now: datetime, limit: int = 100) -> int:
     again, in a new transaction, while it answers `limit`.
     """
     found = clocks.due(session, now=now, limit=limit)
-    clocks.count_anew(session, clocks.counted_before(session, found))
+    wholes = sorted({timer.case_id for timer in found if timer.children})
+    stale = recount_parts(session, wholes) | set(clocks.counted_before(session, found))
+    clocks.count_anew(session, sorted(stale))
     answers = _hold_owners(session, [timer.case_id for timer in found], now=now)
     tally: Counts = Counter()
     for timer in found:

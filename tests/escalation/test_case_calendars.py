@@ -12,7 +12,7 @@ from services.kit.working_time import after
 from services.people import calendars
 from services.people import queries as people
 from services.people import service as people_service
-from tests.factories import OWNER, TEAM, Casework, Delivery, one, output, rows
+from tests.factories import LEAD, OWNER, TEAM, Casework, Delivery, one, output, rows
 from tests.factories.people import OPERATOR
 
 DAYTIME = """
@@ -158,3 +158,71 @@ def test_a_reopened_case_counts_by_the_calendar_of_that_day(
     casework.do("reopen", OWNER, 1, note="again")
     assert dues(database, 1) == by(database, "daytime", 1)
     assert recount(database) == 0
+
+
+ALIKE = """
+version: 1
+catch_all: {team: support, sla: {claim: 4bh, resolve: 8bh}}
+rules:
+  - id: unsure
+    when: {trigger: low_confidence}
+    owner: {team: support}
+    sla: {claim: 4bh, resolve: 8bh}
+    group: {by: [tool], window: 2h, incident_at: 3}
+"""
+ALWAYS = """
+timezone: UTC
+hours: {mon-sun: ["00:00-24:00"]}
+"""
+
+
+@pytest.fixture
+def whole(database: Database) -> int:
+    """An incident of four, by a calendar in which every hour counts."""
+    put(database, "always", ALWAYS)
+    of_team(database, "always")
+    Delivery(database, read_policy(ALIKE)).take(
+        *(output(f"o-{n}", confidence=0.1) for n in range(4))
+    )
+    return int(one(database, "SELECT id FROM \"case\" WHERE subject_kind = 'incident'"))
+
+
+def a_week_off(database: Database) -> None:
+    today = datetime.now(UTC).date()
+    days = ", ".join(str(today + timedelta(days=n)) for n in range(-1, 8))
+    put(database, "always", f"{ALWAYS}days_off: [{days}]\n")
+
+
+_DUE = 'SELECT due_at FROM "case" WHERE id = :id'
+
+
+def test_an_incident_is_due_by_the_calendar_of_its_cases_as_it_is(
+    whole: int, database: Database
+) -> None:
+    before = one(database, _DUE, id=whole)
+    a_week_off(database)
+    assert recount(database) == 5
+    assert recount(database) == 0
+    assert one(database, _DUE, id=whole) > before + timedelta(days=5)
+    assert one(database, 'SELECT min(due_at) FROM "case"') > before + timedelta(days=5)
+
+
+def test_an_incident_does_not_fire_by_a_calendar_of_before(
+    whole: int, casework: Casework, database: Database
+) -> None:
+    a_week_off(database)
+    casework.fire(timedelta(hours=5))
+    assert one(database, "SELECT count(*) FROM timer WHERE fired_at IS NOT NULL") == 0
+    assert one(database, _DUE, id=whole) > datetime.now(UTC) + timedelta(days=5)
+
+
+def test_a_part_that_is_taken_out_is_due_by_the_calendar_as_it_is(
+    whole: int, casework: Casework, database: Database
+) -> None:
+    part = one(database, 'SELECT min(id) FROM "case" WHERE incident = :id', id=whole)
+    a_week_off(database)
+    while recount(database):
+        pass
+    shown = one(database, _DUE, id=part)
+    casework.do("unmerge", LEAD, part)
+    assert one(database, _DUE, id=part) == shown
