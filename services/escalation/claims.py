@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from services.escalation import clocks, impartial, queries
 from services.escalation.cases import Case, Listed
 from services.escalation.errors import HeldBySomebody, MovedOn, StaleToken
-from services.escalation.rules import CaseState, CaseVerb
+from services.escalation.rules import CaseState, CaseVerb, Owner
 from services.escalation.timeline import Entry, Happening, tell, tell_one
 from services.escalation.transitions import IS_LIVE, PRESENT, move
 from services.people.rules import Actor, Verb
@@ -76,7 +76,7 @@ def take(session: Session, actor: Actor, case_id: int, *, lease: timedelta, now:
     given = {"id": case_id, "me": actor.email, "now": now, "until": now + lease}
     won = session.execute(_CLAIM, given).first()
     if won is None:
-        raise lost(queries.case(session, case_id))
+        raise lost(queries.case(session, case_id), now=now)
     return Taken(Claim(str(won.claim_seq), won.lease_expires_at), won.begun)
 
 
@@ -181,6 +181,15 @@ def require_reviewer(actor: Actor, case: Case) -> None:
     actor.require(Verb.REVIEW, "Owners, leads and admins work on cases; your role reads them.")
 
 
+def answers_for(actor: Actor, case: Listed) -> bool:
+    """Whether a case is somebody's to put off or to hand on: its owner's, of whose team they may
+    be, its claimant's, and a lead's."""
+    if not actor.may(Verb.REVIEW):
+        return False
+    owns = case.owner == Owner("person", actor.email) or case.owner_team in actor.teams
+    return owns or case.claimant == actor.email or actor.may(Verb.TAKE_OVER)
+
+
 def fenced(
     session: Session,
     actor: Actor,
@@ -214,9 +223,11 @@ def token_number(token: str | None) -> int:
     )
 
 
-def lost(case: Listed) -> HeldBySomebody | MovedOn:
+def lost(case: Listed, *, now: datetime) -> HeldBySomebody | MovedOn:
     """Why a write on an open case did not take place."""
     if case.state == CaseState.CLAIMED and case.lease_expires_at is not None:
+        if case.lease_expires_at <= now:
+            return MovedOn(f"The claim of {case.claimant} has just run out; try again in a moment.")
         return HeldBySomebody(
             f"{case.claimant} holds this case until {case.lease_expires_at:%H:%M} UTC.",
             holder=case.claimant,

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from services.escalation import clocks, impartial, ladder, mentions, owners, queries
 from services.escalation.answering import Found, ask
 from services.escalation.cases import Case
-from services.escalation.claims import case_for_reviewer, lost, renew, token_number
+from services.escalation.claims import answers_for, case_for_reviewer, lost, renew, token_number
 from services.escalation.errors import MovedOn
 from services.escalation.impartial import Parts
 from services.escalation.notes import checked_note
@@ -16,7 +16,7 @@ from services.escalation.rules import LAST_RESORT, OPEN_STATES, CaseVerb, Owner
 from services.escalation.timeline import Entry, Happening, tell, tell_one
 from services.escalation.transitions import IS_LIVE, PRESENT, move
 from services.kit import counts
-from services.kit.errors import invalid
+from services.kit.errors import NotAllowed, invalid
 from services.people.rules import Actor, Verb
 
 _REASSIGN = move(
@@ -43,6 +43,7 @@ def reassign(
     Over somebody else's live claim only leads and admins reassign.
 
     Raises:
+        NotAllowed: the actor neither owns the case nor holds it, and is no lead.
         InvalidInput: the new owner does not exist, is not active, is away or may not review, or is
             the last resort.
         HeldBySomebody: another person's claim is live.
@@ -50,6 +51,8 @@ def reassign(
     """
     case = case_for_reviewer(session, actor, case_id, lock=True)
     note = checked_note(note)
+    if not answers_for(actor, case):
+        raise NotAllowed(f"{case.owner.id} owns this case; they or a lead can hand it on.")
     if owner == LAST_RESORT:
         hint = "Name a person or another team."
         raise invalid("owner", "cases go to the last resort by themselves alone", hint)
@@ -65,7 +68,7 @@ def reassign(
         "over_holder": actor.may(Verb.TAKE_OVER),
     }
     if session.execute(_REASSIGN, given).first() is None:
-        raise lost(queries.case(session, case_id))
+        raise lost(queries.case(session, case_id), now=now)
     clocks.follow(session, [case_id], now=now)
     detail = {"owner": owner.as_answer(), "by": "person"}
     tell_one(session, case_id, Happening.REASSIGNED, actor, now=now, note=note, detail=detail)

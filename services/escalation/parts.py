@@ -152,7 +152,7 @@ def _why_refused(actor: Actor, whole: Listed, now: datetime) -> str | None:
     if not queries.sees(actor, whole):
         return ELSEWHERE
     held = whole.lease_expires_at is not None and whole.lease_expires_at > now
-    return lost(whole).detail if held and whole.claimant != actor.email else None
+    return lost(whole, now=now).detail if held and whole.claimant != actor.email else None
 
 
 def _in_parts(listed: Sequence[T]) -> Iterator[Sequence[T]]:

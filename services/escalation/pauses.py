@@ -11,15 +11,15 @@ from sqlalchemy.orm import Session
 
 from services.escalation import clocks, queries
 from services.escalation.cases import Case
-from services.escalation.claims import case_for_reviewer, fenced, lost, token_number
+from services.escalation.claims import answers_for, case_for_reviewer, fenced, lost, token_number
 from services.escalation.errors import MovedOn
 from services.escalation.notes import checked_note
-from services.escalation.rules import CaseVerb, Owner
+from services.escalation.rules import CaseVerb
 from services.escalation.timeline import Entry, Happening, tell, tell_one
 from services.escalation.transitions import IS_LIVE, move
 from services.kit.durations import Duration
 from services.kit.errors import InvalidInput, NotAllowed, invalid
-from services.people.rules import Actor, Verb
+from services.people.rules import Actor
 from services.tools.rules import Trigger
 
 _PAUSE = "paused_since = :now, wakes_at = :until, pause_reason = :reason, pauses = pauses + 1"
@@ -96,7 +96,7 @@ def snooze(
     if not session.execute(
         _SNOOZE, {**given, "until": until, "reason": reason, "now": now}
     ).first():
-        raise lost(queries.case(session, case_id))
+        raise lost(queries.case(session, case_id), now=now)
     _paused(session, actor, case_id, Happening.SNOOZED, until=until, reason=reason, now=now)
 
 
@@ -129,10 +129,7 @@ def _latest(case: Case, more: int | None, *, limit: timedelta, now: datetime) ->
 
 def may_put_off(actor: Actor, case: Case) -> bool:
     """Whether somebody who sees a case may put it off: its owner, its claimant or a lead may."""
-    if case.trigger == Trigger.POLICY or not actor.may(Verb.REVIEW):
-        return False
-    owns = case.owner == Owner("person", actor.email) or case.owner_team in actor.teams
-    return owns or case.claimant == actor.email or actor.may(Verb.TAKE_OVER)
+    return case.trigger != Trigger.POLICY and answers_for(actor, case)
 
 
 def _checked(case: Case, until: datetime, reason: str, *, limit: timedelta, now: datetime) -> str:

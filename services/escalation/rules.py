@@ -246,7 +246,7 @@ class Who(StrEnum):
 
     REVIEWER = "reviewer"
     CLAIMANT = "claimant"
-    OWNER = "owner, or the claimant where there is one"
+    OWNER = "owner, the claimant where there is one, or a lead"
     LEAD = "lead"
     GIVER = "whoever gave the verdict, or a lead"
     SYSTEM = "system"
@@ -303,7 +303,7 @@ TRANSITIONS: dict[CaseVerb, Transition] = {
         Transition(_V.UNDO, (_S.RESOLVED,), _S.OPEN, Who.GIVER, _C.NONE, _K.RESTORE),
         Transition(_V.UNDO_PART, (_S.RESOLVED,), _S.MERGED, Who.GIVER, _C.NONE, _K.FOLLOW),
         Transition(_V.REOPEN, (_S.RESOLVED, _S.CLOSED), _S.OPEN, Who.REVIEWER, _C.NONE, _K.START),
-        Transition(_V.REASSIGN, OPEN_STATES, _S.OPEN, Who.REVIEWER, _C.END, _K.FOLLOW),
+        Transition(_V.REASSIGN, OPEN_STATES, _S.OPEN, Who.OWNER, _C.END, _K.FOLLOW),
         Transition(_V.CLOSE, (_S.RESOLVED,), _S.CLOSED, Who.SYSTEM, _C.NONE, _K.FOLLOW),
     )
 }

@@ -1,6 +1,13 @@
 """Escalation's verbs. Each takes a session, an actor and the time, and authorises; none commits."""
 
-from services.escalation.claims import Claim, case_for_reviewer, claim, expire_leases, release
+from services.escalation.claims import (
+    Claim,
+    answers_for,
+    case_for_reviewer,
+    claim,
+    expire_leases,
+    release,
+)
 from services.escalation.firing import fire_due
 from services.escalation.handling import comment, escalate, reassign
 from services.escalation.handover import pass_on
@@ -20,6 +27,7 @@ __all__ = [
     "Decided",
     "Judgement",
     "Verdict",
+    "answers_for",
     "case_for_reviewer",
     "check_owners",
     "claim",

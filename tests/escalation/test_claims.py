@@ -1,16 +1,16 @@
 """Claims, releases and what is done under them."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from services.escalation import service
-from services.escalation.errors import HeldBySomebody, StaleToken
+from services.escalation.errors import HeldBySomebody, MovedOn, StaleToken
 from services.escalation.rules import Owner
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
-from services.kit.errors import InvalidInput, NotFound
+from services.kit.errors import InvalidInput, NotAllowed, NotFound
 from tests.factories import (
     ADMIN,
     LEAD,
@@ -129,3 +129,23 @@ def test_comment_by_a_role_that_sees_no_cases_finds_none(
     with pytest.raises(NotFound):
         casework.do("comment", REP, case, note="hi", lease=LEASE)
     assert "commented" not in events_of(database, case)
+
+
+def test_a_case_is_handed_on_by_whom_it_is_theirs_to(case: int, casework: Casework) -> None:
+    casework.do("reassign", LEAD, case, owner=Owner("person", OWNER))
+    with pytest.raises(NotAllowed, match="owns this case"):
+        casework.do("reassign", TEAMMATE, case, owner=Owner("person", TEAMMATE))
+    # Whoever works on it knows what it needs.
+    token = casework.claim(TEAMMATE, case)
+    casework.do("reassign", TEAMMATE, case, owner=Owner("team", "other"), token=token)
+
+
+def test_a_claim_that_has_just_run_out_is_not_said_to_hold(
+    case: int, casework: Casework, database: Database
+) -> None:
+    casework.claim(TEAMMATE, case)
+    over = """UPDATE "case" SET lease_expires_at = now() - interval '1 s' RETURNING id"""
+    rows(database, over)
+    given = {"until": datetime.now(UTC) + timedelta(hours=1), "reason": "later"}
+    with pytest.raises(MovedOn, match="has just run out"):
+        casework.do("snooze", LEAD, case, **given, limit=timedelta(days=3))

@@ -307,7 +307,7 @@ def test_case_of_a_team_that_never_was_falls_to_an_admin(populated: Database) ->
 def test_reopen_after_the_owner_left_falls_to_the_next(populated: Database) -> None:
     log = Delivery(populated, read_policy(POLICY))
     log.take(output("o-1", value="tax", confidence=0.1))
-    Casework(populated).give_verdict(LEAD, 1)
+    Casework(populated).give_verdict(OWNER, 1)
     change_by_admin(populated, LEAD, active=False)
     log.take(correction("o-1", kind="dispute", note="look again"))
     assert rows(populated, 'SELECT state, owner_person FROM "case"') == [("open", ADMIN)]
@@ -348,7 +348,7 @@ def test_case_that_stays_its_owner_s_is_theirs_since_it_first_was(populated: Dat
     Casework(populated).undo(OWNER, 1)
     assert rows(populated, since) == before
     assert skipped(populated) == []
-    Casework(populated).do("reassign", TEAMMATE, 1, owner=Owner("person", LEAD))
+    Casework(populated).do("reassign", LEAD, 1, owner=Owner("person", LEAD))
     Casework(populated).do("escalate", TEAMMATE, 1, level=0)
     assert rows(populated, since) == before
 

@@ -118,6 +118,7 @@ def standing(
         "mine": mine,
         "can_review": may_review and (free or mine),
         "can_work": actor.may(Verb.REVIEW),
+        "can_hand_on": service.answers_for(actor, case),
         "can_put_off": mine or (free and service.may_put_off(actor, case)),
         "can_merge": actor.may(Verb.TAKE_OVER),
         "can_undo": may_undo(actor, case),
