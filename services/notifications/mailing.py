@@ -14,7 +14,7 @@ from services.notifications import choices, deliveries
 from services.notifications.channels.message import Line, Message, message_of
 from services.notifications.channels.push import notice_of
 from services.notifications.deliveries import NewDelivery
-from services.notifications.rules import PUSHED_URGENTLY, Channel, path_of
+from services.notifications.rules import ALWAYS_URGENT, URGENT_LINES, Channel, path_of
 from services.people import push_devices
 from services.people import queries as people_queries
 from services.people.push_devices import Device
@@ -22,7 +22,7 @@ from services.people.push_devices import Device
 _PEOPLE = 100
 _LINES = 20
 """So many lines are in a mail; of the others it says how many there are."""
-_URGENT = sorted(PUSHED_URGENTLY)
+_URGENT = {"urgent": sorted(ALWAYS_URGENT), "urgent_lines": list(URGENT_LINES)}
 
 # A person's news are taken whole, by one sender: whoever else looks meanwhile passes them over.
 # What was read before it was mailed is not mailed any more.
@@ -40,7 +40,8 @@ WITH due AS (
 )
 SELECT t.person, count(*) AS n, max(t.id) AS last, (array_agg(
     jsonb_build_array(t.line, t.case_id, t.tool, t.output_id) ORDER BY t.id)
-    )[1\\:CAST(:lines AS int)] AS said, bool_or(t.what = ANY(:urgent)) AS urgent
+    )[1\\:CAST(:lines AS int)] AS said, bool_or(
+    t.what = ANY(:urgent) OR t.line LIKE ANY(:urgent_lines)) AS urgent
 FROM taken t WHERE t.read_at IS NULL GROUP BY t.person ORDER BY t.person
 """
 )
@@ -75,7 +76,7 @@ def gather(session: Session, *, now: datetime) -> int:
 
     Call it again, in a new transaction, while it answers `BATCH`.
     """
-    given = {"now": now, "people": _PEOPLE, "lines": _LINES, "urgent": _URGENT}
+    given = {"now": now, "people": _PEOPLE, "lines": _LINES, **_URGENT}
     told = [_Told(*row) for row in session.execute(_TAKE, given)]
     # Who has left since hears no more.
     active = people_queries.names(session, [one.person for one in told]) if told else {}
