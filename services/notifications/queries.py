@@ -19,6 +19,7 @@ __all__ = [
     "Backlog",
     "DeliveryRow",
     "Failing",
+    "Ungathered",
     "backlog",
     "choice",
     "connected",
@@ -27,6 +28,7 @@ __all__ = [
     "devices_of",
     "entries",
     "failing",
+    "ungathered",
     "unread",
 ]
 
@@ -98,6 +100,23 @@ def backlog(session: Session, *, now: datetime) -> Backlog:
     found = session.execute(_WAITING).all()
     due = [row.due for row in found if row.due <= now]
     return Backlog({row.channel: row.n for row in found}, min(due, default=None))
+
+
+class Ungathered(NamedTuple):
+    """Whose mails are due and not made yet. `since` is when the first became so."""
+
+    people: int
+    since: datetime | None
+
+
+_UNGATHERED = text("""
+SELECT count(DISTINCT person), min(mail_at) FROM notification WHERE mail_at <= :now
+""")
+
+
+def ungathered(session: Session, *, now: datetime) -> Ungathered:
+    """What is due to be mailed and is no delivery yet."""
+    return Ungathered(*session.execute(_UNGATHERED, {"now": now}).one())
 
 
 class Failing(NamedTuple):
