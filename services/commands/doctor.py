@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import typer
 
@@ -180,14 +179,12 @@ def _look_at_notifications(found: Resources) -> Finding:
 
 
 def _of_failing(one: notifications.Failing) -> str:
-    # Of some webhooks the path is a secret.
-    to = urlsplit(one.to).hostname or one.to
     if one.state == DeliveryState.FAILED:
         return (
-            f"{one.n} deliveries to {to} were given up ({one.answer}): mend the cause,"
+            f"{one.n} deliveries to {one.to} were given up ({one.answer}): mend the cause,"
             " then `secondlook deliveries retry`"
         )
-    return f"{one.n} deliveries to {to} are tried again and again ({one.answer})"
+    return f"{one.n} deliveries to {one.to} are tried again and again ({one.answer})"
 
 
 def _look_at_audit(found: Resources) -> str:
