@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import typer
 
@@ -148,36 +147,44 @@ def _look_at_owners(found: Resources) -> str:
 
 def _look_at_timers(found: Resources) -> str:
     with found.database.transaction() as session:
+        now = found.clock.now(session)
         parked = escalation.parked_timers(session, limit=5)
-    return "; ".join(
+        due = escalation.oldest_unfired_timer(session)
+    problems = [
         f"timer {timer.kind} of case {timer.case_id} failed {timer.failures} times: {timer.error}"
         for timer in parked
-    )
+    ]
+    if due is not None and now - due > _SOON:
+        problems.insert(0, f"a timer has been due for {_seconds(now - due)} s: is `tick` running?")
+    return "; ".join(problems)
 
 
 def _look_at_notifications(found: Resources) -> Finding:
     with found.database.transaction() as session:
         now = found.clock.now(session)
         backlog = notifications.backlog(session, now=now)
+        ungathered = notifications.ungathered(session, now=now)
         failing = notifications.failing(
             session, attempts=_PERSISTENT, since=now - timedelta(days=1), limit=5
         )
     waiting = sum(backlog.waiting.values())
     late = backlog.due_since is not None and now - backlog.due_since > _SOON
-    problem = f"{waiting} deliveries wait to be sent: is `tick` running?" if late else ""
+    problems = [f"{waiting} deliveries wait to be sent: is `tick` running?"] if late else []
+    if ungathered.since is not None and now - ungathered.since > _SOON:
+        whom = "1 person" if ungathered.people == 1 else f"{ungathered.people} people"
+        since = _seconds(now - ungathered.since)
+        problems.append(f"mail to {whom} has been due to be made for {since} s: is `tick` running?")
     warnings = "; ".join(map(_of_failing, failing))
-    return Finding("notifications", problem, warnings)
+    return Finding("notifications", "; ".join(problems), warnings)
 
 
 def _of_failing(one: notifications.Failing) -> str:
-    # Of some webhooks the path is a secret.
-    to = urlsplit(one.to).hostname or one.to
     if one.state == DeliveryState.FAILED:
         return (
-            f"{one.n} deliveries to {to} were given up ({one.answer}): mend the cause,"
+            f"{one.n} deliveries to {one.to} were given up ({one.answer}): mend the cause,"
             " then `secondlook deliveries retry`"
         )
-    return f"{one.n} deliveries to {to} are tried again and again ({one.answer})"
+    return f"{one.n} deliveries to {one.to} are tried again and again ({one.answer})"
 
 
 def _look_at_audit(found: Resources) -> str:

@@ -53,7 +53,7 @@ def add_webhook(
 def list_webhooks(as_json: AsJson = False) -> None:
     """List the addresses that hear of events, without their secrets."""
     with transaction() as (_, session, _now):
-        found = queries.connected(session)
+        found = queries.listed(session)
     lines = [f"{w.id}  {w.channel}  {w.url}  {','.join(w.events)}  {w.team or ''}" for w in found]
     lines = lines or ["nobody hears of events yet"]
     answer([w._asdict() for w in found], as_json=as_json, lines=lines)

@@ -18,7 +18,8 @@ class Lock(IntEnum):
     PURGE = 0x5EC0_4D15
     PUT_ROUTING = 0x5EC0_4D16
     OPEN_BY_CAUSE = 0x5EC0_4D17
-    """Of those that are one for each of many things, with a number that stands for it."""
+    GATHER_MAIL = 0x5EC0_4D18
+    """These two are one for each of many things, with a number that stands for it."""
 
 
 _TAKE = text("SELECT pg_advisory_xact_lock(:lock)")

@@ -1,7 +1,7 @@
 """What is to be sent: written once, taken by senders, and what came back."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -83,6 +83,19 @@ def write(session: Session, wanted: Sequence[NewDelivery], *, now: datetime) -> 
     rows = to_json([one.as_row() for one in wanted]).decode()
     given = {"rows": rows, "now": now, "channel": WAKE_CHANNEL}
     return int(session.execute(_WRITE, given).one()[0])
+
+
+_MAILED = text("""
+SELECT destination, max(created_at) AS at FROM delivery
+WHERE created_at > :since AND channel = 'email' AND destination = ANY(:people)
+GROUP BY destination
+""")
+
+
+def mailed_since(session: Session, people: Collection[str], since: datetime) -> dict[str, datetime]:
+    """Whom of these a mail was written for since then, and when the last one was."""
+    found = session.execute(_MAILED, {"people": list(people), "since": since})
+    return {row.destination: row.at for row in found}
 
 
 class Due(NamedTuple):

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from services.kit.errors import InvalidInput, Problem, invalid
 from services.notifications.errors import ForbiddenDestination
+from services.notifications.rules import Channel
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -139,6 +140,21 @@ def parse(url: str) -> Target:
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     default = 443 if parts.scheme == "https" else 80
     return Target(parts.scheme, host, port or default, path)
+
+
+def shown(channel: str, destination: str) -> str:
+    """A destination as people may see it: whoever knows the path of one of Slack's can write there.
+
+    What a webhook of anybody else's is sent is signed, so that its path tells them apart and no
+    more; what stands behind a `?` may be a key all the same.
+    """
+    if channel not in (Channel.SLACK, Channel.WEBHOOK):
+        return destination
+    parts = urlsplit(destination)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    if channel == Channel.SLACK:
+        return f"{origin}/…"
+    return f"{origin}{parts.path}" + ("?…" if parts.query else "")
 
 
 def _host(text: str) -> str | None:

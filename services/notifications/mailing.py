@@ -10,11 +10,12 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.kit.locks import Lock
 from services.notifications import choices, deliveries
 from services.notifications.channels.message import Line, Message, message_of
 from services.notifications.channels.push import notice_of
 from services.notifications.deliveries import NewDelivery
-from services.notifications.rules import PUSHED_URGENTLY, Channel, path_of
+from services.notifications.rules import ALWAYS_URGENT, URGENT_LINES, Channel, path_of
 from services.people import push_devices
 from services.people import queries as people_queries
 from services.people.push_devices import Device
@@ -22,17 +23,21 @@ from services.people.push_devices import Device
 _PEOPLE = 100
 _LINES = 20
 """So many lines are in a mail; of the others it says how many there are."""
-_URGENT = sorted(PUSHED_URGENTLY)
+_URGENT = {"urgent": sorted(ALWAYS_URGENT), "urgent_lines": list(URGENT_LINES)}
 
-# A person's news are taken whole, by one sender: whoever else looks meanwhile passes them over.
+# A person's news are taken whole, by whoever holds the lock on them: who else looks meanwhile
+# passes the person over. (A row that is skipped is just being read, and is looked at next time.)
 # What was read before it was mailed is not mailed any more.
 _TAKE = text(
     """
-WITH due AS (
+WITH due AS MATERIALIZED (
     SELECT person, min(mail_at) AS first FROM notification WHERE mail_at <= :now
     GROUP BY person ORDER BY first LIMIT :people
+), ours AS MATERIALIZED (
+    SELECT person FROM due
+    WHERE pg_try_advisory_xact_lock(CAST(:lock AS integer), hashtext(person))
 ), held AS (
-    SELECT n.id FROM notification n JOIN due ON due.person = n.person
+    SELECT n.id FROM notification n JOIN ours ON ours.person = n.person
     WHERE n.mail_at <= :now ORDER BY n.person, n.id FOR UPDATE OF n SKIP LOCKED
 ), taken AS (
     UPDATE notification n SET mail_at = NULL FROM held WHERE n.id = held.id
@@ -40,7 +45,8 @@ WITH due AS (
 )
 SELECT t.person, count(*) AS n, max(t.id) AS last, (array_agg(
     jsonb_build_array(t.line, t.case_id, t.tool, t.output_id) ORDER BY t.id)
-    )[1\\:CAST(:lines AS int)] AS said, bool_or(t.what = ANY(:urgent)) AS urgent
+    )[1\\:CAST(:lines AS int)] AS said, bool_or(
+    t.what = ANY(:urgent) OR t.line LIKE ANY(:urgent_lines)) AS urgent
 FROM taken t WHERE t.read_at IS NULL GROUP BY t.person ORDER BY t.person
 """
 )
@@ -75,7 +81,7 @@ def gather(session: Session, *, now: datetime) -> int:
 
     Call it again, in a new transaction, while it answers `BATCH`.
     """
-    given = {"now": now, "people": _PEOPLE, "lines": _LINES, "urgent": _URGENT}
+    given = {"now": now, "people": _PEOPLE, "lines": _LINES, "lock": Lock.GATHER_MAIL, **_URGENT}
     told = [_Told(*row) for row in session.execute(_TAKE, given)]
     # Who has left since hears no more.
     active = people_queries.names(session, [one.person for one in told]) if told else {}

@@ -26,6 +26,11 @@ METRICS = (
         "How long the delivery that is due longest has been due; 0 where none is. What waits for "
         "its next try is not due.",
     ),
+    gauge(
+        "secondlook_oldest_ungathered_mail_seconds",
+        "How long what was to be mailed first has been due, where no mail was made of it; 0 where "
+        "all were.",
+    ),
 )
 
 
@@ -42,5 +47,10 @@ def read(session: Session, samples: Samples, totals: Sequence[Total], *, now: da
     for channel in Channel:
         waiting = found.waiting.get(channel.value, 0)
         samples.set("secondlook_waiting_deliveries", waiting, channel.value)
-    late = (now - found.due_since).total_seconds() if found.due_since is not None else 0.0
-    samples.set("secondlook_oldest_due_delivery_seconds", max(0.0, late))
+    samples.set("secondlook_oldest_due_delivery_seconds", _late(found.due_since, now))
+    ungathered = queries.ungathered(session, now=now)
+    samples.set("secondlook_oldest_ungathered_mail_seconds", _late(ungathered.since, now))
+
+
+def _late(since: datetime | None, now: datetime) -> float:
+    return max(0.0, (now - since).total_seconds()) if since is not None else 0.0

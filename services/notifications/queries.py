@@ -8,31 +8,34 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.notifications.choices import of_people
+from services.notifications.destinations import shown
 from services.notifications.errors import NoDelivery
 from services.notifications.inbox import entries, unread
 from services.notifications.models import TO_DO
 from services.notifications.push import devices_of
 from services.notifications.rules import Choice, DeliveryState
-from services.notifications.webhooks import connected
+from services.notifications.webhooks import listed
 
 __all__ = [
     "Backlog",
     "DeliveryRow",
     "Failing",
+    "Ungathered",
     "backlog",
     "choice",
-    "connected",
     "deliveries",
     "delivery",
     "devices_of",
     "entries",
     "failing",
+    "listed",
+    "ungathered",
     "unread",
 ]
 
 
 class DeliveryRow(NamedTuple):
-    """One delivery, as `deliveries list` shows it."""
+    """One delivery, as `deliveries list` shows it: `to` is without what is secret of an address."""
 
     id: int
     channel: str
@@ -60,7 +63,7 @@ def deliveries(
 ) -> list[DeliveryRow]:
     """What was to be sent, the newest first."""
     given = {"state": state.value if state is not None else None, "limit": limit}
-    return [DeliveryRow(*row) for row in session.execute(_LIST, given)]
+    return [_shown(DeliveryRow(*row)) for row in session.execute(_LIST, given)]
 
 
 def delivery(session: Session, number: int) -> DeliveryRow:
@@ -72,7 +75,11 @@ def delivery(session: Session, number: int) -> DeliveryRow:
     row = session.execute(_ONE, {"id": number}).first()
     if row is None:
         raise NoDelivery(f"There is no delivery {number}.")
-    return DeliveryRow(*row)
+    return _shown(DeliveryRow(*row))
+
+
+def _shown(row: DeliveryRow) -> DeliveryRow:
+    return row._replace(to=shown(row.channel, row.to))
 
 
 def choice(session: Session, person: str) -> Choice:
@@ -100,8 +107,25 @@ def backlog(session: Session, *, now: datetime) -> Backlog:
     return Backlog({row.channel: row.n for row in found}, min(due, default=None))
 
 
+class Ungathered(NamedTuple):
+    """Whose mails are due and not made yet. `since` is when the first became so."""
+
+    people: int
+    since: datetime | None
+
+
+_UNGATHERED = text("""
+SELECT count(DISTINCT person), min(mail_at) FROM notification WHERE mail_at <= :now
+""")
+
+
+def ungathered(session: Session, *, now: datetime) -> Ungathered:
+    """What is due to be mailed and is no delivery yet."""
+    return Ungathered(*session.execute(_UNGATHERED, {"now": now}).one())
+
+
 class Failing(NamedTuple):
-    """A destination that does not take what is sent."""
+    """A destination that does not take what is sent; `to` is without what is secret of it."""
 
     to: str
     state: str
@@ -110,14 +134,15 @@ class Failing(NamedTuple):
 
 
 _FAILING = text("""
-SELECT destination, state, count(*), max(answer) FROM delivery
+SELECT channel, destination, state, count(*), max(answer) FROM delivery
 WHERE (state IN ('waiting', 'unknown') AND attempts >= :attempts)
    OR (state = 'failed' AND created_at > :since)
-GROUP BY destination, state ORDER BY count(*) DESC, destination LIMIT :limit
+GROUP BY channel, destination, state ORDER BY count(*) DESC, destination LIMIT :limit
 """)
 
 
 def failing(session: Session, *, attempts: int, since: datetime, limit: int) -> list[Failing]:
     """Whom so many attempts did not reach, or what was given up since then."""
     given = {"attempts": attempts, "since": since, "limit": limit}
-    return [Failing(*row) for row in session.execute(_FAILING, given)]
+    found = session.execute(_FAILING, given)
+    return [Failing(shown(channel, to), *more) for channel, to, *more in found]

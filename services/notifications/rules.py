@@ -92,6 +92,14 @@ NEWS = timedelta(days=1)
 """What is older, as after a long outage, goes into inboxes and is mailed to nobody."""
 TEAM_DIGEST_MINUTES = 15
 """People of a team are told of its cases together, not one by one."""
+URGENT_PAUSE = timedelta(minutes=2)
+"""What is urgent waits for no digest. Of a flood of it the first goes at once, what follows within
+this time goes together."""
+ALWAYS_URGENT = frozenset({What.ESCALATED, What.OVERDUE})
+"""What has waited for too long already, whatever its priority is."""
+_URGENT = ("P1", "P2")
+_WAKES = "P1"
+"""Quiet hours hold back all but this: it would be past its deadline long before their end."""
 DAY_MINUTES = 24 * 60
 DIGESTS = (0, 15, 60, DAY_MINUTES)
 _MORNING = time(8)
@@ -110,14 +118,37 @@ class Choice:
 
 
 def mail_at(
-    choice: Choice, what: What, *, happened: datetime, now: datetime, as_team: bool
+    choice: Choice,
+    what: What,
+    *,
+    happened: datetime,
+    now: datetime,
+    as_team: bool,
+    priority: str | None = None,
+    mailed: datetime | None = None,
 ) -> datetime | None:
-    """When to mail it: `now` for at once; None for never."""
+    """When to mail it: `now` for at once; None for never.
+
+    Args:
+        priority: of the case that it is about.
+        mailed: when the person was mailed last, as far as that is within `URGENT_PAUSE`.
+    """
     if what in choice.not_mailed or now - happened > NEWS:
         return None
+    if what is What.TEST:
+        return now
     minutes = max(choice.digest_minutes, TEAM_DIGEST_MINUTES if as_team else 0)
     zone = ZoneInfo(choice.timezone)
-    return _after_quiet(choice, _round_up(now, minutes, zone), zone)
+    if minutes and is_urgent(what, priority):
+        at = now if mailed is None else max(now, mailed + URGENT_PAUSE)
+    else:
+        at = _round_up(now, minutes, zone)
+    return at if priority == _WAKES else _after_quiet(choice, at, zone)
+
+
+def is_urgent(what: What, priority: str | None) -> bool:
+    """Whether it is to be known before a digest would tell of it: its deadline may be sooner."""
+    return what in ALWAYS_URGENT or priority in _URGENT
 
 
 def _round_up(now: datetime, minutes: int, zone: ZoneInfo) -> datetime:
@@ -168,7 +199,6 @@ _SAID_OF_CASE = {
     What.DIVIDED: "The reviewers of case {id} of {tool} all differ: a lead settles it.",
     What.MENTIONED: "{who} mentions you in a comment on case {id} of {tool}.",
 }
-_URGENT = frozenset({"P1", "P2"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +262,8 @@ def path_of(case_id: int | None, tool: str | None, output_id: str | None) -> str
 
 # --- what is pushed to devices -------------------------------------------------------------
 
-PUSHED_URGENTLY = frozenset({What.ESCALATED, What.OVERDUE})
-"""What wakes a device that saves its battery."""
+URGENT_LINES = tuple(f"{priority}: %" for priority in _URGENT)
+"""How lines begin of which a device is woken that saves its battery, as `ALWAYS_URGENT` does."""
 
 # In this order: most say that they are others as well.
 _BROWSERS = {

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from services.kit.database import affected
-from services.notifications import choices, rules
+from services.notifications import choices, deliveries, rules
 from services.notifications.feed import UNDONE
 from services.notifications.rules import CaseFacts, What
 from services.people import ownership, reviewing
@@ -31,6 +31,8 @@ class News(NamedTuple):
     case_id: int | None = None
     tool: str | None = None
     output_id: str | None = None
+    priority: str | None = None
+    """Of the case that it is about."""
 
 
 def of_cases(session: Session, moved: Iterable[events.CaseMoved], *, now: datetime) -> list[News]:
@@ -96,6 +98,7 @@ def _of_case(event: events.CaseMoved, groups: _Groups) -> News:
         case_id=_number(case.case_id),
         tool=case.tool,
         output_id=case.output_id,
+        priority=case.priority,
     )
 
 
@@ -189,8 +192,9 @@ def tell(session: Session, news: Sequence[News], *, now: datetime) -> int:
     if not active:
         return 0
     wanted = choices.of_people(session, active)
+    mailed = _mailed(session, news, now)
     rows = [
-        _row(one, person, wanted[person], now)
+        _row(one, person, wanted[person], now, mailed.get(person))
         for one in news
         for person in one.people
         if person in active and person != one.actor
@@ -200,7 +204,25 @@ def tell(session: Session, news: Sequence[News], *, now: datetime) -> int:
     return affected(session.execute(_TELL, {"rows": to_json(rows).decode(), "now": now}))
 
 
-def _row(one: News, person: str, choice: rules.Choice, now: datetime) -> dict[str, Any]:
+def _mailed(session: Session, news: Sequence[News], now: datetime) -> Mapping[str, datetime]:
+    """When those were mailed last who are told of something urgent, where that was just now."""
+    urgent = [one for one in news if rules.is_urgent(one.what, one.priority)]
+    people = {person for one in urgent for person in one.people}
+    return deliveries.mailed_since(session, people, now - rules.URGENT_PAUSE) if people else {}
+
+
+def _row(
+    one: News, person: str, choice: rules.Choice, now: datetime, mailed: datetime | None
+) -> dict[str, Any]:
+    at = rules.mail_at(
+        choice,
+        one.what,
+        happened=one.at,
+        now=now,
+        as_team=one.as_team,
+        priority=one.priority,
+        mailed=mailed,
+    )
     return {
         "person": person,
         "what": one.what.value,
@@ -209,7 +231,7 @@ def _row(one: News, person: str, choice: rules.Choice, now: datetime) -> dict[st
         "tool": one.tool,
         "output_id": one.output_id,
         "dedupe_key": one.key,
-        "mail_at": rules.mail_at(choice, one.what, happened=one.at, now=now, as_team=one.as_team),
+        "mail_at": at,
     }
 
 

@@ -30,11 +30,12 @@ class Called(NamedTuple):
 def called(session: Session, names: Iterable[str]) -> dict[str, list[Called]]:
     """The active people whom each of these names could mean.
 
-    A name is an address, or what stands before its `@`, or the beginning of that.
+    A name is an address, or what stands before its `@`, or the beginning of that. Whoever is
+    named in several spellings is found under each.
     """
-    by_id = {actor_id(name): name for name in names}
-    found: dict[str, list[Called]] = {name: [] for name in by_id.values()}
+    by_id: dict[str, list[Called]] = {}
+    spellings = {name: by_id.setdefault(actor_id(name), []) for name in names}
     for row in session.execute(_CALLED, {"names": list(by_id)}):
         actor = Actor(row.email, row.name, Role(row.role), frozenset(row.teams))
-        found[by_id[row.written]].append(Called(actor, row.exact))
-    return found
+        by_id[row.written].append(Called(actor, row.exact))
+    return spellings

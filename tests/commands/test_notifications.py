@@ -30,6 +30,15 @@ def settle(state: str, answer: str) -> None:
         session.execute(text(statement), {"s": state, "a": answer, "at": at})
 
 
+def give_up_one_to_each_webhook() -> None:
+    """A delivery to each address failed."""
+    statement = """
+        INSERT INTO delivery (channel, destination, webhook_id, lane, message_id, payload, state)
+        SELECT channel, url, id, 'webhook', 'msg_' || id, '{}', 'failed' FROM webhook"""
+    with database() as opened, opened.transaction() as session:
+        session.execute(text(statement))
+
+
 def test_webhook_is_added_with_a_secret_that_is_told_once(run: Callable[..., Any]) -> None:
     url = "https://example.org/hook"
     secret = run("webhooks", "add", url, "--events", "case.opened,tool.changed").output.strip()
@@ -41,6 +50,21 @@ def test_webhook_is_added_with_a_secret_that_is_told_once(run: Callable[..., Any
     assert run("webhooks", "remove", "1").output == "webhook 1 removed\n"
     assert json.loads(run("webhooks", "list", "--json").output) == []
     assert run("webhooks", "remove", "1").exit_code == 1
+
+
+def test_lists_and_doctor_keep_the_secret_part_of_an_address_to_themselves(
+    run: Callable[..., Any],
+) -> None:
+    secret = "T0/B0/xoxsecret"
+    heard = ("--events", "case.opened")
+    run("webhooks", "add", f"https://hooks.slack.com/services/{secret}", *heard, "--slack")
+    run("webhooks", "add", f"https://example.org:8443/hook?key={secret}", *heard)
+    give_up_one_to_each_webhook()
+    for command in ("webhooks list", "deliveries list", "doctor"):
+        for said in (run(*command.split()).output, run(*command.split(), "--json").output):
+            assert "https://hooks.slack.com/" in said
+            assert "https://example.org:8443/hook?" in said
+            assert secret not in said
 
 
 @pytest.mark.parametrize(

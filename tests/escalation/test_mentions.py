@@ -50,6 +50,7 @@ def test_names_are_found_where_a_word_begins_with_them(note: str, named: list[st
         ("@tim, is this VAT?", [TEAMMATE]),
         ("@TIM@example.org and @le", [TEAMMATE, LEAD]),
         ("@ada must see this", ["ada@example.org"]),
+        ("@Tim@example.org and @tim@example.org, @TIM", [TEAMMATE]),
     ],
 )
 def test_whoever_is_named_is_told(

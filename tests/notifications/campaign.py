@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 from secondlook import events
 from secondlook.events import models as contracts
@@ -27,10 +28,14 @@ from services.kit.clock import DatabaseClock
 from services.kit.database import Database, make_engine
 from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from services.notifications import webhooks
+from services.notifications.channels import slack
+from services.notifications.channels.message import Message
+from services.notifications.rules import Channel
 from tests.factories import OWNER, TEAM, TOOL, Delivery, populate, rows
 from tests.factories.people import OPERATOR
 from tests.notifications.browsers import FakeBrowser, add_device
 from tests.notifications.receivers import Answer, Mailbox, Web, mail_server, web_server
+from tests.notifications.sender import ADDRESS
 from tests.waiting import until
 
 FORBIDDEN = "127.0.0.2"
@@ -44,8 +49,15 @@ RECEIVERS: dict[str, Answer] = {
     "/silent": lambda n: "hang" if n == 1 else 200,
     "/slow": lambda n: "drip" if n == 1 else 200,
     "/late": lambda _: "late",
+    "/taken": lambda n: "taken, then cut" if n == 1 else 200,
 }
 """Webhooks by path, and what each answers to the n-th attempt with one id."""
+SLACKS: dict[str, Answer] = {
+    "/slack/well": lambda _: 200,
+    "/slack/broken": lambda n: 500 if n < 3 else 200,
+    "/slack/taken": lambda n: "taken, then cut" if n == 1 else 200,
+}
+"""The same of incoming webhooks of Slack's."""
 PUSH_SERVICES: dict[str, Answer] = {
     "/push/well": lambda _: 201,
     "/push/broken": lambda n: 500 if n < 3 else 201,
@@ -54,8 +66,15 @@ PUSH_SERVICES: dict[str, Answer] = {
     "/push/late": lambda _: "late",
 }
 """The same of the devices of whoever is told."""
-EACH_EVENT = len(RECEIVERS) + len(PUSH_SERVICES) + 3
+EACH_EVENT = len(RECEIVERS) + len(SLACKS) + len(PUSH_SERVICES) + 3
 """Deliveries of one event: to all of these, to the trap as a webhook and as a device, by mail."""
+TAKEN_TWICE = 3
+"""So many of them are taken before the line is cut: by mail, as a webhook, and by Slack."""
+
+
+def mail_server_answers(n: int) -> int | str:
+    """It puts the first attempt off, and cuts the line after it took the second one."""
+    return {1: 451, 2: "taken, then cut"}.get(n, 250)
 
 
 @dataclass(slots=True)
@@ -69,7 +88,8 @@ class Report:
     forbidden: int = 0
     attempts: int = 0
     repeated: int = 0
-    """Ids that a receiver accepted and that came again: the sender was killed between."""
+    """Ids that a receiver accepted and that came again: the line was cut before its answer, or the
+    sender was killed."""
     kills: int = 0
     seconds: float = 0.0
     violations: list[str] = field(default_factory=list)
@@ -81,6 +101,9 @@ SELECT d.channel, coalesce(p.endpoint, d.destination) AS led_to, d.message_id, d
     d.attempts, d.payload
 FROM delivery d LEFT JOIN push_device p ON p.id = d.device_id
 """
+
+
+_HEARING: Any = {"types": ["case.escalated"], "allowed": (ip_network("127.0.0.0/8"),)}
 
 
 class Campaign:
@@ -96,10 +119,15 @@ class Campaign:
         many deliveries."""
         trap = f"http://{FORBIDDEN}:{self.trap.port}/trap"
         with self.database.transaction() as session:
-            for url in (*(f"{self.web.url}{path}" for path in RECEIVERS), trap):
-                now = DatabaseClock().now(session)
-                given = {"types": ["case.escalated"], "allowed": (ip_network("127.0.0.0/8"),)}
-                webhooks.add(session, url, **given, actor=OPERATOR, now=now)
+            now, urls = (
+                DatabaseClock().now(session),
+                [f"{self.web.url}{path}" for path in RECEIVERS],
+            )
+            for url in (*urls, trap):
+                webhooks.add(session, url, **_HEARING, actor=OPERATOR, now=now)
+            for path in SLACKS:
+                given = {**_HEARING, "channel": Channel.SLACK}
+                webhooks.add(session, f"{self.web.url}{path}", **given, actor=OPERATOR, now=now)
         self.web.browsers = {path: FakeBrowser(f"{self.web.url}{path}") for path in PUSH_SERVICES}
         for browser in (*self.web.browsers.values(), FakeBrowser(f"{trap}/push")):
             add_device(self.database, browser)
@@ -138,8 +166,8 @@ class Campaign:
         report, web = self.report, self.web
         found = rows(self.database, _DELIVERIES)
         report.deliveries, report.attempts = len(found), sum(row.attempts for row in found)
-        mailed = [mail["Message-ID"] for mail in self.mail.mails]
-        arrived = {*web.accepted, *(name.strip("<>").partition("@")[0] for name in mailed)}
+        mailed = self._mailed()
+        arrived = {*web.accepted, *mailed}
         for row in found:
             if FORBIDDEN in row.led_to:
                 report.forbidden += row.state == "failed"
@@ -149,16 +177,27 @@ class Campaign:
             report.pushed += row.state == "sent" and row.channel == "push"
             self._require(row.state == "sent", f"{row.message_id} is {row.state}")
             self._require(row.message_id in arrived, f"{row.message_id} did not arrive")
-            bodies = {body for _, body, _ in web.came.get(row.message_id, ())}
+            bodies = mailed.get(row.message_id) or [
+                body for _, body, _ in web.came.get(row.message_id, ())
+            ]
             self._require(
-                row.channel == "email" or _are_one(bodies, row.channel, row.payload),
+                _are_one(set(bodies), row.channel, row.payload),
                 f"{row.message_id} was another thing, or another one on a repeat",
             )
         known = {row.message_id for row in found}
         self._require(arrived <= known, "something arrived that nobody sent")
         self._require(not self.trap.came, "a forbidden address was reached")
         again = sum(web.accepted_times[name] > 1 for name in web.accepted)
-        report.repeated = again + len(mailed) - len(set(mailed))
+        report.repeated = again + sum(len(texts) > 1 for texts in mailed.values())
+
+    def _mailed(self) -> dict[str, list[bytes]]:
+        """The texts of the mails that were taken, by the ids that they came under."""
+        found: dict[str, list[bytes]] = {}
+        for mail in self.mail.mails:
+            words: Any = mail.get_payload(0)
+            name = mail["Message-ID"].strip("<>").partition("@")[0]
+            found.setdefault(name, []).append(words.get_payload(decode=True))
+        return found
 
     def _require(self, holds: object, words: str) -> None:
         if not holds:
@@ -167,8 +206,14 @@ class Campaign:
 
 def _are_one(bodies: set[bytes], channel: str, payload: str) -> bool:
     """Whether all of them say what the delivery was to say, as its receiver reads it."""
-    if channel != "push":
+    if channel == Channel.WEBHOOK:
         return bodies == {payload.encode()}
+    if channel == Channel.EMAIL:
+        lines = [line["text"].encode() for line in json.loads(payload)["lines"]]
+        return len(bodies) == 1 and all(line in body for line in lines for body in bodies)
+    if channel == Channel.SLACK:
+        said = slack.as_text(Message.model_validate_json(payload), ADDRESS)
+        return bodies == {json.dumps({"text": said}).encode()}
     wanted = json.loads(payload)
     shown = [json.loads(body) for body in bodies]
     return [(one["text"], one["path"]) for one in shown] == [(wanted["text"], wanted["path"])]
@@ -198,9 +243,8 @@ def installation(url: str, free_port: Callable[[], int]) -> Iterator[Campaign]:
         web = stack.enter_context(web_server())
         trap = stack.enter_context(web_server(FORBIDDEN))
         mail = stack.enter_context(mail_server(free_port()))
-        web.by_path = RECEIVERS | PUSH_SERVICES
-        # A mail server that puts the first attempt off, or cuts the line after it took the mail.
-        mail.answers = lambda n: 451 if n == 1 else 250
+        web.by_path = RECEIVERS | SLACKS | PUSH_SERVICES
+        mail.answers = mail_server_answers
         database = Database(make_engine(url))
         stack.callback(database.close)
         populate(database)

@@ -17,8 +17,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from tests.notifications.browsers import FakeBrowser
 
 Answer = Callable[[int], int | str]
-"""What the n-th request under one id is answered: a status, `cut`, `hang`, `drip`, or `late`: taken
-at once and answered after a while.
+"""What the n-th request under one id is answered: a status, `cut`, `hang`, `drip`, `late`: taken at
+once and answered after a while, or `taken, then cut`: taken, and the line cut before the answer.
 """
 _LATE_SECONDS = 0.4
 
@@ -74,7 +74,8 @@ class Web:
             self.came[name].append((headers, body, request.path))
             n = len(self.came[name])
         answer = self.by_path.get(request.path, self.answers)(n)
-        if answer == "late" or (isinstance(answer, int) and 200 <= answer < 300):
+        taken = answer in ("late", "taken, then cut")
+        if taken or (isinstance(answer, int) and 200 <= answer < 300):
             with self._lock:
                 self.accepted.add(name)
                 self.accepted_times[name] += 1
@@ -95,7 +96,7 @@ class Web:
 
     def _misbehave(self, request: BaseHTTPRequestHandler, how: str) -> None:
         request.close_connection = True
-        if how == "cut":
+        if how in ("cut", "taken, then cut"):
             return
         if how == "drip":
             request.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
@@ -152,7 +153,9 @@ class Mailbox:
         name = mail["Message-ID"]
         self.tried[name] += 1
         answer = self.answers(self.tried[name])
-        if answer == "cut":
+        if answer == "taken, then cut":
+            self.mails.append(mail)
+        if answer in ("cut", "taken, then cut"):
             assert server.transport is not None
             server.transport.abort()
             return "421 gone"

@@ -230,6 +230,16 @@ def test_what_is_gathered_is_pushed_once(database: Database, log: Delivery, serv
     assert headers["urgency"] == "normal"
 
 
+def test_urgent_case_of_a_team_is_pushed_at_once_and_wakes_the_device(
+    database: Database, log: Delivery, service: Web
+) -> None:
+    add_device(database, FakeBrowser(f"{service.url}/1"))
+    log.take(moved("opened", TEAM, priority="P1"))
+    send(database)
+    ((headers, _, _),) = service.came[""]
+    assert headers["urgency"] == "high"
+
+
 def test_slow_push_service_delays_no_other(database: Database, log: Delivery) -> None:
     add_device(database, FakeBrowser("https://one.example.org/1"))
     add_device(database, FakeBrowser("https://two.example.org/1"))

@@ -1,6 +1,7 @@
 """When somebody is mailed, and what a line says."""
 
 from datetime import UTC, datetime, time, timedelta
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,49 @@ def test_quiet_hours_within_a_day() -> None:
     noon = datetime(2026, 11, 30, 12, 30, tzinfo=UTC)
     assert at(lunch, now=noon) == noon + timedelta(minutes=30)
     assert at(lunch, now=noon - timedelta(hours=1)) == noon - timedelta(hours=1)
+
+
+URGENT = [
+    (What.OPENED, "P1"),
+    (What.REASSIGNED, "P2"),
+    (What.ESCALATED, "P4"),
+    (What.OVERDUE, None),
+]
+
+
+@pytest.mark.parametrize(("what", "priority"), URGENT)
+@pytest.mark.parametrize("choice", [Choice(), Choice(digest_minutes=rules.DAY_MINUTES)])
+def test_what_is_urgent_waits_for_no_digest(
+    what: What, priority: str | None, choice: Choice
+) -> None:
+    given: Any = {"happened": NOW, "now": NOW, "as_team": True, "priority": priority}
+    assert rules.mail_at(choice, what, **given) == NOW
+    assert rules.mail_at(choice, What.OPENED, **given | {"priority": "P3"}) != NOW
+    just_now = NOW - timedelta(seconds=30)
+    assert rules.mail_at(choice, what, **given, mailed=just_now) == just_now + rules.URGENT_PAUSE
+
+
+@pytest.mark.parametrize(
+    ("what", "priority", "held"),
+    [
+        (What.OVERDUE, "P1", False),
+        (What.OPENED, "P1", False),
+        (What.OVERDUE, "P2", True),
+        (What.ESCALATED, "P3", True),
+        (What.VERDICT, None, True),
+        (What.TEST, None, False),
+    ],
+)
+def test_quiet_hours_hold_back_all_but_p1_and_a_test(
+    what: What, priority: str | None, held: bool
+) -> None:
+    found = rules.mail_at(QUIET, what, happened=NOW, now=NOW, as_team=False, priority=priority)
+    assert found == (datetime(2026, 12, 1, 6, tzinfo=UTC) if held else NOW)
+
+
+def test_test_of_oneself_waits_for_no_digest() -> None:
+    daily = Choice(digest_minutes=rules.DAY_MINUTES)
+    assert rules.mail_at(daily, What.TEST, happened=NOW, now=NOW, as_team=False) == NOW
 
 
 def test_never_where_it_is_not_wanted_or_no_news() -> None:

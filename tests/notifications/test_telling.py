@@ -8,10 +8,12 @@ from secondlook import events
 from secondlook.events import models as contracts
 from sqlalchemy import text
 
+from services.escalation.policy.read import read as read_policy
 from services.kit.database import Database
-from services.notifications import choices, inbox, mailing
+from services.notifications import choices, inbox, mailing, service
 from services.notifications.choices import Wanted
 from services.notifications.rules import CHOOSABLE
+from tests.escalation.incidents import GROUPED
 from tests.escalation.opinions import delivery
 from tests.factories import (
     ADMIN,
@@ -84,6 +86,50 @@ def test_case_of_a_team_is_told_to_its_reviewers_as_a_digest(
     assert mails(database) == []
     waiting = "SELECT mail_at - made_at FROM notification"
     assert all(timedelta(0) < row[0] <= timedelta(minutes=15) for row in rows(database, waiting))
+
+
+@pytest.mark.parametrize(
+    ("what", "priority"),
+    [("opened", "P1"), ("opened", "P2"), ("escalated", "P4"), ("overdue", "P3")],
+)
+def test_what_is_urgent_is_mailed_to_a_team_at_once(
+    what: str, priority: str, database: Database, log: Delivery
+) -> None:
+    log.take(moved(what, TEAM, priority=priority))
+    assert [to for to, _ in mails(database)] == REVIEWERS
+
+
+def test_flood_of_what_is_urgent_is_mailed_once_and_then_together(
+    database: Database, log: Delivery
+) -> None:
+    for number in range(1, 6):
+        log.take(moved("opened", TEAM, case_id=str(number), priority="P1"))
+    assert [to for to, _ in mails(database)] == REVIEWERS
+    waiting = "SELECT case_id, mail_at FROM notification WHERE mail_at IS NOT NULL"
+    assert {row.case_id for row in rows(database, waiting)} == {2, 3, 4, 5}
+    (at,) = {row.mail_at for row in rows(database, f"{waiting} AND person = '{OWNER}'")}
+    with database.transaction() as session:
+        mailing.gather(session, now=at + timedelta(seconds=1))
+    assert [to for to, _ in mails(database)].count(OWNER) == 2
+    assert "4 things wait for you" in [said for to, said in mails(database) if to == OWNER][1]
+
+
+def test_surge_of_one_cause_is_mailed_once_and_its_incident_once(
+    database: Database,
+) -> None:
+    log = Delivery(
+        database,
+        read_policy(
+            GROUPED.replace("claim: 30m", "claim: 15m", 1).replace(
+                "    owner:", "    priority: P1\n    owner:"
+            )
+        ),
+    )
+    for number in range(6):
+        log.take(output(f"o-{number}", confidence=0.1))
+    assert [to for to, _ in mails(database)] == REVIEWERS
+    # The first alone, the second, and the incident that the third made: of no part of it.
+    assert len([one for one in told(database) if one[0] == OWNER]) == 3
 
 
 def test_team_of_nobody_is_told_to_who_answers_in_its_stead(
@@ -173,10 +219,28 @@ def test_choices_decide_what_is_mailed_and_when(database: Database, log: Deliver
     wanted = Wanted(mailed, "60", "", "", "Europe/Berlin")
     with database.transaction() as session:
         choices.choose(session, wanted, actor=actor_of(session, OWNER), now=NOON)
-    log.take(moved("opened", OWNER), moved("escalated", OWNER, case_id="8"))
+    log.take(moved("opened", OWNER), moved("reassigned", OWNER, case_id="8"))
     assert mails(database) == []
     waiting = rows(database, "SELECT what FROM notification WHERE mail_at IS NOT NULL")
-    assert [row.what for row in waiting] == ["escalated"]
+    assert [row.what for row in waiting] == ["reassigned"]
+
+
+def test_test_of_oneself_comes_at_once_whatever_one_chose(database: Database) -> None:
+    mailed = [what.value for what in CHOOSABLE]
+    with database.transaction() as session:
+        owner, now = actor_of(session, OWNER), datetime.now(UTC)
+        wanted = Wanted(
+            mailed,
+            "1440",
+            f"{now - timedelta(hours=1):%H:%M}",
+            f"{now + timedelta(hours=1):%H:%M}",
+            "UTC",
+        )
+        choices.choose(session, wanted, actor=owner, now=now)
+        service.tell_oneself(session, actor=owner, now=now)
+    ((to, said),) = mails(database)
+    assert to == OWNER
+    assert "This is a test" in said
 
 
 def test_inbox_shows_what_is_unread_until_it_is_read(database: Database, log: Delivery) -> None:

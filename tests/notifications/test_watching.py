@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from services.commands.doctor import _look_at_notifications
+from services.commands.doctor import _look_at_notifications, _look_at_timers
 from services.kit import counts
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database, Session
@@ -61,6 +61,16 @@ def test_how_long_something_is_due_is_told(session: Session) -> None:
     assert scraped(session)["secondlook_oldest_due_delivery_seconds"][()] == 0
 
 
+def test_how_long_a_mail_is_due_that_nobody_makes_is_told(
+    database: Database, log: Delivery
+) -> None:
+    log.take(output("o-1", confidence=0.1))
+    with database.transaction() as session:
+        assert scraped(session)["secondlook_oldest_ungathered_mail_seconds"][()] == 0
+        session.execute(text("UPDATE notification SET mail_at = now() - interval '3 h'"))
+        assert scraped(session)["secondlook_oldest_ungathered_mail_seconds"][()] >= 10_800
+
+
 class _Found:
     """As much of an installation as `doctor` looks at."""
 
@@ -93,6 +103,32 @@ def test_doctor_says_in_words_what_is_wrong(
     assert said.warning.startswith(warning)
     assert bool(said.problem) == bool(problem)
     assert bool(said.warning) == bool(warning)
+
+
+@pytest.mark.parametrize(("ago", "says"), [("3 h", True), ("10 s", False), ("-10 min", False)])
+def test_doctor_says_that_mails_and_timers_are_overdue(
+    ago: str, says: bool, database: Database, log: Delivery
+) -> None:
+    log.take(output("o-1", confidence=0.1))
+    with database.transaction() as session:
+        for due in ("notification SET mail_at", "timer SET due_at"):
+            session.execute(text(f"UPDATE {due} = now() - CAST(:ago AS interval)"), {"ago": ago})
+    found: Any = _Found(database)
+    mails, timers = _look_at_notifications(found).problem, _look_at_timers(found)
+    if says:
+        assert mails.startswith("mail to 3 people has been due to be made for 1080")
+        assert timers.startswith("a timer has been due for 1080")
+    else:
+        assert (mails, timers) == ("", "")
+
+
+def test_doctor_says_nothing_of_timers_that_are_over(database: Database, log: Delivery) -> None:
+    log.take(output("o-1", confidence=0.1))
+    with database.transaction() as session:
+        over = "due_at = now() - interval '3 h', stopped_at = now()"
+        session.execute(text(f"UPDATE timer SET {over}"))
+    found: Any = _Found(database)
+    assert _look_at_timers(found) == ""
 
 
 def test_old_ones_go_but_what_waits_stays(database: Database, log: Delivery) -> None:
