@@ -62,7 +62,8 @@ def reapply(
     also_reassigned: bool = False,
     dry_run: bool = False,
 ) -> Reapplied:
-    """Route every open case anew by the policy in force, or with `dry_run` say what that would do.
+    """Route every open case of the actor's teams anew by the policy in force, or with `dry_run` say
+    what that would do.
 
     What one batch has done stays done, whatever becomes of the next; done again it goes on.
 

@@ -25,13 +25,13 @@ from services.tools import queries as tools
 
 
 def open_cases(session: Session, actor: Actor) -> Sequence[int]:
-    """The numbers of all open cases, to be given to `reroute` in batches.
+    """The numbers of all open cases of the actor's teams, to be given to `reroute` in batches.
 
     Raises:
         NotAllowed: the actor does not route cases.
     """
     actor.require(Verb.ROUTE_CASES)
-    return standings.numbers(session)
+    return standings.numbers(session, actor)
 
 
 class Left(NamedTuple):
@@ -61,14 +61,16 @@ def reroute(
 ) -> Rerouted:
     """Route those of these cases anew that are open, or with `dry_run` say what that would do.
 
-    Who holds a case goes on to hold it. One whose owner somebody chose by hand is left as it is,
-    unless `also_reassigned`; and one whose claimant would not see it any more.
+    What is another team's than the actor's, by now, is as if it were not there. Who holds a case
+    goes on to hold it. One whose owner somebody chose by hand is left as it is, unless
+    `also_reassigned`; and one whose claimant would not see it any more.
 
     Raises:
         NotAllowed: the actor does not route cases.
     """
     actor.require(Verb.ROUTE_CASES)
-    found = standings.read(session, cases, lock=not dry_run)
+    there = standings.read(session, cases, lock=not dry_run)
+    found = [one for one in there if actor.sees(one[0].team)]
     changes = _changes(session, policies, found, now)
     sight = _sight_of(session, changes)
     left = {
