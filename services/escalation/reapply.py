@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.escalation import rerouting
+from services.escalation.choosing import Meanwhile
 from services.escalation.policy.replay import Loads
 from services.escalation.rerouting import Left, Rerouted
 from services.escalation.routing import Policy, policies
@@ -78,6 +79,7 @@ def reapply(
         if not dry_run:
             verb, now = "reapplied", clock.now(session)
             note(session, now, actor.id, verb, "routing policy", found.revision)
+    tried = Meanwhile() if dry_run else None
     for batch in _batches(numbers):
         with database.transaction() as session:
             done = rerouting.reroute(
@@ -86,7 +88,7 @@ def reapply(
                 batch,
                 actor=actor,
                 also_reassigned=also_reassigned,
-                dry_run=dry_run,
+                tried=tried,
                 now=clock.now(session),
             )
         _add(found, done)
