@@ -110,8 +110,8 @@ CREATE INDEX ix_case_claimant ON "case" (claimant) WHERE claimant IS NOT NULL;
 CREATE INDEX ix_case_closed ON "case" (closed_at) WHERE state = 'closed';
 CREATE UNIQUE INDEX uq_case_open_incident ON "case" (cause) WHERE subject_kind = 'incident' AND
     state IN ('open', 'claimed', 'waiting', 'snoozed');
-CREATE INDEX ix_case_cause ON "case" (cause, opened_at) WHERE cause IS NOT NULL AND subject_kind <>
-    'incident' AND state IN ('open', 'claimed', 'waiting', 'snoozed');
+CREATE INDEX ix_case_cause ON "case" (cause, team, opened_at) WHERE cause IS NOT NULL AND
+    subject_kind <> 'incident' AND state IN ('open', 'claimed', 'waiting', 'snoozed');
 CREATE INDEX ix_case_incident ON "case" (incident, state, due_at, id) WHERE incident IS NOT NULL;
 CREATE INDEX ix_case_lease ON "case" (lease_expires_at) WHERE state = 'claimed';
 CREATE INDEX ix_case_owner_person

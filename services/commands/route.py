@@ -19,9 +19,11 @@ from services.commands.shared import (
     resources,
     transaction,
 )
-from services.escalation import queries
+from services.escalation import explaining, queries
 from services.escalation import reapply as reapplying
 from services.escalation import service as escalation
+from services.escalation.cases import Case
+from services.escalation.explaining import Explained
 from services.escalation.policy import replay as replaying
 from services.escalation.policy import revisions, usage
 from services.escalation.policy.check import run_tests
@@ -30,10 +32,9 @@ from services.escalation.policy.read import read
 from services.escalation.policy.replay import Loads, Replay
 from services.escalation.policy.revisions import Revision
 from services.escalation.reapply import Reapplied
-from services.escalation.routing import facts_of_case, policies
-from services.escalation.rules import SubjectKind
+from services.escalation.routing import policies
 from services.kit.durations import parse_seconds
-from services.kit.errors import Conflict, InvalidInput
+from services.kit.errors import InvalidInput
 
 route = group("The routing policy: check, test, put, replay, reapply, explain.")
 
@@ -214,22 +215,54 @@ def _reapplied(done: Reapplied) -> list[str]:
 @route.command("explain")
 def explain(
     case: Annotated[int, typer.Argument(help="The case's number.")],
-    file: Annotated[Path | None, typer.Option(help="Another policy than the one in force.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Another policy than the case's own.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which rules were tried for a case, and why each did not match."""
+    """Say which rules of its policy were tried for a case, why each did not match, and what the
+    policy in force would do."""
     with transaction() as (found, session, _now):
-        policy = _policy(found, session, file)
         row = queries.case(session, case)
-    if row.subject_kind == SubjectKind.INCIDENT:
-        raise Conflict(f"Case {case} is an incident: ask for one of the cases in it.")
-    facts = facts_of_case(row)
-    tried = list(policy.explain(facts))
-    lines = [str(one) for one in tried]
-    lines += [
-        f"when it was opened, {one['rule']} would have given it to {one['owner']},"
-        f" queue {one['queue']}, {one['priority']}"
-        for one in row.monitored
+        in_force = None
+        if file is not None:
+            told = explaining.by_policy(row, read(read_text(file)))
+        else:
+            told = explaining.by_own_policy(session, row)
+            policy = found.routing_policy(session)
+            in_force = explaining.by_policy_in_force(session, row, policy)
+    _tell_why(row, told, in_force, file, as_json=as_json)
+
+
+def _tell_why(
+    case: Case, told: Explained, in_force: Explained | None, file: Path | None, *, as_json: bool
+) -> None:
+    data = {
+        "case": case.id,
+        "rule": case.rule,
+        "revision": case.routing_revision,
+        "file": str(file) if file is not None else None,
+        "tried": told.tried,
+        "monitored": case.monitored,
+        "in_force": in_force,
+    }
+    lines = [
+        f"case {case.id} was routed by rule {case.rule} of revision {case.routing_revision}",
+        *([f"by {file}, {told}"] if file is not None else []),
+        *map(str, told.tried),
+        *_otherwise(case, told, in_force),
+        *(
+            f"when it was opened, {one['rule']} would have given it to {one['owner']},"
+            f" queue {one['queue']}, {one['priority']}"
+            for one in case.monitored
+        ),
     ]
-    data = {"case": case, "tried": tried, "monitored": row.monitored}
     answer(data, as_json=as_json, lines=lines)
+
+
+def _otherwise(case: Case, told: Explained, in_force: Explained | None) -> Iterator[str]:
+    """What its own policy would say of it today, and what the one in force would."""
+    if in_force is None:
+        return
+    if told.rule != case.rule:
+        yield f"of what is known now it would be {told}: that has changed since it was routed"
+    if in_force.revision != case.routing_revision:
+        yield f"by revision {in_force.revision}, which is in force, {in_force}"

@@ -37,9 +37,19 @@ class OfCause(NamedTuple):
 
 _MOST_SNOOZED = 1_000
 """So many cases of a cause that were put off until more of it come are counted down at once."""
+_ALIKE = f"""c.cause = asked.cause AND c.subject_kind <> 'incident' AND c.{OPEN}"""
+# One look into the index for each team that has such cases.
+_TEAMS = f"""
+    WITH RECURSIVE of_team(team) AS (
+        SELECT min(c.team) FROM "case" c WHERE {_ALIKE}
+        UNION ALL
+        SELECT (SELECT min(c.team) FROM "case" c WHERE {_ALIKE} AND c.team > of_team.team)
+        FROM of_team WHERE of_team.team IS NOT NULL)
+    SELECT team FROM of_team WHERE team IS NOT NULL
+"""
 # Of cases that are part of nothing yet, nor have parts of their own, so many as an incident is
-# formed of at most.
-_CONCERNED = text(f"""
+# formed of at most; of each team, as whose it will be is not known yet, and others' do not count.
+CONCERNED = text(f"""
 SELECT found.id FROM (
     SELECT cause, max(since) AS since, max(most) AS most
     FROM json_to_recordset(CAST(:causes AS json))
@@ -47,9 +57,10 @@ SELECT found.id FROM (
 CROSS JOIN LATERAL (
     (SELECT id FROM "case" WHERE cause = asked.cause AND subject_kind = 'incident' AND {OPEN})
     UNION ALL
-    (SELECT id FROM "case" WHERE cause = asked.cause AND subject_kind <> 'incident' AND {OPEN}
-        AND state <> 'snoozed' AND incident IS NULL AND children = 0 AND opened_at > asked.since
-    ORDER BY opened_at DESC LIMIT asked.most)
+    (SELECT near.id FROM ({_TEAMS}) t CROSS JOIN LATERAL (
+        SELECT c.id FROM "case" c WHERE {_ALIKE} AND c.team = t.team AND c.state <> 'snoozed'
+            AND c.incident IS NULL AND c.children = 0 AND c.opened_at > asked.since
+        ORDER BY c.opened_at DESC LIMIT asked.most) near)
     UNION ALL
     (SELECT id FROM "case" WHERE cause = asked.cause AND subject_kind <> 'incident' AND {OPEN}
         AND wakes_after IS NOT NULL ORDER BY opened_at DESC LIMIT :snoozed)) found
@@ -75,7 +86,7 @@ def hold(session: Session, choices: Sequence[Choice], *, now: datetime) -> list[
         return []
     lock_each(session, Lock.OPEN_BY_CAUSE, {str(one["cause"]) for one in asked})
     given = {"causes": to_json(asked).decode(), "snoozed": _MOST_SNOOZED}
-    return list(session.scalars(_CONCERNED, given))
+    return list(session.scalars(CONCERNED, given))
 
 
 _OF_CAUSE = text(f"""

@@ -29,6 +29,8 @@ class Filter:
     owner: str | None = None
     overdue: bool | None = None
     claimant: str | None = None
+    mine: str | None = None
+    """Of this person: what they own, and what they hold, whosever it is."""
     incident: int | None = None
     """Of a case that others are merged into: those, in whatever state."""
     reviewable_by: str | None = None
@@ -43,7 +45,7 @@ class Filter:
     def by_due_alone(self) -> bool:
         """Whether no index but that of due times narrows the list."""
         narrowed = (self.queue, self.tool, self.trigger, self.owner, self.claimant, self.incident)
-        return self.state in (None, CaseState.OPEN) and not any(narrowed)
+        return self.state in (None, CaseState.OPEN) and not any((*narrowed, self.mine))
 
 
 def cases(
@@ -115,6 +117,8 @@ def _walks(
     """
     parameters: dict[str, Any] = {}
     overdue = _overdue(wanted)
+    if wanted.mine is not None:
+        return _walks_of_mine([*clauses, *overdue], tail), {"mine": wanted.mine}
     every_team = f"{_teams_with(clauses[0])} AS t(team)"
     source = every_team
     if not actor.sees_all_teams:
@@ -132,6 +136,17 @@ def _walks(
         own = [*clauses, *overdue, "c.owner_person = :me", "t.team <> ALL(:teams)"]
         walks += " UNION ALL " + _walk(every_team, own, tail)
     return walks, parameters
+
+
+_OWNS, _HOLDS = "c.owner_person = :mine", "c.claimant = :mine"
+
+
+def _walks_of_mine(clauses: Sequence[str], tail: str) -> str:
+    """What somebody owns, team by team, and what else they hold; all of it is in their sight."""
+    teams = f"{_teams_with(f'{clauses[0]} AND {_OWNS}')} AS t(team)"
+    held = " AND ".join([*clauses, _HOLDS, "c.owner_person IS DISTINCT FROM :mine"])
+    holding = f'SELECT c.id, c.due_at FROM "case" c WHERE {held} {tail}'
+    return f"{_walk(teams, [*clauses, _OWNS], tail)} UNION ALL SELECT held.* FROM ({holding}) held"
 
 
 def _teams_with(which: str) -> str:
@@ -164,7 +179,10 @@ def newer_than(session: Session, actor: Actor, wanted: Filter, case_id: int, *, 
     """
     clauses, parameters = _clauses(wanted)
     clauses += _overdue(wanted)
-    if not actor.sees_all_teams:
+    if wanted.mine is not None:
+        clauses.append(f"({_OWNS} OR {_HOLDS})")
+        parameters["mine"] = wanted.mine
+    elif not actor.sees_all_teams:
         clauses.append("(c.team = ANY(:teams) OR c.owner_person = :me)")
         parameters |= {"teams": sorted(actor.teams), "me": actor.email}
     given = {**parameters, "since": case_id, "looked_at": _LOOKED_AT, "most": most}

@@ -152,8 +152,7 @@ class Case(Base):
         ),
         Index(
             "ix_case_cause",
-            "cause",
-            "opened_at",
+            *("cause", "team", "opened_at"),
             postgresql_where=text(f"cause IS NOT NULL AND subject_kind <> 'incident' AND {OPEN}"),
         ),
         Index("ix_case_claimant", "claimant", postgresql_where=text("claimant IS NOT NULL")),

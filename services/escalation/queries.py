@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.escalation import impartial
 from services.escalation.cases import FROM, Case, Listed, listed, reading, reading_listed, whole
 from services.escalation.models import OPEN
 from services.escalation.timeline import SAYING
@@ -297,18 +298,30 @@ def unowned(session: Session) -> dict[str, int]:
 
 # --- labels -------------------------------------------------------------------------------
 
+
+# Whoever disputed or corrected the output since is as if they had said nothing.
+def _counts(said: str) -> str:
+    objects, corrected = (
+        part.format(who=f"{said}.reviewer") for part in (impartial.OBJECTS, impartial.CORRECTED)
+    )
+    stands = f"{said}.taken_back_at IS NULL AND {said}.blind"
+    return f"{stands} AND NOT ({objects} OR {corrected})"
+
+
 # Of cases that are not decided nothing is told. The third opinion that is asked where two differ
-# is left out: with it, whatever is made of them would count disagreement twice.
+# is left out, whenever the others were given: with it, whatever is made of them would count
+# disagreement twice. All of it narrows what is taken before the limit does.
 _LABELS = selecting(
-    """
-SELECT c.tool, s.case_id, s.cycle, s.reviewer, s.verdict,
-    CASE s.verdict WHEN 'upheld' THEN o.value ELSE s.value END AS value
-FROM (SELECT p.*, row_number() OVER (PARTITION BY p.case_id, p.cycle ORDER BY p.id) AS place
-    FROM opinion p WHERE p.taken_back_at IS NULL AND p.blind AND p.given_at > :since
+    f"""
+SELECT s.tool, s.case_id, s.cycle, s.reviewer, s.verdict,
+    CASE s.verdict WHEN 'upheld' THEN f.value ELSE s.value END AS value
+FROM (SELECT p.*, c.tool FROM opinion p JOIN "case" c ON c.id = p.case_id
+    WHERE p.given_at > :since AND (c.verdict IS NOT NULL OR p.cycle < c.cycle)
+        AND (CAST(:tool AS text) IS NULL OR c.tool = :tool) AND {_counts("p")}
+        AND (SELECT count(*) FROM opinion e WHERE e.case_id = p.case_id AND e.cycle = p.cycle
+            AND e.id <= p.id AND {_counts("e")}) <= c.reviewers
     ORDER BY p.given_at DESC LIMIT :limit) s
-JOIN "case" c ON c.id = s.case_id JOIN case_output o ON o.case_id = s.case_id
-WHERE s.place <= c.reviewers AND (c.verdict IS NOT NULL OR s.cycle < c.cycle)
-    AND (CAST(:tool AS text) IS NULL OR c.tool = :tool) ORDER BY s.id
+JOIN case_output f ON f.case_id = s.case_id ORDER BY s.id
 """,
     ("tool", "case_id", "cycle", "reviewer", "verdict", "value"),
 )
@@ -328,6 +341,7 @@ class GivenLabel(NamedTuple):
 def labels(
     session: Session, *, since: datetime, tool: str | None = None, limit: int = 50_000
 ) -> list[GivenLabel]:
-    """Opinions on cases that are decided, given since a time: the newest, up to `limit`."""
+    """Opinions on decided cases, of a tool or of all, given since a time: the newest, up to
+    `limit`."""
     given = {"since": since, "tool": tool, "limit": limit}
     return [GivenLabel(*row) for row in session.execute(_LABELS, given)]

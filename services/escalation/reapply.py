@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.escalation import rerouting
+from services.escalation.choosing import Meanwhile
 from services.escalation.policy.replay import Loads
 from services.escalation.rerouting import Left, Rerouted
 from services.escalation.routing import Policy, policies
@@ -62,7 +63,8 @@ def reapply(
     also_reassigned: bool = False,
     dry_run: bool = False,
 ) -> Reapplied:
-    """Route every open case anew by the policy in force, or with `dry_run` say what that would do.
+    """Route every open case of the actor's teams anew by the policy in force, or with `dry_run` say
+    what that would do.
 
     What one batch has done stays done, whatever becomes of the next; done again it goes on.
 
@@ -77,6 +79,7 @@ def reapply(
         if not dry_run:
             verb, now = "reapplied", clock.now(session)
             note(session, now, actor.id, verb, "routing policy", found.revision)
+    tried = Meanwhile() if dry_run else None
     for batch in _batches(numbers):
         with database.transaction() as session:
             done = rerouting.reroute(
@@ -85,7 +88,7 @@ def reapply(
                 batch,
                 actor=actor,
                 also_reassigned=also_reassigned,
-                dry_run=dry_run,
+                tried=tried,
                 now=clock.now(session),
             )
         _add(found, done)

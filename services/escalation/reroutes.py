@@ -125,6 +125,8 @@ class Change:
     """Who should own it; somebody else does where this one cannot."""
     why: str | None
     """Why it is not they, where it is not."""
+    ungiven: str | None
+    """Why nobody of the team was given it, where somebody should be."""
     due_at: datetime
     """When it is due then; as it was, of a pause that nobody ends before its time."""
 

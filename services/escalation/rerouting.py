@@ -1,7 +1,6 @@
 """Open cases routed anew by the policy in force, set-based, in batches."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -10,28 +9,31 @@ from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import answering, clocks, impartial, owners, reroutes, standings
-from services.escalation.answering import Chain, Found
-from services.escalation.policy.facts import Said, facts
-from services.escalation.policy.model import PolicyOfTeam, Route, RoutingPolicy
+from services.escalation import (
+    assigning,
+    clocks,
+    owners,
+    reroutes,
+    standings,
+)
+from services.escalation.answering import Found
+from services.escalation.choosing import Chosen, Meanwhile, Staying, choices_of, chosen_of, sight_of
+from services.escalation.policy.model import PolicyOfTeam
 from services.escalation.reroutes import Change, Routing, Standing
-from services.escalation.routing import cause_of, kept
-from services.escalation.rules import LadderRung, wanting
-from services.escalation.timeline import Entry, Happening, passed_over, tell
+from services.escalation.timeline import Entry, Happening, instead, passed_over, tell
 from services.people import queries as people
 from services.people.queries import Calendars
 from services.people.rules import Actor, Verb
-from services.tools import queries as tools
 
 
 def open_cases(session: Session, actor: Actor) -> Sequence[int]:
-    """The numbers of all open cases, to be given to `reroute` in batches.
+    """The numbers of all open cases of the actor's teams, to be given to `reroute` in batches.
 
     Raises:
         NotAllowed: the actor does not route cases.
     """
     actor.require(Verb.ROUTE_CASES)
-    return standings.numbers(session)
+    return standings.numbers(session, actor)
 
 
 class Left(NamedTuple):
@@ -56,29 +58,36 @@ def reroute(
     *,
     actor: Actor,
     also_reassigned: bool = False,
-    dry_run: bool = False,
+    tried: Meanwhile | None = None,
     now: datetime,
 ) -> Rerouted:
-    """Route those of these cases anew that are open, or with `dry_run` say what that would do.
+    """Route those of these cases anew that are open, or where it is merely tried say what that
+    would do, and add it to what was tried before.
 
-    Who holds a case goes on to hold it. One whose owner somebody chose by hand is left as it is,
-    unless `also_reassigned`; and one whose claimant would not see it any more.
+    What is another team's than the actor's, by now, is as if it were not there. Who holds a case
+    goes on to hold it. One whose owner somebody chose by hand is left as it is, unless
+    `also_reassigned`; and one whose claimant would not see it any more.
 
     Raises:
         NotAllowed: the actor does not route cases.
     """
     actor.require(Verb.ROUTE_CASES)
-    found = standings.read(session, cases, lock=not dry_run)
-    changes = _changes(session, policies, found, now)
-    sight = _sight_of(session, changes)
+    there = standings.read(session, cases, lock=tried is None)
+    found = [one for one in there if actor.sees(one[0].team)]
+    staying = Staying(sight_of(session, found), also_reassigned)
+    chosen, pool = chosen_of(session, choices_of(session, policies, found), staying, tried, now)
+    changes = _changes(session, chosen)
     left = {
         change.case.id: why
         for change in changes
-        if (why := _why_left(change, sight, also_reassigned=also_reassigned)) is not None
+        if (why := staying.why(change.case, change.to.team)) is not None
     }
     done = [change for change in changes if change.case.id not in left]
-    if not dry_run:
+    if tried is None:
+        assigning.keep_turns(session, pool, now=now)
         _write(session, done, actor=actor, now=now)
+    else:
+        tried.count(done, pool)
     listed = [Left(id_, why) for id_, why in left.items()]
     return Rerouted([case for case, _ in found], done, listed)
 
@@ -86,106 +95,18 @@ def reroute(
 # --- what changes ---------------------------------------------------------------------------
 
 
-class _Choice(NamedTuple):
-    """What the policy says of a case."""
-
-    case: Standing
-    policy: RoutingPolicy
-    route: Route
-    cause: str | None
-    ladder: list[LadderRung]
-    level: int
-    tools_team: str
-
-    def chain(self, level: int) -> Chain:
-        """Who is wanted as the owner on a level, the first who can be."""
-        above = answering.of_ladder(self.ladder[level:])
-        wanted = (*above, self.policy.catch_all.owner.owner)
-        return Chain(wanted, self.case.owner_person)
-
-    @property
-    def now_wanted(self) -> Chain:
-        """Who is wanted as the owner now: whoever was given it goes on to own it."""
-        case, chain = self.case, self.chain(self.level)
-        if not case.was_given or self.route.terms is None or self.route.rule != case.rule:
-            return chain
-        return chain._replace(wanted=(wanting(case.owner), *chain.wanted))
-
-
-class _Chosen(NamedTuple):
-    """The same, with those of the wanted who can be accountable."""
-
-    choice: _Choice
-    first: Found
-    """Who would have owned it when it was opened."""
-    found: Found
-
-    @property
-    def opened_for(self) -> str:
-        """Whose people would have seen it then; by their calendar it goes."""
-        return self.first.team or self.choice.tools_team
-
-    @property
-    def team(self) -> str:
-        """Whose people see it."""
-        case, one = self.choice.case, self.choice
-        if self.found.team is not None:
-            return self.found.team
-        if one.now_wanted.wanted[0] == wanting(self.found.owner) and case.was_given:
-            return case.team
-        if one.level and one.ladder == case.ladder and not case.by_hand:
-            return case.team
-        return reroutes.seen_on(one.ladder, one.level) or one.tools_team
-
-
-def _changes(
-    session: Session,
-    policies: PolicyOfTeam,
-    found: Sequence[tuple[Standing, Said]],
-    now: datetime,
-) -> list[Change]:
+def _changes(session: Session, chosen: Sequence[Chosen]) -> list[Change]:
     """The cases that the policy makes something else of."""
-    teams = {slug: tool.team for slug, tool in tools.cache(session).tools(session).items()}
-    choices = [_choice(case, said, policies, teams) for case, said in found]
-    chosen = _chosen(session, choices, now)
     calendars = people.calendars(
         session,
-        named=(one.route.calendar for one in choices),
+        named=(one.choice.route.calendar for one in chosen),
         teams=(one.opened_for for one in chosen),
     )
     changes = (_change(one, calendars) for one in chosen)
     return [change for change in changes if change.to != change.case.routing]
 
 
-def _choice(
-    case: Standing, said: Said, policies: PolicyOfTeam, teams: Mapping[str, str]
-) -> _Choice:
-    team = teams[case.tool]
-    policy = policies(team)
-    known = facts(case.tool, case.trigger, said)
-    route = policy.route(known)
-    if case.judged or case.joined:
-        route = replace(route, reviewers=case.reviewers)
-    # Whoever took it out of another one does not want it back there.
-    cause = case.cause if case.joined else cause_of(route, known, case.condition)
-    ladder = kept(route)
-    return _Choice(case, policy, route, cause, ladder, reroutes.level_on(ladder, case.level), team)
-
-
-def _chosen(session: Session, choices: Sequence[_Choice], now: datetime) -> list[_Chosen]:
-    """Who can be accountable; all at once, so that they are locked in the order of all."""
-    apart = impartial.apart(session, [one.case.id for one in choices])
-    barred = [apart[one.case.id] for one in choices] * 2
-    wanted = [one.chain(0) for one in choices] + [one.now_wanted for one in choices]
-    chains = [one._replace(barred=them) for one, them in zip(wanted, barred, strict=True)]
-    owning = [Chain((wanting(one.case.owner),)) for one in choices]
-    answers = answering.ask(session, (*chains, *owning), now=now)
-    able = answering.owning(session, answers, chains)
-    n = len(choices)
-    return [_Chosen(*one) for one in zip(choices, able[:n], able[n:], strict=True)]
-
-
-def _change(chosen: _Chosen, calendars: Calendars) -> Change:
+def _change(chosen: Chosen, calendars: Calendars) -> Change:
     one, case, route = chosen.choice, chosen.choice.case, chosen.choice.route
     known = calendars.of(route.calendar, chosen.opened_for)
     to = Routing(
@@ -205,28 +126,7 @@ def _change(chosen: _Chosen, calendars: Calendars) -> Change:
     )
     due = reroutes.due_at(case, to, clocks.working(case, known))
     wanted, why = one.now_wanted.wanted[0], chosen.found.why
-    return Change(case, to, route.rule, one.policy.revision, wanted, why, due)
-
-
-# --- what is left as it is ------------------------------------------------------------------
-
-
-def _sight_of(session: Session, changes: Sequence[Change]) -> Mapping[str, Actor]:
-    """Those who hold a case that comes to another team."""
-    holding = {one.case.claimant for one in changes if one.to.team != one.case.team}
-    return people.actors(session, [email for email in holding if email is not None])
-
-
-def _why_left(change: Change, sight: Mapping[str, Actor], *, also_reassigned: bool) -> str | None:
-    case = change.case
-    if case.by_hand and not also_reassigned:
-        return f"{case.owner} was made its owner by hand"
-    if case.claimant is None or case.team == change.to.team:
-        return None
-    holder = sight.get(case.claimant)
-    if holder is not None and holder.sees(change.to.team):
-        return None
-    return f"{case.claimant} holds it, and does not see team '{change.to.team}'"
+    return Change(case, to, route.rule, one.policy.revision, wanted, why, chosen.ungiven, due)
 
 
 # --- what is written ------------------------------------------------------------------------
@@ -329,9 +229,13 @@ def _entries(change: Change, actor: Actor) -> list[Entry]:
     }
     rerouting = events.Rerouting(before=before, after=after)
     entry = Entry(case.id, Happening.REROUTED, actor.id, detail=detail, rerouting=rerouting)
-    if change.why is None or to.owner == case.owner:
-        return [entry]
-    return [entry, passed_over(case.id, change.wanted, to.owner, change.why)]
+    found = [entry]
+    if change.ungiven is not None:
+        note = instead(change.wanted, to.owner, change.ungiven)
+        found.append(Entry(case.id, Happening.UNASSIGNED, note=note))
+    if change.why is not None and to.owner != case.owner:
+        found.append(passed_over(case.id, change.wanted, to.owner, change.why))
+    return found
 
 
 def _as_told(rule: str, revision: str, routing: Routing) -> dict[str, str | int]:

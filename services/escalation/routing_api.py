@@ -28,7 +28,10 @@ def router(database: Database, clock: Clock, policy: Policy, identity: Identity)
 
     @api.post("/reapply")
     def reapply_policy(actor: Annotated[Actor, Depends(lead)], body: ReapplyBody) -> dict[str, Any]:
-        """Route every open case anew by the policy in force; asked again, it goes on."""
+        """Route the open cases of your teams anew by the policy in force; asked again, it goes on.
+
+        Admins route those of all teams.
+        """
         found = reapply(
             database,
             clock,

@@ -9,14 +9,19 @@ from services.escalation.models import OPEN
 from services.escalation.policy.facts import COLUMNS, Said
 from services.escalation.reroutes import Standing
 from services.kit.database import selecting
+from services.people.rules import Actor
 
 # An incident keeps the route of the rule that formed it.
-_IDS = text(f"SELECT id FROM \"case\" WHERE {OPEN} AND subject_kind = 'output' ORDER BY id")
+_IDS = text(f"""
+SELECT id FROM "case" WHERE {OPEN} AND subject_kind = 'output'
+    AND (:every OR team = ANY(:teams)) ORDER BY id
+""")
 
 
-def numbers(session: Session) -> Sequence[int]:
-    """The numbers of all that a policy routes."""
-    return session.scalars(_IDS).all()
+def numbers(session: Session, actor: Actor) -> Sequence[int]:
+    """The numbers of all that a policy routes, of the teams in the actor's sight."""
+    given = {"every": actor.sees_all_teams, "teams": sorted(actor.teams)}
+    return session.scalars(_IDS, given).all()
 
 
 _OWNING = ("opened", "reassigned", "escalated", "rerouted")

@@ -48,3 +48,12 @@ def test_reapply_wants_to_be_told_whether_to_act(api: Api) -> None:
     assert status == INVALID
     assert problem["errors"][0]["pointer"] == "/dry_run"  # type: ignore[index]
     assert reapply(api, "owner.support", dry_run=True)[0] == FORBIDDEN
+
+
+def test_lead_reapplies_the_cases_of_their_teams(api: Api) -> None:
+    for dry_run in (True, False):
+        said = reapply(api, "lead.other", dry_run=dry_run)[1]
+        assert (said["cases"], said["changed"], said["first"], said["skipped"]) == (0, 0, [], [])
+        assert (said["teams"], said["owners"]) == ({}, {})
+    assert reapply(api, "lead.support", dry_run=True)[1]["changed"] == 2
+    assert reapply(api, "admin.other", dry_run=True)[1]["changed"] == 2

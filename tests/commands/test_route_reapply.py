@@ -83,8 +83,43 @@ def test_history_and_explain_tell_of_rules_that_are_only_tried(database: Databas
     case = one(database, 'SELECT max(id) FROM "case"')
     explained = secondlook("route", "explain", str(case))
     assert explained.stdout.splitlines() == [
+        f"case {case} was routed by rule catch-all of revision 1",
         "tried: would match, and is only tried",
         'taxes: predicted.category is "billing", not "ta*"',
         "catch-all: matches",
         "when it was opened, tried would have given it to team:other, queue other, P3",
     ]
+
+
+def test_explain_goes_by_the_revision_that_routed_the_case(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Delivery(database)
+    log.escalation._router = Router(PolicyInForce())
+    log.take(output("o-9", confidence=0.1))
+    case = str(one(database, 'SELECT max(id) FROM "case"'))
+    newer, to_come = tmp_path / "newer.yaml", tmp_path / "to-come.yaml"
+    newer.write_text(POLICY.replace('{predicted.category: "ta*"}', "{trigger: low_confidence}"))
+    assert secondlook("route", "put", str(newer)).returncode == 0
+    to_come.write_text(POLICY + "# news\n")
+    monkeypatch.setenv("SECONDLOOK_ROUTING_FILE", str(to_come))
+    by_rule = "rule taxes: user:lea@example.org, queue taxes, P1"
+    assert secondlook("route", "explain", case).stdout.splitlines() == [
+        f"case {case} was routed by rule catch-all of revision 1",
+        "tried: would match, and is only tried",
+        'taxes: predicted.category is "billing", not "ta*"',
+        "catch-all: matches",
+        f"by revision 2, which is in force, {by_rule}",
+        "when it was opened, tried would have given it to team:other, queue other, P3",
+    ]
+    told = json.loads(secondlook("route", "explain", case, "--json").stdout)
+    assert (told["rule"], told["revision"]) == ("catch-all", "1")
+    assert (told["in_force"]["rule"], told["in_force"]["revision"]) == ("taxes", "2")
+    by_file = secondlook("route", "explain", case, "--file", str(newer)).stdout.splitlines()
+    assert by_file[1:3] == [f"by {newer}, {by_rule}", "taxes: matches"]
+
+
+def test_explain_goes_by_the_teams_policy_where_none_routed_the_case(database: Database) -> None:
+    explained = secondlook("route", "explain", "1").stdout.splitlines()
+    assert explained[0] == "case 1 was routed by rule catch-all of revision default"
+    assert explained[-1].startswith("by revision 1, which is in force, rule catch-all: team:other")

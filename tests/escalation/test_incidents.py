@@ -26,6 +26,7 @@ from tests.factories import (
     LEASE,
     OTHER_TEAM,
     OWNER,
+    TEAM,
     Casework,
     Delivery,
     actor_of,
@@ -256,3 +257,22 @@ def test_what_the_rule_gives_to_another_team_by_now_is_no_part_of_the_old_ones_i
     assert len(parts(database, whole)) == 3
     query = "SELECT team, incident FROM \"case\" WHERE state = 'open' AND subject_kind = 'output'"
     assert [tuple(row) for row in rows(database, query)] == [(OTHER_TEAM, None)] * 2
+
+
+def test_newer_cases_of_another_team_do_not_hide_those_that_are_enough(
+    log: Delivery, database: Database
+) -> None:
+    """The rule gave what came meanwhile to another team, which had not enough of it."""
+    moved = GROUPED.replace("owner: {team: support}", f"owner: {{team: {OTHER_TEAM}}}")
+    log.take(*unsure(0, 2))
+    meanwhile = moved.replace("incident_at: 3", "incident_at: 9")
+    Delivery(database, read_policy(meanwhile)).take(*unsure(2, 4))
+    log.take(*unsure(6, 1))
+    query = 'SELECT team, incident IS NULL AS whole FROM "case" ORDER BY id'
+    found = [tuple(row) for row in rows(database, query)]
+    assert found == [
+        *[(TEAM, False)] * 2,
+        *[(OTHER_TEAM, True)] * 4,
+        (TEAM, False),
+        (TEAM, True),
+    ]

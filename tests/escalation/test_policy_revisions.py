@@ -44,11 +44,24 @@ from tests.test_plans import rows_read, steps
 TO_OTHERS = POLICY.replace("team: support, priority: P3", f"team: {OTHER_TEAM}, priority: P2")
 NOBODY = POLICY.replace("lea@example.org}\n    priority", "pat@example.org}\n    priority")
 
+TWICE = """
+version: 1
+catch_all: {team: support, sla: {claim: 4h, resolve: 1d}}
+rules:
+  - {id: all, when: {trigger: dispute}, owner: {team: support}}
+  - {id: again, when: {trigger: dispute, kind: text}, owner: {team: support}}
+"""
+
 
 def put(database: Database, content: str, who: str = LEAD) -> int:
     with database.transaction() as session:
         now = datetime.now(UTC)
         return revisions.put(session, content, actor=actor_of(session, who), now=now)
+
+
+def take_file(database: Database, content: str) -> None:
+    with database.transaction() as session:
+        revisions.take_file(session, content, now=datetime.now(UTC))
 
 
 def in_force(database: Database) -> RoutingPolicy | None:
@@ -110,8 +123,7 @@ def test_leads_and_admins_route_cases(database: Database) -> None:
 
 def test_the_file_counts_when_it_changes(database: Database) -> None:
     def start(content: str) -> str:
-        with database.transaction() as session:
-            revisions.take_file(session, content, now=datetime.now(UTC))
+        take_file(database, content)
         found = in_force(database)
         assert found is not None
         return found.catch_all.owner.owner.id
@@ -123,10 +135,35 @@ def test_the_file_counts_when_it_changes(database: Database) -> None:
     assert one(database, "SELECT count(*) FROM routing_policy") == 3
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (POLICY + "tests: [{case: {trigger: audit}, expect: {team: other}}]", "test 1: team is"),
+        (TWICE, "rule 'again' is never reached: 'all' matches first"),
+        (NOBODY, "line 5: rule 'taxes' names user:pat@example.org"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_as_one_that_is_put(
+    content: str, problem: str, database: Database
+) -> None:
+    number = put(database, POLICY)
+    for refuse in (put, take_file):
+        with pytest.raises(InvalidInput) as refused:
+            refuse(database, content)
+        assert problem in refused.value.detail
+    found = in_force(database)
+    assert found is not None
+    assert found.revision == str(number)
+
+
+def test_a_file_may_name_a_tool_that_is_to_come(database: Database) -> None:
+    take_file(database, POLICY.replace('{predicted.category: "ta*"}', "{tool: no-such-tool}"))
+    assert in_force(database) is not None
+
+
 def test_two_processes_that_start_take_the_file_once(database: Database) -> None:
     def start(_: int) -> None:
-        with database.transaction() as session:
-            revisions.take_file(session, POLICY, now=datetime.now(UTC))
+        take_file(database, POLICY)
 
     with ThreadPoolExecutor(4) as processes:
         list(processes.map(start, range(4)))

@@ -158,7 +158,7 @@ def test_without_a_policy_the_tool_s_team_gets_its_cases_back(
     put(database, TO_OTHERS)
     reapply(database)
     rows(database, "DELETE FROM routing_policy RETURNING 1")
-    found = reapply(database)
+    found = reapply(database, ADMIN)
     assert (found.revision, found.moved) == ("default", 1)
     assert stored(database, case).owner_team == TEAM
 

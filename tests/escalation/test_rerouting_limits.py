@@ -1,14 +1,17 @@
 """Open cases that another policy leaves as they are, and what happens side by side."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from threading import Event
 
 import pytest
 
-from services.escalation import service
+from services.escalation import rerouting, service
 from services.escalation.errors import StaleToken
+from services.escalation.policy.revisions import PolicyInForce
 from services.escalation.reapply import Reapplied
+from services.escalation.routing import policies
 from services.escalation.rules import Owner
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
@@ -61,6 +64,18 @@ def test_owner_chosen_by_hand_stays_unless_that_is_asked_for(
     assert stored(database, case).owner_team == OTHER_TEAM
     put(database, POLICY)
     assert reapply(database).left == [], "the policy chose last"
+
+
+def test_case_of_another_team_is_not_there_for_a_lead(
+    log: Delivery, case: int, database: Database
+) -> None:
+    put(database, SOONER)
+    with database.transaction() as session:
+        known = policies(session, PolicyInForce()(session))
+        stranger = replace(actor_of(session, LEAD), teams=frozenset({OTHER_TEAM}))
+        given = {"actor": stranger, "now": DatabaseClock().now(session)}
+        found = rerouting.reroute(session, known, [case], **given)
+    assert found == ([], [], [])
 
 
 def test_owner_by_ladder_or_by_leaving_is_none_chosen_by_hand(

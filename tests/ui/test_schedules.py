@@ -12,6 +12,7 @@ import pytest
 
 from services.people import schedule_queries
 from tests.factories import (
+    ADMIN,
     LEAD,
     OTHER_TEAM,
     OUTSIDER,
@@ -19,10 +20,12 @@ from tests.factories import (
     REP,
     TEAM,
     TEAMMATE,
+    actor_of,
     add_schedule,
 )
 from tests.factories.site import Site, open_site
 from tests.ui.pages import client_of, post
+from ui.schedules import feed
 
 SCHEDULE = f"""timezone: Europe/Berlin
 layers:
@@ -205,6 +208,47 @@ def test_calendar_reads_the_schedule_by_its_address(site: Site) -> None:
     for one, following in pairwise(events):
         assert one.end == following.start
         assert following.end - following.start <= timedelta(days=8)
+
+
+NOON = datetime(2026, 11, 30, 12, 0, 0, 123, tzinfo=UTC)
+
+
+def read_feed(site: Site, at: datetime, slug: str = "first") -> icalendar.Calendar:
+    """The feed as it is read at a moment."""
+    with site.database.transaction() as session:
+        actor = actor_of(session, ADMIN)
+        content = feed.read(session, actor, slug, now=at)
+    calendar = icalendar.Calendar.from_ical(content.decode())
+    assert isinstance(calendar, icalendar.Calendar)
+    return calendar
+
+
+def told(calendar: icalendar.Calendar) -> dict[str, tuple[datetime, datetime, str]]:
+    return {
+        str(one["UID"]): (one.start, one.end, str(one["SUMMARY"]))
+        for one in calendar.walk("VEVENT")
+    }
+
+
+def test_calendar_has_the_same_events_whenever_it_is_read(site: Site) -> None:
+    first, later = (read_feed(site, NOON + timedelta(minutes=n)) for n in (0, 7))
+    assert first["UID"] == later["UID"] == "first@secondlook"
+    assert told(first) == told(later)
+    next_day = told(read_feed(site, NOON + timedelta(days=5)))
+    shared = told(first).keys() & next_day.keys()
+    assert len(shared) >= len(next_day) - 1
+    assert all(told(first)[uid] == next_day[uid] for uid in shared)
+    for begin, end, _ in told(first).values():
+        local = begin.astimezone(ZoneInfo("Europe/Berlin"))
+        assert (local.weekday(), local.hour, local.minute, local.second) == (0, 9, 0, 0)
+        assert timedelta(days=6) < end - begin < timedelta(days=8)
+
+
+def test_duty_that_is_never_handed_over_is_one_event_all_year(site: Site) -> None:
+    before = NOON - timedelta(days=99)
+    found = told(read_feed(site, NOON, "theirs"))
+    assert [end - begin > timedelta(days=700) for begin, end, _ in found.values()] == [True]
+    assert found == told(read_feed(site, before, "theirs"))
 
 
 def test_address_opens_what_its_person_may_read_until_it_is_revoked(site: Site) -> None:

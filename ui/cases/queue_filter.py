@@ -29,7 +29,7 @@ class QueueFilter:
             tool=self.tool or None,
             trigger=self.trigger or None,
             overdue=True if self.overdue else None,
-            claimant=actor.email if self.mine else None,
+            mine=actor.email if self.mine else None,
             state=self.state or None,
             incident=int(self.incident) if _is_number(self.incident) else None,
         )

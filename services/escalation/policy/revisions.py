@@ -166,12 +166,22 @@ def take_file(session: Session, content: str, *, now: datetime) -> None:
     So a policy that somebody put since stays in force until the file itself changes.
 
     Raises:
-        InvalidInput: it is no policy, or names what is not there.
+        InvalidInput: it is no policy, something is to be found in it, or it names what is not
+            there; the one of before stays.
     """
     lock(session, Lock.PUT_ROUTING)
-    if is_news(session, content):
-        check_owners(session, read(content))
-        _add(session, content, PolicySource.FILE, by=SYSTEM, now=now)
+    if not is_news(session, content):
+        return
+    policy = read(content)
+    check_owners(session, policy)
+    problems = policy_findings(session, policy, now=now).problems
+    if problems:
+        raise InvalidInput(
+            f"SECONDLOOK_ROUTING_FILE: the routing policy, {problems[0]}. `secondlook route check`"
+            " finds all of it; change the file, or unset the setting to go on with the policy in"
+            " force."
+        )
+    _add(session, content, PolicySource.FILE, by=SYSTEM, now=now)
 
 
 def _add(session: Session, content: str, source: PolicySource, *, by: str, now: datetime) -> int:
