@@ -7,6 +7,7 @@ CREATE TABLE notification (
     tool TEXT,
     output_id TEXT,
     dedupe_key TEXT NOT NULL,
+    urgent BOOLEAN DEFAULT false NOT NULL,
     made_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
     read_at TIMESTAMP WITH TIME ZONE,
     mail_at TIMESTAMP WITH TIME ZONE,

@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 
 from services.kit.errors import InvalidInput, Problem, invalid
 from services.notifications.errors import ForbiddenDestination
-from services.notifications.rules import Channel
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -142,19 +141,13 @@ def parse(url: str) -> Target:
     return Target(parts.scheme, host, port or default, path)
 
 
-def shown(channel: str, destination: str) -> str:
-    """A destination as people may see it: whoever knows the path of one of Slack's can write there.
-
-    What a webhook of anybody else's is sent is signed, so that its path tells them apart and no
-    more; what stands behind a `?` may be a key all the same.
-    """
-    if channel not in (Channel.SLACK, Channel.WEBHOOK):
+def shown(destination: str) -> str:
+    """A destination as people may see it: of an address no more than its host, as whoever knows the
+    whole of some, like Slack's, can write there."""
+    if not destination.startswith(("https://", "http://")):
         return destination
     parts = urlsplit(destination)
-    origin = f"{parts.scheme}://{parts.netloc}"
-    if channel == Channel.SLACK:
-        return f"{origin}/…"
-    return f"{origin}{parts.path}" + ("?…" if parts.query else "")
+    return f"{parts.scheme}://{parts.netloc}/…"
 
 
 def _host(text: str) -> str | None:

@@ -15,7 +15,7 @@ from services.notifications import choices, deliveries
 from services.notifications.channels.message import Line, Message, message_of
 from services.notifications.channels.push import notice_of
 from services.notifications.deliveries import NewDelivery
-from services.notifications.rules import ALWAYS_URGENT, URGENT_LINES, Channel, path_of
+from services.notifications.rules import Channel, path_of
 from services.people import push_devices
 from services.people import queries as people_queries
 from services.people.push_devices import Device
@@ -23,7 +23,6 @@ from services.people.push_devices import Device
 _PEOPLE = 100
 _LINES = 20
 """So many lines are in a mail; of the others it says how many there are."""
-_URGENT = {"urgent": sorted(ALWAYS_URGENT), "urgent_lines": list(URGENT_LINES)}
 
 # A person's news are taken whole, by whoever holds the lock on them: who else looks meanwhile
 # passes the person over. (A row that is skipped is just being read, and is looked at next time.)
@@ -41,12 +40,11 @@ WITH due AS MATERIALIZED (
     WHERE n.mail_at <= :now ORDER BY n.person, n.id FOR UPDATE OF n SKIP LOCKED
 ), taken AS (
     UPDATE notification n SET mail_at = NULL FROM held WHERE n.id = held.id
-    RETURNING n.person, n.id, n.line, n.case_id, n.tool, n.output_id, n.read_at, n.what
+    RETURNING n.person, n.id, n.line, n.case_id, n.tool, n.output_id, n.read_at, n.urgent
 )
 SELECT t.person, count(*) AS n, max(t.id) AS last, (array_agg(
     jsonb_build_array(t.line, t.case_id, t.tool, t.output_id) ORDER BY t.id)
-    )[1\\:CAST(:lines AS int)] AS said, bool_or(
-    t.what = ANY(:urgent) OR t.line LIKE ANY(:urgent_lines)) AS urgent
+    )[1\\:CAST(:lines AS int)] AS said, bool_or(t.urgent) AS urgent
 FROM taken t WHERE t.read_at IS NULL GROUP BY t.person ORDER BY t.person
 """
 )
@@ -81,7 +79,7 @@ def gather(session: Session, *, now: datetime) -> int:
 
     Call it again, in a new transaction, while it answers `BATCH`.
     """
-    given = {"now": now, "people": _PEOPLE, "lines": _LINES, "lock": Lock.GATHER_MAIL, **_URGENT}
+    given = {"now": now, "people": _PEOPLE, "lines": _LINES, "lock": Lock.GATHER_MAIL}
     told = [_Told(*row) for row in session.execute(_TAKE, given)]
     # Who has left since hears no more.
     active = people_queries.names(session, [one.person for one in told]) if told else {}

@@ -40,6 +40,8 @@ class Notification(Base):
     tool: Mapped[str | None]
     output_id: Mapped[str | None]
     dedupe_key: Mapped[str]
+    urgent: Mapped[bool] = mapped_column(server_default="false")
+    """Whether a device is woken for it that saves its battery."""
     made_at: Mapped[datetime] = mapped_column(server_default=NOW)
     read_at: Mapped[datetime | None]
     mail_at: Mapped[datetime | None]

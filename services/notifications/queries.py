@@ -79,7 +79,7 @@ def delivery(session: Session, number: int) -> DeliveryRow:
 
 
 def _shown(row: DeliveryRow) -> DeliveryRow:
-    return row._replace(to=shown(row.channel, row.to))
+    return row._replace(to=shown(row.to))
 
 
 def choice(session: Session, person: str) -> Choice:
@@ -134,10 +134,10 @@ class Failing(NamedTuple):
 
 
 _FAILING = text("""
-SELECT channel, destination, state, count(*), max(answer) FROM delivery
+SELECT destination, state, count(*), max(answer) FROM delivery
 WHERE (state IN ('waiting', 'unknown') AND attempts >= :attempts)
    OR (state = 'failed' AND created_at > :since)
-GROUP BY channel, destination, state ORDER BY count(*) DESC, destination LIMIT :limit
+GROUP BY destination, state ORDER BY count(*) DESC, destination LIMIT :limit
 """)
 
 
@@ -145,4 +145,4 @@ def failing(session: Session, *, attempts: int, since: datetime, limit: int) -> 
     """Whom so many attempts did not reach, or what was given up since then."""
     given = {"attempts": attempts, "since": since, "limit": limit}
     found = session.execute(_FAILING, given)
-    return [Failing(shown(channel, to), *more) for channel, to, *more in found]
+    return [Failing(shown(to), *more) for to, *more in found]

@@ -95,7 +95,7 @@ TEAM_DIGEST_MINUTES = 15
 URGENT_PAUSE = timedelta(minutes=2)
 """What is urgent waits for no digest. Of a flood of it the first goes at once, what follows within
 this time goes together."""
-ALWAYS_URGENT = frozenset({What.ESCALATED, What.OVERDUE})
+_ALWAYS_URGENT = frozenset({What.ESCALATED, What.OVERDUE})
 """What has waited for too long already, whatever its priority is."""
 _URGENT = ("P1", "P2")
 _WAKES = "P1"
@@ -148,7 +148,7 @@ def mail_at(
 
 def is_urgent(what: What, priority: str | None) -> bool:
     """Whether it is to be known before a digest would tell of it: its deadline may be sooner."""
-    return what in ALWAYS_URGENT or priority in _URGENT
+    return what in _ALWAYS_URGENT or priority in _URGENT
 
 
 def _round_up(now: datetime, minutes: int, zone: ZoneInfo) -> datetime:
@@ -261,9 +261,6 @@ def path_of(case_id: int | None, tool: str | None, output_id: str | None) -> str
 
 
 # --- what is pushed to devices -------------------------------------------------------------
-
-URGENT_LINES = tuple(f"{priority}: %" for priority in _URGENT)
-"""How lines begin of which a device is woken that saves its battery, as `ALWAYS_URGENT` does."""
 
 # In this order: most say that they are others as well.
 _BROWSERS = {

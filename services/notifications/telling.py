@@ -173,10 +173,11 @@ def _of_verdict(
 
 _TELL = text("""
 INSERT INTO notification
-    (person, what, line, case_id, tool, output_id, dedupe_key, made_at, mail_at)
-SELECT person, what, line, case_id, tool, output_id, dedupe_key, :now, mail_at
+    (person, what, line, case_id, tool, output_id, dedupe_key, urgent, made_at, mail_at)
+SELECT person, what, line, case_id, tool, output_id, dedupe_key, urgent, :now, mail_at
 FROM json_to_recordset(CAST(:rows AS json)) AS g(position bigint, person text, what text,
-    line text, case_id bigint, tool text, output_id text, dedupe_key text, mail_at timestamptz)
+    line text, case_id bigint, tool text, output_id text, dedupe_key text, urgent boolean,
+    mail_at timestamptz)
 ORDER BY position
 ON CONFLICT (person, dedupe_key) DO NOTHING
 """)
@@ -231,6 +232,7 @@ def _row(
         "tool": one.tool,
         "output_id": one.output_id,
         "dedupe_key": one.key,
+        "urgent": rules.is_urgent(one.what, one.priority),
         "mail_at": at,
     }
 

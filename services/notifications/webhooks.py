@@ -141,7 +141,7 @@ def connected(session: Session) -> list[WebhookInfo]:
 def listed(session: Session) -> list[WebhookInfo]:
     """The same as people may see them: without what is secret of an address."""
     found = connected(session)
-    return [hook._replace(url=destinations.shown(hook.channel, hook.url)) for hook in found]
+    return [hook._replace(url=destinations.shown(hook.url)) for hook in found]
 
 
 def deliveries_of(session: Session, told: Sequence[tuple[Heard, str]]) -> list[NewDelivery]:
