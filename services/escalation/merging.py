@@ -62,7 +62,12 @@ def merge(session: Session, actor: Actor, case_id: int, *, into: int, now: datet
         session.execute(_FORGET, {"id": parent.id})
     # It answers for what had a clock that ran: it is looked at again, not put off with it.
     wake_up(session, [parent.id], actor.id, now=now)
-    tell(session, join(session, {parent.id: [case.id]}, who=actor.id, now=now), now=now)
+    entries = join(session, {parent.id: [case.id]}, who=actor.id, now=now)
+    if case.state == CaseState.CLAIMED:
+        # Whoever held it holds it no more: somebody is to claim it again, by when it says.
+        clocks.count_anew(session, [case.id])
+        clocks.count_anew(session, [parent.id])
+    tell(session, entries, now=now)
     count_children(session, [one.incident for one in (case, parent) if one.incident is not None])
 
 

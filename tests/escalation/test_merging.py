@@ -234,7 +234,7 @@ def test_every_verb_can_be_done_to_many(
         ("wake", OWNER, {"note": "now"}),
         ("comment", OWNER, {"note": "all the same"}),
         ("escalate", OWNER, {}),
-        ("reassign", OWNER, {"owner": owner}),
+        ("reassign", LEAD, {"owner": owner}),
         ("verdict", OWNER, {"verdict": "upheld"}),
         ("reopen", OWNER, {}),
     ):
@@ -366,3 +366,17 @@ def test_a_part_that_is_gone_for_good_is_counted_no_longer(
         service.close_resolved(session, now=far, before=far)
         assert len(purge_cases(session, before=far + HOUR, now=far, limit=10)) == 1
     assert row(database, whole).children == 0
+
+
+def test_a_case_that_somebody_held_is_due_as_it_would_be_without_them(
+    cases: list[int], casework: Casework, database: Database
+) -> None:
+    whole, part, _ = cases
+    claimed_by = row(database, part).claim_due_at
+    casework.claim(OWNER, part)
+    casework.do("merge", LEAD, part, into=whole)
+    shown = row(database, part).due_at
+    assert shown - claimed_by < MINUTE
+    assert row(database, whole).due_at <= shown
+    casework.do("unmerge", LEAD, part)
+    assert row(database, part).due_at == shown

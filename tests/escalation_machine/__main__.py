@@ -4,6 +4,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -43,16 +44,17 @@ def _walk(url: str, given: argparse.Namespace) -> int:
             )
             for n in range(given.workers)
         ]
-        refused = sum(one.result() for one in walks)
+        done = sum((one.result() for one in walks), Counter[str]())
     seconds = time.monotonic() - begun
     total = each * given.workers
     print(f"{total:,} steps in {seconds:,.0f} s, {total / seconds:,.0f} a second")
-    print(f"  {refused:,} verbs were refused, as they should be")
+    print(f"  {done.pop('refused', 0):,} verbs were refused, as they should be; done were")
+    print("  " + ", ".join(f"{verb} {n:,}" for verb, n in sorted(done.items())))
     print("  0 unowned, 0 lost, 0 double steps")
     return 0
 
 
-def one_walk(url: str, name: str, steps: int, seed: int, shrink: bool) -> int:
+def one_walk(url: str, name: str, steps: int, seed: int, shrink: bool) -> Counter[str]:
     """A walk in a database of its own."""
     administration = Database(make_engine(url))
     connection = administration.engine.connect().execution_options(isolation_level="AUTOCOMMIT")

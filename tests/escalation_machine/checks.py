@@ -30,6 +30,12 @@ _CHECKS = {
                 SELECT max(r.id) FROM timeline_entry r
                 WHERE r.case_id = c.id AND r.event = 'reopened'), 0)) climbed
         WHERE climbed.n > c.level OR (climbed.n = 0) <> (c.level = 0)""",
+    "case that was reminded of more often than rungs were reached": """
+        SELECT count(*) FROM "case" c WHERE (
+            SELECT count(*) FROM timeline_entry t WHERE t.case_id = c.id AND t.event = 'reminded'
+        ) > (
+            SELECT count(*) FROM timer m WHERE m.case_id = c.id AND m.fired_at IS NOT NULL
+                AND m.kind = 'rung')""",
     "open case without its two deadlines": f"""
         SELECT count(*) FROM "case" c WHERE c.{OPEN} AND 2 <> (
             SELECT count(*) FROM timer m WHERE m.case_id = c.id AND m.cycle = c.cycle

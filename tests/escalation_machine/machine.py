@@ -1,6 +1,7 @@
 """The machine: which steps there are. Hypothesis chooses, and shrinks what breaks."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,23 +23,30 @@ from services.kit.database import Database
 from services.people.rules import Role
 from services.tools.rules import VerdictKind, Version
 from services.tools.versions import ToolVersion, VersionCache
-from tests.escalation_machine.policies import SCHEDULES
-from tests.escalation_machine.world import TEAMS, World
+from tests.escalation_machine.ground import TEAMS
+from tests.escalation_machine.policies import CALENDARS, SCHEDULES
+from tests.escalation_machine.world import World
 from tests.factories import ADMIN, LEAD, OUTSIDER, OWNER, TEAMMATE, TOOL
 
 STEPS_A_WALK = 100
 
 CASE = st.integers(0, 15)
 WHO = st.integers(0, 11)
-REVIEWER = st.sampled_from((OWNER, TEAMMATE, LEAD, OUTSIDER))
+REVIEWER = st.integers(0, 47)
 VALUE = st.sampled_from(["billing", "refund", "tax"])
 HOURS = st.integers(1, 40).map(lambda hours: timedelta(hours=hours))
-TOGETHER: tuple[tuple[str, Mapping[str, str]], ...] = (
+TOGETHER: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("verdict", {"verdict": "upheld"}),
     ("verdict", {"verdict": "not_actionable", "note": "so it is"}),
     ("undo", {}),
     ("claim", {}),
     ("unmerge", {}),
+    ("snooze", {"reason": "later"}),
+    ("reassign", {"owner": {"kind": "team", "id": TEAMS[0]}}),
+    ("escalate", {}),
+)
+SAID = st.sampled_from(
+    [("upheld", None), ("undecidable", None), ("corrected", "refund"), ("corrected", "billing")]
 )
 
 Change = tuple[Any, ...]
@@ -75,6 +83,8 @@ OF_RULES = st.one_of(
     ),
     _change("route", CASE, CASE, CASE, CASE),
     _change("reapply", st.booleans()),
+    _change("calendar", st.sampled_from(CALENDARS), CASE, st.none() | _TEAM),
+    _change("recount"),
 )
 
 
@@ -83,7 +93,7 @@ class Escalation(RuleBasedStateMachine):
 
     connection: Connection
     steps = 0
-    refused = 0
+    done: Counter[str] = Counter()
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +101,7 @@ class Escalation(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Let nothing of it have been."""
-        type(self).refused += self.world.refused
+        type(self).done += self.world.done
         self.world.close()
 
     @invariant()
@@ -108,8 +118,8 @@ class Escalation(RuleBasedStateMachine):
             print(f"after {self.steps:,} steps: {error}", file=sys.stderr, flush=True)
             raise
 
-    def _person(self, number: int) -> str:
-        return self.world.people[number % len(self.world.people)]
+    def _person(self, who: int) -> str:
+        return self.world.people[who % len(self.world.people)]
 
     @initialize(first=CASE, second=CASE, rung=CASE, last=CASE, value=VALUE)
     def begin(self, first: int, second: int, rung: int, last: int, value: str) -> None:
@@ -117,6 +127,8 @@ class Escalation(RuleBasedStateMachine):
         self.world.schedule(SCHEDULES[0], (OWNER, TEAMMATE), 12, -1)
         self.world.schedule(SCHEDULES[1], (OUTSIDER, ADMIN), 24, -1)
         self.world.teach(OWNER, ("refunds",))
+        for number, slug in enumerate(CALENDARS):
+            self.world.calendar(slug, number + 1, None)
         self.world.route(first, second, rung, last)
         self.world.ask(2, value)
 
@@ -125,36 +137,41 @@ class Escalation(RuleBasedStateMachine):
         if self.world.outputs < 12:
             self.world.ask(number, value)
 
-    @rule(output=CASE, who=WHO)
-    def object(self, output: int, who: int) -> None:
-        self.world.object(output, self._person(who))
+    @rule(output=CASE, who=WHO, kind=st.sampled_from(["dispute", "appeal"]))
+    def object(self, output: int, who: int, kind: str) -> None:
+        self.world.object(output, self._person(who), kind)
 
     @rule(verb=st.sampled_from(["undo", "reopen"]), case=CASE, who=REVIEWER)
-    def take_back(self, verb: str, case: int, who: str) -> None:
+    def take_back(self, verb: str, case: int, who: int) -> None:
         getattr(self.world, verb)(case, who)
 
     @rule(verb=st.sampled_from(["release", "wake", "unmerge"]), case=CASE, who=REVIEWER)
-    def plain(self, verb: str, case: int, who: str) -> None:
+    def plain(self, verb: str, case: int, who: int) -> None:
         getattr(self.world, verb)(case, who)
 
     @rule(case=CASE, who=REVIEWER)
-    def claim(self, case: int, who: str) -> None:
+    def claim(self, case: int, who: int) -> None:
         self.world.claim(case, who)
 
-    @rule(case=CASE, who=REVIEWER, kind=st.sampled_from(["upheld", "undecidable"]))
-    def decide(self, case: int, who: str, kind: str) -> None:
-        self.world.decide(case, who, VerdictKind(kind))
+    @rule(case=CASE, who=REVIEWER, said=SAID)
+    def decide(self, case: int, who: int, said: tuple[str, str | None]) -> None:
+        kind, value = said
+        self.world.decide(case, who, VerdictKind(kind), value)
+
+    @rule(case=CASE, who=REVIEWER)
+    def comment(self, case: int, who: int) -> None:
+        self.world.comment(case, who)
 
     @rule(pause=st.sampled_from(["wait", "snooze"]), case=CASE, who=REVIEWER, span=HOURS)
-    def pause(self, pause: str, case: int, who: str, span: timedelta) -> None:
+    def pause(self, pause: str, case: int, who: int, span: timedelta) -> None:
         getattr(self.world, pause)(case, who, span)
 
     @rule(case=CASE, who=REVIEWER, more=st.integers(1, 5))
-    def snooze_until_more(self, case: int, who: str, more: int) -> None:
+    def snooze_until_more(self, case: int, who: int, more: int) -> None:
         self.world.snooze_until_more(case, who, more)
 
     @rule(case=CASE, who=REVIEWER, together=st.sampled_from(TOGETHER))
-    def together(self, case: int, who: str, together: tuple[str, Mapping[str, str]]) -> None:
+    def together(self, case: int, who: int, together: tuple[str, Mapping[str, Any]]) -> None:
         self.world.together(case, who, *together)
 
     @rule(case=CASE, into=CASE)
@@ -162,7 +179,7 @@ class Escalation(RuleBasedStateMachine):
         self.world.merge(case, LEAD, into)
 
     @rule(case=CASE, who=REVIEWER, owner=st.integers(0, 14))
-    def reassign(self, case: int, who: str, owner: int) -> None:
+    def reassign(self, case: int, who: int, owner: int) -> None:
         if owner < len(TEAMS):
             wanted = Owner("team", TEAMS[owner])
         else:
@@ -170,7 +187,7 @@ class Escalation(RuleBasedStateMachine):
         self.world.reassign(case, who, wanted)
 
     @rule(case=CASE, who=REVIEWER, level=st.integers(0, 2))
-    def escalate(self, case: int, who: str, level: int) -> None:
+    def escalate(self, case: int, who: int, level: int) -> None:
         self.world.escalate(case, who, level)
 
     @rule(minutes=st.sampled_from([1, 20, 31, 61, 181, 300, 1500, -60, -5]))
@@ -241,6 +258,12 @@ class Escalation(RuleBasedStateMachine):
     def _route(self, first: int, second: int, rung: int, last: int) -> None:
         self.world.route(first, second, rung, last)
 
+    def _calendar(self, slug: str, hours: int, team: str | None) -> None:
+        self.world.calendar(slug, hours, team)
+
+    def _recount(self) -> None:
+        self.world.recount()
+
     def _reapply(self, also_reassigned: bool) -> None:
         self.world.reapply(also_reassigned=also_reassigned)
 
@@ -276,22 +299,25 @@ def walk(
     at: int,
     shrink: bool = False,
     tell: Callable[[int], None] = lambda _: None,
-) -> int:
-    """Take so many steps at least; answers how many refusals were among them.
+) -> Counter[str]:
+    """Take so many steps at least; answers how often each verb was done, and how often any was
+    refused.
 
     Raises:
         Broken: a promise was, and the way to it is told; with `shrink` the shortest, in a while.
     """
     with _kept_small(database) as clear, database.engine.connect() as connection:
         _plan_once(connection)
-        machine = type("Walk", (Escalation,), {"connection": connection, "steps": 0, "refused": 0})
+        machine = type(
+            "Walk", (Escalation,), {"connection": connection, "steps": 0, "done": Counter()}
+        )
         number = 0
         while machine.steps < steps:
             run_state_machine_as_test(seed(at + number)(machine), settings=_settings(shrink))
             number += 1
             clear()
             tell(machine.steps)
-    return int(machine.refused)
+    return Counter(machine.done)
 
 
 def _settings(shrink: bool) -> settings:

@@ -3,6 +3,7 @@
 from tests.factories import ADMIN, LEAD, OTHER_TEAM, OWNER, TEAM
 
 SCHEDULES = ("first", "second")
+CALENDARS = ("early", "late")
 _OWNERS = (
     f"owner: {{team: {TEAM}}}",
     f"owner: {{team: {OTHER_TEAM}}}",
@@ -26,6 +27,12 @@ _TOGETHER = (
     "group: {by: [tool], window: 1d, incident_at: 4}",
     "reviewers: 2",
 )
+_SPANS = (
+    "{claim: 1h, resolve: 1d}",
+    "{claim: 1bh, resolve: 1bd}",
+    "{claim: 2bh, resolve: 2bd, calendar: late}",
+)
+_HOURS = ("00:00-24:00", "08:00-16:00", "22:00-24:00")
 _LASTS = (f"user:{ADMIN}, repeat: 1h", f"user:{LEAD}", f"team:{TEAM}", "team:last-resort")
 
 
@@ -45,7 +52,7 @@ rules:
     when: {{predicted.category: "refund*"}}
     {_OWNERS[second % len(_OWNERS)]}
     {_TOGETHER[(first + rung) % len(_TOGETHER)]}
-    sla: {{claim: 1h, resolve: 1d}}
+    sla: {_SPANS[(first + last) % len(_SPANS)]}
 ladders:
   long:
     - {{at: 1h, own: {_quoted(rung)}}}
@@ -63,4 +70,11 @@ def schedule(people: tuple[str, ...], every: int, start: str) -> str:
     return f"""timezone: Europe/Berlin
 layers:
   - {{people: [{", ".join(people)}], every: {every}h, start: {start}}}
+"""
+
+
+def calendar(hours: int) -> str:
+    """A calendar in which one of a few spans of each day counts, in a zone with summer time."""
+    return f"""timezone: Europe/Berlin
+hours: {{mon-sun: ["{_HOURS[hours % len(_HOURS)]}"]}}
 """

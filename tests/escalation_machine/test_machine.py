@@ -4,8 +4,11 @@ import pytest
 from sqlalchemy import text
 
 from services.kit.database import Database
+from tests.escalation_machine.ground import Broken
 from tests.escalation_machine.machine import prepare, walk
-from tests.escalation_machine.world import Broken, World
+from tests.escalation_machine.policies import SCHEDULES
+from tests.escalation_machine.world import World
+from tests.factories import LEAD, OWNER, TEAMMATE
 
 STEPS, WALKS = 20_000, 4
 
@@ -57,6 +60,18 @@ _AS_INCIDENTS = """UPDATE "case" SET subject_kind = 'incident', cause = 'x'"""
             SELECT id, now(), 'resolved', 'x' FROM "case" LIMIT 1""",
             "against its timeline",
         ),
+        (
+            """INSERT INTO timeline_entry (case_id, at, event, actor)
+            SELECT id, now(), 'opened', 'x' FROM "case" LIMIT 1""",
+            "opened twice",
+        ),
+        (
+            """INSERT INTO timeline_entry (case_id, at, event, actor)
+            SELECT id, now(), 'reminded', 'x' FROM "case" LIMIT 1""",
+            "reminded of more often",
+        ),
+        ("UPDATE timer SET failures = 1, error = 'x', parked_until = now()", "step failed"),
+        ("""UPDATE "case" SET due_at = due_at + interval '1 h'""", "due at another time"),
     ],
 )
 def test_what_is_broken_is_found(broken: str, words: str, database: Database) -> None:
@@ -79,4 +94,28 @@ def test_output_that_has_no_case_is_found(database: Database) -> None:
         world.outputs += 1
         with pytest.raises(Broken, match="has no case"):
             world.check()
+        world.close()
+
+
+def test_case_that_whoever_is_on_duty_does_not_own_is_found(database: Database) -> None:
+    with database.engine.connect() as connection:
+        world = World(connection)
+        world.schedule(SCHEDULES[0], (OWNER, TEAMMATE), 12, -1)
+        world.route(3, 3, 0, 0)
+        world.ask(1, "tax")
+        connection.execute(text("""UPDATE "case" SET owner_person = :who"""), {"who": LEAD})
+        with pytest.raises(Broken, match="has the duty of first"):
+            world.require_duty(SCHEDULES[0])
+        world.close()
+
+
+def test_deadline_that_is_not_what_its_clocks_say_is_found(database: Database) -> None:
+    with database.engine.connect() as connection:
+        world = World(connection)
+        world.ask(1, "tax")
+        world.recount()
+        later = """UPDATE "case" SET claim_due_at = claim_due_at + interval '1 h'"""
+        connection.execute(text(later))
+        with pytest.raises(Broken, match="another than its clocks"):
+            world.recount()
         world.close()
