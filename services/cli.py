@@ -6,6 +6,7 @@ import typer
 
 from services.commands import (
     audit,
+    clock,
     dead_letters,
     demo,
     doctor,
@@ -40,6 +41,7 @@ app.command()(doctor.doctor)
 app.command()(measurement.agreement)
 app.add_typer(dead_letters.commands, name="dead-letters")
 app.add_typer(audit.commands, name="audit")
+app.add_typer(clock.clock, name="clock")
 app.add_typer(tools.tools, name="tools")
 app.add_typer(people.teams, name="teams")
 app.add_typer(people.people, name="people")

@@ -11,6 +11,17 @@ CREATE TABLE audit_entry (
     CONSTRAINT pk_audit_entry PRIMARY KEY (id)
 );
 
+CREATE TABLE clock_watch (
+    boot TEXT NOT NULL,
+    wall TIMESTAMP WITH TIME ZONE NOT NULL,
+    steady DOUBLE PRECISION NOT NULL,
+    divergence DOUBLE PRECISION NOT NULL,
+    even_since DOUBLE PRECISION,
+    confirmed BOOLEAN NOT NULL,
+    seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_clock_watch PRIMARY KEY (boot)
+);
+
 CREATE TABLE consumer_offset (
     consumer TEXT NOT NULL,
     topic TEXT NOT NULL,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from secondlook import events
@@ -19,6 +19,7 @@ from services.escalation.policy.revisions import PolicyInForce
 from services.escalation.routing import Router
 from services.feedback.intake import Intake
 from services.kit.clock import Clock, DatabaseClock
+from services.kit.clock_guard import ClockGuard, MachineClock, SteadyClock
 from services.kit.consuming import outbox
 from services.kit.database import Database, connect_alone, make_engine
 from services.kit.errors import InvalidInput, Unavailable
@@ -42,6 +43,7 @@ class Resources:
     database: Database
     database_url: str
     clock: Clock
+    steady_clock: SteadyClock = field(default_factory=MachineClock)
 
     @cached_property
     def log(self) -> EventLog:
@@ -90,6 +92,12 @@ class Resources:
     def routing_policy(self) -> PolicyInForce:
         """The routing policy in force."""
         return PolicyInForce()
+
+    @cached_property
+    def clock_guard(self) -> ClockGuard:
+        """The clock, for what it would set off: it is held against this machine's own."""
+        confirm_after = self.settings.clock_confirm
+        return ClockGuard(self.clock, self.steady_clock, confirm_after=confirm_after)
 
     @cached_property
     def duties(self) -> tuple[Duty, ...]:

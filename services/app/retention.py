@@ -13,7 +13,7 @@ from services.escalation.retention import Freed
 from services.feedback import retention as feedback_retention
 from services.feedback.retention import OutputPurge
 from services.insight.queries import WINDOW
-from services.kit import counts, throttle
+from services.kit import clock_guard, counts, throttle
 from services.kit.consuming.retention import purge_dead_letters
 from services.kit.locks import Lock, try_lock
 from services.kit.settings import Settings
@@ -51,7 +51,9 @@ class Retention:
         with self._resources.database.transaction() as session:
             if not try_lock(session, Lock.PURGE):
                 return False
-            return step(session, self._resources.clock.now(session))
+            # By a clock that was moved, what is to stay for a year could go today.
+            now = self._resources.clock_guard.now(session)
+            return now is not None and step(session, now)
 
     def _steps(self) -> Sequence[Step]:
         kept = self._resources.settings
@@ -66,6 +68,7 @@ class Retention:
             *_aged(kept.retention_delivery, _purge_deliveries),
             *_aged(kept.retention_case, _purge_words),
             _purge_rate_buckets,
+            _purge_clock_watches,
         )
 
     def _purge_cases(self, session: Session, now: datetime, kept: timedelta) -> bool:
@@ -147,3 +150,7 @@ def _purge_words(session: Session, now: datetime, kept: timedelta) -> bool:
 
 def _purge_rate_buckets(session: Session, now: datetime) -> bool:
     return throttle.forget_full_buckets(session, now=now, limit=_ROWS) == _ROWS
+
+
+def _purge_clock_watches(session: Session, now: datetime) -> bool:
+    return clock_guard.forget(session, now=now, limit=_ROWS) == _ROWS

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -120,9 +120,10 @@ def make_loops(resources: Resources) -> list[Loop]:
     """Everything that `tick` does."""
     relay = Relay(resources.database, resources.log)
     return [
+        Loop("clock", _in_transaction(resources, _watch_clock), every=2.0),
         *_case_loops(resources),
         *_notification_loops(resources),
-        Loop("unmatched", _in_transaction(resources, _report_unmatched), every=10.0),
+        Loop("unmatched", _by_the_clock(resources, _report_unmatched), every=10.0),
         Loop("backlog", _in_transaction(resources, _send_on), every=10.0),
         _relay_loop(resources, relay),
         Loop("retention", Retention(resources), every=60.0, share=_PURGE_SHARE),
@@ -133,6 +134,7 @@ def make_loops(resources: Resources) -> list[Loop]:
 _BATCH = 100
 _PURGE_SHARE = 0.1
 Step = Callable[[Resources, Session], int]
+TimedStep = Callable[[Resources, Session, datetime], int]
 
 
 def _in_transaction(resources: Resources, step: Step) -> Callable[[], bool]:
@@ -145,30 +147,44 @@ def _in_transaction(resources: Resources, step: Step) -> Callable[[], bool]:
     return once
 
 
+def _by_the_clock(resources: Resources, step: TimedStep) -> Callable[[], bool]:
+    """The same of a step that time sets off: it does nothing while the clock is not believed."""
+
+    def guarded(found: Resources, session: Session) -> int:
+        now = found.clock_guard.now(session)
+        return 0 if now is None else step(found, session, now)
+
+    return _in_transaction(resources, guarded)
+
+
+def _watch_clock(resources: Resources, session: Session) -> int:
+    resources.clock_guard.watch(session)
+    return 0
+
+
 def _case_loops(resources: Resources) -> list[Loop]:
-    def fire(found: Resources, session: Session) -> int:
-        return escalation_service.fire_due(session, now=found.clock.now(session), limit=_BATCH)
+    def fire(_: Resources, session: Session, now: datetime) -> int:
+        return escalation_service.fire_due(session, now=now, limit=_BATCH)
 
-    def expire(found: Resources, session: Session) -> int:
-        return escalation_service.expire_leases(session, now=found.clock.now(session), limit=_BATCH)
+    def expire(_: Resources, session: Session, now: datetime) -> int:
+        return escalation_service.expire_leases(session, now=now, limit=_BATCH)
 
-    def close(found: Resources, session: Session) -> int:
-        now = found.clock.now(session)
+    def close(found: Resources, session: Session, now: datetime) -> int:
         before = now - timedelta(seconds=found.settings.reopen_window)
         return escalation_service.close_resolved(session, now=now, before=before, limit=_BATCH)
 
     def recount(_: Resources, session: Session) -> int:
         return escalation_service.recount(session, limit=_BATCH)
 
-    def pass_on(found: Resources, session: Session) -> int:
-        return escalation_service.pass_on(session, now=found.clock.now(session), limit=_BATCH)
+    def pass_on(_: Resources, session: Session, now: datetime) -> int:
+        return escalation_service.pass_on(session, now=now, limit=_BATCH)
 
     return [
         Loop("recount", _in_transaction(resources, recount), every=30.0),
-        Loop("timers", _in_transaction(resources, fire), every=2.0),
-        Loop("handing over", _in_transaction(resources, pass_on), every=2.0),
-        Loop("leases", _in_transaction(resources, expire), every=2.0),
-        Loop("closing", _in_transaction(resources, close), every=30.0),
+        Loop("timers", _by_the_clock(resources, fire), every=2.0),
+        Loop("handing over", _by_the_clock(resources, pass_on), every=2.0),
+        Loop("leases", _by_the_clock(resources, expire), every=2.0),
+        Loop("closing", _by_the_clock(resources, close), every=30.0),
     ]
 
 
@@ -176,11 +192,12 @@ def _notification_loops(resources: Resources) -> list[Loop]:
     settings = resources.settings
     channels = notifications_loops.make_channels(settings, partial(listening.address, settings))
     connect = partial(connect_alone, resources.database_url)
-    return notifications_loops.make_loops(resources.database, resources.clock, channels, connect)
+    return notifications_loops.make_loops(
+        resources.database, resources.clock, resources.clock_guard, channels, connect
+    )
 
 
-def _report_unmatched(resources: Resources, session: Session) -> int:
-    now = resources.clock.now(session)
+def _report_unmatched(resources: Resources, session: Session, now: datetime) -> int:
     before = now - timedelta(seconds=resources.settings.unmatched_after)
     return feedback_service.report_unmatched(session, now=now, before=before, limit=_BATCH)
 
@@ -201,15 +218,15 @@ def _relay_loop(resources: Resources, relay: Relay) -> Loop:
 
 def _purge_log(resources: Resources, relay: Relay) -> bool:
     """Drop what was sent, or consumed, longer ago than its retention."""
+    with resources.database.transaction() as session:
+        now = resources.clock_guard.now(session)
+        consumed = offsets.consumed(session, readers())
+    if now is None:
+        return False
     if resources.settings.retention_outbox is not None:
         relay.purge(timedelta(seconds=resources.settings.retention_outbox))
-    retention = timedelta(seconds=resources.settings.log_retention)
-    if not isinstance(resources.log, PostgresLog):
-        return False
-    with resources.database.transaction() as session:
-        before = resources.clock.now(session) - retention
-        consumed = offsets.consumed(session, readers())
-    resources.log.trim(before, consumed)
+    if isinstance(resources.log, PostgresLog):
+        resources.log.trim(now - timedelta(seconds=resources.settings.log_retention), consumed)
     return False
 
 

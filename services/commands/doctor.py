@@ -13,9 +13,10 @@ from services.commands.shared import AsJson, answer, in_words, resources
 from services.escalation import queries as escalation
 from services.escalation import service as escalation_service
 from services.insight.account import TOPICS
-from services.kit import audit
+from services.kit import audit, clock_guard
 from services.kit.consuming import dead_letters, lateness, offsets, outbox
 from services.kit.consuming.lateness import Late
+from services.kit.durations import Duration
 from services.kit.errors import SecondlookError
 from services.notifications import queries as notifications
 from services.notifications.rules import DeliveryState
@@ -59,6 +60,7 @@ def _findings(found: Resources) -> Iterator[Finding]:
         return
     for name, look in (
         ("schema and log", _look_at_readiness),
+        ("clock", _look_at_clock),
         ("routing policy", _look_at_routing),
         ("events", _look_at_events),
         ("consumers", _look_at_consumers),
@@ -87,6 +89,22 @@ def _look_at_database(found: Resources) -> str:
 def _look_at_readiness(found: Resources) -> str:
     app_resources.require_ready(found)
     return ""
+
+
+def _look_at_clock(found: Resources) -> str:
+    with found.database.transaction() as session:
+        watched = clock_guard.watched(session, now=found.clock.now(session))
+    worst = next((one for one in watched if not one.believed), None)
+    if worst is None:
+        return ""
+    which = "ahead" if worst.divergence > timedelta() else "back"
+    confirm = Duration(found.settings.clock_confirm)
+    return (
+        f"the database's clock was moved {which} by {_seconds(abs(worst.divergence))} s, and what"
+        " goes by it stands still: deadlines, leases, digests, retention. It goes on once the"
+        f" clock is put right, or has gone on evenly for {confirm}; where it is right as it is now,"
+        " `secondlook clock confirm`"
+    )
 
 
 def _look_at_routing(found: Resources) -> Finding:

@@ -18,7 +18,7 @@ from secondlook import events
 from services.escalation import metrics as escalation
 from services.feedback import metrics as feedback
 from services.insight import queries
-from services.kit import counts
+from services.kit import clock_metrics, counts
 from services.kit.clock import Clock
 from services.kit.consuming import metrics as consuming
 from services.kit.consuming import offsets
@@ -79,6 +79,7 @@ METRICS = {
         *notifications.METRICS,
         *tools.METRICS,
         *consuming.METRICS,
+        *clock_metrics.METRICS,
         *_OWN,
     )
 }
@@ -148,6 +149,7 @@ class BusinessCollector(Collector):
             _matured(scrape)
             _coverage(scrape, uses)
             consuming.read_dead_letters(session, samples)
+            clock_metrics.read(session, samples, now=now)
             positions, gaps = offsets.positions(session), offsets.gaps(session)
         ends = self._bounds_of({topic for topics in self._consumed.values() for topic in topics})
         consuming.read_consumers(samples, positions, gaps, ends=ends, consumed=self._consumed)

@@ -202,6 +202,24 @@ class RateBucket(Base):
     refilled_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
+class ClockWatch(Base):
+    """How the database's clock stands to a machine's steady one, counted from one start of it.
+
+    At `steady` the database's clock told `wall`, or should have; it is `divergence` seconds from
+    there. While it is not believed `even_since` says since when it goes on evenly.
+    """
+
+    __tablename__ = "clock_watch"
+
+    boot: Mapped[str] = mapped_column(primary_key=True)
+    wall: Mapped[datetime]
+    steady: Mapped[float]
+    divergence: Mapped[float]
+    even_since: Mapped[float | None]
+    confirmed: Mapped[bool]
+    seen_at: Mapped[datetime]
+
+
 class HourlyCount(Base):
     """How often something happened in an hour, kept up in the transaction that it happened in.
 

@@ -328,6 +328,11 @@ class Settings(BaseSettings):
     )
     session_length: SomeSeconds = Field(12 * 3600, description="How long a sign-in lasts.")
     link_length: SomeSeconds = Field(24 * 3600, description="How long a sign-in link can be used.")
+    clock_confirm: Seconds = Field(
+        15 * 60,
+        description="How long the database's clock has to go on evenly after it was moved until it "
+        "is believed, and deadlines fire by it again.",
+    )
     timezone: Annotated[str, AfterValidator(_zone)] = Field(
         "UTC", description="Time zone in which business days are counted."
     )

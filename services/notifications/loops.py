@@ -6,6 +6,7 @@ from functools import partial
 import psycopg
 
 from services.kit.clock import Clock
+from services.kit.clock_guard import ClockGuard
 from services.kit.database import Database
 from services.kit.processes.loops import Loop
 from services.kit.settings import Settings
@@ -34,7 +35,7 @@ def make_channels(settings: Settings, address: Callable[[], str]) -> Channels:
 
 
 def make_loops(
-    database: Database, clock: Clock, channels: Channels, connect: Connect
+    database: Database, clock: Clock, guard: ClockGuard, channels: Channels, connect: Connect
 ) -> list[Loop]:
     """The loops; `connect` makes a connection that hears when something waits to be sent."""
     sender = Sender(database, clock, channels)
@@ -45,11 +46,12 @@ def make_loops(
         wakeup.close()
 
     return [
-        Loop("digests", partial(_gather, database, clock), every=2.0),
+        Loop("digests", partial(_gather, database, guard), every=2.0),
         Loop("sender", sender.step, every=2.0, wait=wakeup.wait, close=close),
     ]
 
 
-def _gather(database: Database, clock: Clock) -> bool:
+def _gather(database: Database, guard: ClockGuard) -> bool:
     with database.transaction() as session:
-        return mailing.gather(session, now=clock.now(session)) >= mailing.BATCH
+        now = guard.now(session)
+        return now is not None and mailing.gather(session, now=now) >= mailing.BATCH

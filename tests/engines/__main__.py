@@ -26,9 +26,11 @@ def main() -> int:
         finally:
             postgres.stop()
     print(f"{found.timers:,} timers fired: {found.missed} missed, {found.doubled} cases doubled,")
-    print(
-        f"{found.displaced} displaced; late by p99 {found.p99:.1f} s, most {found.late[-1]:.1f} s"
-    )
+    print(f"{found.displaced} deadlines displaced, {found.breached} fired by a wrong clock;")
+    print(f"late by p99 {found.p99:.1f} s, most {found.late[-1]:.1f} s;")
+    held = "which held timers" if found.held else "which held nothing"
+    frozen = max(found.late_frozen, default=0.0)
+    print(f"{len(found.late_frozen):,} due while an engine was frozen, {held}: most {frozen:.1f} s")
     print("SOUND" if found.sound else "NOT SOUND")
     return int(not found.sound)
 

@@ -1,15 +1,10 @@
 """The campaign: cases open, time passes in jumps, engines die and freeze, and every timer fires."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
@@ -22,17 +17,21 @@ from services.kit.database import Database, make_engine
 from services.people import calendars
 from services.people import service as people
 from tests.engines.engine import MovedClock
+from tests.engines.processes import Engines
+from tests.engines.shifts import BEGINS, ENDS, due_after
 from tests.factories import Delivery, one, output, populate, rows
 from tests.factories.people import OPERATOR
 from tests.waiting import until
 
-_ROOT = Path(__file__).parent.parent.parent
 _ZONES = ("Europe/Berlin", "America/New_York", "Australia/Sydney")
-# Half an hour before the clocks go forward and back in each of them.
+# Half an hour before the clocks go forward and back, and in which of them.
 _CHANGES = (
-    *(datetime(2026, 3, 29, 0, 30, tzinfo=UTC), datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
-    *(datetime(2026, 3, 8, 6, 30, tzinfo=UTC), datetime(2026, 11, 1, 5, 30, tzinfo=UTC)),
-    *(datetime(2026, 4, 4, 15, 30, tzinfo=UTC), datetime(2026, 10, 3, 15, 30, tzinfo=UTC)),
+    (datetime(2026, 3, 29, 0, 30, tzinfo=UTC), 0),
+    (datetime(2026, 10, 25, 0, 30, tzinfo=UTC), 0),
+    (datetime(2026, 3, 8, 6, 30, tzinfo=UTC), 1),
+    (datetime(2026, 11, 1, 5, 30, tzinfo=UTC), 1),
+    (datetime(2026, 4, 4, 15, 30, tzinfo=UTC), 2),
+    (datetime(2026, 10, 3, 15, 30, tzinfo=UTC), 2),
 )
 _POLICY = """
 version: 1
@@ -48,12 +47,15 @@ ladders:
 """
 _CALENDAR = """
 timezone: {zone}
-hours: {{mon-sun: ["00:00-24:00"]}}
+hours: {{mon-sun: ["{hours}"]}}
 """
+_HOURS = {"always": "00:00-24:00", "nights": f"{BEGINS:%H:%M}-{ENDS:%H:%M}"}
 _STEPS = 4
 """To be claimed, to be resolved, and two rungs: an hour after each other."""
-_HOUR, _AHEAD = timedelta(hours=1), timedelta(seconds=1)
+_HOUR, _DAY, _AHEAD = timedelta(hours=1), timedelta(days=1), timedelta(seconds=1)
+_JUMPS = (_HOUR, -_HOUR, _DAY, -_DAY)
 _PATIENCE = 120.0
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -64,9 +66,15 @@ class Report:
     missed: int = 0
     doubled: int = 0
     displaced: int = 0
-    """Deadlines that are not as many real hours after the opening as the policy says."""
+    """Deadlines that are not as many real working hours after the opening as the policy says."""
+    breached: int = 0
+    """Timers that fired while the clock was wrong."""
+    held: bool = False
+    """Whether the engine that was frozen held timers."""
     late: list[float] = field(default_factory=list)
-    """Seconds, sorted."""
+    """Seconds, sorted: of what was due while all engines ran, or one was dead."""
+    late_frozen: list[float] = field(default_factory=list)
+    """The same of what was due while one was frozen, with what it held."""
 
     @property
     def p99(self) -> float:
@@ -76,43 +84,8 @@ class Report:
     @property
     def sound(self) -> bool:
         """Whether every timer fired once, and in time."""
-        wrong = self.missed or self.doubled or self.displaced
-        return not wrong and self.p99 <= 5 and self.late[-1] <= 30
-
-
-class Engines:
-    """Three of them, each a process of its own."""
-
-    def __init__(self, url: str, every: float) -> None:
-        self._url, self._every = url, str(every)
-        self._running = [self._start() for _ in range(3)]
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tests.engines.engine", self._url, self._every]
-        return subprocess.Popen(command, cwd=_ROOT, stderr=subprocess.DEVNULL)
-
-    def kill(self) -> None:
-        """End one in the middle of what it does; another one is started in its place later."""
-        self._running[0].kill()
-        self._running[0].wait()
-
-    def replace(self) -> None:
-        """Start one for the one that was killed."""
-        self._running[0] = self._start()
-
-    def freeze(self) -> None:
-        """Stop one as a debugger would."""
-        os.kill(self._running[1].pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        os.kill(self._running[1].pid, signal.SIGCONT)
-
-    def end(self) -> None:
-        """End all."""
-        for process in self._running:
-            process.kill()
-            process.wait()
+        wrong = self.missed or self.doubled or self.displaced or self.breached
+        return not wrong and self.p99 <= 5 and max(*self.late, *self.late_frozen) <= 30
 
 
 class Campaign:
@@ -122,10 +95,11 @@ class Campaign:
         self.database, self.clock = Database(make_engine(url)), MovedClock()
         self._changes = sorted(_CHANGES)[:changes]
         self._cases = -(-size // (_STEPS * (changes + 1)))
-        self._freeze = freeze
-        self._opened = 0
-        self._run("CREATE TABLE moved_clock (shift interval NOT NULL)")
-        self._run("INSERT INTO moved_clock VALUES ('0')")
+        self._freeze, self._every = freeze, every
+        self._opened = self._breached = 0
+        self._held, self._frozen = False, (_NEVER, _NEVER)
+        self._run("CREATE TABLE moved_clock (passed interval NOT NULL, jumped interval NOT NULL)")
+        self._run("INSERT INTO moved_clock VALUES ('0', '0')")
         self._run("CREATE TABLE landing (at timestamptz NOT NULL)")
         populate(self.database)
         self._add_calendars()
@@ -133,11 +107,12 @@ class Campaign:
 
     def run(self) -> Report:
         """All of it."""
-        for number, change in enumerate(self._changes):
-            self._open_around(change)
+        for number, (change, zone) in enumerate(self._changes):
+            self._open_around(change, zone)
             self._let_time_pass(disturbed=number == 0)
-        self._open_around(max(_CHANGES) + timedelta(days=20))
+        self._open_around(max(self._changes)[0] + timedelta(days=20), 0)
         self._jump()
+        self._let_time_pass()
         return self._report()
 
     def close(self) -> None:
@@ -150,92 +125,109 @@ class Campaign:
     def _add_calendars(self) -> None:
         with self.database.transaction() as session:
             now = self.clock.now(session)
-            for number, zone in enumerate(_ZONES):
-                read = calendars.read(_CALENDAR.format(zone=zone))
-                people.put_calendar(session, f"zone-{number}", read, actor=OPERATOR, now=now)
+            for name, hours in _HOURS.items():
+                for number, zone in enumerate(_ZONES):
+                    read = calendars.read(_CALENDAR.format(zone=zone, hours=hours))
+                    slug = f"{name}-{number}"
+                    people.put_calendar(session, slug, read, actor=OPERATOR, now=now)
 
-    def _open_around(self, moment: datetime) -> None:
-        """Open cases from a moment on, a few at a time, in all zones."""
+    def _open_around(self, moment: datetime, zone: int) -> None:
+        """Open cases from a moment on, a few at a time: in all zones, and in a night of one."""
         self._move_to(moment)
-        deliveries = [self._delivery(n) for n in range(len(_ZONES))]
+        names = [*(f"always-{n}" for n in range(len(_ZONES))), f"nights-{zone}"]
+        deliveries = [self._delivery(name) for name in names]
         for n in range(self._cases):
             self._opened += 1
-            deliveries[n % len(_ZONES)].take(output(f"o-{self._opened}", confidence=0.1))
+            deliveries[n % len(names)].take(output(f"o-{self._opened}", confidence=0.1))
 
-    def _delivery(self, number: int) -> Delivery:
-        policy: RoutingPolicy = read_policy(_POLICY.format(calendar=f"zone-{number}"))
+    def _delivery(self, calendar: str) -> Delivery:
+        policy: RoutingPolicy = read_policy(_POLICY.format(calendar=calendar))
         found = Delivery(self.database, policy)
         found.escalation = EscalationConsumer(self.clock, Router(lambda _: policy))
         return found
 
     # --- time -----------------------------------------------------------------------------
 
-    def _let_time_pass(self, *, disturbed: bool) -> None:
-        """Go from deadline to deadline; engines die and freeze while the first one passes."""
-        for step in range(1, _STEPS + 1):
-            first, last = self._span()
-            self._move_to(first + step * _HOUR - _AHEAD)
-            if disturbed and step == 1:
-                self._disturb(first + _HOUR)
-            self._await_fired(last + step * _HOUR)
+    def _let_time_pass(self, *, disturbed: bool = False) -> None:
+        """Go from deadline to deadline; engines die and freeze while the first ones pass."""
+        while (due := self._next_due()) is not None:
+            self._move_to(due - _AHEAD)
+            if disturbed:
+                self._disturb(due)
+                disturbed = False
+            self._await_fired(due)
 
     def _disturb(self, first: datetime) -> None:
-        until(lambda: self._now() >= first + _AHEAD, seconds=_PATIENCE)
+        until(lambda: self._now() >= first, seconds=_PATIENCE)
+        self._held = self.engines.freeze(self.database)
         self.engines.kill()
-        self.engines.freeze()
         time.sleep(self._freeze)
         self.engines.thaw()
+        self._frozen = (first, self._now())
         self.engines.replace()
 
     def _jump(self) -> None:
-        """An hour forward at once, an hour back, and on to the end."""
-        first, last = self._span()
-        self._shift(_HOUR)
-        self._await_fired(last + _HOUR)
-        self._shift(-_HOUR)
-        time.sleep(3)
-        self._shift(_HOUR)
-        for step in range(2, _STEPS + 1):
-            self._move_to(first + step * _HOUR - _AHEAD)
-            self._await_fired(last + step * _HOUR)
+        """The clock jumps and comes back: half an hour before anything is due, and over it."""
+        due = self._next_due()
+        assert due is not None
+        self._move_to(due - _HOUR / 2)
+        for jump in _JUMPS:
+            self._be_wrong(jump)
+        self._move_to(due - _AHEAD)
+        self._be_wrong(_HOUR)
 
-    def _span(self) -> tuple[datetime, datetime]:
-        """When the first and the last of the cases opened that opened last."""
-        found = one(
-            self.database,
-            'SELECT min(opened_at), max(opened_at) FROM (SELECT opened_at FROM "case"'
-            " ORDER BY id DESC LIMIT :n) newest",
-            n=self._cases,
-        )
-        return found[0], found[1]
+    def _be_wrong(self, jump: timedelta) -> None:
+        """Let every engine look a few times at a clock that has jumped."""
+        fired = "SELECT count(*) FROM timer WHERE fired_at IS NOT NULL"
+        self._run("UPDATE moved_clock SET jumped = :jump", jump=jump)
+        before = one(self.database, fired)
+        time.sleep(_AHEAD.total_seconds() + 3 * self._every)
+        self._breached += one(self.database, fired) - before
+        self._run("UPDATE moved_clock SET jumped = '0'")
+        self._land()
+        time.sleep(2 * self._every)
+
+    def _next_due(self) -> datetime | None:
+        due = "SELECT min(due_at) FROM timer WHERE fired_at IS NULL"
+        found: datetime | None = one(self.database, due)
+        return found
 
     def _now(self) -> datetime:
         with self.database.transaction() as session:
             return self.clock.now(session)
 
     def _move_to(self, moment: datetime) -> None:
-        self._shift(moment - self._now())
+        """Let time pass until then, for engines too; back only before anything was opened."""
+        by = moment - self._now()
+        if by > timedelta() or not self._opened:
+            self._run("UPDATE moved_clock SET passed = passed + :by", by=by)
+            self._land()
 
-    def _shift(self, by: timedelta) -> None:
-        self._run("UPDATE moved_clock SET shift = shift + :by", by=by)
-        self._run("INSERT INTO landing SELECT clock_timestamp() + shift FROM moved_clock")
+    def _land(self) -> None:
+        """From now on engines can fire what is due."""
+        self._run("INSERT INTO landing SELECT clock_timestamp() + passed FROM moved_clock")
 
     def _await_fired(self, moment: datetime) -> None:
         """Wait until everything has fired that was due by a moment."""
         left = "SELECT count(*) FROM timer WHERE due_at <= :at AND fired_at IS NULL"
         until(lambda: self._now() > moment, seconds=_PATIENCE)
-        until(lambda: one(self.database, left, at=moment) == 0, seconds=_PATIENCE, every=0.2)
+        until(lambda: one(self.database, left, at=moment) == 0, seconds=_PATIENCE, every=0.1)
+        assert self.engines.all_run(), "an engine has ended by itself"
 
     # --- what came of it ------------------------------------------------------------------
 
     def _report(self) -> Report:
-        now = self._now()
+        now, (begun, ended) = self._now(), self._frozen
+        late = rows(self.database, _LATE)
         return Report(
             timers=one(self.database, "SELECT count(*) FROM timer WHERE fired_at IS NOT NULL"),
             missed=one(self.database, _MISSED, now=now),
             doubled=one(self.database, _DOUBLED),
-            displaced=one(self.database, _DISPLACED),
-            late=[float(row.late) for row in rows(self.database, _LATE)],
+            displaced=sum(row.due_at != _expected(row) for row in rows(self.database, _DEADLINES)),
+            breached=self._breached,
+            held=self._held,
+            late=[float(row.late) for row in late if not begun <= row.due_at <= ended],
+            late_frozen=[float(row.late) for row in late if begun <= row.due_at <= ended],
         )
 
     def _run(self, statement: str, **given: Any) -> None:
@@ -255,14 +247,25 @@ SELECT count(*) FROM "case" c CROSS JOIN LATERAL (
     FROM timeline_entry t WHERE t.case_id = c.id) told
 WHERE (told.claims, told.resolves, told.climbed) IS DISTINCT FROM (1, 1, c.level)
 """
-_DISPLACED = """
-SELECT count(*) FROM timer t JOIN "case" c ON c.id = t.case_id
-WHERE (t.kind = 'claim' AND t.due_at <> c.opened_at + interval '1 hour')
-    OR (t.kind = 'resolve' AND t.due_at <> c.opened_at + interval '2 hours')
+_DEADLINES = """
+SELECT t.kind, t.due_at, c.opened_at, c.calendar FROM timer t JOIN "case" c ON c.id = t.case_id
+WHERE t.kind IN ('claim', 'resolve')
 """
+
+
+def _expected(row: Any) -> datetime:
+    """When a deadline should be: an hour or two later, of real time or of the zone's nights."""
+    hours = 1 if row.kind == "claim" else 2
+    name, _, zone = row.calendar.partition("-")
+    opened: datetime = row.opened_at
+    if name == "always":
+        return opened + timedelta(hours=hours)
+    return due_after(opened, hours, _ZONES[int(zone)])
+
+
 _LATE = """
 SELECT extract(epoch FROM t.fired_at - greatest(t.due_at, (
-    SELECT max(l.at) FROM landing l WHERE l.at <= t.fired_at))) AS late
+    SELECT max(l.at) FROM landing l WHERE l.at <= t.fired_at))) AS late, t.due_at
 FROM timer t WHERE t.fired_at IS NOT NULL ORDER BY late
 """
 
