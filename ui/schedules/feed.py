@@ -7,9 +7,9 @@ from hashlib import sha256
 
 import icalendar
 from fastapi import APIRouter
-from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from services.kit.database import Session
 from services.people import feeds, schedule_queries
 from services.people import queries as people_queries
 from services.people.fields import Named
