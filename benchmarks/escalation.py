@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from email.message import Message
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Barrier
 from typing import Any
 
 import httpx2
@@ -111,9 +112,13 @@ def _claims(count: int) -> list[Row]:
         fill(seen, tool=TOOL, team=TEAM, outputs=1, cases=1)
         with _database(running) as database, database.transaction() as session:
             tokens = [_newcomer(session, f"p-{n}@example.org") for n in range(count)]
-        begun = time.monotonic()
-        with ThreadPoolExecutor(64) as threads:
-            answers = Counter(threads.map(lambda token: _claim(running, token), tokens))
+        # One thread a person, and none begins before all are there.
+        together = Barrier(count + 1)
+        with ThreadPoolExecutor(count) as threads:
+            asked = [threads.submit(_claim, running, token, together) for token in tokens]
+            together.wait()
+            begun = time.monotonic()
+            answers = Counter(one.result() for one in asked)
         seconds = time.monotonic() - begun
     assert set(answers) == {200, 409}
     what = f"{count:,} people claim one case at once"
@@ -128,10 +133,11 @@ def _newcomer(session: Session, email: str) -> str:
     return personal_token(session, email)
 
 
-def _claim(running: Server, token: str) -> int:
+def _claim(running: Server, token: str, together: Barrier) -> int:
     headers = {"Authorization": f"Bearer {token}"}
-    url = f"{running.address}/v1/cases/1/claim"
-    return httpx2.post(url, headers=headers, timeout=60).status_code
+    with httpx2.Client(base_url=running.address, headers=headers, timeout=120) as client:
+        together.wait()
+        return client.post("/v1/cases/1/claim").status_code
 
 
 # --- a million timers -----------------------------------------------------------------------

@@ -24,7 +24,7 @@ SERVING = {"run", "demo", "serve", "consume", "tick", "export"}
 """Commands that run until they are stopped; they have tests of their own."""
 
 _SPAN = ("--from", "2026-01-01T00:00", "--until", "2099-01-01T00:00")
-ELSEWHERE = {"webhooks remove", "notify test", "deliveries retry"}
+ELSEWHERE = {"webhooks remove", "notify test", "deliveries retry", "clock confirm"}
 """Commands that need something to be there first, and have tests of their own."""
 
 COMMANDS: dict[str, list[str]] = {
