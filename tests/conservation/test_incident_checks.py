@@ -53,7 +53,7 @@ def test_part_decided_past_its_holder_is_found(
 ) -> None:
     pipeline.claim(TEAMMATE, incident)
     whole = parts._Whole(incident, is_incident=True, token="0", begun=False)
-    monkeypatch.setattr(parts, "_holder", lambda *_: None)
+    monkeypatch.setattr(parts, "_why_refused", lambda *_: None)
     monkeypatch.setattr(parts, "_claim", lambda *_, **__: whole)
     decide(pipeline, OWNER, incident)
     assert found(pipeline) == {"fencing"}
