@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from secondlook import events
 from sqlalchemy.orm import Session
 
-from services.escalation import bars, incidents, objections, opening
+from services.escalation import bars, handover, incidents, objections, opening
 from services.escalation.routing import Router
 from services.kit.clock import Clock
 from services.kit.consuming import dead_letters
@@ -61,20 +61,23 @@ class EscalationConsumer:
         asked = opening.first_of_each(found.requests)
         choices = self._router.choose(session, asked, tools=tools)
         alike = incidents.hold(session, choices, now=now)
-        wanted = objections.lock_cases(session, found.requests, found.withdrawals, beside=alike)
+        locked = objections.lock_cases(
+            session, found.requests, found.withdrawals, found.bars, beside=alike
+        )
         opened = opening.open_cases(
             session,
             self._router,
             choices,
             versions=self._versions,
             alike=alike,
-            beside=wanted,
+            beside=locked.wanted,
             now=now,
             shard=min(batch.partition.number for batch in batches),
         )
         known = [one for one in found.requests if id(one) not in opened]
         objections.add(session, known, now=now)
         objections.withdraw(session, found.withdrawals, now=now)
+        handover.pass_over(session, locked.own, now=now)
         dead_letters.keep(session, NAME, found.refused, topic=events.DEAD_LETTERS)
 
     def reject(self, session: Session, record: Record, error: Exception | str) -> None:

@@ -3,7 +3,7 @@
 What a schedule owns goes to whoever has its duty now, claimed or not: its claimant works on. In a
 hole it goes on along the ladder, and does not come back. What somebody owns themselves who is
 away goes to their stand-in, else to the case's team, unless somebody has claimed it. Whoever has
-a part in a case is passed over.
+a part in a case is passed over, and gives it up once they have.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -155,6 +155,22 @@ def _entry(case: _Held, found: Found) -> Entry:
     note = instead(case.chain.wanted[0], found.owner, found.why)
     detail = {"owner": found.owner.as_answer()}
     return Entry(case.id, Happening.REASSIGNED, note=note, detail=detail)
+
+
+# --- owners who come to have a part ---------------------------------------------------------
+
+
+def wanted_instead(session: Session, cases: Sequence[int]) -> list[Chain]:
+    """Who is wanted of these cases, locked, where their owners have a part in them."""
+    return [case.chain for case in _lock(session, cases, wait=True)]
+
+
+def pass_over(session: Session, cases: Sequence[int], *, now: datetime) -> None:
+    """Give those of these cases, locked, whose owner objects or corrected the output themselves, or
+    decided what is appealed, to whoever is wanted next: an owner must be able to decide."""
+    held = _lock(session, cases, wait=True)
+    apart = impartial.apart(session, [case.id for case in held]) if held else {}
+    _move(session, [case for case in held if case.owner_person in apart[case.id]], now=now)
 
 
 # --- around a change of who is there --------------------------------------------------------

@@ -9,7 +9,7 @@ from secondlook import events
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from services.escalation import queries
+from services.escalation import handover, queries
 from services.escalation.answering import Chain, wanted_again
 from services.escalation.inserting import OUTPUT_COLUMNS, Request, as_said, output_columns
 from services.escalation.pauses import wake_up
@@ -34,6 +34,8 @@ class _Case(NamedTuple):
     state: str
     kind: str | None
     incident: int | None
+    owner: str | None
+    """The person who is accountable, where one is."""
 
     @property
     def is_part(self) -> bool:
@@ -50,7 +52,7 @@ class _Said(NamedTuple):
 
 # The cases before their objections, in the order in which everybody locks them.
 _LOCK = text("""
-SELECT o.tool, o.output_id, c.id, c.state, o.kind, c.incident
+SELECT o.tool, o.output_id, c.id, c.state, o.kind, c.incident, c.owner_person
 FROM json_to_recordset(CAST(:rows AS json)) AS g(tool text, output_id text)
 JOIN case_output o ON o.tool = g.tool AND o.output_id = g.output_id
 JOIN "case" c ON c.id = o.case_id ORDER BY c.id FOR UPDATE OF c
@@ -72,20 +74,28 @@ JOIN "case" c ON c.id = o.case_id
 """)
 
 
+class Locked(NamedTuple):
+    """What was found when the cases were locked that a batch speaks of."""
+
+    wanted: list[Chain]
+    """Who is wanted for those that may be opened again, and for those that may lose their owner."""
+    own: list[int]
+    """Those whose owner has said something against the output."""
+
+
 def lock_cases(
     session: Session,
     requests: Sequence[Request],
     withdrawals: Sequence[events.ReviewWithdrawal],
+    bars: Sequence[events.ReviewBar],
     *,
     beside: Sequence[int] = (),
-) -> list[Chain]:
+) -> Locked:
     """Lock the cases that there are on these outputs, with what they are part of, and others
-    `beside` them, as everybody locks cases before owners.
-
-    Answers who is wanted for those that may be opened again.
-    """
+    `beside` them, as everybody locks cases before owners."""
     keys = [_Key(one.tool, one.output_id) for one in requests]
     keys += [_Key(one.tool, one.output_id) for one in withdrawals]
+    keys += [_Key(one.tool, one.output_id) for one in bars]
     rows = {"rows": to_json([key._asdict() for key in dict.fromkeys(keys)]).decode()}
     on_outputs = {id_ for id_ in session.scalars(_ON_OUTPUTS, rows) if id_} if keys else set()
     if beside or on_outputs:
@@ -96,7 +106,22 @@ def lock_cases(
         case.id for key, case in found.items() if key in asked and case.state not in OPEN_STATES
     ]
     cases = queries.cases(session, decided) if decided else []
-    return [wanted_again(case, level=0) for case in cases]
+    again = [wanted_again(case, level=0) for case in cases]
+    own = sorted(_own(found, requests, bars))
+    return Locked(again + handover.wanted_instead(session, own), own)
+
+
+def _own(
+    cases: Mapping[_Key, _Case], requests: Sequence[Request], bars: Sequence[events.ReviewBar]
+) -> set[int]:
+    """Of these cases those whose owner says something against the output."""
+    said = {
+        (_Key(one.tool, one.output_id), one.objection.correction.actor.id)
+        for one in requests
+        if one.objection is not None
+    }
+    said |= {(_Key(one.tool, one.output_id), one.actor.id) for one in bars}
+    return {case.id for key, who in said if (case := cases.get(key)) and case.owner == who}
 
 
 def add(session: Session, requests: Sequence[Request], *, now: datetime) -> None:

@@ -17,6 +17,7 @@ from tests.factories import (
     LEAD,
     OWNER,
     REP,
+    TEAM,
     TEAMMATE,
     TEXT,
     Casework,
@@ -226,6 +227,25 @@ def test_case_is_not_given_to_somebody_who_objects(log: Delivery, casework: Case
     log.take(output("o-1"), disputed("a", OWNER))
     with pytest.raises(InvalidInput, match="may not review it"):
         casework.do("reassign", TEAMMATE, 1, owner=Owner("person", OWNER))
+
+
+@pytest.mark.parametrize("kind", ["dispute", "correction"])
+def test_owner_who_comes_to_object_owns_it_no_more(
+    kind: str, log: Delivery, casework: Casework, database: Database
+) -> None:
+    """Whoever is accountable must be able to decide."""
+    log.take(output("o-1", confidence=0.1), output("o-2", confidence=0.1))
+    for case in (1, 2):
+        casework.do("reassign", LEAD, case, owner=Owner("person", OWNER))
+    for output_id, who in (("o-1", OWNER), ("o-2", TEAMMATE)):
+        value = "refund" if kind == "correction" else None
+        log.take(correction(output_id, kind=kind, value=value, who=who))
+    query = 'SELECT id, coalesce(owner_team, owner_person), state FROM "case" ORDER BY id'
+    assert rows(database, query) == [(1, TEAM, "open"), (2, OWNER, "open")]
+    told = """SELECT actor, note FROM timeline_entry
+        WHERE case_id = 1 AND event = 'reassigned' ORDER BY id DESC LIMIT 1"""
+    why = f"user:{OWNER} has a part in the case; team:{TEAM} owns it"
+    assert rows(database, told) == [("secondlook", why)]
 
 
 def test_holder_who_comes_to_object_reviews_no_more(log: Delivery, casework: Casework) -> None:
