@@ -53,9 +53,12 @@ class Ground:
         """The time, as the machine has it: a clock like any other."""
         return self.moment
 
-    def close(self) -> None:
-        """Let nothing of it have been."""
-        self._around.rollback()
+    def close(self, *, keep: bool = False) -> None:
+        """Let nothing of it have been; or keep it."""
+        if keep:
+            self._around.commit()
+        else:
+            self._around.rollback()
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
