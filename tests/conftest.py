@@ -34,10 +34,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let kafka-python be: how it reads its files, and sockets that it leaves to the collector.
 
     It drops those whose connecting failed, and now and then one to a broker (they listen on
-    `free_port`) that was just being opened when its client was closed.
+    `free_port`) that was just being opened when its client was closed; once the broker has gone as
+    well, such a socket has no other end.
     """
     reads = "ignore:(read|open)_text is deprecated:DeprecationWarning"
-    sockets = r"<socket.socket .*(laddr=\('0.0.0.0'|raddr=\('127.0.0.1', 1[0-4]\d\d\d\))"
+    ends = r"laddr=\('0.0.0.0'|laddr=\('127.0.0.1', \d+\)>|raddr=\('127.0.0.1', 1[0-4]\d\d\d\)"
+    sockets = f"<socket.socket .*({ends})"
     dropped = f"ignore:Exception ignored in. {sockets}:pytest.PytestUnraisableExceptionWarning"
     for allowed in (reads, dropped):
         config.addinivalue_line("filterwarnings", allowed)
