@@ -29,6 +29,10 @@ _OPEN_ALL = """async () => {
     await new Promise(opened => setTimeout(opened, 50))
     scrollTo(0, 0)
 }"""
+VISITORS = (
+    *(factories.OWNER, factories.TEAMMATE, factories.LEAD, factories.REP, factories.ADMIN),
+    *(OPS, AUDITOR, None),
+)
 _ALWAYS, _HOLES = "always", "with-holes"
 _LONG = "a-category-with-a-very-long-name-that-nobody-would-want-to-read-aloud-twice"
 
@@ -116,16 +120,23 @@ _TRIED = """  - {id: tried, mode: monitor, when: {confidence: {lt: 0.1}}, owner:
   - id: taxes"""
 
 
-def test_page_is_accessible_and_fits(paths: list[tuple[str | None, str]], visit: Visit) -> None:
+@pytest.mark.parametrize("who", VISITORS)
+def test_page_is_accessible_and_fits(
+    who: str | None, paths: list[tuple[str | None, str]], visit: Visit
+) -> None:
     found = {}
-    for who in dict.fromkeys(email for email, _ in paths):
-        with visit(who) as view:
-            for path in (path for email, path in paths if email == who):
-                page = view.open(path)
-                page.evaluate(_OPEN_ALL)
-                found[who, path] = misshapen(page)
-                page.close()
-    assert {place: wrong for place, wrong in found.items() if wrong} == {}
+    with visit(who) as view:
+        for path in (path for email, path in paths if email == who):
+            page = view.open(path)
+            page.evaluate(_OPEN_ALL)
+            found[path] = misshapen(page)
+            page.close()
+    assert {path: wrong for path, wrong in found.items() if wrong} == {}
+    assert found
+
+
+def test_nobody_is_left_out(paths: list[tuple[str | None, str]]) -> None:
+    assert {email for email, _ in paths} == set(VISITORS)
 
 
 # Where the bar of navigation, its current item and the page stand.
