@@ -14,6 +14,8 @@ from tests.waiting import until
 _WHOLE = """SELECT coalesce(max(id), 0) FROM "case"
     WHERE subject_kind = 'incident' AND state = 'open'"""
 _LEFT = "SELECT count(*) FROM \"case\" WHERE incident = :id AND state = 'merged'"
+_TWO = """SELECT o.output_id FROM case_output o JOIN "case" c ON c.id = o.case_id
+    WHERE c.incident = :id ORDER BY c.id LIMIT 2"""
 _SIZE = 50
 
 
@@ -39,7 +41,6 @@ def _press(page: Page, *keys: str) -> int:
 def test_fifty_cases_in_three_actions(site: Site, visit: Visit, whole: int) -> None:
     with visit(factories.OWNER) as view:
         page = view.open("/queue")
-        page.keyboard.press("j")
         actions = _press(page, "Enter")
         expect(page.locator(f"#case-{whole}")).to_be_visible()
         actions += _press(page, "2")
@@ -52,6 +53,22 @@ def test_fifty_cases_in_three_actions(site: Site, visit: Visit, whole: int) -> N
         expect(page.locator("#decided")).to_have_count(0)
         expect(page.get_by_text("50 cases are merged into this one")).to_be_visible()
         assert site.one(_LEFT, id=whole) == _SIZE
+
+
+def test_what_differs_is_excluded_and_said_so(site: Site, visit: Visit, whole: int) -> None:
+    """Of two somebody has said meanwhile that another value is right."""
+    for row in site.rows(_TWO, id=whole):
+        site.say(row.output_id, kind="correction", value="refund")
+    with visit(factories.OWNER) as view:
+        page = view.open("/queue")
+        _press(page, "Enter")
+        expect(page.locator(f"#case-{whole}")).to_be_visible()
+        _press(page, "2")
+        expect(page.locator("#preview")).to_have_text("48 as tax; 2 differ, excluded.")
+        expect(page.get_by_text("Somebody says that refund is right.")).to_be_visible()
+        _press(page, "Enter")
+        expect(page.locator("#decided")).to_contain_text("48 done")
+        assert site.one(_LEFT, id=whole) == 2
 
 
 def test_incident_on_a_phone_and_without_a_script(

@@ -20,7 +20,7 @@ let lastFailed = null;
 const actions = {
   next: (element) => step(element, 1),
   previous: (element) => step(element, -1),
-  open: (element) => currentRow(listOf(element))?.querySelector(".row-title a")?.click(),
+  open: (element) => (currentRow(listOf(element)) ?? rowsOf(listOf(element))[0])?.querySelector(".row-title a")?.click(),
   select: (element) => currentRow(listOf(element))?.querySelector("[type=checkbox]")?.click(),
   "select-all": (element) => {
     const boxes = [...listOf(element).querySelectorAll("[data-row] [type=checkbox]:not(:disabled)")];
