@@ -1,4 +1,4 @@
-"""Promises about cases: owned, on time, written by one at a time, and told of."""
+"""Promises about cases: owned, on time, and written by one at a time."""
 
 from tests.conservation.ledger import Check
 
@@ -149,20 +149,6 @@ CASE_CHECKS = (
         """SELECT format('%s rejected a record of %s as %s: %s', consumer, topic, reason,
                          problems)
              FROM dead_letter WHERE consumer <> 'feedback'""",
-    ),
-    # What opens is told of: once, to whoever owns it, or with the incident that it is part of.
-    Check(
-        "told",
-        """SELECT format('nobody was told that case %s opened', c.id)
-             FROM "case" c
-            WHERE NOT EXISTS (SELECT FROM notification n
-                              WHERE n.case_id = c.id AND n.what = 'opened')
-              AND NOT EXISTS (SELECT FROM timeline_entry t WHERE t.case_id = c.id
-                                 AND t.event = 'merged' AND t.at = c.opened_at)
-           UNION ALL
-           SELECT format('%s was told %s times that case %s opened', person, count(*), case_id)
-             FROM notification WHERE what = 'opened'
-            GROUP BY person, case_id HAVING count(*) > 1""",
     ),
     # Claims: who writes holds.
     Check(

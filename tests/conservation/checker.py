@@ -13,6 +13,7 @@ import psycopg
 from tests.conservation.case_checks import CASE_CHECKS
 from tests.conservation.event_checks import EVENT_CHECKS
 from tests.conservation.ledger import CORRECTIONS, OUTPUTS, Ends, Ledger, Violation
+from tests.conservation.notice_checks import NOTICE_CHECKS
 from tests.conservation.opinion_checks import OPINION_CHECKS
 
 _GIVEN = """
@@ -96,10 +97,10 @@ SELECT CASE measure WHEN 'overrides_withdrawn' THEN 'overridden' ELSE measure EN
 -- What we published, wherever it is: sent by way of the outbox, or put onto the log itself.
 -- A table, so that nothing but our own events is read as JSON.
 CREATE TEMP TABLE published AS
-SELECT topic, convert_from(value, 'UTF8')::jsonb AS event FROM outbox
- WHERE topic IN ('secondlook.cases', 'secondlook.reviews')
+SELECT topic, convert_from(value, 'UTF8')::jsonb AS event, created_at FROM outbox
+ WHERE topic IN ('secondlook.cases', 'secondlook.reviews', 'secondlook.verdicts')
 UNION ALL
-SELECT p.topic, convert_from(r.value, 'UTF8')::jsonb
+SELECT p.topic, convert_from(r.value, 'UTF8')::jsonb, r.appended_at
   FROM log_record r JOIN log_partition p ON p.id = r.partition_id
  WHERE p.topic IN ('secondlook.cases', 'secondlook.reviews') AND r.appended_at IS NOT NULL
    AND NOT EXISTS (SELECT FROM outbox o WHERE o.topic = p.topic AND o.value = r.value);
@@ -125,6 +126,7 @@ SELECT case_id, id, event, actor,
 WINDOW before AS (PARTITION BY case_id ORDER BY id);
 """
 
+_CHECKS = (*EVENT_CHECKS, *CASE_CHECKS, *OPINION_CHECKS, *NOTICE_CHECKS)
 _NO_LIMIT = 1_000_000_000
 
 
@@ -140,7 +142,7 @@ def check(
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         _prepare(connection, ledger, ends, spare=_NO_LIMIT if repeats else 0)
         found = []
-        for name, sql in (*EVENT_CHECKS, *CASE_CHECKS, *OPINION_CHECKS):
+        for name, sql in _CHECKS:
             found += [Violation(name, row[0]) for row in connection.execute(sql)]
         connection.rollback()
     return found

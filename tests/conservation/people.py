@@ -15,9 +15,16 @@ from typing import Any
 import httpx2
 
 from tests.conservation.ledger import Ledger
-from tests.factories import CATEGORIES
+from tests.factories import CATEGORIES, TEAM
 
 _TIMEOUT = 15.0
+# What is done to an open case, unless another state is named.
+_ARRANGING = ("merge", "unmerge", "snooze", "escalate", "reassign", "undo", "reopen")
+_STATES = {"unmerge": "merged", "undo": "resolved", "reopen": "resolved"}
+
+
+def _soon(draw: random.Random) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=draw.uniform(1, 20))).isoformat()
 
 
 def _listed(client: httpx2.Client, narrowed: str) -> list[dict[str, Any]]:
@@ -76,7 +83,11 @@ class Owner:
         if what < 0.2:
             client.post(f"/v1/cases/{case['id']}/release", json={"token": token})
             return
-        if what < 0.3:
+        if what < 0.25:
+            later = {"token": token, "until": _soon(draw), "reason": "the bank"}
+            client.post(f"/v1/cases/{case['id']}/wait", json=later)
+            return
+        if what < 0.35:
             note = {"token": token, "note": "hm"}
             client.post(f"/v1/cases/{case['id']}/comment", json=note)
         self._review(client, draw, taken.json()["case"], token)
@@ -111,17 +122,18 @@ class Owner:
     def _rearrange(
         self, client: httpx2.Client, draw: random.Random, cases: Sequence[dict[str, Any]]
     ) -> None:
-        """Merge a case into another, take one out again, or put one off; who may not is refused."""
-        first, second = draw.choice(cases)["id"], draw.choice(cases)["id"]
-        what = draw.choice(("merge", "unmerge", "snooze"))
-        body: dict[str, Any] = {"merge": {"into": second}}.get(what, {})
-        if what == "snooze":
-            until = datetime.now(UTC) + timedelta(seconds=draw.uniform(1, 20))
-            body = {"until": until.isoformat(), "reason": "later"}
-        if what == "unmerge":
-            merged = _listed(client, "state=merged&limit=50")
-            first = draw.choice(merged)["id"] if merged else first
-        answer = client.post(f"/v1/cases/{first}/{what}", json=body)
+        """Move a case about, or take something back; who may not is refused."""
+        what = draw.choice(_ARRANGING)
+        if what in _STATES:
+            cases = _listed(client, f"state={_STATES[what]}&limit=50") or cases
+        case, other = draw.choice(cases), draw.choice(cases)
+        body: dict[str, Any] = {
+            "merge": {"into": other["id"]},
+            "snooze": {"until": _soon(draw), "reason": "later"},
+            "escalate": {"level": case["level"]},
+            "reassign": {"owner": {"kind": "team", "id": TEAM}},
+        }.get(what, {})
+        answer = client.post(f"/v1/cases/{case['id']}/{what}", json=body)
         if answer.status_code >= 500 and answer.status_code != 503:
             self.problems.append(f"{what} was answered {answer.status_code}: {answer.text}")
 

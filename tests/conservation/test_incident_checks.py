@@ -1,7 +1,6 @@
-"""The checker finds what is wrong with incidents, their parts, and who is told."""
+"""The checker finds what is wrong with incidents and their parts."""
 
 import pytest
-from sqlalchemy import text
 
 from services.escalation import parts, service
 from services.escalation.service import Judgement
@@ -79,18 +78,3 @@ def test_part_of_another_cause_is_found(pipeline: Pipeline, incident: int) -> No
         i=incident,
     )
     assert found(pipeline) == {"parts"}
-
-
-def test_opening_that_nobody_was_told_of_is_found(pipeline: Pipeline) -> None:
-    run(pipeline, "DELETE FROM notification WHERE what = 'opened' AND case_id = 1")
-    assert found(pipeline) == {"told"}
-
-
-def test_opening_told_twice_is_found(pipeline: Pipeline) -> None:
-    with pipeline.database.transaction() as session:
-        session.execute(
-            text("""INSERT INTO notification (person, what, line, case_id, dedupe_key)
-            SELECT person, what, line, case_id, 'again' FROM notification
-            WHERE what = 'opened' LIMIT 1""")
-        )
-    assert found(pipeline) == {"told"}
