@@ -11,14 +11,14 @@ from sqlalchemy.orm import Session
 
 from services.escalation import answering, clocks, queries
 from services.escalation.cases import Case
-from services.escalation.claims import drop_claims, fenced, require_reviewer, take
+from services.escalation.claims import drop_claims, require_reviewer, take
 from services.escalation.errors import MovedOn
 from services.escalation.owners import owned_by
 from services.escalation.pauses import wake_up
 from services.escalation.rules import OPEN_STATES, CaseState, CaseVerb, SubjectKind
 from services.escalation.timeline import Entry, Happening, tell
 from services.escalation.transitions import move
-from services.escalation.verdicts import RESOLVE, has_parts
+from services.escalation.verdicts import Ending, end_whole, has_parts
 from services.kit.errors import NotAllowed, invalid
 from services.people.rules import Actor, Verb
 from services.tools.rules import VerdictKind
@@ -173,19 +173,9 @@ def _close_if_empty(session: Session, actor: Actor, whole: Case, *, now: datetim
     note = "Its last case was taken out of it."
     # As where the last of its cases is decided: what was said of that one is said of it.
     last = session.execute(_LAST_DECIDED, {"whole": whole.id}).first()
-    verdict = last.verdict if last is not None else VerdictKind.NOT_ACTIONABLE.value
-    given = {
-        "verdict": verdict,
-        "value": last.value if last is not None else None,
-        "by": actor.email,
-        "note": note,
-        "verdict_id": f"verdict-{uuid4()}",
-        "now": now,
-    }
-    fenced(session, actor, whole.id, RESOLVE, token=token, **given)
-    clocks.follow(session, [whole.id], now=now)
-    entry = Entry(whole.id, Happening.RESOLVED, actor.id, note, {"verdict": verdict})
-    tell(session, [entry], now=now)
+    verdict, value = last or (VerdictKind.NOT_ACTIONABLE.value, None)
+    ending = Ending(verdict, value, f"verdict-{uuid4()}", note)
+    end_whole(session, actor, whole.id, ending, token=token, now=now)
 
 
 _LAST_DECIDED = text("""

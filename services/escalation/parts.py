@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from services.escalation import clocks, impartial, pauses, queries
 from services.escalation.cases import Listed
-from services.escalation.claims import case_for_reviewer, fenced, lost, release, take
+from services.escalation.claims import case_for_reviewer, lost, release, take
 from services.escalation.errors import MovedOn
 from services.escalation.judgement import Opinion
 from services.escalation.notes import checked_note, require_note
@@ -23,10 +23,11 @@ from services.escalation.rules import PAUSED, CaseState, CaseVerb, SubjectKind
 from services.escalation.timeline import Entry, Happening, tell, tell_one
 from services.escalation.transitions import move
 from services.escalation.verdicts import (
-    RESOLVE,
     THE_ONLY_ONE,
+    Ending,
     Told,
     count,
+    end_whole,
     given_event,
     has_parts,
     suited,
@@ -312,16 +313,6 @@ def _end(work: _Work, whole: _Whole, last: _Given | None) -> bool:
 
 
 def _decide_whole(work: _Work, whole: _Whole, last: _Given) -> None:
-    given = {
-        "verdict": last.verdict,
-        "value": None if last.value is None else to_json(last.value).decode(),
-        "by": work.actor.email,
-        "note": work.note,
-        "verdict_id": last.told.event_id,
-        "now": work.now,
-    }
-    fenced(work.session, work.actor, whole.id, RESOLVE, token=whole.token, **given)
-    clocks.follow(work.session, [whole.id], now=work.now)
-    detail = {"verdict": last.verdict}
-    entry = Entry(whole.id, Happening.RESOLVED, work.actor.id, work.note, detail)
-    tell(work.session, [entry], now=work.now)
+    value = None if last.value is None else to_json(last.value).decode()
+    ending = Ending(last.verdict, value, last.told.event_id, work.note)
+    end_whole(work.session, work.actor, whole.id, ending, token=whole.token, now=work.now)

@@ -185,6 +185,31 @@ def _resolve(work: _Work, case: Case, said: Opinion, *, by: str | None = None) -
     return Verdict(event.event_id, verdict, value)
 
 
+class Ending(NamedTuple):
+    """What a case is decided as with the last of its parts: what was said of that one."""
+
+    verdict: str
+    value: str | None
+    """As JSON."""
+    verdict_id: str
+    note: str | None
+
+
+def end_whole(
+    session: Session, actor: Actor, whole: int, ending: Ending, *, token: str, now: datetime
+) -> None:
+    """Decide a case that none is part of any more, under the actor's claim on it.
+
+    Raises:
+        StaleToken: that claim is over.
+    """
+    given = {"by": actor.email, "now": now, **ending._asdict()}
+    fenced(session, actor, whole, RESOLVE, token=token, **given)
+    clocks.follow(session, [whole], now=now)
+    detail = {"verdict": ending.verdict}
+    tell(session, [Entry(whole, Happening.RESOLVED, actor.id, ending.note, detail)], now=now)
+
+
 _PARTS_LEFT = text(f'SELECT {_HAS_PARTS} FROM "case" WHERE id = :id')
 
 
