@@ -26,17 +26,22 @@ class Spans(NamedTuple):
 
 
 def runs(begun: datetime, marks: Iterable[Mark], clock: Clock) -> list[Run]:
-    """When a clock ran that began with its cycle at `begun`; its marks are in order."""
+    """When a clock ran that began with its cycle at `begun`; its marks are in order.
+
+    A mark that time went back for counts as of the moment before it: no clock runs backwards.
+    """
     found: list[Run] = []
     since: datetime | None = begun
+    last = begun
     for mark in marks:
         if mark.clock is not clock:
             continue
+        last = max(last, mark.at)
         if not mark.runs and since is not None:
-            found.append((since, mark.at))
+            found.append((since, last))
             since = None
         elif mark.runs and since is None:
-            since = mark.at
+            since = last
     return found if since is None else [*found, (since, None)]
 
 

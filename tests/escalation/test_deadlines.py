@@ -4,8 +4,11 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.escalation.deadlines import last_reminder
+from services.escalation.deadlines import Mark, last_reminder, runs
+from services.escalation.rules import Clock
 from services.kit.durations import parse_duration
 from services.kit.working_time import after, weekdays
 
@@ -33,3 +36,26 @@ def test_reminders_that_nobody_looked_for_count_elapsed_time(month: int, repeat:
         )
         elapsed = following - due.astimezone(UTC)
         assert elapsed == timedelta(hours=every * (hours // every + 1))
+
+
+_BEGUN = datetime(2026, 3, 23, 8, tzinfo=UTC)
+_MINUTES = st.lists(st.integers(-60, 600), max_size=8)
+
+
+def _marks(minutes: list[int]) -> list[Mark]:
+    """A clock that stands and goes on in turns, at these moments."""
+    moments = [_BEGUN + timedelta(minutes=at) for at in minutes]
+    return [Mark(Clock.CLAIM, at, runs=n % 2 == 1) for n, at in enumerate(moments)]
+
+
+def test_part_of_a_case_merged_before_it_was_opened_keeps_its_deadline() -> None:
+    """The time went back between the two; it answers from then on as if it ran."""
+    assert runs(_BEGUN, _marks([-5, -5]), Clock.CLAIM) == [(_BEGUN, _BEGUN), (_BEGUN, None)]
+
+
+@given(minutes=_MINUTES)
+def test_no_clock_runs_backwards(minutes: list[int]) -> None:
+    ran = runs(_BEGUN, _marks(minutes), Clock.CLAIM)
+    moments = [at for run in ran for at in run if at is not None]
+    assert moments == sorted(moments)
+    assert moments[:1] in ([], [_BEGUN])
