@@ -33,6 +33,9 @@ _CHECKS = {
     "case that was reminded of more often than rungs were reached": """
         SELECT count(*) FROM "case" c WHERE (
             SELECT count(*) FROM timeline_entry t WHERE t.case_id = c.id AND t.event = 'reminded'
+                -- Another policy brings another ladder.
+                AND t.id > coalesce((SELECT max(r.id) FROM timeline_entry r
+                    WHERE r.case_id = c.id AND r.event = 'rerouted'), 0)
         ) > (
             SELECT count(*) FROM timer m WHERE m.case_id = c.id AND m.fired_at IS NOT NULL
                 AND m.kind = 'rung')""",

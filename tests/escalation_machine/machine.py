@@ -298,6 +298,7 @@ def _plan_once(connection: Connection) -> None:
     """Have each statement planned once: of so few rows planning takes longer than doing."""
     driver = connection.connection.driver_connection
     assert driver is not None
+    connection.exec_driver_sql("DEALLOCATE ALL")
     driver._prepared = _Kept()
     driver.prepare_threshold, driver.prepared_max = 0, 2_000
     connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
