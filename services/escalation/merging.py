@@ -63,8 +63,8 @@ def merge(session: Session, actor: Actor, case_id: int, *, into: int, now: datet
     # It answers for what had a clock that ran: it is looked at again, not put off with it.
     wake_up(session, [parent.id], actor.id, now=now)
     entries = join(session, {parent.id: [case.id]}, who=actor.id, now=now)
-    if case.state == CaseState.CLAIMED:
-        # Whoever held it holds it no more: somebody is to claim it again, by when it says.
+    if case.state != CaseState.OPEN:
+        # Whoever held it holds it no more, and it is put off no more: it is due by its own clocks.
         clocks.count_anew(session, [case.id])
         clocks.count_anew(session, [parent.id])
     tell(session, entries, now=now)

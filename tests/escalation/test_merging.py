@@ -368,12 +368,17 @@ def test_a_part_that_is_gone_for_good_is_counted_no_longer(
     assert row(database, whole).children == 0
 
 
-def test_a_case_that_somebody_held_is_due_as_it_would_be_without_them(
-    cases: list[int], casework: Casework, database: Database
+@pytest.mark.parametrize("before", ["claimed", "snoozed"])
+def test_a_case_that_was_held_or_put_off_is_due_by_its_own_clocks_once_merged(
+    before: str, cases: list[int], casework: Casework, database: Database
 ) -> None:
     whole, part, _ = cases
     claimed_by = row(database, part).claim_due_at
-    casework.claim(OWNER, part)
+    if before == "claimed":
+        casework.claim(OWNER, part)
+    else:
+        pause = {"until": datetime.now(UTC) + 24 * HOUR, "reason": "later", "limit": LIMITS.pause}
+        casework.do("snooze", OWNER, part, **pause)
     casework.do("merge", LEAD, part, into=whole)
     shown = row(database, part).due_at
     assert shown - claimed_by < MINUTE
