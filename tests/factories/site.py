@@ -4,7 +4,7 @@ import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import psycopg
@@ -15,10 +15,17 @@ from services.app.resources import Resources
 from services.app.roles import CONSUMED, make_consumer
 from services.app.web import make_ui
 from services.kit.consuming.outbox import Relay
+from services.kit.database import Database
 from services.tools.identity import COOKIE
 from tests.browser.harness import serve_app
 from tests.factories import outputs, people, tools
-from tests.factories.installation import Installation, cloned, open_resources, populate_fully
+from tests.factories.installation import (
+    Installation,
+    cloned,
+    make_template,
+    open_resources,
+    populate_fully,
+)
 from tests.waiting import until
 
 _CLOSE = """UPDATE "case" SET state = 'closed', claimant = NULL, lease_expires_at = NULL,
@@ -113,15 +120,23 @@ class Site(Installation):
             connection.execute(_CLOSE)
 
 
+def _fill(database: Database) -> None:
+    populate_fully(database)
+    with database.transaction() as session:
+        people.set_password(session, people.OWNER)
+
+
+@cache
+def _template(postgres_url: str) -> str:
+    return make_template(postgres_url, _fill)
+
+
 @contextmanager
 def open_site(postgres_url: str) -> Iterator[Site]:
     """A site without a web server: what tests do that speak to the pages in this process."""
-    with cloned(postgres_url) as url:
+    with cloned(postgres_url, _template(postgres_url)) as url:
         resources = open_resources(url, log_partitions=2)
         try:
-            populate_fully(resources.database)
-            with resources.database.transaction() as session:
-                people.set_password(session, people.OWNER)
             yield Site(resources)
         finally:
             resources.close()

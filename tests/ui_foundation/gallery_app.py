@@ -15,7 +15,7 @@ from ui.kit.csrf import CsrfProtection, StalePage
 from ui.kit.forms import PostedForm
 from ui.kit.security import SecurityHeaders
 from ui.kit.shell import NavItem, Person, Shell
-from ui.kit.static_files import StaticFiles
+from ui.kit.static_files import StaticFiles, static_files
 from ui.kit.templating import Templates, by_htmx, make_templates
 
 TOKEN = "a-token-of-this-session"
@@ -73,7 +73,7 @@ class Gallery:
 
 def make_app(*, payloads: tuple[str, ...] = ()) -> FastAPI:
     """The app; `payloads` are shown by every macro at `/payloads`."""
-    static = StaticFiles()
+    static = static_files()
     gallery = Gallery(make_test_templates(static), payloads)
     csrf = CsrfProtection(lambda _request: TOKEN)
     app = FastAPI(openapi_url=None, dependencies=[Depends(csrf)])
