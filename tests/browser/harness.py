@@ -233,14 +233,17 @@ def at_every_width(page: Page) -> Iterator[str]:
         yield f"{size[0]} px wide"
 
 
-def misshapen(page: Page) -> list[str]:
-    """What is wrong with a page for axe, or too wide for its window, in any look.
+def misshapen(page: Page, *, turned: bool = False, every_look: bool = False) -> list[str]:
+    """What is wrong with a page for axe, or too wide for its window.
 
-    Themes differ in colours alone, so the second one is asked of nothing else.
+    It is looked at wide in one theme and narrow in the other, `turned` the other way about; in
+    `every_look` in both themes at both widths.
     """
     found = []
-    for width in at_every_width(page):
-        for theme, rules in zip(THEMES, (ALL_RULES, COLOURS), strict=True):
+    for number, width in enumerate(at_every_width(page)):
+        themes = THEMES if every_look else (THEMES[number ^ turned],)
+        # Themes differ in colours alone, so a second one is asked of nothing else.
+        for theme, rules in zip(themes, (ALL_RULES, COLOURS), strict=False):
             page.emulate_media(color_scheme=theme)
             page.evaluate("document.getAnimations().forEach(one => one.finish())")
             found += [f"{theme}, {width}: {wrong}" for wrong in axe_violations(page, rules=rules)]
