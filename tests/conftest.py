@@ -9,10 +9,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from argon2 import PasswordHasher
 from hypothesis import HealthCheck, settings
 from sqlalchemy.orm import Session
 
 from migrations import run
+from services.kit import secrets
 from services.kit.database import Database, make_engine
 from services.kit.processes.embedded_postgres import EmbeddedPostgres
 from tests.factories import broker
@@ -81,6 +83,15 @@ def _place(item: pytest.Item) -> int:
     if item.get_closest_marker("kafka"):
         return -1
     return next((n for n, name in enumerate(_LONGEST) if item.nodeid.startswith(name)), 99)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_passwords() -> Iterator[None]:
+    """Hash passwords at once in this process: that it is slow is the library's work."""
+    with pytest.MonkeyPatch.context() as patch:
+        quick = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+        patch.setattr(secrets, "_hasher", quick)
+        yield
 
 
 @pytest.fixture(scope="session")

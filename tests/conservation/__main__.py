@@ -30,6 +30,8 @@ def tell(report: Report) -> None:
         f"  {report.resent} requests resent, {report.cases} cases, {report.fired} steps fired,"
         f" {report.verdicts} verdicts"
     )
+    happened = ", ".join(f"{event} {n}" for event, n in report.happened.items())
+    print(f"  cases were {happened}")
     for violation in report.violations[:50]:
         print(f"  VIOLATION  {violation}")
     print(f"  {'SOUND' if not report.violations else f'{len(report.violations)} violations'}")

@@ -78,6 +78,11 @@ SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL
            AND t.due_at < clock_timestamp() + interval '1 min')
 """
 
+_HAPPENED = """
+SELECT event, count(*) FROM timeline_entry GROUP BY event
+UNION ALL SELECT 'notified', count(*) FROM notification ORDER BY 1
+"""
+
 
 @dataclass
 class Report:
@@ -93,6 +98,8 @@ class Report:
     cases: int = 0
     fired: int = 0
     verdicts: int = 0
+    happened: dict[str, int] = field(default_factory=dict)
+    """How often each thing happened to a case, and how many were told of any."""
     account: dict[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
 
@@ -299,6 +306,7 @@ class Campaign:
             row = connection.execute(
                 'SELECT (SELECT count(*) FROM "case"), (SELECT count(fired_at) FROM timer)'
             ).fetchone()
+            report.happened = dict(connection.execute(_HAPPENED).fetchall())
         report.cases, report.fired = row if row is not None else (0, 0)
 
 

@@ -71,7 +71,7 @@ class Owner:
         if case["subject"]["kind"] == "incident" and draw.random() < 0.7:
             self._all_of(client, draw, case)
             return
-        if draw.random() < 0.1:
+        if draw.random() < 0.2:
             self._rearrange(client, draw, cases)
             return
         taken = client.post(f"/v1/cases/{case['id']}/claim")
