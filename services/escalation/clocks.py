@@ -138,28 +138,38 @@ class _Counted(NamedTuple):
     ladder: list[LadderRung]
     wakes_at: datetime | None
     merged_at: datetime | None
-    part_due_at: datetime | None
-    part_resolve_due_at: datetime | None
+    parts: list[Any]
     """The earliest deadlines of the cases that are part of it."""
     marks: list[Any]
     timers: list[Any]
 
 
+_PART = "json_build_array(k.clock, p.merged_at, k.due_at)"
+PARTS = f"""ARRAY(
+    SELECT unnest(ARRAY[(array_agg({_PART} ORDER BY k.due_at))[1],
+        (array_agg({_PART} ORDER BY k.due_at - p.merged_at))[1]])
+    FROM (
+        SELECT p.merged_at, min(p.due_at) AS due_at, min(p.resolve_due_at) AS resolve_due_at
+        FROM "case" p WHERE p.incident = c.id AND p.state = 'merged' GROUP BY p.merged_at
+    ) p CROSS JOIN LATERAL (VALUES ('claim', p.due_at), ('resolve', p.resolve_due_at))
+        AS k(clock, due_at)
+    GROUP BY k.clock, (SELECT count(*) FROM clock_mark m WHERE m.case_id = c.id
+        AND m.cycle = c.cycle AND m.clock = k.clock AND m.at <= p.merged_at))"""
+"""Of a case `c`: when a part of it came, and when that is due, by clock and by the times between
+its marks. Those that came between the same two stand and go on alike: the one that is due first
+counts where its clock ran then, the one that had the least time left where it stood."""
 _COUNTED = selecting(
-    """
+    f"""
 SELECT c.id, c.cycle_opened_at, c.timezone, c.calendar, c.calendar_team, c.claim_within,
     c.resolve_within, c.ladder, c.wakes_at,
     CASE WHEN c.state = 'merged' THEN c.merged_at END AS merged_at,
-    part.due_at, part.resolve_due_at,
+    {PARTS} AS parts,
     ARRAY(SELECT json_build_array(m.clock, m.at, m.runs) FROM clock_mark m
         WHERE m.case_id = c.id AND m.cycle = c.cycle ORDER BY m.id) AS marks,
     ARRAY(SELECT json_build_array(t.id, t.kind, t.rung, t.begun_at) FROM timer t
         WHERE t.case_id = c.id AND t.cycle = c.cycle AND t.kind <> 'wake'
             AND t.fired_at IS NULL) AS timers
-FROM "case" c LEFT JOIN LATERAL (
-    SELECT min(p.due_at) AS due_at, min(p.resolve_due_at) AS resolve_due_at
-    FROM "case" p WHERE p.incident = c.id AND p.state = 'merged') part ON true
-WHERE c.id = ANY(:cases) ORDER BY c.id FOR UPDATE OF c
+FROM "case" c WHERE c.id = ANY(:cases) ORDER BY c.id FOR UPDATE OF c
 """,
     _Counted._fields,
 )
@@ -252,6 +262,7 @@ def _due(case: _Counted, calendar: WorkingCalendar) -> dict[int, datetime]:
     if runs_from is not None:
         marks += [Mark(clock, runs_from, runs=True) for clock in Clock]
     spans = Spans(case.claim_within, case.resolve_within, case.ladder)
+    parts = deadlines.parts_due(case.parts)
     found = {}
     for id_, kind, rung, begun_at in case.timers:
         at = deadlines.due_at(
@@ -262,19 +273,11 @@ def _due(case: _Counted, calendar: WorkingCalendar) -> dict[int, datetime]:
             cycle=case.cycle_opened_at,
             marks=marks,
             calendar=calendar,
+            parts=parts,
         )
         if at is not None:
-            found[id_] = _earliest(TimerKind(kind), at, case)
+            found[id_] = at
     return found
-
-
-def _earliest(kind: TimerKind, at: datetime, case: _Counted) -> datetime:
-    """When something is due of a case that answers for its parts as well."""
-    of_parts = {
-        TimerKind.CLAIM: case.part_due_at,
-        TimerKind.RESOLVE: case.part_resolve_due_at,
-    }.get(kind)
-    return at if of_parts is None else min(at, of_parts)
 
 
 # --- due timers -----------------------------------------------------------------------------

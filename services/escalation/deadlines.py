@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from services.escalation.rules import CLOCK_OF, Clock, LadderRung, TimerKind
 from services.kit.durations import Duration, parse_duration
-from services.kit.working_time import Run, WorkingCalendar, after, due, spent
+from services.kit.working_time import Run, WorkingCalendar, after, due, put_off, spent
 
 
 class Mark(NamedTuple):
@@ -15,6 +15,14 @@ class Mark(NamedTuple):
     clock: Clock
     at: datetime
     runs: bool
+
+
+class PartDue(NamedTuple):
+    """When a part came, and when it would be due had the whole's clock run on from then."""
+
+    kind: TimerKind
+    merged_at: datetime
+    due_at: datetime
 
 
 class Spans(NamedTuple):
@@ -59,15 +67,34 @@ def due_at(
     cycle: datetime,
     marks: Sequence[Mark],
     calendar: WorkingCalendar,
+    parts: Iterable[PartDue] = (),
 ) -> datetime | None:
     """When a timer of the cycle begun at `cycle` is due; None while its clock stands.
 
-    A rung without a time of its own has no timer. A reminder counts from `begun_at`.
+    A rung without a time of its own has no timer. A reminder counts from `begun_at`. What has
+    parts is due with the first of them; their deadlines go by its clocks from when they came.
     """
     ran = runs(cycle, marks, CLOCK_OF[kind])
     if begun_at is not None:
         ran = since(begun_at, ran)
-    return due(_span(kind, rung, spans), ran, calendar)
+    span = _span(kind, rung, spans)
+    own = due(span, ran, calendar)
+    if own is None:
+        return None
+    of_parts = [
+        put_off(part.due_at, part.merged_at, ran, span.unit, calendar)
+        for part in parts
+        if part.kind is kind
+    ]
+    return min([own, *(at for at in of_parts if at is not None)])
+
+
+def parts_due(rows: Iterable[tuple[str, str, str]]) -> list[PartDue]:
+    """The earliest deadlines of parts, as the database says them (`clocks.PARTS`)."""
+    return [
+        PartDue(TimerKind(kind), datetime.fromisoformat(merged), datetime.fromisoformat(at))
+        for kind, merged, at in rows
+    ]
 
 
 def _span(kind: TimerKind, rung: int, spans: Spans) -> Duration:

@@ -47,8 +47,7 @@ class Standing(NamedTuple):
     resolve_missed: bool
     by_hand: bool
     """Whether a person chose its owner last."""
-    part_due_at: datetime | None
-    part_resolve_due_at: datetime | None
+    parts: list[Any]
     """The earliest deadlines of the cases that are part of it."""
     marks: list[Any]
     reviewers: int
@@ -146,17 +145,11 @@ def due_at(case: Standing, to: Routing, calendar: WorkingCalendar) -> datetime:
     """When a case is due that is routed like this: its earlier deadline that is not missed."""
     resolve = case.resolve_due_at
     if not case.resolve_missed:
-        at = _timer_due(TimerKind.RESOLVE, 0, case, to, calendar)
-        resolve = _earliest(at, case.part_resolve_due_at) or resolve
+        resolve = _timer_due(TimerKind.RESOLVE, 0, case, to, calendar) or resolve
     if case.state == "claimed" or case.claim_missed:
         return resolve
-    at = _timer_due(TimerKind.CLAIM, 0, case, to, calendar)
     # A clock that stands shows what it showed when it was stopped.
-    return min(resolve, _earliest(at, case.part_due_at) or case.claim_due_at)
-
-
-def _earliest(at: datetime | None, of_parts: datetime | None) -> datetime | None:
-    return at if at is None or of_parts is None else min(at, of_parts)
+    return min(resolve, _timer_due(TimerKind.CLAIM, 0, case, to, calendar) or case.claim_due_at)
 
 
 def rung_to_reach(
@@ -190,4 +183,5 @@ def _timer_due(
         cycle=case.cycle_opened_at,
         marks=marks,
         calendar=calendar,
+        parts=deadlines.parts_due(case.parts),
     )

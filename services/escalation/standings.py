@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from services.escalation.clocks import PARTS
 from services.escalation.models import OPEN
 from services.escalation.policy.facts import COLUMNS, Said
 from services.escalation.reroutes import Standing
@@ -39,7 +40,7 @@ SELECT {_OF_CASE},
     coalesce((SELECT e.event = 'reassigned' AND e.detail->>'by' = 'person'
         FROM timeline_entry e WHERE e.case_id = c.id AND e.event = ANY(:owning)
         ORDER BY e.id DESC LIMIT 1), false) AS by_hand,
-    part.due_at AS part_due_at, part.resolve_due_at AS part_resolve_due_at,
+    {PARTS} AS parts,
     ARRAY(SELECT json_build_array(m.clock, m.at, m.runs) FROM clock_mark m
         WHERE m.case_id = c.id AND m.cycle = c.cycle ORDER BY m.id) AS marks,
     c.reviewers, c.cause, o.condition,
@@ -48,9 +49,7 @@ SELECT {_OF_CASE},
         SELECT FROM timeline_entry e
         WHERE e.case_id = c.id AND e.event = 'unmerged') AS joined,
     {COLUMNS}
-FROM "case" c LEFT JOIN case_output o ON o.case_id = c.id LEFT JOIN LATERAL (
-    SELECT min(p.due_at) AS due_at, min(p.resolve_due_at) AS resolve_due_at
-    FROM "case" p WHERE p.incident = c.id AND p.state = 'merged') part ON true
+FROM "case" c LEFT JOIN case_output o ON o.case_id = c.id
 WHERE c.id = ANY(:cases) AND c.{OPEN} ORDER BY c.id
 """
 _NAMES = (*Standing._fields, *Said._fields)

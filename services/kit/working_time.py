@@ -96,12 +96,15 @@ def after(
     Raises:
         OverflowError: that is after all dates that there are.
     """
-    begun, left = moment.astimezone(UTC), span.amount - used
+    return _over(moment.astimezone(UTC), span.amount - used, span.unit, calendar)
+
+
+def _over(begun: datetime, left: Fraction, unit: Unit, calendar: WorkingCalendar) -> datetime:
     if left <= 0:
         return begun
-    if span.unit is Unit.SECONDS:
+    if unit is Unit.SECONDS:
         return begun + _elapsed(left)
-    for begin, end, worth in _work(begun, span.unit, calendar):
+    for begin, end, worth in _work(begun, unit, calendar):
         if left <= worth:
             return begin + _elapsed(left / worth * _seconds(end - begin))
         left -= worth
@@ -129,11 +132,34 @@ def due(span: Duration, runs: Sequence[Run], calendar: WorkingCalendar) -> datet
 
     The moment may lie in a run that has ended: then it was reached there.
     """
+    return _reached(Fraction(span.amount), span.unit, runs, calendar)
+
+
+def put_off(
+    due_at: datetime, since: datetime, runs: Sequence[Run], unit: Unit, calendar: WorkingCalendar
+) -> datetime | None:
+    """When something is due that would be at `due_at` by a clock that ran on from `since`, where it
+    ran in these `runs` after that, counted in a unit; None while it stands.
+
+    As it was where it is past, or where the clock runs from then till then.
+    """
+    if due_at <= since or any(
+        begin <= since and (end is None or due_at <= end) for begin, end in runs
+    ):
+        return due_at
+    left = spent(since, due_at, unit, calendar)
+    ran = [(max(begin, since), end) for begin, end in runs if end is None or end > since]
+    return _reached(left, unit, ran, calendar)
+
+
+def _reached(
+    amount: Fraction, unit: Unit, runs: Sequence[Run], calendar: WorkingCalendar
+) -> datetime | None:
     used = Fraction(0)
     for begin, end in runs:
-        passed = None if end is None else spent(begin, end, span.unit, calendar)
-        if passed is None or used + passed >= span.amount:
-            return after(begin, span, calendar, used=used)
+        passed = None if end is None else spent(begin, end, unit, calendar)
+        if passed is None or used + passed >= amount:
+            return _over(begin.astimezone(UTC), amount - used, unit, calendar)
         used += passed
     return None
 

@@ -54,6 +54,10 @@ _CHECKS = {
         SELECT count(*) FROM "case" c
         WHERE c.state = 'open' AND c.overdue_since IS NULL
             AND c.due_at <> least(c.claim_due_at, c.resolve_due_at)""",
+    "case that is put off and comes due before it wakes": """
+        SELECT count(*) FROM "case" c
+        WHERE c.state IN ('waiting', 'snoozed') AND c.overdue_since IS NULL
+            AND c.due_at > c.paused_since AND c.due_at < c.wakes_at""",
     "parts of a case that were miscounted": """
         SELECT count(*) FROM "case" c
         WHERE c.children <> (SELECT count(*) FROM "case" p WHERE p.incident = c.id)""",

@@ -72,6 +72,11 @@ _AS_INCIDENTS = """UPDATE "case" SET subject_kind = 'incident', cause = 'x'"""
         ),
         ("UPDATE timer SET failures = 1, error = 'x', parked_until = now()", "step failed"),
         ("""UPDATE "case" SET due_at = due_at + interval '1 h'""", "due at another time"),
+        (
+            f"""{_ANY_MOVE}; UPDATE "case" SET state = 'snoozed', pause_reason = 'x',
+            paused_since = due_at - interval '1 h', wakes_at = due_at + interval '1 h'""",
+            "before it wakes",
+        ),
     ],
 )
 def test_what_is_broken_is_found(broken: str, words: str, database: Database) -> None:
