@@ -67,6 +67,8 @@ CREATE TABLE delivery (
 );
 CREATE INDEX ix_delivery_created ON delivery (created_at);
 CREATE INDEX ix_delivery_due ON delivery (next_attempt_at) WHERE state IN ('waiting', 'unknown');
+CREATE INDEX ix_delivery_lane ON delivery (lane, next_attempt_at, id)
+    WHERE state IN ('waiting', 'unknown');
 CREATE INDEX ix_delivery_device_id ON delivery (device_id);
 CREATE INDEX ix_delivery_webhook_id ON delivery (webhook_id);
 

@@ -186,7 +186,7 @@ def _barred(parts: Parts) -> NotAllowed | None:
 
 
 def require_none(session: Session, actor: Actor, case: Listed) -> None:
-    """Refuse to let somebody undo what others decided of their own affair.
+    """Refuse to let somebody undo, or open again, what others decided of their own affair.
 
     Raises:
         OwnDispute: the actor disputed or corrected the output.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
-from services.escalation import answering, clocks, deadlines, opinions
+from services.escalation import answering, clocks, deadlines, impartial, opinions
 from services.escalation.answering import Found
 from services.escalation.cases import Case
 from services.escalation.claims import case_for_reviewer
@@ -55,8 +55,10 @@ def reopen(
 
     Raises:
         MovedOn: the case is open anyway.
+        OwnDispute, OwnVerdict: the actor has a part in it, and would throw out what others decided.
     """
     case = case_for_reviewer(session, actor, case_id, lock=True)
+    impartial.require_none(session, actor, case)
     if case.subject_kind == SubjectKind.INCIDENT:
         raise MovedOn("An incident is its cases: open those again that need it.")
     if not begin_again(session, [Reopening(case, actor.id, checked_note(note))], now=now):

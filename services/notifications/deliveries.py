@@ -119,14 +119,21 @@ class Due(NamedTuple):
 # Of each lane no more than it has room for: whoever is slow keeps nobody else's place. It is
 # `unknown` from here on, before anything is sent: who dies now leaves it to be sent again.
 _CLAIM = text(f"""
-WITH due AS (
-    SELECT id, lane, next_attempt_at,
-        row_number() OVER (PARTITION BY lane ORDER BY next_attempt_at, id) AS place
-    FROM delivery WHERE {TO_DO} AND next_attempt_at <= :now
+WITH RECURSIVE known AS (
+    (SELECT lane FROM delivery WHERE {TO_DO} ORDER BY lane LIMIT 1)
+    UNION ALL SELECT (SELECT d.lane FROM delivery d WHERE d.{TO_DO} AND d.lane > k.lane
+        ORDER BY d.lane LIMIT 1) FROM known k WHERE k.lane IS NOT NULL
+), due AS (
+    SELECT d.id, d.next_attempt_at,
+        row_number() OVER (PARTITION BY k.lane ORDER BY d.next_attempt_at, d.id) AS place
+    FROM known k CROSS JOIN LATERAL (
+        SELECT id, next_attempt_at FROM delivery
+        WHERE lane = k.lane AND {TO_DO} AND next_attempt_at <= :now
+        ORDER BY next_attempt_at, id
+        LIMIT greatest(:each - coalesce(CAST(CAST(:busy AS jsonb)->>k.lane AS bigint), 0), 0)) d
 ), chosen AS (
     SELECT d.id FROM delivery d JOIN due ON due.id = d.id
-    WHERE due.place <= :each - coalesce(CAST(CAST(:busy AS jsonb)->>due.lane AS bigint), 0)
-      AND d.{TO_DO} AND d.next_attempt_at <= :now
+    WHERE d.{TO_DO} AND d.next_attempt_at <= :now
     ORDER BY due.place, due.next_attempt_at LIMIT :limit FOR UPDATE OF d SKIP LOCKED
 ), claimed AS (
     UPDATE delivery d SET state = 'unknown', attempts = attempts + 1,

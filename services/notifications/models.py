@@ -84,6 +84,8 @@ class Delivery(Base):
         ),
         CheckConstraint("channel = 'push' OR device_id IS NULL", name="device"),
         Index("ix_delivery_due", "next_attempt_at", postgresql_where=text(TO_DO)),
+        # Of each lane the first that are due, however many wait in others.
+        Index("ix_delivery_lane", "lane", "next_attempt_at", "id", postgresql_where=text(TO_DO)),
         Index("ix_delivery_created", "created_at"),
     )
 

@@ -240,15 +240,23 @@ _VERDICTS = {
 }
 
 
+_PLAIN_ID = re.compile(r"(?=.*[0-9])[A-Za-z0-9._:/#-]{1,80}")
+
+
+def _named(output_id: str) -> str:
+    """An output by its id, where that can be no words of a customer's; the link leads to it."""
+    return output_id if _PLAIN_ID.fullmatch(output_id) else "an output"
+
+
 def line_of_verdict(tool: str, output_id: str, verdict: str) -> str:
     """What became of an output that somebody disputed or corrected."""
     became = _VERDICTS.get(verdict, verdict)
-    return f"Verdict on {output_id[:80]} of {tool}, which you spoke up on: {became}."
+    return f"Verdict on {_named(output_id)} of {tool}, which you spoke up on: {became}."
 
 
 def line_of_undone(tool: str, output_id: str) -> str:
     """That a verdict counts no longer."""
-    return f"The verdict on {output_id[:80]} of {tool} was taken back; it is looked at again."
+    return f"The verdict on {_named(output_id)} of {tool} was taken back; it is looked at again."
 
 
 def path_of(case_id: int | None, tool: str | None, output_id: str | None) -> str:

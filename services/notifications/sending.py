@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from datetime import timedelta
 from typing import Protocol
@@ -32,6 +32,7 @@ _log = structlog.get_logger()
 AT_ONCE = 64
 EACH = 8
 """So many are on their way at once, and so many of them to one receiver."""
+_WRITERS = 4
 _SECONDS = 30.0
 """No attempt takes longer, whatever its channel says: less than the lease."""
 _LOOK_SECONDS = 0.5
@@ -95,6 +96,10 @@ class Sender:
         self._first_pause, self._lease = first_pause, lease
         self._under_way: dict[Future[None], str] = {}
         self._loop = asyncio.new_event_loop()
+        # Names are looked up in threads that nobody can end: one for each of those under way, and
+        # as many for who has given up waiting. What came back is written down in others.
+        self._loop.set_default_executor(ThreadPoolExecutor(2 * AT_ONCE, "names"))
+        self._writers = ThreadPoolExecutor(_WRITERS, "writers")
         self._thread = threading.Thread(target=self._loop.run_forever, name="sender", daemon=True)
         self._thread.start()
 
@@ -119,6 +124,7 @@ class Sender:
             asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result(_END_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=_END_SECONDS)
+        self._writers.shutdown()
         if not self._thread.is_alive():
             self._loop.close()
 
@@ -143,7 +149,7 @@ class Sender:
 
     async def _send(self, due: Due) -> None:
         came = await self._channels.send(due)
-        await asyncio.to_thread(self._record, due, came)
+        await self._loop.run_in_executor(self._writers, self._record, due, came)
 
     def _record(self, due: Due, came: Outcome) -> None:
         with self._database.transaction() as session:

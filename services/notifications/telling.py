@@ -56,8 +56,10 @@ def of_cases(session: Session, moved: Iterable[events.CaseMoved], *, now: dateti
 def _is_news(event: events.CaseMoved) -> bool:
     """Whether anybody is to be told: not of what another case answers for, whose owner is told
     once of all, nor of what was routed anew and stayed with them, nor of an opinion after which
-    no other one is asked."""
+    no other one is asked. Whom a comment mentions is told wherever it stands."""
     case, rerouted = event.data, event.data.rerouting
+    if rules.OF_CASES[event.type] is What.MENTIONED:
+        return True
     kept = rerouted is not None and rerouted.before.owner == rerouted.after.owner
     opinion = rules.OF_CASES[event.type] is What.REVIEWED
     asks = not opinion or case.waits_for == "reviewer"
@@ -296,12 +298,15 @@ def _heard_before(row: Any) -> News:
 _FORGET = text("""
 DELETE FROM word_on_output w
 USING json_to_recordset(CAST(:rows AS json)) AS g(tool text, event_id text, actor text)
-WHERE w.tool = g.tool AND w.event_id = g.event_id AND w.actor = g.actor
+WHERE w.tool = g.tool AND w.event_id = g.event_id AND w.actor = g.actor AND NOT EXISTS (
+    SELECT FROM heard_verdict h
+    WHERE h.tool = w.tool AND h.output_id = w.output_id AND h.heard_at >= w.heard_at)
 """)
 
 
 def forget(session: Session, withdrawn: Iterable[events.CorrectionWithdrawn]) -> None:
-    """Who took a word back hears nothing more of it."""
+    """Who took a word back hears nothing more of it, unless they have heard a verdict on it: then
+    they hear what becomes of that one, too."""
     rows = [
         {
             "tool": event.tool,

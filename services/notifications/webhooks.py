@@ -146,7 +146,7 @@ def listed(session: Session) -> list[WebhookInfo]:
 
 def deliveries_of(session: Session, told: Sequence[tuple[Heard, str]]) -> list[NewDelivery]:
     """What these events, each with its JSON, are sent to. What happened before an address was
-    connected is not sent there.
+    connected is not sent there, nor what another case answers for to a chat, where people read.
     """
     if not told:
         return []
@@ -158,7 +158,12 @@ def deliveries_of(session: Session, told: Sequence[tuple[Heard, str]]) -> list[N
         if event.type in hook.events
         and event.time >= hook.created_at
         and (hook.team is None or hook.team == event.data.team)
+        and not (hook.channel == Channel.SLACK and _is_of_a_part(event))
     ]
+
+
+def _is_of_a_part(event: Heard) -> bool:
+    return isinstance(event.data, events.CaseEvent) and event.data.state == "merged"
 
 
 def _delivery(hook: WebhookInfo, event: Heard, body: str) -> NewDelivery:

@@ -381,3 +381,18 @@ def test_admin_alone_decides_what_several_were_asked_for(
         casework.give_verdict(LEAD, 1, "corrected", value="tax")
     casework.give_verdict(ADMIN, 1, "corrected", value="tax")
     assert rows(database, 'SELECT verdict, verdict_by FROM "case"') == [("corrected", ADMIN)]
+
+
+def test_nobody_opens_again_what_was_decided_of_their_own_affair(
+    log: Delivery, casework: Casework, appealed: int
+) -> None:
+    """Neither who decided what was appealed, nor who disputed the output."""
+    casework.give_verdict(TEAMMATE, appealed)
+    log.take(output("o-2"), correction("o-2", kind="dispute", who=OWNER))
+    log.relay()
+    disputed = one(casework.database, "SELECT case_id FROM case_output WHERE output_id = 'o-2'")
+    casework.give_verdict(TEAMMATE, disputed)
+    for case, refusal in ((appealed, OwnVerdict), (disputed, OwnDispute)):
+        with pytest.raises(refusal):
+            casework.do("reopen", OWNER, case)
+        casework.do("reopen", LEAD, case)

@@ -112,3 +112,18 @@ def test_page_of_an_output_with_any_id() -> None:
     assert rules.path_of(None, "triage", "a/b?c") == "/o/triage/a%2Fb%3Fc"
     assert rules.path_of(7, "triage", "x") == "/c/7"
     assert rules.path_of(None, None, None) == "/inbox"
+
+
+@pytest.mark.parametrize(
+    ("output_id", "named"),
+    [
+        ("t-4821", "t-4821"),
+        ("zendesk:4821/7", "zendesk:4821/7"),
+        ("Refund for Anna 4821", "an output"),
+        ("anna4821@example.org", "an output"),
+        ("my-refund-never-came", "an output"),
+        ("4" * 81, "an output"),
+    ],
+)
+def test_no_id_that_may_be_words_leaves(output_id: str, named: str) -> None:
+    assert rules.line_of_undone("triage", output_id).startswith(f"The verdict on {named} of triage")

@@ -1,5 +1,7 @@
 """What is due leaves, once at least, under one id, and nobody slow holds up the others."""
 
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -21,7 +23,7 @@ from services.notifications.channels.slack import SlackChannel
 from services.notifications.channels.webhook import WebhookChannel
 from services.notifications.deliveries import NewDelivery
 from services.notifications.rules import Channel
-from services.notifications.sending import Channels, Mailer, Sender
+from services.notifications.sending import EACH, Channels, Mailer, Sender
 from tests.factories import one, rows
 from tests.factories.people import OPERATOR
 from tests.notifications.receivers import Mailbox, Web, mail_server, web_server
@@ -105,6 +107,34 @@ def drain(sender: Sender, database: Database, *, seconds: float = 20.0) -> None:
 
 def _left(database: Database) -> bool:
     return bool(rows(database, "SELECT FROM delivery WHERE state IN ('waiting', 'unknown')"))
+
+
+def test_names_that_are_looked_up_for_ever_hold_up_no_mail(
+    database: Database, mailbox: Mailbox, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered, real = threading.Event(), socket.getaddrinfo
+
+    def look_up(host: Any, *given: Any, **more: Any) -> Any:
+        if host == "slow.example.org":
+            answered.wait(30)
+        return real(host, *given, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    hook = connect(database, web.url)
+    slow = [
+        NewDelivery(Channel.WEBHOOK, "https://slow.example.org/hook", "{}", f"e-{n}", hook)
+        for n in range(EACH)
+    ]
+    put(database, *slow)
+    sender = sender_of(database, channels(mailbox, seconds=20))
+    try:
+        sender.step()
+        put(database, mail_to("olga@example.org"))
+        until(lambda: sender.step() and states(database).get("sent") == 1, seconds=20)
+        assert not answered.is_set()
+    finally:
+        answered.set()
+        sender.close()
 
 
 def test_mail_says_what_to_do_with_a_link(database: Database, mailbox: Mailbox) -> None:

@@ -33,6 +33,7 @@ from tests.factories import (
     correction,
     output,
     rows,
+    withdrawal,
 )
 
 REVIEWERS = [LEAD, OWNER, TEAMMATE]
@@ -265,6 +266,26 @@ def test_whoever_a_comment_mentions_is_told_at_once(database: Database, log: Del
     ((to, payload),) = mails(database)
     assert to == TEAMMATE
     assert f"{OWNER} mentions you in a comment on case 7 of {TOOL}." in payload
+
+
+def test_mention_on_a_part_of_an_incident_is_told_as_well(
+    database: Database, log: Delivery
+) -> None:
+    log.take(moved("mentioned", TEAM, mentioned=(TEAMMATE,), state="merged"))
+    assert told(database) == [(TEAMMATE, "mentioned")]
+
+
+def test_whoever_heard_a_verdict_hears_its_undo_though_they_took_their_word_back(
+    database: Database, log: Delivery
+) -> None:
+    casework = Casework(database)
+    log.take(output("o-1"), correction("o-1", kind="dispute", event_id="said", who=REP))
+    casework.give_verdict(OWNER, 1)
+    log.relay()
+    log.take(withdrawal("said", "o-1", who=REP))
+    casework.undo(OWNER, 1)
+    log.relay()
+    assert [what for who, what in told(database) if who == REP] == ["verdict", "verdict_undone"]
 
 
 def test_mention_is_not_mailed_to_who_chose_not_to_be(database: Database, log: Delivery) -> None:

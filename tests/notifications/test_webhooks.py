@@ -10,11 +10,13 @@ import pytest
 from secondlook import events
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from services.escalation.policy.read import read as read_policy
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
 from services.notifications import webhooks
 from services.notifications.channels.webhook import new_secret, signed_headers
 from services.notifications.rules import Channel
+from tests.escalation.incidents import GROUPED
 from tests.factories import NOON, OTHER_TEAM, OWNER, TEAM, TOOL, Casework, Delivery, output, rows
 from tests.factories.people import OPERATOR
 
@@ -91,6 +93,15 @@ def test_slack_gets_a_line(database: Database, log: Delivery) -> None:
     (line,) = json.loads(body)["lines"]
     assert line["text"] == f"Case opened: case 1 of {TOOL}."
     assert line["path"] == "/c/1"
+
+
+def test_chat_is_told_of_an_incident_and_not_of_its_parts(database: Database) -> None:
+    log = Delivery(database, read_policy(GROUPED))
+    connect(database, "case.opened", channel=Channel.SLACK)
+    for number in range(6):
+        log.take(output(f"o-{number}", confidence=0.1))
+    # The first alone, the second, and the incident that the third made.
+    assert len(rows(database, "SELECT FROM delivery WHERE channel = 'slack'")) == 3
 
 
 def test_the_docs_way_to_check_a_signature_works() -> None:
