@@ -6,7 +6,7 @@ away goes to their stand-in, else to the case's team, unless somebody has claime
 a part in a case is passed over, and gives it up once they have.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
@@ -171,6 +171,38 @@ def pass_over(session: Session, cases: Sequence[int], *, now: datetime) -> None:
     held = _lock(session, cases, wait=True)
     apart = impartial.apart(session, [case.id for case in held]) if held else {}
     _move(session, [case for case in held if case.owner_person in apart[case.id]], now=now)
+
+
+# --- teams that nobody is left in -----------------------------------------------------------
+
+
+def after_leaving(
+    session: Session, cases: Sequence[int], *, gone: str, emptied: Collection[str], now: datetime
+) -> dict[int, Found]:
+    """Who is accountable of cases, locked, once somebody is gone who was the last to review in
+    these teams: the next of their ladders, else an admin, a lead or whoever may review."""
+    held = _lock(session, cases, wait=True)
+    if not held:
+        return {}
+    holding.hold_everybody(session, {gone})
+    apart = impartial.apart(session, [case.id for case in held], opinions=True)
+    chains = [
+        Chain(
+            (
+                Wanted("person", gone),
+                *(
+                    one
+                    for one in answering.of_ladder(case.ladder[case.level :])
+                    if one.kind != "team" or one.id not in emptied
+                ),
+            ),
+            gone,
+            apart[case.id] | {gone},
+        )
+        for case in held
+    ]
+    found = answering.first_able(session, chains, now=now)
+    return {case.id: one for case, one in zip(held, found, strict=True)}
 
 
 # --- around a change of who is there --------------------------------------------------------

@@ -1,9 +1,9 @@
 """What happens to cases when somebody leaves, or may no longer review."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -14,12 +14,12 @@ from services.escalation.models import OPEN
 from services.escalation.routing import Policy
 from services.escalation.rules import Owner
 from services.escalation.timeline import Entry, Happening, tell
-from services.people import ownership, schedule_queries
+from services.people import ownership, reviewing, schedule_queries
 from services.people import queries as people_queries
 from services.people import service as people_service
 from services.people.duties import Change, PersonChange, PresenceChange
 from services.people.errors import StillOwns
-from services.people.rules import REVIEWERS, Actor, Verb
+from services.people.rules import REVIEWERS, Verb
 
 
 class CaseDuty:
@@ -45,20 +45,59 @@ class CaseDuty:
         # Whoever leaves is locked by the change itself, and cases come before people: so this
         # only looks.
         before = owners.able_now(session)
-        moved = 0
+        emptied = _emptied(session, change, self._named(session))
+        moved = _leave_teams(session, change, emptied)
         if change.active is False:
-            moved = hand_over(session, change.email, actor=change.actor, now=change.now)
+            moved += hand_over(session, change, emptied)
         elif _loses_review(session, change):
             _end_claims(session, change.email, by="role", now=change.now)
         yield moved
         # A policy that was put meanwhile waited for who leaves, or these for it.
-        policy = self._policy(session)
-        named = policy.owners if policy is not None else frozenset[Owner]()
+        named = self._named(session)
         for owner in sorted(named & before - owners.able_now(session), key=str):
             raise StillOwns(
                 f"The routing policy names {owner}, who could own no case any more;"
                 " change the policy first."
             )
+
+    def _named(self, session: Session) -> frozenset[Owner]:
+        policy = self._policy(session)
+        return policy.owners if policy is not None else frozenset()
+
+
+def _emptied(session: Session, change: PersonChange, named: Collection[Owner]) -> frozenset[str]:
+    """The teams in which nobody is left who may review: none of those that the routing policy
+    names, whose last reviewer stays."""
+    alone = reviewing.alone_in(session, change.email)
+    if change.active is not False and not _loses_review(session, change):
+        alone = alone - set(change.teams) if change.teams is not None else frozenset()
+    return frozenset(team for team in alone if Owner("team", team) not in named)
+
+
+_OF_TEAMS = text(f"""
+SELECT id FROM "case" WHERE {OPEN} AND owner_team = ANY(:teams) ORDER BY id FOR UPDATE
+""")
+
+
+def _leave_teams(session: Session, change: PersonChange, emptied: Collection[str]) -> int:
+    """Give what these teams own to whoever is wanted next; answers how many cases that were."""
+    if not emptied:
+        return 0
+    cases = session.scalars(_OF_TEAMS, {"teams": sorted(emptied)}).all()
+    given: dict[str, Any] = {"gone": change.email, "emptied": emptied, "now": change.now}
+    found = handover.after_leaving(session, cases, **given)
+    handover.give(session, found, now=change.now)
+    note = "Nobody is left in its team who may review."
+    tell(session, _reassigned(found, change, note), now=change.now)
+    return len(found)
+
+
+def _reassigned(found: Mapping[int, Found], change: PersonChange, note: str) -> list[Entry]:
+    who = change.actor.id
+    return [
+        Entry(id_, Happening.REASSIGNED, who, note, {"owner": one.owner.as_answer()})
+        for id_, one in found.items()
+    ]
 
 
 def _loses_review(session: Session, change: PersonChange) -> bool:
@@ -68,9 +107,10 @@ def _loses_review(session: Session, change: PersonChange) -> bool:
     return people_queries.person(session, change.email).role in REVIEWERS
 
 
-def hand_over(session: Session, email: str, *, actor: Actor, now: datetime) -> int:
+def hand_over(session: Session, change: PersonChange, emptied: Collection[str]) -> int:
     """End the claims of a person who is leaving, and give every open case that they own to whoever
-    has the duty through which they own it, else to the case's team; answers how many they owned.
+    has the duty through which they own it, else to the case's team, else, where that is one of
+    those that they leave `emptied`, to whoever is wanted next; answers how many they owned.
     Whoever else has claimed one works on, and what is put off stays so.
 
     All at once, because the cases and the person's teams are locked while it lasts. Call it in
@@ -80,13 +120,13 @@ def hand_over(session: Session, email: str, *, actor: Actor, now: datetime) -> i
         NotAllowed: the actor does not manage people.
         StillOwns: a case's team has nobody who may review.
     """
-    actor.require(Verb.MANAGE_PEOPLE)
-    cases = _end_claims(session, email, by="deactivation", now=now)
+    change.actor.require(Verb.MANAGE_PEOPLE)
+    cases = _end_claims(session, change.email, by="deactivation", now=change.now)
     owned = [case for case in cases if case.owned]
     if owned:
-        heirs = _heirs(session, email, owned, now)
-        _require_able(session, email, owned)
-        _give(session, owned, heirs, actor=actor, note=f"{email} left", now=now)
+        heirs = _heirs(session, change.email, owned, change.now)
+        _require_able(session, change.email, owned)
+        _give(session, owned, heirs, change, emptied)
     return len(owned)
 
 
@@ -162,19 +202,20 @@ def _give(
     session: Session,
     owned: Sequence[_Theirs],
     heirs: Mapping[str, Owner],
-    *,
-    actor: Actor,
-    note: str,
-    now: datetime,
+    change: PersonChange,
+    emptied: Collection[str],
 ) -> None:
     apart = impartial.apart(session, [case.id for case in owned], opinions=True)
     found = {case.id: _found(case, heirs, apart[case.id]) for case in owned}
-    handover.give(session, found, now=now)
-    entries = [
-        Entry(id_, Happening.REASSIGNED, actor.id, note, {"owner": one.owner.as_answer()})
-        for id_, one in found.items()
-    ]
-    tell(session, entries, now=now)
+    homeless = [id_ for id_, one in found.items() if _is_one_of(emptied, one.owner)]
+    given: dict[str, Any] = {"gone": change.email, "emptied": emptied, "now": change.now}
+    found |= handover.after_leaving(session, homeless, **given)
+    handover.give(session, found, now=change.now)
+    tell(session, _reassigned(found, change, f"{change.email} left"), now=change.now)
+
+
+def _is_one_of(teams: Collection[str], owner: Owner) -> bool:
+    return owner.kind == "team" and owner.id in teams
 
 
 def _found(case: _Theirs, heirs: Mapping[str, Owner], apart: frozenset[str]) -> Found:

@@ -12,7 +12,6 @@ from services.escalation.firing import fire_due
 from services.escalation.handling import comment, escalate, reassign
 from services.escalation.handover import pass_on
 from services.escalation.impartial import left_alone, refusal
-from services.escalation.leaving import hand_over
 from services.escalation.merging import merge, unmerge
 from services.escalation.parts import Decided, Judgement, decide, merged_into, preview
 from services.escalation.pauses import may_put_off, snooze, wait, wake
@@ -38,7 +37,6 @@ __all__ = [
     "expire_leases",
     "fire_due",
     "give_verdict",
-    "hand_over",
     "left_alone",
     "may_put_off",
     "merge",

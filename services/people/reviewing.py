@@ -78,3 +78,17 @@ def seats(session: Session) -> list[Seat]:
     """Everybody active who may review, with the teams whose cases they review."""
     given = {"reviewers": sorted(REVIEWERS), "everywhere": _EVERYWHERE, "leads": sorted(_LEADS)}
     return [Seat(*row) for row in session.execute(_SEATS, given)]
+
+
+_ALONE_IN = text("""
+SELECT m.team FROM membership m JOIN person p ON p.email = m.person
+WHERE p.email = :email AND p.active AND p.role = ANY(:reviewers) AND NOT EXISTS (
+    SELECT FROM membership o JOIN person q ON q.email = o.person
+    WHERE o.team = m.team AND q.email <> :email AND q.active AND q.role = ANY(:reviewers))
+""")
+
+
+def alone_in(session: Session, email: str) -> frozenset[str]:
+    """The teams in which somebody is the only one who may review."""
+    given = {"email": email, "reviewers": sorted(role.value for role in REVIEWERS)}
+    return frozenset(session.scalars(_ALONE_IN, given))

@@ -236,12 +236,12 @@ def at_every_width(page: Page) -> Iterator[str]:
 def misshapen(page: Page, *, turned: bool = False, every_look: bool = False) -> list[str]:
     """What is wrong with a page for axe, or too wide for its window.
 
-    It is looked at wide in one theme and narrow in the other, `turned` the other way about; in
-    `every_look` in both themes at both widths.
+    It is looked at narrow in both themes, and wide in one, `turned` in the other; in
+    `every_look` in both at both widths.
     """
     found = []
     for number, width in enumerate(at_every_width(page)):
-        themes = THEMES if every_look else (THEMES[number ^ turned],)
+        themes = THEMES if every_look or number else (THEMES[turned],)
         # Themes differ in colours alone, so a second one is asked of nothing else.
         for theme, rules in zip(themes, (ALL_RULES, COLOURS), strict=False):
             page.emulate_media(color_scheme=theme)

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from services.escalation import lists, queries, service
+from services.escalation import lists, queries
 from services.escalation.leaving import CaseDuty
 from services.kit.clock import DatabaseClock
 from services.kit.database import Database
@@ -59,8 +59,10 @@ def test_person_who_leaves_hands_cases_over(
 ) -> None:
     log.take(output("o-1", value="tax", confidence=0.1))
     with database.transaction() as session:
-        now = DatabaseClock().now(session)
-        assert service.hand_over(session, LEAD, actor=actor_of(session, ADMIN), now=now) == 1
+        given: Any = {"actor": actor_of(session, ADMIN), "now": DatabaseClock().now(session)}
+        duties = (CaseDuty(lambda _: None),)
+        left = people_service.change_person(session, LEAD, active=False, duties=duties, **given)
+    assert left == 1
     assert rows(database, 'SELECT owner_team, owner_person FROM "case"') == [("support", None)]
 
 

@@ -109,7 +109,7 @@ def behind_the_back(populated: Database) -> Iterator[Any]:
 
 
 @EACH_LOSS
-def test_last_reviewer_of_a_team_with_open_cases_stays(
+def test_database_lets_no_last_reviewer_of_a_team_with_open_cases_go(
     loss: dict[str, Any], populated: Database
 ) -> None:
     Delivery(populated).take(output("o-1", confidence=0.1))
@@ -123,6 +123,28 @@ def test_last_reviewer_of_a_team_with_open_cases_stays(
     change(populated, REP, role=Role.OWNER, teams=["support", "other"])
     change(populated, OUTSIDER, **loss)
     assert unowned(populated) == {}
+
+
+@EACH_LOSS
+def test_last_reviewer_of_a_team_hands_its_open_cases_over(
+    loss: dict[str, Any], populated: Database
+) -> None:
+    """To the next of each case's ladder, in the transaction in which they go."""
+    log = Delivery(populated)
+    log.take(output("o-1", confidence=0.1))
+    log.take(output("o-2", confidence=0.1))
+    first, second = (row.id for row in rows(populated, 'SELECT id FROM "case" ORDER BY id'))
+    for case in (first, second):
+        Casework(populated).do("reassign", OWNER, case, owner=Owner("team", "other"))
+    Casework(populated).claim(ADMIN, second)
+    change_by_admin(populated, OUTSIDER, **loss)
+    assert owners(populated) == ["support", "support"]
+    assert unowned(populated) == {}
+    told = "SELECT note FROM timeline_entry WHERE event = 'reassigned' ORDER BY id DESC LIMIT 2"
+    notes = {row.note for row in rows(populated, told)}
+    assert notes == {"Nobody is left in its team who may review."}
+    claimant = one(populated, 'SELECT claimant FROM "case" WHERE id = :id', id=second)
+    assert claimant == ADMIN
 
 
 @EACH_LOSS
