@@ -119,6 +119,11 @@ BEGIN
         RAISE EXCEPTION 'an owner of open cases cannot leave'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'owner_stays';
     END IF;
+    IF TG_TABLE_NAME = 'team'
+        AND EXISTS (SELECT FROM tool WHERE team = to_jsonb(OLD)->>'slug') THEN
+        RAISE EXCEPTION 'a team that has tools cannot be removed'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'tools_stay';
+    END IF;
     RETURN NEW;
 END $$;
 CREATE TRIGGER owner_stays BEFORE UPDATE OF role, active ON person

@@ -17,7 +17,7 @@ from services.people.moments import read_moment
 from services.people.rules import Role
 
 Slug = Annotated[str, typer.Argument(help="The slug.")]
-teams = group("Teams: add, change, list.")
+teams = group("Teams: add, change, list, remove.")
 
 
 people = group("People: add, change, list, deactivate, sign-in links and tokens.")
@@ -61,6 +61,16 @@ def change_team(
         people_service.change_team(session, slug, calendar=wanted, actor=operator(), now=now)
     lines = [f"team {slug} goes by {wanted or 'no calendar'}"]
     answer({"team": slug, "calendar": wanted}, as_json=as_json, lines=lines)
+
+
+@teams.command("remove")
+def remove_team(slug: Slug, as_json: AsJson = False) -> None:
+    """Remove a team; the open cases that it owns go to whoever is wanted next."""
+    with transaction() as (found, session, now):
+        by: dict[str, Any] = {"actor": operator(), "duties": found.duties}
+        moved = people_service.remove_team(session, slug, **by, now=now)
+    lines = [f"team {slug} removed, {moved} open cases handed over"]
+    answer({"team": slug, "handed_over": moved}, as_json=as_json, lines=lines)
 
 
 @people.command("add")

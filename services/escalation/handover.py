@@ -179,12 +179,13 @@ def pass_over(session: Session, cases: Sequence[int], *, now: datetime) -> None:
 def after_leaving(
     session: Session, cases: Sequence[int], *, gone: str, emptied: Collection[str], now: datetime
 ) -> dict[int, Found]:
-    """Who is accountable of cases, locked, once somebody is gone who was the last to review in
-    these teams: the next of their ladders, else an admin, a lead or whoever may review."""
+    """Who is accountable of cases, locked, once nobody may review in these teams, and somebody is
+    `gone`, if any is: the next of their ladders, else an admin, a lead or whoever may review."""
     held = _lock(session, cases, wait=True)
     if not held:
         return {}
-    holding.hold_everybody(session, {gone})
+    people = {gone} if gone else set[str]()
+    holding.hold_everybody(session, people)
     apart = impartial.apart(session, [case.id for case in held], opinions=True)
     chains = [
         Chain(
@@ -196,8 +197,8 @@ def after_leaving(
                     if one.kind != "team" or one.id not in emptied
                 ),
             ),
-            gone,
-            apart[case.id] | {gone},
+            gone or None,
+            apart[case.id] | people,
         )
         for case in held
     ]

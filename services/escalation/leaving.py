@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -17,9 +17,9 @@ from services.escalation.timeline import Entry, Happening, tell
 from services.people import ownership, reviewing, schedule_queries
 from services.people import queries as people_queries
 from services.people import service as people_service
-from services.people.duties import Change, PersonChange, PresenceChange
+from services.people.duties import Change, PersonChange, PresenceChange, TeamRemoval
 from services.people.errors import StillOwns
-from services.people.rules import REVIEWERS, Verb
+from services.people.rules import REVIEWERS, Actor, Verb
 
 
 class CaseDuty:
@@ -38,6 +38,8 @@ class CaseDuty:
         """
         if isinstance(change, PresenceChange):
             return handover.around(session, change)
+        if isinstance(change, TeamRemoval):
+            return self._of_team(session, change)
         return self._of_person(session, change)
 
     @contextmanager
@@ -46,23 +48,38 @@ class CaseDuty:
         # only looks.
         before = owners.able_now(session)
         emptied = _emptied(session, change, self._named(session))
-        moved = _leave_teams(session, change, emptied)
+        moved = _leave_teams(session, change, emptied, gone=change.email)
         if change.active is False:
             moved += hand_over(session, change, emptied)
         elif _loses_review(session, change):
             _end_claims(session, change.email, by="role", now=change.now)
         yield moved
+        self._require_named_able(session, before)
+
+    @contextmanager
+    def _of_team(self, session: Session, change: TeamRemoval) -> Iterator[int]:
+        team = Owner("team", change.team)
+        if team in self._named(session):
+            raise _still_named(team)
+        yield _leave_teams(session, change, {change.team})
+        self._require_named_able(session, {team})
+
+    def _require_named_able(self, session: Session, before: Collection[Owner]) -> None:
         # A policy that was put meanwhile waited for who leaves, or these for it.
         named = self._named(session)
-        for owner in sorted(named & before - owners.able_now(session), key=str):
-            raise StillOwns(
-                f"The routing policy names {owner}, who could own no case any more;"
-                " change the policy first."
-            )
+        for owner in sorted((named & set(before)) - owners.able_now(session), key=str):
+            raise _still_named(owner)
 
     def _named(self, session: Session) -> frozenset[Owner]:
         policy = self._policy(session)
         return policy.owners if policy is not None else frozenset()
+
+
+def _still_named(owner: Owner) -> StillOwns:
+    return StillOwns(
+        f"The routing policy names {owner}, who could own no case any more;"
+        " change the policy first."
+    )
 
 
 def _emptied(session: Session, change: PersonChange, named: Collection[Owner]) -> frozenset[str]:
@@ -79,23 +96,23 @@ SELECT id FROM "case" WHERE {OPEN} AND owner_team = ANY(:teams) ORDER BY id FOR 
 """)
 
 
-def _leave_teams(session: Session, change: PersonChange, emptied: Collection[str]) -> int:
+def _leave_teams(
+    session: Session, change: PersonChange | TeamRemoval, emptied: Collection[str], gone: str = ""
+) -> int:
     """Give what these teams own to whoever is wanted next; answers how many cases that were."""
     if not emptied:
         return 0
     cases = session.scalars(_OF_TEAMS, {"teams": sorted(emptied)}).all()
-    given: dict[str, Any] = {"gone": change.email, "emptied": emptied, "now": change.now}
-    found = handover.after_leaving(session, cases, **given)
+    found = handover.after_leaving(session, cases, gone=gone, emptied=emptied, now=change.now)
     handover.give(session, found, now=change.now)
     note = "Nobody is left in its team who may review."
-    tell(session, _reassigned(found, change, note), now=change.now)
+    tell(session, _reassigned(found, change.actor, note), now=change.now)
     return len(found)
 
 
-def _reassigned(found: Mapping[int, Found], change: PersonChange, note: str) -> list[Entry]:
-    who = change.actor.id
+def _reassigned(found: Mapping[int, Found], actor: Actor, note: str) -> list[Entry]:
     return [
-        Entry(id_, Happening.REASSIGNED, who, note, {"owner": one.owner.as_answer()})
+        Entry(id_, Happening.REASSIGNED, actor.id, note, {"owner": one.owner.as_answer()})
         for id_, one in found.items()
     ]
 
@@ -109,24 +126,24 @@ def _loses_review(session: Session, change: PersonChange) -> bool:
 
 def hand_over(session: Session, change: PersonChange, emptied: Collection[str]) -> int:
     """End the claims of a person who is leaving, and give every open case that they own to whoever
-    has the duty through which they own it, else to the case's team, else, where that is one of
-    those that they leave `emptied`, to whoever is wanted next; answers how many they owned.
-    Whoever else has claimed one works on, and what is put off stays so.
+    has the duty through which they own it, else to the case's team, else, where nobody may review
+    in that, as in those that they leave `emptied`, to whoever is wanted next; answers how many they
+    owned. Whoever else has claimed one works on, and what is put off stays so.
 
     All at once, because the cases and the person's teams are locked while it lasts. Call it in
     the transaction that deactivates the person.
 
     Raises:
         NotAllowed: the actor does not manage people.
-        StillOwns: a case's team has nobody who may review.
     """
     change.actor.require(Verb.MANAGE_PEOPLE)
     cases = _end_claims(session, change.email, by="deactivation", now=change.now)
     owned = [case for case in cases if case.owned]
     if owned:
         heirs = _heirs(session, change.email, owned, change.now)
-        _require_able(session, change.email, owned)
-        _give(session, owned, heirs, change, emptied)
+        teams = {Owner("team", case.team) for case in owned}
+        unable = {team.id for team in teams - owners.able(session, teams)}
+        _give(session, owned, heirs, change, {*emptied, *unable})
     return len(owned)
 
 
@@ -171,16 +188,6 @@ def _end_claims(session: Session, email: str, *, by: str, now: datetime) -> list
     return cases
 
 
-def _require_able(session: Session, email: str, owned: Sequence[_Theirs]) -> None:
-    able = owners.able(session, {Owner("team", case.team) for case in owned})
-    for case in owned:
-        if Owner("team", case.team) not in able:
-            raise StillOwns(
-                f"active: case {case.id} of {email} would go to team '{case.team}', where"
-                " nobody may review; make somebody a reviewer of it, or reassign the case, first."
-            )
-
-
 def _reviewers(session: Session) -> frozenset[str]:
     return ownership.everybody_able(session).people
 
@@ -208,10 +215,10 @@ def _give(
     apart = impartial.apart(session, [case.id for case in owned], opinions=True)
     found = {case.id: _found(case, heirs, apart[case.id]) for case in owned}
     homeless = [id_ for id_, one in found.items() if _is_one_of(emptied, one.owner)]
-    given: dict[str, Any] = {"gone": change.email, "emptied": emptied, "now": change.now}
-    found |= handover.after_leaving(session, homeless, **given)
+    gone = change.email
+    found |= handover.after_leaving(session, homeless, gone=gone, emptied=emptied, now=change.now)
     handover.give(session, found, now=change.now)
-    tell(session, _reassigned(found, change, f"{change.email} left"), now=change.now)
+    tell(session, _reassigned(found, change.actor, f"{gone} left"), now=change.now)
 
 
 def _is_one_of(teams: Collection[str], owner: Owner) -> bool:

@@ -34,7 +34,16 @@ class PresenceChange:
     """Who goes or comes, and who stands in: held by this transaction alone."""
 
 
-Change = PersonChange | PresenceChange
+@dataclass(frozen=True, slots=True)
+class TeamRemoval:
+    """A team is there no more."""
+
+    team: str
+    actor: Actor
+    now: datetime
+
+
+Change = PersonChange | PresenceChange | TeamRemoval
 
 
 class Duty(Protocol):

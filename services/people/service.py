@@ -17,7 +17,7 @@ from services.kit.database import add_new
 from services.kit.errors import ChangedMeanwhile, NotFound, Problem, invalid
 from services.people import access, models, queries, schedule_queries
 from services.people.calendars import CalendarDocument
-from services.people.duties import Duty, PersonChange, keeping
+from services.people.duties import Duty, PersonChange, TeamRemoval, keeping
 from services.people.errors import StillOwns
 from services.people.fields import name as checked_name
 from services.people.fields import require_slug
@@ -83,6 +83,54 @@ def change_team(
     team.calendar = calendar
     session.flush()
     note(session, now, actor.id, "change", "team", slug, calendar=calendar)
+
+
+def remove_team(
+    session: Session, slug: str, *, duties: Sequence[Duty] = (), actor: Actor, now: datetime
+) -> int:
+    """Remove a team: nobody is in it any more, and it can own nothing. Its name is not used again.
+
+    What it owns goes to whoever is wanted next, in this transaction; answers how much that was.
+
+    Raises:
+        NotAllowed: the actor does not manage people.
+        NotFound: there is no such team.
+        StillOwns: it has tools or schedules, or the routing policy names it.
+    """
+    actor.require(Verb.MANAGE_PEOPLE)
+    with keeping(session, duties, TeamRemoval(slug, actor, now)) as moved:
+        team = session.get(models.Team, slug, with_for_update={"key_share": True})
+        if team is None or not team.active:
+            raise NotFound(f"There is no team '{slug[:70]}'.")
+        _require_no_schedules(session, slug)
+        team.active = False
+        with _keeping_tools(slug):
+            session.flush()
+        session.execute(delete(models.Membership).where(models.Membership.team == slug))
+        note(session, now, actor.id, "remove", "team", slug)
+    return moved
+
+
+def _require_no_schedules(session: Session, slug: str) -> None:
+    kept = select(models.Schedule.slug).where(models.Schedule.team == slug)
+    if (schedule := session.scalars(kept.order_by(models.Schedule.slug).limit(1)).first()) is None:
+        return
+    problem, hint = f"schedule '{schedule}' is team '{slug}'s", "Put it for another team first."
+    raise StillOwns(f"team: {problem}.", problems=(Problem("/team", problem, hint),))
+
+
+@contextmanager
+def _keeping_tools(slug: str) -> Iterator[None]:
+    """Say in words why the database would not let a team go."""
+    try:
+        yield
+    except IntegrityError as error:
+        said = error.orig.diag if isinstance(error.orig, psycopg.Error) else None
+        if said is None or said.constraint_name != "tools_stay":
+            raise
+        problem, hint = f"team '{slug}' has tools", "Give them to another team first."
+        problems = (Problem("/team", problem, hint),)
+        raise StillOwns(f"team: {problem}.", problems=problems) from None
 
 
 def add_person(

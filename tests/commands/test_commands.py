@@ -45,6 +45,7 @@ COMMANDS: dict[str, list[str]] = {
     "teams add": ["billing"],
     "teams list": [],
     "teams change": ["support", "--calendar", "none"],
+    "teams remove": ["other"],
     "people add": ["new@example.org", "--name", "New", "--role", "rep", "--skill", "refunds"],
     "people change": [REP, "--role", "ops", "--active", "--skill", "refunds"],
     "people list": [],
@@ -72,7 +73,8 @@ COMMANDS: dict[str, list[str]] = {
     "webhooks list": [],
     "deliveries list": ["--state", "waiting"],
 }
-ONCE = {"tools add", "teams add", "people add", "people deactivate", "keys revoke"} | {
+ONCE = {"tools add", "teams add", "teams remove", "people add", "people deactivate"} | {
+    "keys revoke",
     "keys create",
     "dead-letters discard",
     "people back",

@@ -1,5 +1,7 @@
 """Cases: who gets them, who may review them, what their deadlines do."""
 
+from typing import Any
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError

@@ -67,6 +67,7 @@ OF_PEOPLE = st.one_of(
     _change("promote", WHO, st.sampled_from([*_ROLES, Role.ADMIN])),
     _change("move", WHO, st.sets(_TEAM, max_size=3)),
     _change("empty", _TEAM),
+    _change("remove", _TEAM),
     _change("manage", WHO, WHO, st.booleans()),
 )
 OF_PRESENCE = st.one_of(
@@ -233,6 +234,9 @@ class Escalation(RuleBasedStateMachine):
 
     def _empty(self, team: str) -> None:
         self.world.empty(team)
+
+    def _remove(self, team: str) -> None:
+        self.world.remove_team(team)
 
     def _manage(self, who: int, manager: int, skilled: bool) -> None:
         self.world.manage(self._person(who), self._person(manager))

@@ -57,6 +57,10 @@ class People(Ground):
         for who in self._connection.execute(query, {"team": team}).scalars().all():
             self.change(who, teams=[other for other in TEAMS[:2] if other != team][:1])
 
+    def remove_team(self, team: str) -> None:
+        """A team is there no more, where it can be missed."""
+        self._manage(people_service.remove_team, team, duties=self._duties)
+
     def manage(self, who: str, manager: str | None) -> None:
         """Somebody gets another manager."""
         self._manage(people_service.change_manager, who, manager=manager)
