@@ -97,7 +97,7 @@ def _resolve(database: Database) -> float:
     with database.transaction() as session:
         now, actor = DatabaseClock().now(session), actor_of(session, OWNER)
         (whole,) = session.scalars(_WHOLE)
-        ids = [one.id for one in service.merged_into(session, actor, whole, as_of=now)]
+        ids = [one.id for one in service.merged_into(session, actor, whole)]
         found = service.decide(session, actor, ids, said, lease=LEASE, now=now)
     assert len(found.done) == len(ids)
     assert found.wholes == [whole]
@@ -200,7 +200,7 @@ def _mail(count: int) -> list[Row]:
                 sent = _send(running, count)
                 watching.result()
             with psycopg.connect(running.database_url) as seen:
-                cases = dict(seen.execute(_CASE_OF).fetchall())
+                cases: dict[str, int] = dict(seen.execute(_CASE_OF).fetchall())
     waits = sorted(arrived[cases[output]] - at for output, at in sent.items())
     what = f"event to e-mail handed over, {_A_SECOND} cases/s"
     return [
@@ -238,7 +238,7 @@ def _watch(mailbox: Mailbox, arrived: dict[int, float], count: int) -> None:
 
 def _text(mail: Message) -> str:
     parts = [part for part in mail.walk() if part.get_content_type() == "text/plain"]
-    return "".join(part.get_payload(decode=True).decode() for part in parts)
+    return b"".join(bytes(part.get_payload(decode=True)) for part in parts).decode()
 
 
 def _one(connection: psycopg.Connection[Any], query: str) -> Any:

@@ -1,5 +1,6 @@
 """Real receivers: an SMTP server and an HTTP server, which answer as they are told to."""
 
+import asyncio
 import contextlib
 import json
 import threading
@@ -156,7 +157,7 @@ class Mailbox:
         if answer == "taken, then cut":
             self.mails.append(mail)
         if answer in ("cut", "taken, then cut"):
-            assert server.transport is not None
+            assert isinstance(server.transport, asyncio.WriteTransport)
             server.transport.abort()
             return "421 gone"
         if answer != 250:
