@@ -4,7 +4,7 @@ import pytest
 
 from services.escalation.policy.read import read as read_policy
 from services.kit.database import Database
-from tests.factories import POLICY, Casework, Delivery, one, output
+from tests.factories import POLICY, Casework, Delivery, one, output, rows
 
 
 @pytest.fixture
@@ -24,6 +24,13 @@ def case(log: Delivery, database: Database) -> int:
     """A case that is open."""
     log.take(output("o-1", confidence=0.4))
     return int(one(database, 'SELECT id FROM "case"'))
+
+
+@pytest.fixture
+def cases(log: Delivery, database: Database) -> list[int]:
+    """Three cases that are open."""
+    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(3)))
+    return [row.id for row in rows(database, 'SELECT id FROM "case" ORDER BY id')]
 
 
 @pytest.fixture

@@ -1,45 +1,13 @@
 """When a case is due that is part of another one, and when the one that answers for it."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
 from services.escalation import service
-from services.escalation.verbs import Limits
 from services.kit.database import Database
-from tests.factories import (
-    LEAD,
-    LEASE,
-    OWNER,
-    Casework,
-    Delivery,
-    actor_of,
-    output,
-    rows,
-)
-
-LIMITS = Limits(lease=LEASE, reopen_window=timedelta(hours=1), pause=timedelta(days=3))
-HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
-
-
-@pytest.fixture
-def cases(log: Delivery, database: Database) -> list[int]:
-    """Three cases that are open."""
-    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(3)))
-    return [row.id for row in rows(database, 'SELECT id FROM "case" ORDER BY id')]
-
-
-def row(database: Database, case: int) -> Any:
-    query = """SELECT state, incident, children, claimant, due_at, claim_due_at, resolve_due_at
-        FROM "case" WHERE id = :case"""
-    return rows(database, query, case=case)[0]
-
-
-def dues(database: Database, case: int) -> list[tuple[str, datetime]]:
-    query = """SELECT kind, due_at FROM timer WHERE case_id = :case AND fired_at IS NULL
-        ORDER BY kind"""
-    return [(found.kind, found.due_at) for found in rows(database, query, case=case)]
+from tests.escalation.test_merging import HOUR, LIMITS, MINUTE, row
+from tests.factories import LEAD, OWNER, Casework, actor_of
 
 
 @pytest.mark.parametrize("before", ["claimed", "snoozed"])
@@ -88,7 +56,7 @@ def _hold_for(span: timedelta, casework: Casework, case: int) -> None:
 
 
 def test_what_joins_a_case_that_somebody_holds_has_its_own_time_from_then(
-    cases: list[int], casework: Casework, database: Database, log: Delivery
+    cases: list[int], casework: Casework, database: Database
 ) -> None:
     whole, part, late = cases
     casework.do("merge", LEAD, part, into=whole)

@@ -35,13 +35,6 @@ LIMITS = Limits(lease=LEASE, reopen_window=timedelta(hours=1), pause=timedelta(d
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
-@pytest.fixture
-def cases(log: Delivery, database: Database) -> list[int]:
-    """Three cases that are open."""
-    log.take(*(output(f"o-{n}", confidence=0.1) for n in range(3)))
-    return [row.id for row in rows(database, 'SELECT id FROM "case" ORDER BY id')]
-
-
 def row(database: Database, case: int) -> Any:
     query = """SELECT state, incident, children, claimant, due_at, claim_due_at, resolve_due_at
         FROM "case" WHERE id = :case"""
