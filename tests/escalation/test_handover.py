@@ -263,11 +263,11 @@ def test_whoever_leaves_passes_their_duty_on(
     log: Delivery, turns: list[str], rota: Rota, database: Database, casework: Casework
 ) -> None:
     log.take(*(output(f"o-{n}", confidence=0.1) for n in (1, 2, 3)))
-    log.take(correction("o-3", value="tax", who=turns[0]))
     casework.do("reassign", LEAD, 2, owner=Owner("person", turns[0]))
     with database.transaction() as session:
         add_person(session, "nora@example.org")
     rota.override("nora@example.org")
+    log.take(correction("o-3", value="tax", who=turns[0]))
     assert rota.do(people_service.change_person, "nora@example.org", active=False) == 2
     mine = [(turns[0], "primary"), (turns[0], None)]
     assert owned(database) == [*mine, (TEAM, None)], "they corrected the last one"
