@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy.orm import Session
 
 from migrations import run
+from services.kit import database as kit_database
 from services.kit import secrets
 from services.kit.database import Database, make_engine
 from services.kit.processes.embedded_postgres import EmbeddedPostgres
@@ -91,6 +92,15 @@ def quick_passwords() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         quick = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
         patch.setattr(secrets, "_hasher", quick)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_database() -> Iterator[None]:
+    """Let this process stand still in a transaction: on a busy machine it does, of no fault of its
+    own. Servers of their own are held to what the product allows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kit_database, "_IDLE_IN_TRANSACTION_MS", 60_000)
         yield
 
 
