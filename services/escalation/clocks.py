@@ -144,17 +144,22 @@ class _Counted(NamedTuple):
     timers: list[Any]
 
 
-_PART = "json_build_array(k.clock, p.merged_at, k.due_at)"
-PARTS = f"""ARRAY(
-    SELECT unnest(ARRAY[(array_agg({_PART} ORDER BY k.due_at))[1],
-        (array_agg({_PART} ORDER BY k.due_at - p.merged_at))[1]])
+PARTS = """ARRAY(
+    SELECT json_build_array(g.clock, one.merged_at, one.due_at)
     FROM (
-        SELECT p.merged_at, min(p.due_at) AS due_at, min(p.resolve_due_at) AS resolve_due_at
-        FROM "case" p WHERE p.incident = c.id AND p.state = 'merged' GROUP BY p.merged_at
-    ) p CROSS JOIN LATERAL (VALUES ('claim', p.due_at), ('resolve', p.resolve_due_at))
-        AS k(clock, due_at)
-    GROUP BY k.clock, (SELECT count(*) FROM clock_mark m WHERE m.case_id = c.id
-        AND m.cycle = c.cycle AND m.clock = k.clock AND m.at <= p.merged_at))"""
+        SELECT k.clock, min(ARRAY[k.due_at, p.merged_at]) AS soonest,
+            min(ARRAY['epoch'::timestamptz + (k.due_at - p.merged_at), p.merged_at]) AS least
+        FROM (
+            SELECT p.merged_at, min(p.due_at) AS due_at, min(p.resolve_due_at) AS resolve_due_at
+            FROM "case" p WHERE p.incident = c.id AND p.state = 'merged' GROUP BY p.merged_at
+        ) p CROSS JOIN LATERAL (VALUES ('claim', p.due_at), ('resolve', p.resolve_due_at))
+            AS k(clock, due_at)
+        LEFT JOIN (SELECT clock, array_agg(at ORDER BY at) AS moments FROM clock_mark
+            WHERE case_id = c.id AND cycle = c.cycle GROUP BY clock) m ON m.clock = k.clock
+        GROUP BY k.clock, width_bucket(p.merged_at, m.moments)
+    ) g CROSS JOIN LATERAL (VALUES
+        (soonest[2], soonest[1]), (least[2], least[2] + (least[1] - 'epoch'::timestamptz))
+    ) AS one(merged_at, due_at))"""
 """Of a case `c`: when a part of it came, and when that is due, by clock and by the times between
 its marks. Those that came between the same two stand and go on alike: the one that is due first
 counts where its clock ran then, the one that had the least time left where it stood."""
