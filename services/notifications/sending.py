@@ -124,7 +124,10 @@ class Sender:
             asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result(_END_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=_END_SECONDS)
-        self._writers.shutdown()
+        # What came back is written down, as far as the database lets it in this time.
+        writing = threading.Thread(target=self._writers.shutdown, daemon=True)
+        writing.start()
+        writing.join(_END_SECONDS)
         if not self._thread.is_alive():
             self._loop.close()
 
@@ -158,9 +161,8 @@ class Sender:
 
 
 async def _cancel_others() -> None:
-    """End every other task of this loop, and let its threads finish what they write."""
+    """End every other task of this loop; names that are being looked up are not waited for."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
-    await asyncio.get_running_loop().shutdown_default_executor()
