@@ -108,6 +108,23 @@ FOR EACH ROW WHEN (OLD.state NOT IN ('open', 'claimed', 'waiting', 'snoozed')
     AND NEW.state IN ('open', 'claimed', 'waiting', 'snoozed'))
 EXECUTE FUNCTION require_able_owner();
 
+-- Whoever or whatever comes to a team waits for its removal, and is refused after it.
+CREATE FUNCTION require_active_team() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM team WHERE slug = NEW.team AND active FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no team %', NEW.team
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'team_is_active';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER team_is_active BEFORE INSERT OR UPDATE OF team ON tool
+FOR EACH ROW EXECUTE FUNCTION require_active_team();
+CREATE TRIGGER team_is_active BEFORE INSERT OR UPDATE OF team ON schedule
+FOR EACH ROW EXECUTE FUNCTION require_active_team();
+CREATE TRIGGER team_is_active BEFORE INSERT OR UPDATE OF team ON membership
+FOR EACH ROW EXECUTE FUNCTION require_active_team();
+
 CREATE FUNCTION refuse_leaving_owner() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (

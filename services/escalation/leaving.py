@@ -50,7 +50,7 @@ class CaseDuty:
         emptied = _emptied(session, change, self._named(session))
         moved = _leave_teams(session, change, emptied, gone=change.email)
         if change.active is False:
-            moved += hand_over(session, change, emptied)
+            moved += _hand_over(session, change, emptied)
         elif _loses_review(session, change):
             _end_claims(session, change.email, by="role", now=change.now)
         yield moved
@@ -124,7 +124,7 @@ def _loses_review(session: Session, change: PersonChange) -> bool:
     return people_queries.person(session, change.email).role in REVIEWERS
 
 
-def hand_over(session: Session, change: PersonChange, emptied: Collection[str]) -> int:
+def _hand_over(session: Session, change: PersonChange, emptied: Collection[str]) -> int:
     """End the claims of a person who is leaving, and give every open case that they own to whoever
     has the duty through which they own it, else to the case's team, else, where nobody may review
     in that, as in those that they leave `emptied`, to whoever is wanted next; answers how many they

@@ -181,8 +181,9 @@ def teams(session: Session) -> list[TeamInfo]:
 
 
 def team_exists(session: Session, slug: str) -> bool:
-    """Whether there is a team of that name."""
-    return session.get(models.Team, slug) is not None
+    """Whether there is a team of that name, which stays until the transaction ends."""
+    team = session.get(models.Team, slug, with_for_update={"read": True})
+    return team is not None and team.active
 
 
 class KnownCalendar(NamedTuple):

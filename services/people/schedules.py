@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from services.kit.audit import note
 from services.kit.errors import InvalidInput, NotFound, Problem, invalid
-from services.people import models
+from services.people import models, queries
 from services.people.duties import Duty, PresenceChange, keeping
 from services.people.fields import require_slug
 from services.people.rotations import ScheduleDocument
@@ -79,8 +79,7 @@ def _require_sight(actor: Actor, team: str, slug: str) -> None:
 
 
 def _require_team(session: Session, actor: Actor, team: str) -> None:
-    found = session.get(models.Team, team)
-    if found is None or not found.active:
+    if not queries.team_exists(session, team):
         raise invalid("team", f"there is no team '{team[:70]}'", "Add it with `teams add` first.")
     if not actor.sees(team):
         raise NotFound(f"There is no team '{team[:70]}' of yours.")

@@ -1,7 +1,7 @@
 """The verbs on people and teams. Each takes a session, who does it and the time; none commits."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -104,7 +104,7 @@ def remove_team(
             raise NotFound(f"There is no team '{slug[:70]}'.")
         _require_no_schedules(session, slug)
         team.active = False
-        with _keeping_tools(slug):
+        with _in_words("team", {"tools_stay": _HAS_TOOLS.format(slug)}):
             session.flush()
         session.execute(delete(models.Membership).where(models.Membership.team == slug))
         note(session, now, actor.id, "remove", "team", slug)
@@ -115,22 +115,7 @@ def _require_no_schedules(session: Session, slug: str) -> None:
     kept = select(models.Schedule.slug).where(models.Schedule.team == slug)
     if (schedule := session.scalars(kept.order_by(models.Schedule.slug).limit(1)).first()) is None:
         return
-    problem, hint = f"schedule '{schedule}' is team '{slug}'s", "Put it for another team first."
-    raise StillOwns(f"team: {problem}.", problems=(Problem("/team", problem, hint),))
-
-
-@contextmanager
-def _keeping_tools(slug: str) -> Iterator[None]:
-    """Say in words why the database would not let a team go."""
-    try:
-        yield
-    except IntegrityError as error:
-        said = error.orig.diag if isinstance(error.orig, psycopg.Error) else None
-        if said is None or said.constraint_name != "tools_stay":
-            raise
-        problem, hint = f"team '{slug}' has tools", "Give them to another team first."
-        problems = (Problem("/team", problem, hint),)
-        raise StillOwns(f"team: {problem}.", problems=problems) from None
+    raise _still_owns("team", f"schedule '{schedule}' is team '{slug}'s; put it for another first")
 
 
 def add_person(
@@ -318,40 +303,53 @@ def hold_person(
     hold_people(session, dict.fromkeys(beside, Hold.STAYS) | {email: Hold.LEAVES})
 
 
+_HAS_TOOLS = "team '{}' has tools; give them to another team first"
+_OWNS_CASES = "{} owns open cases; hand them over first"
+_LAST_ADMIN = "{} is the last active admin; make somebody else an admin first"
+_LAST_REVIEWER = (
+    "nobody else may review in team '{team}', which has tools or open cases; make somebody else a"
+    " reviewer of team '{team}' first"
+)
+
+
+def _keeping_reviewers(email: str, field: str) -> AbstractContextManager[None]:
+    said = {"owner_stays": _OWNS_CASES.format(email), "admin_stays": _LAST_ADMIN.format(email)}
+    return _in_words(field, {**said, "reviewer_stays": _LAST_REVIEWER})
+
+
 @contextmanager
-def _keeping_reviewers(email: str, field: str) -> Iterator[None]:
-    """Say in words why the database would not let somebody go."""
+def _in_words(field: str, said: Mapping[str, str]) -> Iterator[None]:
+    """Say why the database would not let somebody or something go, by the constraint that it names:
+    the problem, and after a semicolon what to do first."""
     try:
         yield
     except IntegrityError as error:
-        said = error.orig.diag if isinstance(error.orig, psycopg.Error) else None
-        constraint = said.constraint_name if said is not None else None
-        if constraint == "owner_stays":
-            problem, hint = f"{email} owns open cases", "hand them over first"
-        elif constraint == "admin_stays":
-            problem = f"{email} is the last active admin"
-            hint = "make somebody else an admin first"
-        elif constraint == "reviewer_stays" and said is not None:
-            team = said.message_detail
-            problem = f"nobody else may review in team '{team}', which has tools or open cases"
-            hint = f"make somebody else a reviewer of team '{team}' first"
-        else:
+        found = error.orig.diag if isinstance(error.orig, psycopg.Error) else None
+        words = said.get(found.constraint_name or "") if found is not None else None
+        if words is None or found is None:
             raise
-        problems = (Problem(f"/{field}", problem, f"{hint.capitalize()}."),)
-        raise StillOwns(f"{field}: {problem}; {hint}.", problems=problems) from None
+        raise _still_owns(field, words.replace("{team}", found.message_detail or "")) from None
+
+
+def _still_owns(field: str, words: str) -> StillOwns:
+    problem, hint = words.split("; ")
+    problems = (Problem(f"/{field}", problem, f"{hint.capitalize()}."),)
+    return StillOwns(f"{field}: {words}.", problems=problems)
 
 
 def _set_teams(session: Session, email: str, teams: Iterable[str]) -> None:
     """Add what is missing before taking away what is too much."""
     wanted = set(teams)
-    known = set(session.scalars(select(models.Team.slug).where(models.Team.active)))
     membership = models.Membership
     had = set(session.scalars(select(membership.team).where(membership.person == email)))
+    team = models.Team
+    there = select(team.slug).where(team.active, team.slug.in_(wanted - had)).order_by(team.slug)
+    known = set(session.scalars(there.with_for_update(read=True)))
     for missing in sorted(wanted - had - known):
         raise invalid("team", f"there is no team '{missing}'", "Add it with `teams add` first.")
     session.add_all(membership(person=email, team=team) for team in sorted(wanted - had))
     session.flush()
-    for team in sorted(had - wanted):
+    for left in sorted(had - wanted):
         session.execute(
-            delete(membership).where(membership.person == email, membership.team == team)
+            delete(membership).where(membership.person == email, membership.team == left)
         )

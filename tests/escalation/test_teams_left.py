@@ -1,9 +1,12 @@
 """What a team owns when nobody is left in it who may review, or it is removed."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from services.escalation.leaving import CaseDuty
 from services.escalation.policy.read import read as read_policy
@@ -13,6 +16,8 @@ from services.kit.database import Database
 from services.kit.errors import InvalidInput, NotFound
 from services.people import service as people_service
 from services.people.errors import StillOwns
+from services.tools import service as tool_service
+from services.tools.rules import OutputKind
 from tests.escalation.test_owners import (
     EACH_LOSS,
     OF_PAT,
@@ -105,3 +110,38 @@ def test_team_that_is_needed_stays(populated: Database) -> None:
     with pytest.raises(StillOwns, match="schedule 'nights' is team 'other's"):
         remove(populated, "other")
     assert one(populated, "SELECT count(*) FROM team WHERE active") == 3
+
+
+def test_nothing_comes_to_a_team_that_is_removed(populated: Database) -> None:
+    remove(populated, "other")
+    with populated.transaction() as session:
+        given: Any = {"kind": OutputKind.TEXT, "team": "other", "maturity_seconds": 0}
+        by: Any = {"actor": actor_of(session, ADMIN), "now": DatabaseClock().now(session)}
+        with pytest.raises(InvalidInput, match="no team 'other'"):
+            tool_service.add_tool(session, "writer", **given, **by)
+        with pytest.raises(InvalidInput, match="no team 'other'"):
+            add_schedule(session, "nights", ADMIN, team="other")
+    with pytest.raises(IntegrityError, match="there is no team other"):
+        run(populated, "UPDATE tool SET team = 'other'")
+
+
+def test_tool_that_comes_while_its_team_is_removed_is_refused(populated: Database) -> None:
+    removed = threading.Event()
+
+    def add() -> None:
+        removed.wait(10)
+        with populated.transaction() as session:
+            given: Any = {"kind": OutputKind.TEXT, "team": "other", "maturity_seconds": 0}
+            by: Any = {"actor": actor_of(session, ADMIN), "now": DatabaseClock().now(session)}
+            tool_service.add_tool(session, "writer", **given, **by)
+
+    with ThreadPoolExecutor(1) as threads:
+        adding = threads.submit(add)
+        with populated.transaction() as session:
+            now, actor = DatabaseClock().now(session), actor_of(session, ADMIN)
+            people_service.remove_team(session, "other", actor=actor, now=now)
+            removed.set()
+            with pytest.raises(TimeoutError):
+                adding.result(0.5)
+        with pytest.raises(InvalidInput, match="no team 'other'"):
+            adding.result(10)

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.kit.durations import Duration, Unit, parse_duration
-from services.kit.working_time import Run, WorkingCalendar, after, due, spent, weekdays
+from services.kit.working_time import (
+    Run,
+    WorkingCalendar,
+    after,
+    due,
+    put_off,
+    spent,
+    weekdays,
+)
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NINE_TO_FIVE = ((9 * 60, 17 * 60),)
@@ -167,3 +175,35 @@ def test_a_clock_stands_while_it_does_not_run(
 
 def test_a_clock_that_never_ran_reaches_nothing() -> None:
     assert due(Duration(0), [], OFFICE) is None
+
+
+@given(
+    calendar=CALENDARS,
+    unit=st.sampled_from([Unit.SECONDS, Unit.WORKING_SECONDS]),
+    minutes=st.lists(st.integers(1, 5_000), min_size=3, max_size=3),
+)
+def test_what_is_put_off_has_what_was_left_of_it(
+    calendar: WorkingCalendar, unit: Unit, minutes: list[int]
+) -> None:
+    """It was to be due some time after it came, and its clock stood for a while in between."""
+    came, stood, left = (
+        berlin(3, 27, 8).astimezone(UTC),
+        *(timedelta(minutes=n) for n in minutes[:2]),
+    )
+    at = came + timedelta(minutes=minutes[2])
+    stops = came + left
+    found = put_off(at, came, [(came, stops), (stops + stood, None)], unit, calendar)
+    assert found is not None
+    if at <= stops:
+        assert found == at
+        return
+    ran = spent(came, stops, unit, calendar) + spent(stops + stood, found, unit, calendar)
+    assert ran == spent(came, at, unit, calendar)
+
+
+def test_what_is_put_off_while_the_clock_stands_has_no_deadline() -> None:
+    came = berlin(3, 27, 8)
+    ran = [(came, came + timedelta(hours=1))]
+    at = came + timedelta(hours=2)
+    assert put_off(at, came, ran, Unit.SECONDS, OFFICE) is None
+    assert put_off(came, came, ran, Unit.SECONDS, OFFICE) == came
