@@ -1,4 +1,5 @@
-"""No statement about cases reads more as there are more of other teams, or of one person."""
+"""No statement about cases, or about what is told of them, reads more as there are more of other
+teams, of one person or of one receiver."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ import pytest
 from pydantic_core import to_json
 
 from services.escalation import incidents
+from services.notifications import deliveries
+from services.notifications.sending import AT_ONCE, EACH
 from tests.factories import OTHER_TEAM, TEAM, TOOL, fill, rows
 from tests.factories.api import Api, open_api
 from tests.test_plans import CASES, browser, explained, over_a_page
@@ -54,4 +57,22 @@ def test_list_of_what_is_mine_reads_a_page_however_much_that_is(api: Api, held: 
     with explained(api) as most:
         page = api.client.get("/queue?mine=1", headers=headers)
     assert page.text.count("data-row") >= 50
+    assert not over_a_page(most)
+
+
+@pytest.mark.parametrize("busy", [{}, {"smtp": EACH}])
+def test_sender_reads_what_it_takes_however_much_waits(api: Api, busy: dict[str, int]) -> None:
+    with psycopg.connect(api.resources.database_url, autocommit=True) as connection:
+        connection.execute(
+            """INSERT INTO delivery (channel, destination, lane, message_id, payload)
+            SELECT 'email', n || '@example.org',
+                CASE WHEN n % 5000 = 0 THEN 'other' ELSE 'smtp' END, 'm-' || n, '{}'
+            FROM generate_series(1, 20000) n"""
+        )
+        connection.execute("ANALYZE delivery")
+    with explained(api) as most, api.database.transaction() as session:
+        given = {"limit": AT_ONCE, "each": EACH, "busy": busy}
+        found = deliveries.claim(session, now=datetime.now(UTC), **given)
+    lanes = {"other": 4} if busy else {"other": 4, "smtp": EACH}
+    assert Counter(one.lane for one in found) == lanes
     assert not over_a_page(most)

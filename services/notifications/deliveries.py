@@ -132,9 +132,12 @@ WITH RECURSIVE known AS (
         ORDER BY next_attempt_at, id
         LIMIT greatest(:each - coalesce(CAST(CAST(:busy AS jsonb)->>k.lane AS bigint), 0), 0)) d
 ), chosen AS (
-    SELECT d.id FROM delivery d JOIN due ON due.id = d.id
+    SELECT d.id
+    FROM unnest(ARRAY(SELECT id FROM due ORDER BY place, next_attempt_at)) WITH ORDINALITY
+        AS g(id, place)
+    JOIN delivery d ON d.id = g.id
     WHERE d.{TO_DO} AND d.next_attempt_at <= :now
-    ORDER BY due.place, due.next_attempt_at LIMIT :limit FOR UPDATE OF d SKIP LOCKED
+    ORDER BY g.place LIMIT :limit FOR UPDATE OF d SKIP LOCKED
 ), claimed AS (
     UPDATE delivery d SET state = 'unknown', attempts = attempts + 1,
         next_attempt_at = :now + :lease
